@@ -1,0 +1,17 @@
+//! What grid nodes say to one another, and what follows from it.
+//!
+//! This crate does no I/O: it reads no clock, no socket, no file and no random source. Time and
+//! entropy come in as arguments, and everything it wants done leaves as a value. The rules of the
+//! crate's `clippy.toml` hold it to that.
+
+#![forbid(unsafe_code)]
+
+pub mod node_key;
+pub mod secret;
+pub mod time;
+pub mod wireguard;
+
+pub use node_key::{NodeId, NodeKey};
+pub use secret::Secret;
+pub use time::{Millis, Timestamp};
+pub use wireguard::{PresharedKey, WgPublicKey, WgSecretKey};
