@@ -6,11 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cbor;
+pub mod content_id;
 pub mod node_key;
 pub mod secret;
 pub mod time;
+pub mod wire;
 pub mod wireguard;
 
+pub use content_id::ContentId;
 pub use node_key::{NodeId, NodeKey};
 pub use secret::Secret;
 pub use time::{Millis, Timestamp};

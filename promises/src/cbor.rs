@@ -1,0 +1,127 @@
+//! Strict deterministic CBOR (RFC 8949 section 4.2.1) on top of `minicbor`.
+//!
+//! `minicbor` reads and writes data items; this file decides which of them are allowed. One value
+//! has one encoding, so that everybody who holds the same value computes the same hash.
+//!
+//! Refused: numbers, lengths and tags that are not in their shortest form, indefinite lengths,
+//! floats, simple values other than `false`, `true` and `null`, maps with unsorted or repeated
+//! keys, text that is not UTF-8, trailing bytes, and input beyond the caller's [`Bounds`]. Nothing
+//! is allocated by a length that the input claims. What tags mean is left to the caller.
+
+mod check;
+mod error;
+
+pub use check::check;
+pub use error::{CborError, CborFault};
+
+use minicbor::decode::Decoder;
+use minicbor::encode::Write;
+use minicbor::{Decode, Encode};
+
+/// What a caller is willing to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest input, in bytes.
+    pub max_bytes: usize,
+    /// How many arrays, maps and tags may stand inside one another.
+    pub max_depth: u8,
+    /// How many data items there may be in all. Arrays, maps and tags count as one each, and so
+    /// does every item inside them.
+    pub max_items: u64,
+}
+
+impl Bounds {
+    /// The deepest nesting that anything in this crate needs or allows.
+    pub const MAX_DEPTH: u8 = 16;
+
+    /// Bounds for an input of up to `max_bytes`, with the usual depth of 16 and no more items than
+    /// such an input has room for.
+    #[must_use]
+    pub const fn bytes(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            max_depth: Self::MAX_DEPTH,
+            max_items: max_bytes as u64,
+        }
+    }
+}
+
+/// Decodes one data item that takes up all of `bytes`.
+///
+/// The bytes are [`check`]ed first and then decoded; the value must encode to the very bytes it was
+/// read from. That refuses what a derived decoder would pass over: array elements that it does
+/// not know, a trailing `null` where a field is optional, a number in a tag that it ignores.
+///
+/// # Errors
+/// The bytes are not deterministic CBOR within `bounds`, or not the encoding of a `T`.
+pub fn decode<'b, T>(bytes: &'b [u8], bounds: &Bounds) -> Result<T, CborError>
+where
+    T: Decode<'b, ()> + Encode<()>,
+{
+    check(bytes, bounds)?;
+    let mut decoder = Decoder::new(bytes);
+    let value: T = decoder
+        .decode()
+        .map_err(|error| CborError::from_minicbor(&error, decoder_position(&error, bytes)))?;
+    if decoder.position() != bytes.len() {
+        return Err(CborFault::TrailingBytes.at(decoder.position()));
+    }
+    let mut same = SameAs { bytes, position: 0 };
+    match minicbor::encode(&value, &mut same) {
+        Ok(()) if same.position == bytes.len() => Ok(value),
+        _ => Err(CborFault::NotTheEncoding.at(same.position)),
+    }
+}
+
+fn decoder_position(error: &minicbor::decode::Error, bytes: &[u8]) -> usize {
+    error.position().unwrap_or(0).min(bytes.len())
+}
+
+/// The deterministic encoding of a value.
+///
+/// An [`Encode`] implementation that reports an error of its own, or writes what [`check`] would
+/// refuse, is a mistake in this program: builds with debug assertions stop there. Other builds
+/// return what no decoder accepts (in the first case: no bytes at all).
+#[must_use]
+pub fn encode<T: Encode<()> + ?Sized>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Err(error) = minicbor::encode(value, &mut out) {
+        debug_assert!(false, "an encoder failed: {error}");
+        return Vec::new();
+    }
+    debug_assert_eq!(
+        check(
+            &out,
+            &Bounds {
+                max_bytes: usize::MAX,
+                max_depth: u8::MAX,
+                max_items: u64::MAX
+            }
+        ),
+        Ok(()),
+        "an encoder wrote what is not deterministic CBOR"
+    );
+    out
+}
+
+/// Compares what is written with bytes that are at hand, and stops at the first difference.
+struct SameAs<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+/// What was written is not what was expected.
+struct Differs;
+
+impl Write for SameAs<'_> {
+    type Error = Differs;
+
+    fn write_all(&mut self, written: &[u8]) -> Result<(), Differs> {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        if !rest.starts_with(written) {
+            return Err(Differs);
+        }
+        self.position += written.len();
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! Content ids: the name of an object is the hash of its bytes.
+//!
+//! A content id is a CIDv1 (multiformats `cid` specification) of codec raw (`0x55`). The hash
+//! function is read from the id, never assumed: sha2-256 (the default), sha2-512 and blake3 verify.
+//! What this file refuses: CIDv0, every other codec, every other hash function, shortened digests,
+//! varints that are not minimal, trailing bytes, and every text form but base32 lower (`b...`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use cid::Cid;
+use cid::multibase::Base;
+use sha2::{Digest, Sha256, Sha512};
+
+/// The multicodec code of raw bytes, the only codec that content ids have here.
+const RAW: u64 = 0x55;
+/// Version, codec, hash code and digest length take one byte each.
+const HEADER_LEN: usize = 4;
+/// The length of the longest digest (sha2-512), in bytes.
+const MAX_DIGEST: usize = 64;
+
+/// The hash functions that content ids are verified with. The values are multihash codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum HashCode {
+    /// SHA-256 (FIPS 180-4), 32 bytes. What [`ContentId::of`] makes.
+    Sha2_256 = 0x12,
+    /// SHA-512 (FIPS 180-4), 64 bytes.
+    Sha2_512 = 0x13,
+    /// BLAKE3 with its default output of 32 bytes.
+    Blake3 = 0x1e,
+}
+
+impl HashCode {
+    /// The length of a digest, in bytes. Shortened digests are not accepted.
+    #[must_use]
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Sha2_256 | Self::Blake3 => 32,
+            Self::Sha2_512 => 64,
+        }
+    }
+
+    const fn from_code(code: u64) -> Option<Self> {
+        match code {
+            0x12 => Some(Self::Sha2_256),
+            0x13 => Some(Self::Sha2_512),
+            0x1e => Some(Self::Blake3),
+            _ => None,
+        }
+    }
+
+    /// The digest of `bytes`, followed by zeros where it is shorter than the longest one.
+    fn digest(self, bytes: &[u8]) -> [u8; MAX_DIGEST] {
+        match self {
+            Self::Sha2_256 => padded(&Sha256::digest(bytes)),
+            Self::Sha2_512 => padded(&Sha512::digest(bytes)),
+            Self::Blake3 => padded(blake3::hash(bytes).as_bytes()),
+        }
+    }
+}
+
+fn padded(digest: &[u8]) -> [u8; MAX_DIGEST] {
+    let mut out = [0; MAX_DIGEST];
+    for (to, from) in out.iter_mut().zip(digest) {
+        *to = *from;
+    }
+    out
+}
+
+/// The name of an object: which hash function, and what it yields for the object's bytes.
+///
+/// Prints as multibase base32 lower (`bafkrei...`), and reads back that form only. The order is
+/// that of the binary form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentId {
+    code: HashCode,
+    /// The digest, followed by zeros: so that derived order and equality are those of the id.
+    digest: [u8; MAX_DIGEST],
+}
+
+impl ContentId {
+    /// The length of the longest binary form, in bytes.
+    pub const MAX_LEN: usize = HEADER_LEN + MAX_DIGEST;
+    /// The length of the longest text form, in characters.
+    pub const MAX_TEXT_LEN: usize = 1 + (Self::MAX_LEN * 8).div_ceil(5);
+
+    /// The sha2-256 content id of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::with(HashCode::Sha2_256, bytes)
+    }
+
+    /// The content id of `bytes` under a hash function of the caller's choice.
+    #[must_use]
+    pub fn with(code: HashCode, bytes: &[u8]) -> Self {
+        Self {
+            code,
+            digest: code.digest(bytes),
+        }
+    }
+
+    /// The hash function of this id.
+    #[must_use]
+    pub const fn hash_code(&self) -> HashCode {
+        self.code
+    }
+
+    /// The digest: as many bytes as the hash function has.
+    #[must_use]
+    pub fn digest(&self) -> &[u8] {
+        self.digest.split_at(self.code.digest_len()).0
+    }
+
+    /// Checks that `bytes` are the object that this id names.
+    ///
+    /// # Errors
+    /// They are not. Drop the bytes: whoever sent them is wrong, or the store is damaged.
+    pub fn verify(&self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let found = Self::with(self.code, bytes);
+        if found == *self {
+            Ok(())
+        } else {
+            Err(VerifyError {
+                expected: *self,
+                found,
+            })
+        }
+    }
+
+    /// The binary CID: version, codec, hash code, digest length, digest.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let digest = self.digest();
+        let mut out = Vec::with_capacity(HEADER_LEN + digest.len());
+        // All four numbers are below 128, where a varint is the byte itself; a digest has 32 or
+        // 64 bytes.
+        #[allow(clippy::cast_possible_truncation)]
+        out.extend_from_slice(&[0x01, RAW as u8, self.code as u8, digest.len() as u8]);
+        out.extend_from_slice(digest);
+        out
+    }
+
+    /// Reads a binary CID that takes up all of `bytes`.
+    ///
+    /// # Errors
+    /// Anything but a CIDv1, raw, with a full-length digest of a known hash function, encoded in
+    /// the one shortest way, with nothing after it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ContentIdError> {
+        if bytes.is_empty() {
+            return Err(ContentIdError::Malformed);
+        }
+        let mut rest = bytes;
+        let cid = Cid::read_bytes(&mut rest).map_err(|error| match error {
+            cid::Error::InvalidCidVersion | cid::Error::InvalidExplicitCidV0 => {
+                ContentIdError::Version
+            }
+            _ => ContentIdError::Malformed,
+        })?;
+        if !rest.is_empty() {
+            return Err(ContentIdError::TrailingBytes { count: rest.len() });
+        }
+        if cid.version() != cid::Version::V1 {
+            return Err(ContentIdError::Version);
+        }
+        if cid.codec() != RAW {
+            return Err(ContentIdError::Codec { found: cid.codec() });
+        }
+        let hash = cid.hash();
+        let code = HashCode::from_code(hash.code())
+            .ok_or(ContentIdError::HashFunction { found: hash.code() })?;
+        if hash.digest().len() != code.digest_len() {
+            return Err(ContentIdError::DigestLength {
+                expected: code.digest_len(),
+                found: hash.digest().len(),
+            });
+        }
+        let id = Self {
+            code,
+            digest: padded(hash.digest()),
+        };
+        // The library reads minimal varints only. This keeps "one id, one form" true even if a
+        // later version of it did not.
+        if id.to_bytes() == bytes {
+            Ok(id)
+        } else {
+            Err(ContentIdError::Malformed)
+        }
+    }
+
+    /// The first sixteen characters of the text form, nine of which differ between objects: enough
+    /// for a person to tell ids apart in a log, not to name an object safely.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(16);
+        text
+    }
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&cid::multibase::encode(Base::Base32Lower, self.to_bytes()))
+    }
+}
+
+impl fmt::Debug for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentId({})", self.short())
+    }
+}
+
+impl FromStr for ContentId {
+    type Err = ContentIdError;
+
+    fn from_str(text: &str) -> Result<Self, ContentIdError> {
+        if text.len() > Self::MAX_TEXT_LEN {
+            return Err(ContentIdError::Text);
+        }
+        let digits = text.strip_prefix('b').ok_or(ContentIdError::Text)?;
+        let bytes = Base::Base32Lower
+            .decode(digits)
+            .map_err(|_| ContentIdError::Text)?;
+        Self::from_bytes(&bytes)
+    }
+}
+
+/// Bytes or a text that are not a content id. Nothing was changed; asking again will not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentIdError {
+    /// Not a CID: cut short, a number that is not a minimal varint, or a digest over 64 bytes.
+    #[error("not a content id: the bytes are cut short or malformed")]
+    Malformed,
+    /// A CID of another version than 1.
+    #[error("a content id must be a CID of version 1")]
+    Version,
+    /// A codec other than raw.
+    #[error("a content id must have the codec raw (0x55), not {found:#x}")]
+    Codec {
+        /// The multicodec code that was found.
+        found: u64,
+    },
+    /// A hash function that this version does not know.
+    #[error("hash function {found:#x} is not known (sha2-256, sha2-512 and blake3 are)")]
+    HashFunction {
+        /// The multihash code that was found.
+        found: u64,
+    },
+    /// A digest that is shorter or longer than its hash function makes it.
+    #[error("the digest has {found} bytes where its hash function makes {expected}")]
+    DigestLength {
+        /// What the hash function makes, in bytes.
+        expected: usize,
+        /// What the id carries, in bytes.
+        found: usize,
+    },
+    /// Bytes after the end of the CID.
+    #[error("{count} bytes follow the content id")]
+    TrailingBytes {
+        /// How many.
+        count: usize,
+    },
+    /// Not base32 lower with the multibase prefix `b`.
+    #[error("the text of a content id is `b` followed by lower-case base32 (a-z, 2-7)")]
+    Text,
+}
+
+/// An object that is not what its id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes are not the object {expected}: their id is {found}")]
+pub struct VerifyError {
+    /// The id that was asked for.
+    pub expected: ContentId,
+    /// The id of the bytes, under the same hash function.
+    pub found: ContentId,
+}

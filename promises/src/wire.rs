@@ -1,0 +1,356 @@
+//! How the small types of this crate look in CBOR.
+//!
+//! | type | CBOR |
+//! |---|---|
+//! | [`ContentId`] | tag 42 over a byte string: `00`, then the binary CID (as DAG-CBOR has it) |
+//! | [`NodeId`], [`WgPublicKey`] | byte string of 32 bytes |
+//! | [`Timestamp`] | unsigned integer, seconds |
+//! | address | byte string: 4 bytes (IPv4) or 16 (IPv6) |
+//! | prefix | `[address, length]`; the bits after the prefix are zero |
+//! | socket address | `[address, port]` |
+//!
+//! Types of other crates cannot carry `minicbor`'s traits; fields of them name a module of this
+//! file: `#[cbor(n(2), with = "crate::wire::ip_net")]`. There is a plural module for a list and an
+//! `opt_` module for an optional field where statements need one.
+//!
+//! One thing has one form. An IPv4 address never travels as an IPv4-mapped IPv6 address (RFC 4291
+//! section 2.5.5.2), and a prefix never carries host bits: encoders normalise both, decoders refuse
+//! both.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use minicbor::data::Tag;
+use minicbor::decode::{Decode, Decoder, Error as DecodeError};
+use minicbor::encode::{Encode, Encoder, Error as EncodeError, Write};
+
+use crate::content_id::ContentId;
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+use crate::wireguard::WgPublicKey;
+
+/// The CBOR tag of a content id (registered for IPLD CIDs).
+pub const CID_TAG: u64 = 42;
+
+type Encoded<W> = Result<(), EncodeError<<W as Write>::Error>>;
+
+impl<C> Encode<C> for ContentId {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+        let mut bytes = Vec::with_capacity(1 + Self::MAX_LEN);
+        bytes.push(0);
+        bytes.extend_from_slice(&self.to_bytes());
+        e.tag(Tag::new(CID_TAG))?.bytes(&bytes)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for ContentId {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        let at = d.position();
+        let tag = d.tag()?;
+        if tag.as_u64() != CID_TAG {
+            return Err(DecodeError::tag_mismatch(tag).at(at));
+        }
+        let bytes = d.bytes()?.strip_prefix(&[0]).ok_or_else(|| {
+            DecodeError::message("a content id in CBOR begins with a zero byte").at(at)
+        })?;
+        Self::from_bytes(bytes).map_err(|error| DecodeError::custom(error).at(at))
+    }
+}
+
+/// Reads a byte string of exactly `N` bytes.
+fn exact<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], DecodeError> {
+    let at = d.position();
+    let bytes = d.bytes()?;
+    bytes.try_into().map_err(|_| {
+        DecodeError::message(format_args!("{} bytes where {N} are expected", bytes.len())).at(at)
+    })
+}
+
+/// The encoding of a type that wraps a byte array.
+macro_rules! byte_string {
+    ($($type:ident),*) => {$(
+        impl<C> Encode<C> for $type {
+            fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+                e.bytes(&self.0)?.ok()
+            }
+        }
+
+        /// Any 32 bytes: whether they are a usable key shows when a signature or a handshake is
+        /// checked with them.
+        impl<'b, C> Decode<'b, C> for $type {
+            fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+                exact(d).map(Self)
+            }
+        }
+    )*};
+}
+byte_string!(NodeId, WgPublicKey);
+
+impl<C> Encode<C> for Timestamp {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+        e.u64(self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Timestamp {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        d.u64().map(Self)
+    }
+}
+
+/// A type of another crate that has a CBOR form here.
+trait Wire: Sized {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W>;
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError>;
+}
+
+impl<const N: usize> Wire for [u8; N] {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+        e.bytes(self)?.ok()
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        exact(d)
+    }
+}
+
+impl Wire for Ipv4Addr {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+        e.bytes(&self.octets())?.ok()
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        exact::<4>(d).map(Self::from)
+    }
+}
+
+/// IPv4-mapped addresses are refused: this type has no other form to normalise them to, and no
+/// caller that has them.
+impl Wire for Ipv6Addr {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+        e.bytes(&self.octets())?.ok()
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let at = d.position();
+        let address = Self::from(exact::<16>(d)?);
+        if address.to_ipv4_mapped().is_some() {
+            return Err(DecodeError::message("an IPv4 address in IPv6 form").at(at));
+        }
+        Ok(address)
+    }
+}
+
+impl Wire for IpAddr {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+        match self.to_canonical() {
+            Self::V4(address) => address.put(e),
+            Self::V6(address) => address.put(e),
+        }
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let at = d.position();
+        match d.probe().bytes()?.len() {
+            4 => Ipv4Addr::take(d).map(Self::V4),
+            16 => Ipv6Addr::take(d).map(Self::V6),
+            other => Err(DecodeError::message(format_args!(
+                "an address of {other} bytes, where IPv4 has 4 and IPv6 has 16"
+            ))
+            .at(at)),
+        }
+    }
+}
+
+/// Scope and flow label of an IPv6 socket address mean nothing to another host and are left out.
+impl Wire for SocketAddr {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+        e.array(2)?;
+        self.ip().put(e)?;
+        e.u16(self.port())?.ok()
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        pair(d)?;
+        let address = IpAddr::take(d)?;
+        Ok(Self::new(address, d.u16()?))
+    }
+}
+
+macro_rules! prefix {
+    ($($net:ident of $address:ident),*) => {$(
+        impl Wire for $net {
+            fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+                e.array(2)?;
+                self.network().put(e)?;
+                e.u8(self.prefix_len())?.ok()
+            }
+
+            fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+                let at = d.position();
+                pair(d)?;
+                let address = $address::take(d)?;
+                let net = Self::new(address, d.u8()?)
+                    .map_err(|_| DecodeError::message("a prefix length over the maximum").at(at))?;
+                if net.network() != address {
+                    return Err(DecodeError::message("a prefix with host bits set").at(at));
+                }
+                Ok(net)
+            }
+        }
+    )*};
+}
+prefix!(Ipv4Net of Ipv4Addr, Ipv6Net of Ipv6Addr);
+
+impl Wire for IpNet {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Encoded<W> {
+        match self {
+            Self::V4(net) => net.put(e),
+            Self::V6(net) => match mapped(net) {
+                Some(net) => net.put(e),
+                None => net.put(e),
+            },
+        }
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let at = d.position();
+        let mut ahead = d.probe();
+        pair(&mut ahead)?;
+        match ahead.bytes()?.len() {
+            4 => Ipv4Net::take(d).map(Self::V4),
+            16 => Ipv6Net::take(d).map(Self::V6),
+            other => Err(DecodeError::message(format_args!(
+                "a prefix of {other} bytes, where IPv4 has 4 and IPv6 has 16"
+            ))
+            .at(at)),
+        }
+    }
+}
+
+/// The IPv4 prefix that an IPv4-mapped IPv6 prefix stands for.
+fn mapped(net: &Ipv6Net) -> Option<Ipv4Net> {
+    let length = net.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(net.network().to_ipv4_mapped()?, length).ok()
+}
+
+/// Reads the head of an array of two.
+fn pair(d: &mut Decoder<'_>) -> Result<(), DecodeError> {
+    let at = d.position();
+    match d.array()? {
+        Some(2) => Ok(()),
+        _ => Err(DecodeError::message("expected an array of two").at(at)),
+    }
+}
+
+/// The modules that `#[cbor(with = "...")]` names: the thing itself, a list of it, an optional one.
+macro_rules! modules {
+    ($($type:ty, $one:ident, $many:ident, $maybe:ident, $doc:literal;)*) => {$(
+        #[doc = concat!("For a field that is ", $doc, ".")]
+        pub mod $one {
+            use super::*;
+
+            /// Writes the field.
+            ///
+            /// # Errors
+            /// What the writer reports.
+            pub fn encode<C, W: Write>(value: &$type, e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
+                value.put(e)
+            }
+
+            /// Reads the field.
+            ///
+            /// # Errors
+            /// The input ends, or is not the form that the module `wire` describes.
+            pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<$type, DecodeError> {
+                <$type>::take(d)
+            }
+        }
+
+        #[doc = concat!("For a field that is a list, each item of which is ", $doc, ".")]
+        pub mod $many {
+            use super::*;
+
+            /// Writes the list.
+            ///
+            /// # Errors
+            /// What the writer reports.
+            #[allow(clippy::ptr_arg)]
+            pub fn encode<C, W: Write>(
+                list: &Vec<$type>,
+                e: &mut Encoder<W>,
+                _: &mut C,
+            ) -> Encoded<W> {
+                e.array(list.len() as u64)?;
+                list.iter().try_for_each(|value| value.put(e))
+            }
+
+            /// Reads the list. Memory grows with what is read, not with the length that is claimed.
+            ///
+            /// # Errors
+            /// The input ends, or an item is not the form that the module `wire` describes.
+            pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<$type>, DecodeError> {
+                let at = d.position();
+                let indefinite = || DecodeError::message("a list of indefinite length").at(at);
+                let length = d.array()?.ok_or_else(indefinite)?;
+                (0..length).map(|_| <$type>::take(d)).collect()
+            }
+        }
+
+        #[doc = concat!("For an optional field that is ", $doc, "; `null` when there is none.")]
+        pub mod $maybe {
+            use super::*;
+
+            /// Writes the field, or `null`.
+            ///
+            /// # Errors
+            /// What the writer reports.
+            pub fn encode<C, W: Write>(
+                value: &Option<$type>,
+                e: &mut Encoder<W>,
+                _: &mut C,
+            ) -> Encoded<W> {
+                match value {
+                    Some(value) => value.put(e),
+                    None => e.null()?.ok(),
+                }
+            }
+
+            /// Reads the field, or `null`.
+            ///
+            /// # Errors
+            /// The input ends, or is not the form that the module `wire` describes.
+            pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<$type>, DecodeError> {
+                if d.datatype()? == minicbor::data::Type::Null {
+                    d.null()?;
+                    return Ok(None);
+                }
+                <$type>::take(d).map(Some)
+            }
+
+            /// What stands for a field that the input leaves out (`minicbor` asks).
+            #[must_use]
+            #[allow(clippy::option_option)]
+            pub const fn nil() -> Option<Option<$type>> {
+                Some(None)
+            }
+
+            /// Whether the field may be left out (`minicbor` asks).
+            #[must_use]
+            pub const fn is_nil(value: &Option<$type>) -> bool {
+                value.is_none()
+            }
+        }
+    )*};
+}
+modules! {
+    IpAddr, ip_addr, ip_addrs, opt_ip_addr, "an address of either family";
+    Ipv4Addr, ipv4_addr, ipv4_addrs, opt_ipv4_addr, "an IPv4 address";
+    Ipv6Addr, ipv6_addr, ipv6_addrs, opt_ipv6_addr, "an IPv6 address";
+    IpNet, ip_net, ip_nets, opt_ip_net, "a prefix of either family";
+    Ipv4Net, ipv4_net, ipv4_nets, opt_ipv4_net, "an IPv4 prefix";
+    Ipv6Net, ipv6_net, ipv6_nets, opt_ipv6_net, "an IPv6 prefix";
+    SocketAddr, socket_addr, socket_addrs, opt_socket_addr, "an address and a port";
+    [u8; 32], bytes32, list_of_bytes32, opt_bytes32, "a string of exactly 32 bytes";
+    [u8; 64], bytes64, list_of_bytes64, opt_bytes64, "a string of exactly 64 bytes";
+}
