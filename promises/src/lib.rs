@@ -8,6 +8,8 @@
 
 pub mod cbor;
 pub mod content_id;
+pub mod envelope;
+pub mod message;
 pub mod node_key;
 pub mod secret;
 pub mod time;
@@ -15,6 +17,8 @@ pub mod wire;
 pub mod wireguard;
 
 pub use content_id::ContentId;
+pub use envelope::Envelope;
+pub use message::Message;
 pub use node_key::{NodeId, NodeKey};
 pub use secret::Secret;
 pub use time::{Millis, Timestamp};
