@@ -267,10 +267,8 @@ pub enum ContentIdError {
 
 /// An object that is not what its id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bytes are not the object {expected}: their id is {found}")]
+#[error("the bytes are not the object {expected}")]
 pub struct VerifyError {
     /// The id that was asked for.
     pub expected: ContentId,
-    /// The id of the bytes, under the same hash function.
-    pub found: ContentId,
 }

@@ -39,7 +39,11 @@ impl<'a> Envelope<'a> {
         let (id, slots) = parts(bytes, bounds)?;
         let binary = id.strip_prefix(&[0]).ok_or(EnvelopeError::NoPrefix)?;
         let promise = ContentId::from_bytes(binary)?;
-        Ok(Self { promise, slots, raw: bytes })
+        Ok(Self {
+            promise,
+            slots,
+            raw: bytes,
+        })
     }
 
     /// Encodes an envelope from a promise and slots that are encoded already.
@@ -47,7 +51,11 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// The slot with the index of the error is not exactly one deterministic CBOR item.
     pub fn encode(promise: &ContentId, slots: &[&[u8]]) -> Result<Vec<u8>, SlotError> {
-        let any = Bounds { max_bytes: usize::MAX, max_depth: u8::MAX - 2, max_items: u64::MAX };
+        let any = Bounds {
+            max_bytes: usize::MAX,
+            max_depth: u8::MAX - 2,
+            max_items: u64::MAX,
+        };
         for (index, slot) in slots.iter().enumerate() {
             cbor::check(slot, &any).map_err(|error| SlotError { index, error })?;
         }
@@ -99,7 +107,11 @@ impl<'a> LegacyEnvelope<'a> {
         if id.first() == Some(&0) {
             return Err(EnvelopeError::NotLegacy);
         }
-        Ok(Self { promise: ContentId::from_bytes(id)?, slots, raw: bytes })
+        Ok(Self {
+            promise: ContentId::from_bytes(id)?,
+            slots,
+            raw: bytes,
+        })
     }
 
     /// The promise that this is said under.
@@ -168,7 +180,11 @@ fn promise_bytes<'a>(decoder: &mut Decoder<'a>) -> Result<&'a [u8], EnvelopeErro
 /// The bytes passed the check, so that only their shape can be wrong.
 fn unexpected(error: minicbor::decode::Error) -> EnvelopeError {
     let offset = error.position().unwrap_or(0);
-    CborFault::Unexpected { detail: error.to_string() }.at(offset).into()
+    CborFault::Unexpected {
+        detail: error.to_string(),
+    }
+    .at(offset)
+    .into()
 }
 
 struct Parts<'a> {
@@ -182,10 +198,13 @@ impl<C> minicbor::Encode<C> for Parts<'_> {
         e: &mut minicbor::Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.tag(Tag::new(GRID_TAG))?.array(1 + self.slots.len() as u64)?;
+        e.tag(Tag::new(GRID_TAG))?
+            .array(1 + self.slots.len() as u64)?;
         self.promise.encode(e, ctx)?;
         for slot in self.slots {
-            e.writer_mut().write_all(slot).map_err(minicbor::encode::Error::write)?;
+            e.writer_mut()
+                .write_all(slot)
+                .map_err(minicbor::encode::Error::write)?;
         }
         Ok(())
     }

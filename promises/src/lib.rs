@@ -9,7 +9,9 @@
 pub mod cbor;
 pub mod content_id;
 pub mod envelope;
+pub mod limits;
 pub mod message;
+pub mod network;
 pub mod node_key;
 pub mod secret;
 pub mod time;

@@ -49,8 +49,7 @@ impl Message {
     pub const MAX_PAYLOAD: usize = 1024 * 1024;
     /// The longest encoding of a message, in bytes: 1 MiB of payload, 64 arguments of 4 KiB, each
     /// with its head, and 512 bytes for tag, ids and proof.
-    pub const MAX_LEN: usize =
-        Self::MAX_PAYLOAD + Self::MAX_ARGS * (Self::MAX_ARG_LEN + 3) + 512;
+    pub const MAX_LEN: usize = Self::MAX_PAYLOAD + Self::MAX_ARGS * (Self::MAX_ARG_LEN + 3) + 512;
     /// The bounds of a message. It nests three deep (tag, array, arguments).
     pub const BOUNDS: Bounds = Bounds {
         max_bytes: Self::MAX_LEN,
@@ -61,7 +60,13 @@ impl Message {
     /// A message without module, arguments, payload and proof.
     #[must_use]
     pub const fn new(promise: ContentId) -> Self {
-        Self { promise, module: None, args: Vec::new(), payload: Vec::new(), proof: None }
+        Self {
+            promise,
+            module: None,
+            args: Vec::new(),
+            payload: Vec::new(),
+            proof: None,
+        }
     }
 
     /// Asks for a particular module.
@@ -92,7 +97,9 @@ impl Message {
     /// Too many arguments, or an argument or payload that is too long.
     pub fn check_limits(&self) -> Result<(), MessageError> {
         if self.args.len() > Self::MAX_ARGS {
-            return Err(MessageError::TooManyArgs { found: self.args.len() as u64 });
+            return Err(MessageError::TooManyArgs {
+                found: self.args.len() as u64,
+            });
         }
         for (index, arg) in self.args.iter().enumerate() {
             check_arg(index, arg)?;
@@ -103,7 +110,10 @@ impl Message {
     /// The bytes to send. Limits are not checked here: see [`Message::check_limits`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        cbor::encode(&Parts { message: self, proof: self.proof.as_ref() })
+        cbor::encode(&Parts {
+            message: self,
+            proof: self.proof.as_ref(),
+        })
     }
 
     /// The content id of the encoded message, which is that of the received bytes.
@@ -121,7 +131,9 @@ impl Message {
     pub fn decode(bytes: &[u8], bounds: &Bounds) -> Result<Self, MessageError> {
         let envelope = Envelope::decode(bytes, bounds)?;
         let &[module, args, payload, proof] = envelope.slots() else {
-            return Err(MessageError::SlotCount { found: envelope.slots().len() + 1 });
+            return Err(MessageError::SlotCount {
+                found: envelope.slots().len() + 1,
+            });
         };
         Ok(Self {
             promise: *envelope.promise(),
@@ -135,7 +147,10 @@ impl Message {
     /// The bytes that a proof signs: the encoding with `null` for the proof.
     #[must_use]
     pub fn signing_bytes(&self) -> Vec<u8> {
-        cbor::encode(&Parts { message: self, proof: None })
+        cbor::encode(&Parts {
+            message: self,
+            proof: None,
+        })
     }
 
     /// Signs the message; a proof that was there is replaced.
@@ -149,7 +164,11 @@ impl Message {
     /// There is no proof, or it is not that node's signature over this message.
     pub fn verify(&self, sender: &NodeId) -> Result<(), ProofError> {
         let proof = self.proof.as_ref().ok_or(ProofError::Missing)?;
-        if sender.verify(&self.signing_bytes(), proof) { Ok(()) } else { Err(ProofError::Wrong) }
+        if sender.verify(&self.signing_bytes(), proof) {
+            Ok(())
+        } else {
+            Err(ProofError::Wrong)
+        }
     }
 }
 
@@ -169,14 +188,19 @@ impl std::fmt::Debug for Message {
 
 fn check_arg(index: usize, arg: &[u8]) -> Result<(), MessageError> {
     if arg.len() > Message::MAX_ARG_LEN {
-        return Err(MessageError::ArgTooLong { index, found: arg.len() });
+        return Err(MessageError::ArgTooLong {
+            index,
+            found: arg.len(),
+        });
     }
     Ok(())
 }
 
 fn check_payload(payload: &[u8]) -> Result<(), MessageError> {
     if payload.len() > Message::MAX_PAYLOAD {
-        return Err(MessageError::PayloadTooLong { found: payload.len() });
+        return Err(MessageError::PayloadTooLong {
+            found: payload.len(),
+        });
     }
     Ok(())
 }
@@ -184,7 +208,9 @@ fn check_payload(payload: &[u8]) -> Result<(), MessageError> {
 // The slots passed the CBOR check with the envelope: only their shape can be wrong from here on.
 
 fn is_null(slot: &[u8]) -> bool {
-    Decoder::new(slot).datatype().is_ok_and(|kind| kind == Type::Null)
+    Decoder::new(slot)
+        .datatype()
+        .is_ok_and(|kind| kind == Type::Null)
 }
 
 fn read_module(slot: &[u8]) -> Result<Option<ContentId>, MessageError> {
@@ -198,7 +224,9 @@ fn read_module(slot: &[u8]) -> Result<Option<ContentId>, MessageError> {
     }
     let bytes = decoder.bytes().map_err(|_| MessageError::ModuleShape)?;
     let binary = bytes.strip_prefix(&[0]).ok_or(MessageError::ModuleShape)?;
-    ContentId::from_bytes(binary).map(Some).map_err(MessageError::Module)
+    ContentId::from_bytes(binary)
+        .map(Some)
+        .map_err(MessageError::Module)
 }
 
 fn read_args(slot: &[u8]) -> Result<Vec<Vec<u8>>, MessageError> {
@@ -212,7 +240,9 @@ fn read_args(slot: &[u8]) -> Result<Vec<Vec<u8>>, MessageError> {
     }
     let mut args = Vec::new();
     for index in 0..Message::MAX_ARGS.min(usize::try_from(count).unwrap_or(usize::MAX)) {
-        let arg = decoder.bytes().map_err(|_| MessageError::ArgShape { index })?;
+        let arg = decoder
+            .bytes()
+            .map_err(|_| MessageError::ArgShape { index })?;
         check_arg(index, arg)?;
         args.push(arg.to_vec());
     }
@@ -220,7 +250,9 @@ fn read_args(slot: &[u8]) -> Result<Vec<Vec<u8>>, MessageError> {
 }
 
 fn read_payload(slot: &[u8]) -> Result<Vec<u8>, MessageError> {
-    let payload = Decoder::new(slot).bytes().map_err(|_| MessageError::PayloadShape)?;
+    let payload = Decoder::new(slot)
+        .bytes()
+        .map_err(|_| MessageError::PayloadShape)?;
     check_payload(payload)?;
     Ok(payload.to_vec())
 }
@@ -229,8 +261,13 @@ fn read_proof(slot: &[u8]) -> Result<Option<SignatureBytes>, MessageError> {
     if is_null(slot) {
         return Ok(None);
     }
-    let proof = Decoder::new(slot).bytes().map_err(|_| MessageError::ProofShape)?;
-    proof.try_into().map(Some).map_err(|_| MessageError::ProofShape)
+    let proof = Decoder::new(slot)
+        .bytes()
+        .map_err(|_| MessageError::ProofShape)?;
+    proof
+        .try_into()
+        .map(Some)
+        .map_err(|_| MessageError::ProofShape)
 }
 
 /// A message with the proof that is to be encoded, which is none where it is to be signed.
@@ -295,7 +332,10 @@ pub enum MessageError {
         found: u64,
     },
     /// An argument of more than [`Message::MAX_ARG_LEN`] bytes.
-    #[error("argument {index} has {found} bytes, more than the {} allowed", Message::MAX_ARG_LEN)]
+    #[error(
+        "argument {index} has {found} bytes, more than the {} allowed",
+        Message::MAX_ARG_LEN
+    )]
     ArgTooLong {
         /// Which one, from 0.
         index: usize,
@@ -306,7 +346,10 @@ pub enum MessageError {
     #[error("the payload of a message must be a byte string")]
     PayloadShape,
     /// A payload of more than [`Message::MAX_PAYLOAD`] bytes.
-    #[error("the payload has {found} bytes, more than the {} allowed", Message::MAX_PAYLOAD)]
+    #[error(
+        "the payload has {found} bytes, more than the {} allowed",
+        Message::MAX_PAYLOAD
+    )]
     PayloadTooLong {
         /// Its length, in bytes.
         found: usize,

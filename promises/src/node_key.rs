@@ -33,8 +33,10 @@ impl NodeId {
     /// agree on every signature.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &SignatureBytes) -> bool {
-        VerifyingKey::from_bytes(&self.0)
-            .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
+            key.verify_strict(message, &Signature::from_bytes(signature))
+                .is_ok()
+        })
     }
 
     /// Whether the bytes are a point that signatures can be checked against.
@@ -68,10 +70,15 @@ impl FromStr for NodeId {
         if text.len() != 52 {
             return Err(NotANodeId);
         }
-        let bytes =
-            BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| NotANodeId)?;
+        let bytes = BASE32_NOPAD
+            .decode(text.to_ascii_uppercase().as_bytes())
+            .map_err(|_| NotANodeId)?;
         let id = Self(bytes.try_into().map_err(|_| NotANodeId)?);
-        if id.is_valid() { Ok(id) } else { Err(NotANodeId) }
+        if id.is_valid() {
+            Ok(id)
+        } else {
+            Err(NotANodeId)
+        }
     }
 }
 

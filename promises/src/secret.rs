@@ -34,7 +34,11 @@ impl<const N: usize> Secret<N> {
 /// Compares in a time that does not depend on the content.
 impl<const N: usize> PartialEq for Secret<N> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().zip(other.0.iter()).fold(0u8, |differs, (a, b)| differs | (a ^ b)) == 0
+        self.0
+            .iter()
+            .zip(other.0.iter())
+            .fold(0u8, |differs, (a, b)| differs | (a ^ b))
+            == 0
     }
 }
 

@@ -100,7 +100,11 @@ impl WgSecretKey {
         ikm.extend_from_slice(shared.as_bytes());
         ikm.extend_from_slice(network_secret);
         let own = self.public();
-        let (lower, higher) = if own < *peer { (&own, peer) } else { (peer, &own) };
+        let (lower, higher) = if own < *peer {
+            (&own, peer)
+        } else {
+            (peer, &own)
+        };
         let mut out = [0; 32];
         // 32 bytes is below HKDF's limit of 255 * 32, so that expansion cannot fail.
         let expanded = Hkdf::<Sha256>::new(Some(network), &ikm)
@@ -134,7 +138,11 @@ mod tests {
     #[test]
     fn rfc_7748_public_key() {
         let hex = |text: &str| -> [u8; 32] {
-            data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap().try_into().unwrap()
+            data_encoding::HEXLOWER
+                .decode(text.as_bytes())
+                .unwrap()
+                .try_into()
+                .unwrap()
         };
         let alice = WgSecretKey::from_bytes(&Secret::new(hex(
             "77076d0a7318a57d3c16c17251b26645c6db3d1d2d3f0c1e9d9a1b1e1c1f2b2a",

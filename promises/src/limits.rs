@@ -1,0 +1,53 @@
+//! Every bound and every span of the protocol, in one place.
+//!
+//! Two nodes with other numbers here would disagree about the same statements, so these are part of
+//! the protocol: changing one means a new promise text.
+
+use std::time::Duration;
+
+/// How far ahead of this node's clock a statement may have been made.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// How long a member promise lives.
+pub const PROMISE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How old a member promise is when its node renews it (with jitter, see `core::timers`).
+pub const PROMISE_RENEWAL: Duration = Duration::from_secs(8 * 3600);
+/// How long an address stays reserved after its promise lapsed or was withdrawn.
+pub const QUIET_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a receipt speaks for an address or a key (the lifetime of a promise and its quiet time).
+pub const RECEIPT_LIFETIME: Duration = Duration::from_secs(8 * 24 * 3600);
+/// How old its receipts are when a node asks for fresh ones.
+pub const RECEIPT_RENEWAL: Duration = Duration::from_secs(24 * 3600);
+/// How long after an invite's expiry a first use of it is still believed without a receipt.
+pub const INVITE_GRACE: Duration = Duration::from_secs(10 * 60);
+/// The longest life an invite can be given.
+pub const INVITE_MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Bytes of one signed statement.
+pub const MAX_STATEMENT: usize = 8 * 1024;
+/// Bytes of an invite's text form.
+pub const MAX_INVITE_TEXT: usize = 16 * 1024;
+/// Links of an admission, from an owner to the node.
+pub const MAX_CHAIN: usize = 6;
+/// Uses of one invite.
+pub const MAX_USES: u32 = 10_000;
+/// Owners of a network.
+pub const MAX_OWNERS: usize = 16;
+/// Endpoints of one kind of port in a member promise, and bootstrap nodes of an invite.
+pub const MAX_ENDPOINTS: usize = 16;
+/// Further prefixes (subnets, exits) in a member promise.
+pub const MAX_PREFIXES: usize = 32;
+/// Receipts in a member promise.
+pub const MAX_RECEIPTS: usize = 4;
+/// Bytes of a node's label.
+pub const MAX_LABEL: usize = 63;
+/// Nodes named by one revocation, and nodes that it keeps under an invite that it closes.
+pub const MAX_REVOKED: usize = 128;
+/// Members that a node keeps statements of, per network.
+pub const MAX_MEMBERS: usize = 8192;
+/// Revocations that a node keeps, per network.
+pub const MAX_REVOCATIONS: usize = 4096;
+/// Uses of one invite that are kept beyond those it allows, so that losers can be told why.
+pub const SPARE_USES: usize = 16;
+
+/// Nesting of any statement or message body.
+pub const MAX_DEPTH: u8 = 8;

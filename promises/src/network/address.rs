@@ -1,0 +1,197 @@
+//! Which addresses a node may have: a permanent IPv6 address, and a series of IPv4 candidates.
+//!
+//! Both follow from hashes alone. Who holds an address when two want it is decided in
+//! [`view`](crate::network::view).
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use sha2::{Digest, Sha256};
+
+use crate::network::charter::NetworkId;
+use crate::node_key::NodeId;
+
+/// How many candidates a node tries before it calls a range full.
+pub const MAX_CANDIDATES: u32 = 1 << 20;
+
+/// SHA-256 over a domain, a zero byte, and parts of fixed length.
+pub(crate) fn hash(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(domain.as_bytes());
+    hasher.update([0]);
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Whether a network may use this IPv4 range.
+///
+/// # Errors
+/// The rule that it breaks: /8 to /30, unicast, and neither loopback, link-local nor "this network".
+pub fn check_range(range: Ipv4Net) -> Result<(), &'static str> {
+    if !(8..=30).contains(&range.prefix_len()) {
+        return Err("an IPv4 range has a length of 8 to 30 bits");
+    }
+    if range.addr() != range.network() {
+        return Err("the IPv4 range has bits set behind its prefix");
+    }
+    let first = range.network();
+    if first.is_loopback()
+        || first.is_multicast()
+        || first.is_link_local()
+        || first.octets()[0] == 0
+        || first.octets()[0] >= 224
+    {
+        return Err("the IPv4 range is not one that hosts can have");
+    }
+    Ok(())
+}
+
+/// How many addresses of a range hosts can have: all but the network's and the broadcast address.
+#[must_use]
+pub const fn usable(range: Ipv4Net) -> u32 {
+    let bits = 32 - range.prefix_len() as u32;
+    if bits < 2 {
+        0
+    } else {
+        ((1u64 << bits) - 2) as u32
+    }
+}
+
+/// Whether a host of the range can have this address.
+#[must_use]
+pub fn is_usable(range: Ipv4Net, address: Ipv4Addr) -> bool {
+    range.contains(&address) && address != range.network() && address != range.broadcast()
+}
+
+/// A node's candidate number `k`: `SHA-256("grid/1 ipv4 candidate", network, node, k)`, its first
+/// eight bytes modulo the number of usable addresses.
+#[must_use]
+pub fn candidate(network: &NetworkId, range: Ipv4Net, node: &NodeId, k: u32) -> Ipv4Addr {
+    let hash = hash(
+        "grid/1 ipv4 candidate",
+        &[&network.0.to_bytes(), &node.0, &k.to_be_bytes()],
+    );
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    let usable = u64::from(usable(range).max(1));
+    let index = u32::try_from(u64::from_be_bytes(first) % usable).unwrap_or(0);
+    Ipv4Addr::from(
+        u32::from(range.network())
+            .wrapping_add(1)
+            .wrapping_add(index),
+    )
+}
+
+/// The first of a node's candidates from number `from` on that nobody holds.
+///
+/// Returns the number and the address; `None` when the range is full.
+#[must_use]
+pub fn first_free(
+    network: &NetworkId,
+    range: Ipv4Net,
+    node: &NodeId,
+    from: u32,
+    held: &BTreeSet<Ipv4Addr>,
+) -> Option<(u32, Ipv4Addr)> {
+    let taken = held
+        .iter()
+        .filter(|address| is_usable(range, **address))
+        .count();
+    if taken as u64 >= u64::from(usable(range)) {
+        return None;
+    }
+    // Draws needed to meet the last free address grow with the range; small ranges stop early.
+    let limit = usable(range).saturating_mul(64).clamp(1024, MAX_CANDIDATES);
+    // A node that has moved on does not come back to what it lost, unless nothing else is left.
+    (from..limit)
+        .chain(0..from.min(limit))
+        .map(|k| (k, candidate(network, range, node, k)))
+        .find(|(_, address)| !held.contains(address))
+}
+
+/// A node's IPv6 address: the network's /64 and 64 bits of the node key's hash.
+#[must_use]
+pub fn ipv6(prefix: Ipv6Net, node: &NodeId) -> Ipv6Addr {
+    let hash = hash("grid/1 ipv6 host", &[&node.0]);
+    let mut octets = prefix.network().octets();
+    octets[8..].copy_from_slice(&hash[..8]);
+    // The all-zero host is the subnet routers' anycast address (RFC 4291 section 2.6.1).
+    if octets[8..] == [0; 8] {
+        octets[15] = 1;
+    }
+    Ipv6Addr::from(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content_id::ContentId;
+    use proptest::prelude::*;
+
+    fn network() -> NetworkId {
+        NetworkId(ContentId::of(b"a charter"))
+    }
+
+    #[test]
+    fn ranges_that_hosts_cannot_have_are_refused() {
+        for good in [
+            "10.7.0.0/16",
+            "192.168.0.0/24",
+            "100.64.0.0/10",
+            "172.16.0.0/30",
+        ] {
+            assert_eq!(check_range(good.parse().unwrap()), Ok(()), "{good}");
+        }
+        for bad in [
+            "10.0.0.0/7",
+            "10.0.0.0/31",
+            "127.0.0.0/8",
+            "224.0.0.0/8",
+            "169.254.0.0/16",
+            "10.1.0.1/16",
+        ] {
+            assert!(check_range(bad.parse().unwrap()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_full_range_has_no_candidate() {
+        let range: Ipv4Net = "10.0.0.0/30".parse().unwrap();
+        let node = NodeId([1; 32]);
+        let mut held = BTreeSet::new();
+        for _ in 0..2 {
+            let (_, address) = first_free(&network(), range, &node, 0, &held).unwrap();
+            assert!(held.insert(address));
+        }
+        assert_eq!(first_free(&network(), range, &node, 0, &held), None);
+    }
+
+    #[test]
+    fn the_last_free_address_is_found_in_a_crowded_range() {
+        let range: Ipv4Net = "10.0.0.0/22".parse().unwrap();
+        let last: Ipv4Addr = "10.0.2.77".parse().unwrap();
+        let held: BTreeSet<_> = range.hosts().filter(|address| *address != last).collect();
+        let (_, found) = first_free(&network(), range, &NodeId([9; 32]), 0, &held).unwrap();
+        assert_eq!(found, last);
+    }
+
+    #[test]
+    fn ipv6_addresses_are_permanent_and_inside_the_prefix() {
+        let prefix: Ipv6Net = "fd00:1:2:3::/64".parse().unwrap();
+        let address = ipv6(prefix, &NodeId([7; 32]));
+        assert!(prefix.contains(&address));
+        assert_eq!(address, ipv6(prefix, &NodeId([7; 32])));
+        assert_ne!(address, ipv6(prefix, &NodeId([8; 32])));
+    }
+
+    proptest! {
+        #[test]
+        fn candidates_are_usable(bytes: [u8; 32], k: u32, len in 8u8..=30) {
+            let range = Ipv4Net::new("10.0.0.0".parse().unwrap(), len).unwrap().trunc();
+            prop_assert!(is_usable(range, candidate(&network(), range, &NodeId(bytes), k)));
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! How a node shows that it is a member: a chain of signatures from an owner to its key.
+//!
+//! Every link admits one node. The first is signed by an owner (or the holder of an owner's invite),
+//! each further one by the node that the link before it admitted. Anyone who has the charter can
+//! verify the chain, with nobody online. Whether a link was *revoked*, or an invite used too often,
+//! follows from the set of statements and is decided in [`membership`](crate::network::membership).
+
+use minicbor::{Decode, Encode};
+
+use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
+use crate::network::charter::{AdmissionRule, Charter, NetworkId};
+use crate::network::statement::{Kind, Signed, Statement, StatementError};
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+
+/// A member lets whoever holds the invite key admit nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Grant {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkId,
+    /// The public half of the invite key.
+    #[n(1)]
+    pub invite: NodeId,
+    /// The member who made the invite.
+    #[n(2)]
+    pub issuer: NodeId,
+    /// How many nodes it may admit.
+    #[n(3)]
+    pub uses: u32,
+    /// When it was made.
+    #[n(4)]
+    pub issued: Timestamp,
+    /// When it can be used no longer.
+    #[n(5)]
+    pub expires: Timestamp,
+}
+
+/// The invite key admits one node.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct GrantUse {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkId,
+    /// The invite key, which signs this.
+    #[n(1)]
+    pub invite: NodeId,
+    /// The node that is admitted.
+    #[n(2)]
+    pub node: NodeId,
+    /// When the node says that it joined.
+    #[n(3)]
+    pub joined: Timestamp,
+}
+
+/// An owner admits one node by name.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Direct {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkId,
+    /// The owner, who signs this.
+    #[n(1)]
+    pub owner: NodeId,
+    /// The node that is admitted.
+    #[n(2)]
+    pub node: NodeId,
+    /// When.
+    #[n(3)]
+    pub issued: Timestamp,
+}
+
+impl Statement for Grant {
+    const KIND: Kind = Kind::Grant;
+    fn signer(&self) -> NodeId {
+        self.issuer
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        if self.uses == 0 || self.uses > MAX_USES {
+            return Err("an invite has 1 to 10000 uses");
+        }
+        if self.expires <= self.issued || self.expires.since(self.issued) > INVITE_MAX_LIFE {
+            return Err("an invite lives for at most 366 days");
+        }
+        Ok(())
+    }
+}
+
+impl Statement for GrantUse {
+    const KIND: Kind = Kind::GrantUse;
+    fn signer(&self) -> NodeId {
+        self.invite
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+impl Statement for Direct {
+    const KIND: Kind = Kind::Direct;
+    fn signer(&self) -> NodeId {
+        self.owner
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// One link as it travels: the signed statements, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RawLink {
+    /// A [`Direct`].
+    #[n(0)]
+    Direct(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
+    /// A [`Grant`] and a [`GrantUse`].
+    #[n(1)]
+    Invite(
+        #[cbor(n(0), with = "minicbor::bytes")] Vec<u8>,
+        #[cbor(n(1), with = "minicbor::bytes")] Vec<u8>,
+    ),
+}
+
+/// One verified link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Admitted by an owner, by name.
+    Direct(Signed<Direct>),
+    /// Admitted by an invite.
+    Invite {
+        /// What the issuer allowed.
+        grant: Signed<Grant>,
+        /// How it was used.
+        used: Signed<GrantUse>,
+    },
+}
+
+impl Link {
+    /// Who vouched.
+    #[must_use]
+    pub fn issuer(&self) -> NodeId {
+        match self {
+            Self::Direct(direct) => direct.owner,
+            Self::Invite { grant, .. } => grant.issuer,
+        }
+    }
+
+    /// Who was admitted.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        match self {
+            Self::Direct(direct) => direct.node,
+            Self::Invite { used, .. } => used.node,
+        }
+    }
+
+    /// The form that travels.
+    #[must_use]
+    pub fn raw(&self) -> RawLink {
+        match self {
+            Self::Direct(direct) => RawLink::Direct(direct.bytes().to_vec()),
+            Self::Invite { grant, used } => {
+                RawLink::Invite(grant.bytes().to_vec(), used.bytes().to_vec())
+            }
+        }
+    }
+}
+
+/// Why an admission does not admit. The state is unchanged; the same bytes will fail again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionError {
+    /// A link is damaged or falsely signed.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The chain is longer than a chain may be.
+    #[error("the admission has more than {MAX_CHAIN} links")]
+    TooLong,
+    /// A link belongs to another network.
+    #[error("the admission is for another network")]
+    OtherNetwork,
+    /// A link was not signed by the node that the one before it admitted.
+    #[error("the admission does not lead from an owner to this node")]
+    Broken,
+    /// An invite was used when it could not be: before it was made or after it expired.
+    #[error("the invite was used outside its time (it expired at {expires})")]
+    OutOfTime {
+        /// When it expired.
+        expires: Timestamp,
+    },
+    /// The charter does not admit in this way.
+    #[error("this network admits by {rule}")]
+    Rule {
+        /// The network's rule.
+        rule: AdmissionRule,
+    },
+}
+
+/// A verified chain from an owner to a node. Empty for owners, and for anyone in open networks.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Admission {
+    links: Vec<Link>,
+}
+
+impl Admission {
+    /// A chain of links that were verified one by one; [`verify`](Self::verify) checks how they
+    /// hang together.
+    #[must_use]
+    pub const fn from_links(links: Vec<Link>) -> Self {
+        Self { links }
+    }
+
+    /// Reads a chain and verifies it all the way from an owner of `charter` to `node`.
+    ///
+    /// # Errors
+    /// Every way in which it can fail to admit that node.
+    pub fn decode(
+        raw: &[RawLink],
+        charter: &Signed<Charter>,
+        node: &NodeId,
+    ) -> Result<Self, AdmissionError> {
+        if raw.len() > MAX_CHAIN {
+            return Err(AdmissionError::TooLong);
+        }
+        let mut links = Vec::with_capacity(raw.len());
+        for link in raw {
+            links.push(match link {
+                RawLink::Direct(bytes) => Link::Direct(Signed::decode(bytes)?),
+                RawLink::Invite(grant, used) => Link::Invite {
+                    grant: Signed::decode(grant)?,
+                    used: Signed::decode(used)?,
+                },
+            });
+        }
+        let admission = Self { links };
+        admission.verify(charter, node)?;
+        Ok(admission)
+    }
+
+    /// Whether this chain of verified links admits `node` to the network of `charter`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn verify(&self, charter: &Signed<Charter>, node: &NodeId) -> Result<(), AdmissionError> {
+        if self.links.len() > MAX_CHAIN {
+            return Err(AdmissionError::TooLong);
+        }
+        let Some(first) = self.links.first() else {
+            return if charter.is_owner(node) || charter.admission == AdmissionRule::Open {
+                Ok(())
+            } else {
+                Err(AdmissionError::Rule {
+                    rule: charter.admission,
+                })
+            };
+        };
+        let open = charter.admission == AdmissionRule::Open;
+        if !charter.is_owner(&first.issuer()) && !open {
+            return Err(AdmissionError::Broken);
+        }
+        let mut admitted = first.issuer();
+        for link in &self.links {
+            if link.issuer() != admitted {
+                return Err(AdmissionError::Broken);
+            }
+            verify_link(link, charter)?;
+            admitted = link.node();
+        }
+        if admitted == *node {
+            Ok(())
+        } else {
+            Err(AdmissionError::Broken)
+        }
+    }
+
+    /// The links, from the owner on.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The form that travels inside a member promise or an invite.
+    #[must_use]
+    pub fn raw(&self) -> Vec<RawLink> {
+        self.links.iter().map(Link::raw).collect()
+    }
+
+    /// Everybody who vouched, from the owner on.
+    pub fn issuers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.links.iter().map(Link::issuer)
+    }
+
+    /// The chain with one more link at its end.
+    #[must_use]
+    pub fn extended(&self, link: Link) -> Self {
+        let mut links = self.links.clone();
+        links.push(link);
+        Self { links }
+    }
+}
+
+fn verify_link(link: &Link, charter: &Signed<Charter>) -> Result<(), AdmissionError> {
+    let network = charter.network();
+    match link {
+        Link::Direct(direct) => {
+            if direct.network != network {
+                return Err(AdmissionError::OtherNetwork);
+            }
+            // Only owners admit by name, whatever their place in the chain.
+            if !charter.is_owner(&direct.owner) {
+                return Err(AdmissionError::Broken);
+            }
+        }
+        Link::Invite { grant, used } => {
+            if grant.network != network || used.network != network {
+                return Err(AdmissionError::OtherNetwork);
+            }
+            if charter.admission == AdmissionRule::Approve {
+                return Err(AdmissionError::Rule {
+                    rule: charter.admission,
+                });
+            }
+            if used.invite != grant.invite {
+                return Err(AdmissionError::Broken);
+            }
+            if used.joined > grant.expires
+                || used.joined < grant.issued.before(crate::limits::CLOCK_SKEW)
+            {
+                return Err(AdmissionError::OutOfTime {
+                    expires: grant.expires,
+                });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,461 @@
+//! The state of a network: its charter and the set of signed statements made under it.
+//!
+//! [`Ledger::insert`] is the merge. It is commutative, associative and idempotent: of each node the
+//! promise with the highest `(sequence, content id)` stands, revocations only add up, and what a
+//! revocation voids stays out in whatever order the two arrive. So nodes that were told the same
+//! things hold the same set, and the same views follow from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::content_id::ContentId;
+use crate::limits::{CLOCK_SKEW, MAX_MEMBERS, MAX_REVOCATIONS, QUIET_TIME, SPARE_USES};
+use crate::network::address;
+use crate::network::admission::{Direct, Link, RawLink};
+use crate::network::charter::{Charter, NetworkId};
+use crate::network::member::{Member, PromiseError};
+use crate::network::membership::{Withdrawn, evidence_of_membership};
+use crate::network::revocation::Revocation;
+use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+
+/// A statement whose signatures were verified against the charter.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A node's promise.
+    Member(Box<Member>),
+    /// An owner's revocation.
+    Revocation(Box<Signed<Revocation>>),
+}
+
+impl Item {
+    /// The bytes as received.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Member(member) => member.promise().bytes(),
+            Self::Revocation(revocation) => revocation.bytes(),
+        }
+    }
+}
+
+/// What a merge changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// The statement is new and stands.
+    New,
+    /// It was known.
+    Known,
+    /// A later promise of the same node stands.
+    Stale,
+}
+
+/// Why a statement was not merged. The ledger is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A member promise that does not hold.
+    #[error(transparent)]
+    Promise(#[from] PromiseError),
+    /// A statement that does not hold.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// A kind of statement that is not part of a network's state.
+    #[error("a statement of kind {0} is not part of a network's state")]
+    Kind(u8),
+    /// A revocation by somebody who is no owner.
+    #[error("only an owner can revoke")]
+    NotAnOwner,
+    /// The node, or one that vouched for it, was revoked.
+    #[error("the node's admission was revoked")]
+    Revoked,
+    /// The network has as many members or revocations as a node keeps.
+    #[error("the network is full: a node keeps {MAX_MEMBERS} members")]
+    Full,
+    /// The invite was used by more nodes than it allows, and this use is far behind.
+    #[error("the invite was used by others before")]
+    InviteSpent,
+}
+
+/// One entry of a ledger's index: enough to see who has the later statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IndexEntry {
+    /// The first 8 bytes of the node's key, or of the revocation's id with `sequence` 0.
+    pub key: [u8; 8],
+    /// The promise's sequence number; 0 for revocations.
+    pub sequence: u64,
+    /// The first 8 bytes of the statement's digest.
+    pub id: [u8; 8],
+}
+
+/// The statements of one network.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    charter: Signed<Charter>,
+    members: BTreeMap<NodeId, Member>,
+    revocations: BTreeMap<ContentId, Signed<Revocation>>,
+    known: BTreeSet<ContentId>,
+    withdrawn: Withdrawn,
+}
+
+impl Ledger {
+    /// The ledger of a network that nobody spoke in yet.
+    #[must_use]
+    pub fn new(charter: Signed<Charter>) -> Self {
+        Self {
+            charter,
+            members: BTreeMap::new(),
+            revocations: BTreeMap::new(),
+            known: BTreeSet::new(),
+            withdrawn: Withdrawn::default(),
+        }
+    }
+
+    /// The charter.
+    #[must_use]
+    pub const fn charter(&self) -> &Signed<Charter> {
+        &self.charter
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn network(&self) -> NetworkId {
+        self.charter.network()
+    }
+
+    /// The standing promise of every node, also lapsed and withdrawn ones within their quiet time.
+    #[must_use]
+    pub const fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// What owners withdrew.
+    #[must_use]
+    pub const fn withdrawn(&self) -> &Withdrawn {
+        &self.withdrawn
+    }
+
+    /// Every revocation.
+    pub fn revocations(&self) -> impl Iterator<Item = &Signed<Revocation>> {
+        self.revocations.values()
+    }
+
+    /// Whether exactly these bytes stand already. Spares the verification of what is pushed twice.
+    #[must_use]
+    pub fn knows(&self, bytes: &[u8]) -> bool {
+        self.known.contains(&ContentId::of(bytes))
+    }
+
+    /// Verifies a statement against the charter without merging it. Time is not looked at.
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    pub fn verify(&self, bytes: &[u8]) -> Result<Item, Refusal> {
+        match peek_kind(bytes) {
+            Some(kind) if kind == Kind::Revocation as u8 => self.verify_revocation(bytes),
+            Some(kind) if kind != Kind::Member as u8 => Err(Refusal::Kind(kind)),
+            _ => Ok(Item::Member(Box::new(Member::decode(
+                bytes,
+                &self.charter,
+            )?))),
+        }
+    }
+
+    fn verify_revocation(&self, bytes: &[u8]) -> Result<Item, Refusal> {
+        let revocation = Signed::<Revocation>::decode(bytes)?;
+        if revocation.network != self.network() {
+            return Err(PromiseError::OtherNetwork.into());
+        }
+        if !self.charter.is_owner(&revocation.owner) {
+            return Err(Refusal::NotAnOwner);
+        }
+        for link in &revocation.readmit {
+            let RawLink::Direct(bytes) = link else {
+                return Err(Refusal::NotAnOwner);
+            };
+            let direct = Signed::<Direct>::decode(bytes)?;
+            if direct.network != self.network() || direct.owner != revocation.owner {
+                return Err(Refusal::NotAnOwner);
+            }
+        }
+        Ok(Item::Revocation(Box::new(revocation)))
+    }
+
+    /// Merges a verified statement.
+    ///
+    /// # Errors
+    /// Why it is not merged: from the future, long lapsed, revoked, or no room.
+    pub fn insert(&mut self, item: Item, now: Timestamp) -> Result<Merged, Refusal> {
+        match item {
+            Item::Member(member) => self.insert_member(*member, now),
+            Item::Revocation(revocation) => self.insert_revocation(*revocation, now),
+        }
+    }
+
+    /// Verifies and merges in one step.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify) and [`insert`](Self::insert).
+    pub fn insert_bytes(&mut self, bytes: &[u8], now: Timestamp) -> Result<Merged, Refusal> {
+        if self.knows(bytes) {
+            return Ok(Merged::Known);
+        }
+        let item = self.verify(bytes)?;
+        self.insert(item, now)
+    }
+
+    fn insert_member(&mut self, member: Member, now: Timestamp) -> Result<Merged, Refusal> {
+        let promise = member.promise();
+        if promise.issued > now.after(CLOCK_SKEW) {
+            let ahead = promise.issued.since(now).as_secs();
+            return Err(PromiseError::Future { ahead }.into());
+        }
+        if retained_until(&member) < now {
+            return Err(PromiseError::Lapsed {
+                expires: promise.expires,
+            }
+            .into());
+        }
+        if self.withdrawn.voids(&member) {
+            return Err(Refusal::Revoked);
+        }
+        let node = member.node();
+        match self.members.get(&node) {
+            Some(standing) => match rank(standing).cmp(&rank(&member)) {
+                std::cmp::Ordering::Equal => return Ok(Merged::Known),
+                std::cmp::Ordering::Greater => return Ok(Merged::Stale),
+                std::cmp::Ordering::Less => {}
+            },
+            None if self.members.len() >= MAX_MEMBERS => return Err(Refusal::Full),
+            None => {}
+        }
+        let invite = invite_of(&member);
+        self.put(member);
+        if let Some((invite, uses)) = invite {
+            self.trim(&invite, uses);
+        }
+        if self.members.contains_key(&node) {
+            Ok(Merged::New)
+        } else {
+            Err(Refusal::InviteSpent)
+        }
+    }
+
+    fn insert_revocation(
+        &mut self,
+        revocation: Signed<Revocation>,
+        now: Timestamp,
+    ) -> Result<Merged, Refusal> {
+        if revocation.issued > now.after(CLOCK_SKEW) {
+            let ahead = revocation.issued.since(now).as_secs();
+            return Err(PromiseError::Future { ahead }.into());
+        }
+        if self.revocations.contains_key(&revocation.id()) {
+            return Ok(Merged::Known);
+        }
+        if self.revocations.len() >= MAX_REVOCATIONS {
+            return Err(Refusal::Full);
+        }
+        self.known.insert(revocation.id());
+        self.withdrawn.add(&revocation);
+        self.revocations.insert(revocation.id(), revocation);
+        let void: Vec<NodeId> = self
+            .members
+            .values()
+            .filter(|m| self.withdrawn.voids(m))
+            .map(Member::node)
+            .collect();
+        for node in void {
+            self.remove(&node);
+        }
+        Ok(Merged::New)
+    }
+
+    fn put(&mut self, member: Member) {
+        self.remove(&member.node());
+        self.known.insert(member.promise().id());
+        self.members.insert(member.node(), member);
+    }
+
+    fn remove(&mut self, node: &NodeId) {
+        if let Some(member) = self.members.remove(node) {
+            self.known.remove(&member.promise().id());
+        }
+    }
+
+    /// Drops what is beyond an invite's uses and some spare, the worst first. Without it, whoever
+    /// holds an invite key could fill every node's memory with uses of it.
+    fn trim(&mut self, invite: &NodeId, uses: u32) {
+        let limit = uses as usize + SPARE_USES;
+        let mut ranked: Vec<_> = self
+            .members
+            .values()
+            .filter(|member| invite_of(member).is_some_and(|(key, _)| key == *invite))
+            .map(|member| (use_rank(&self.charter, invite, member), member.node()))
+            .collect();
+        if ranked.len() <= limit {
+            return;
+        }
+        ranked.sort();
+        for (_, node) in ranked.drain(limit..) {
+            self.remove(&node);
+        }
+    }
+
+    /// Forgets what lapsed so long ago that nothing follows from it. Says whose promises those were.
+    pub fn prune(&mut self, now: Timestamp) -> Vec<NodeId> {
+        let old: Vec<NodeId> = self
+            .members
+            .values()
+            .filter(|member| retained_until(member) < now)
+            .map(Member::node)
+            .collect();
+        for node in &old {
+            self.remove(node);
+        }
+        old
+    }
+
+    /// What this ledger holds, in a fixed order.
+    #[must_use]
+    pub fn index(&self) -> Vec<IndexEntry> {
+        let members = self.members.values().map(|member| IndexEntry {
+            key: first_8(&member.node().0),
+            sequence: member.promise().sequence,
+            id: first_8(member.promise().id().digest()),
+        });
+        let revocations = self.revocations.keys().map(|id| IndexEntry {
+            key: first_8(id.digest()),
+            sequence: 0,
+            id: first_8(id.digest()),
+        });
+        members.chain(revocations).collect()
+    }
+
+    /// A hash over the index: equal ledgers have equal ones.
+    #[must_use]
+    pub fn root(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        for entry in self.index() {
+            bytes.extend_from_slice(&entry.key);
+            bytes.extend_from_slice(&entry.sequence.to_be_bytes());
+            bytes.extend_from_slice(&entry.id);
+        }
+        address::hash("grid/1 ledger", &[&bytes])
+    }
+
+    /// The bytes of every statement, revocations first.
+    pub fn statements(&self) -> impl Iterator<Item = &[u8]> {
+        self.revocations
+            .values()
+            .map(Signed::bytes)
+            .chain(self.members.values().map(|member| member.promise().bytes()))
+    }
+
+    /// The statements that belong to entries of this ledger's [`index`](Self::index).
+    pub fn statements_of<'a>(
+        &'a self,
+        wanted: &'a BTreeSet<[u8; 8]>,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        self.statements_with_id()
+            .filter(|(id, _)| wanted.contains(id))
+            .map(|(_, bytes)| bytes)
+    }
+
+    fn statements_with_id(&self) -> impl Iterator<Item = ([u8; 8], &[u8])> {
+        self.revocations
+            .values()
+            .map(|r| (first_8(r.id().digest()), r.bytes()))
+            .chain(self.members.values().map(|member| {
+                (
+                    first_8(member.promise().id().digest()),
+                    member.promise().bytes(),
+                )
+            }))
+    }
+
+    /// Compares with another node's index: the statements it lacks, and the ids of those that this
+    /// ledger lacks.
+    #[must_use]
+    pub fn compare(&self, theirs: &[IndexEntry]) -> Difference<'_> {
+        let mine: BTreeMap<[u8; 8], IndexEntry> = self
+            .index()
+            .into_iter()
+            .map(|entry| (entry.key, entry))
+            .collect();
+        let their: BTreeMap<[u8; 8], &IndexEntry> =
+            theirs.iter().map(|entry| (entry.key, entry)).collect();
+        let later = |a: &IndexEntry, b: &IndexEntry| (a.sequence, a.id) > (b.sequence, b.id);
+        let lacks: BTreeSet<[u8; 8]> = mine
+            .values()
+            .filter(|entry| their.get(&entry.key).is_none_or(|t| later(entry, t)))
+            .map(|entry| entry.id)
+            .collect();
+        Difference {
+            they_lack: self
+                .statements_with_id()
+                .filter(|(id, _)| lacks.contains(id))
+                .map(|(_, bytes)| bytes)
+                .collect(),
+            i_lack: theirs
+                .iter()
+                .filter(|entry| mine.get(&entry.key).is_none_or(|m| later(entry, m)))
+                .map(|entry| entry.id)
+                .collect(),
+        }
+    }
+}
+
+/// What two ledgers lack of each other.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// Statements that the other node lacks, revocations first.
+    pub they_lack: Vec<&'a [u8]>,
+    /// Ids of statements that this node lacks.
+    pub i_lack: Vec<[u8; 8]>,
+}
+
+/// The order in which promises of one node replace each other.
+fn rank(member: &Member) -> (u64, ContentId) {
+    (member.promise().sequence, member.promise().id())
+}
+
+/// The invite that admitted a node, with its uses.
+fn invite_of(member: &Member) -> Option<(NodeId, u32)> {
+    match member.admission().links().last() {
+        Some(Link::Invite { grant, .. }) => Some((grant.invite, grant.uses)),
+        _ => None,
+    }
+}
+
+/// How a use of an invite ranks among others: the older evidence first, then the lower hash.
+pub(crate) fn use_rank(
+    charter: &Signed<Charter>,
+    invite: &NodeId,
+    member: &Member,
+) -> (Timestamp, [u8; 32]) {
+    let since = evidence_of_membership(charter, member).unwrap_or(Timestamp(u64::MAX));
+    (since, use_hash(invite, &member.node()))
+}
+
+/// The tie-break between uses of an invite without evidence.
+pub(crate) fn use_hash(invite: &NodeId, node: &NodeId) -> [u8; 32] {
+    address::hash("grid/1 invite use", &[&invite.0, &node.0])
+}
+
+/// Until when a promise matters: the address's quiet time, and as long as its invite could be used
+/// by another.
+fn retained_until(member: &Member) -> Timestamp {
+    let quiet = member.promise().expires.after(QUIET_TIME);
+    match member.admission().links().last() {
+        Some(Link::Invite { grant, .. }) => quiet.max(grant.expires.after(QUIET_TIME)),
+        _ => quiet,
+    }
+}
+
+fn first_8(bytes: &[u8]) -> [u8; 8] {
+    let mut first = [0; 8];
+    for (to, from) in first.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    first
+}

@@ -1,0 +1,249 @@
+//! What a node says about itself in one network. One is live per node, and only its node writes it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME};
+use crate::network::address;
+use crate::network::admission::{Admission, AdmissionError, RawLink};
+use crate::network::charter::{Charter, NetworkId};
+use crate::network::endpoint::Endpoint;
+use crate::network::name::Label;
+use crate::network::receipt::Receipt;
+use crate::network::statement::{Kind, Signed, Statement, StatementError};
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+use crate::wire;
+use crate::wireguard::WgPublicKey;
+
+/// An IPv4 address and which of the node's candidates it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Claim {
+    /// The address.
+    #[n(0)]
+    #[cbor(with = "wire::ipv4_addr")]
+    pub address: Ipv4Addr,
+    /// The candidate's number.
+    #[n(1)]
+    pub number: u32,
+}
+
+/// Whether a promise stands or was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Standing {
+    /// The node is in the network.
+    #[n(0)]
+    Promised,
+    /// The node left.
+    #[n(1)]
+    Withdrawn,
+}
+
+/// A node's promise to one network.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct MemberPromise {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkId,
+    /// The node, which signs this.
+    #[n(1)]
+    pub node: NodeId,
+    /// Grows with every promise of the node: the highest one stands.
+    #[n(2)]
+    pub sequence: u64,
+    /// When it was made.
+    #[n(3)]
+    pub issued: Timestamp,
+    /// When it lapses; at most 24 hours later.
+    #[n(4)]
+    pub expires: Timestamp,
+    /// Whether it stands.
+    #[n(5)]
+    pub standing: Standing,
+    /// The WireGuard key that it answers with.
+    #[n(6)]
+    pub public_key: WgPublicKey,
+    /// Its permanent IPv6 address: follows from the network and the node key.
+    #[n(7)]
+    #[cbor(with = "wire::ipv6_addr")]
+    pub ipv6: Ipv6Addr,
+    /// The IPv4 address that it claims.
+    #[n(8)]
+    pub ipv4: Claim,
+    /// Where its WireGuard listens.
+    #[n(9)]
+    pub wireguard: Vec<Endpoint>,
+    /// Where its QUIC listens.
+    #[n(10)]
+    pub quic: Vec<Endpoint>,
+    /// What else it will route: subnets behind it, a default route.
+    #[n(11)]
+    #[cbor(with = "wire::ip_nets")]
+    pub prefixes: Vec<IpNet>,
+    /// What people call it.
+    #[n(12)]
+    pub label: Label,
+    /// How it became a member.
+    #[n(13)]
+    pub admission: Vec<RawLink>,
+    /// Since when others know of it.
+    #[n(14)]
+    pub receipts: Vec<ByteVec>,
+}
+
+impl Statement for MemberPromise {
+    const KIND: Kind = Kind::Member;
+
+    fn signer(&self) -> NodeId {
+        self.node
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.expires <= self.issued || self.expires.since(self.issued) > PROMISE_LIFETIME {
+            return Err("a member promise lives for at most 24 hours");
+        }
+        if self.wireguard.len() > MAX_ENDPOINTS || self.quic.len() > MAX_ENDPOINTS {
+            return Err("a node has at most 16 endpoints of each kind");
+        }
+        if !self
+            .wireguard
+            .iter()
+            .chain(&self.quic)
+            .all(Endpoint::is_valid)
+        {
+            return Err("an endpoint is not an address that packets can be sent to");
+        }
+        if self.prefixes.len() > MAX_PREFIXES {
+            return Err("a node promises at most 32 further prefixes");
+        }
+        if !self.prefixes.is_sorted_by(|a, b| a < b) {
+            return Err("the prefixes are not a set in ascending order");
+        }
+        if !self.label.is_valid() {
+            return Err("the node's name breaks the rules for names");
+        }
+        if self.admission.len() > MAX_CHAIN || self.receipts.len() > MAX_RECEIPTS {
+            return Err("a promise has at most 6 links of admission and 4 receipts");
+        }
+        Ok(())
+    }
+}
+
+/// Why a member promise is not taken. The state is unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PromiseError {
+    /// Damaged, falsely signed, or against its own rules.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// For another network.
+    #[error("the promise is for another network")]
+    OtherNetwork,
+    /// The admission does not admit this node.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// The IPv6 address is not the one that follows from the node's key.
+    #[error("{0} is not the address that follows from the node's key")]
+    NotItsIpv6(Ipv6Addr),
+    /// The IPv4 address is outside the range, reserved, or not the candidate that it says.
+    #[error("{0} is not an address that this node can claim")]
+    NotItsCandidate(Ipv4Addr),
+    /// Made later than now.
+    #[error("the promise was made {ahead} seconds in the future; is a clock wrong?")]
+    Future {
+        /// By how much.
+        ahead: u64,
+    },
+    /// Lapsed so long ago that nothing follows from it.
+    #[error("the promise lapsed at {expires}")]
+    Lapsed {
+        /// When.
+        expires: Timestamp,
+    },
+}
+
+/// A member promise whose every part was verified against the charter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    promise: Signed<MemberPromise>,
+    admission: Admission,
+    receipts: Vec<Signed<Receipt>>,
+}
+
+impl Member {
+    /// Reads a member promise and verifies it against the charter: signature, admission, addresses.
+    ///
+    /// Receipts that do not verify, or speak of something else, are left out rather than refused:
+    /// they are hints.
+    ///
+    /// # Errors
+    /// What is wrong with it. Time is not looked at here.
+    pub fn decode(bytes: &[u8], charter: &Signed<Charter>) -> Result<Self, PromiseError> {
+        Self::verify(Signed::decode(bytes)?, charter)
+    }
+
+    /// The same for a promise whose signature was verified.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify(
+        promise: Signed<MemberPromise>,
+        charter: &Signed<Charter>,
+    ) -> Result<Self, PromiseError> {
+        if promise.network != charter.network() {
+            return Err(PromiseError::OtherNetwork);
+        }
+        let admission = Admission::decode(&promise.admission, charter, &promise.node)?;
+        if promise.ipv6 != address::ipv6(charter.ipv6, &promise.node) {
+            return Err(PromiseError::NotItsIpv6(promise.ipv6));
+        }
+        let Claim { address, number } = promise.ipv4;
+        if number >= address::MAX_CANDIDATES
+            || address != address::candidate(&promise.network, charter.ipv4, &promise.node, number)
+        {
+            return Err(PromiseError::NotItsCandidate(address));
+        }
+        let receipts = promise
+            .receipts
+            .iter()
+            .filter_map(|bytes| Signed::<Receipt>::decode(bytes).ok())
+            .filter(|receipt| {
+                receipt.network == promise.network
+                    && receipt.subject == promise.node
+                    && receipt.issued <= promise.issued.after(crate::limits::CLOCK_SKEW)
+            })
+            .collect();
+        Ok(Self {
+            promise,
+            admission,
+            receipts,
+        })
+    }
+
+    /// What the node said.
+    #[must_use]
+    pub const fn promise(&self) -> &Signed<MemberPromise> {
+        &self.promise
+    }
+
+    /// How it became a member.
+    #[must_use]
+    pub const fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The receipts that verify and speak of this node.
+    #[must_use]
+    pub fn receipts(&self) -> &[Signed<Receipt>] {
+        &self.receipts
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.promise.node
+    }
+}

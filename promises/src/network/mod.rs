@@ -1,0 +1,20 @@
+//! What is said about one network: the signed statements, their merge, and what follows from them.
+
+pub mod accept;
+pub mod address;
+pub mod admission;
+pub mod charter;
+pub mod endpoint;
+pub mod invite;
+pub mod ledger;
+pub mod member;
+pub mod membership;
+pub mod name;
+pub mod receipt;
+pub mod revocation;
+pub mod statement;
+pub mod view;
+
+pub use charter::{AdmissionRule, Charter, NetworkId};
+pub use name::{Label, NetworkName};
+pub use statement::{Signed, StatementError};

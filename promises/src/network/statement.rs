@@ -1,0 +1,263 @@
+//! The frame of every signed statement, and the one way in.
+//!
+//! On the wire a statement is the deterministic CBOR array `[kind, body, signature]`: `body` a byte
+//! string with the canonical CBOR of the statement, `signature` 64 bytes of Ed25519 (RFC 8032) over
+//! `"grid/1 " || kind's name || 0x00 || body`. The kind in the signed bytes keeps a signature made
+//! for one purpose from serving another.
+//!
+//! A [`Signed`] value exists only if its signature and its own rules hold; it keeps the exact bytes
+//! that were received. Whether its content is *believed* is decided elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+
+use crate::cbor::{self, Bounds, CborError};
+use crate::content_id::ContentId;
+use crate::limits::{MAX_DEPTH, MAX_STATEMENT};
+use crate::node_key::{NodeId, NodeKey, SignatureBytes};
+
+/// The bounds that every statement and body is checked against before it is read.
+pub const STATEMENT_BOUNDS: Bounds = Bounds {
+    max_bytes: MAX_STATEMENT,
+    max_depth: MAX_DEPTH,
+    max_items: 2048,
+};
+
+/// What a statement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Founds a network.
+    Charter = 1,
+    /// Lets the holder of an invite key admit nodes.
+    Grant = 2,
+    /// The holder of an invite key admits one node.
+    GrantUse = 3,
+    /// An owner admits one node by name.
+    Direct = 4,
+    /// A node speaks for itself.
+    Member = 5,
+    /// An owner withdraws admissions.
+    Revocation = 6,
+    /// A node saw what another promised.
+    Receipt = 7,
+    /// A node asks the owners to admit it.
+    Request = 8,
+}
+
+impl Kind {
+    /// The kind's name, as signed and as shown to people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Charter => "charter",
+            Self::Grant => "invite grant",
+            Self::GrantUse => "invite use",
+            Self::Direct => "admission",
+            Self::Member => "member promise",
+            Self::Revocation => "revocation",
+            Self::Receipt => "receipt",
+            Self::Request => "admission request",
+        }
+    }
+}
+
+/// Why bytes are not a statement. The state is as it was before; the same bytes will fail again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// Not well-formed or not deterministic CBOR, or not of the statement's shape.
+    #[error("the {kind} is damaged: {source}")]
+    Encoding {
+        /// What was expected.
+        kind: &'static str,
+        /// Where and how it is wrong.
+        source: CborError,
+    },
+    /// A statement of another kind.
+    #[error("expected a {expected}, got a statement of kind {got}")]
+    Kind {
+        /// What was expected.
+        expected: &'static str,
+        /// The kind number that was found.
+        got: u8,
+    },
+    /// The signature is not the signer's.
+    #[error("the {0}'s signature is wrong: it was altered, or its signer is another")]
+    Signature(&'static str),
+    /// Well-formed and signed, and still not something that can be promised.
+    #[error("the {kind} is not valid: {why}")]
+    Invalid {
+        /// What was expected.
+        kind: &'static str,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+}
+
+/// A body that can be signed.
+pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// Whose signature it must carry.
+    fn signer(&self) -> NodeId;
+
+    /// The rules that need nothing but the body itself.
+    ///
+    /// # Errors
+    /// The rule that is broken, as a sentence without a full stop.
+    fn check(&self) -> Result<(), &'static str>;
+}
+
+/// A statement whose signature and own rules hold, with the bytes it came in.
+pub struct Signed<T> {
+    bytes: Arc<[u8]>,
+    id: ContentId,
+    body: T,
+}
+
+#[derive(Encode, Decode)]
+struct Frame<'a> {
+    #[n(0)]
+    kind: u8,
+    #[b(1)]
+    #[cbor(with = "minicbor::bytes")]
+    body: &'a [u8],
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    signature: SignatureBytes,
+}
+
+impl<T: Statement> Signed<T> {
+    /// Signs a body.
+    ///
+    /// # Errors
+    /// [`StatementError::Invalid`] if the body breaks its own rules, is too long, or the key is not
+    /// the one it must be signed with.
+    pub fn sign(body: T, key: &NodeKey) -> Result<Self, StatementError> {
+        let invalid = |why| StatementError::Invalid {
+            kind: T::KIND.name(),
+            why,
+        };
+        body.check().map_err(invalid)?;
+        if key.id() != body.signer() {
+            return Err(invalid("it has to be signed by another key"));
+        }
+        let encoded = cbor::encode(&body);
+        let signature = key.sign(&signed_bytes(T::KIND, &encoded));
+        let bytes = cbor::encode(&Frame {
+            kind: T::KIND as u8,
+            body: &encoded,
+            signature,
+        });
+        if bytes.len() > MAX_STATEMENT {
+            return Err(invalid("it is longer than a statement may be"));
+        }
+        Ok(Self {
+            id: ContentId::of(&bytes),
+            bytes: bytes.into(),
+            body,
+        })
+    }
+
+    /// Reads and verifies a statement.
+    ///
+    /// # Errors
+    /// Every way in which bytes can fail to be a statement of this kind.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StatementError> {
+        let kind = T::KIND.name();
+        let encoding = |source| StatementError::Encoding { kind, source };
+        let frame: Frame<'_> = cbor::decode(bytes, &STATEMENT_BOUNDS).map_err(encoding)?;
+        if frame.kind != T::KIND as u8 {
+            return Err(StatementError::Kind {
+                expected: kind,
+                got: frame.kind,
+            });
+        }
+        let body: T = cbor::decode(frame.body, &STATEMENT_BOUNDS).map_err(encoding)?;
+        if !body
+            .signer()
+            .verify(&signed_bytes(T::KIND, frame.body), &frame.signature)
+        {
+            return Err(StatementError::Signature(kind));
+        }
+        body.check()
+            .map_err(|why| StatementError::Invalid { kind, why })?;
+        Ok(Self {
+            bytes: bytes.into(),
+            id: ContentId::of(bytes),
+            body,
+        })
+    }
+}
+
+impl<T> Signed<T> {
+    /// The bytes as they were received or signed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The content id of the bytes.
+    #[must_use]
+    pub const fn id(&self) -> ContentId {
+        self.id
+    }
+
+    /// What was said.
+    #[must_use]
+    pub const fn body(&self) -> &T {
+        &self.body
+    }
+}
+
+impl<T> std::ops::Deref for Signed<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.body
+    }
+}
+
+impl<T: Clone> Clone for Signed<T> {
+    fn clone(&self) -> Self {
+        Self {
+            bytes: Arc::clone(&self.bytes),
+            id: self.id,
+            body: self.body.clone(),
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Signed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.body.fmt(f)
+    }
+}
+
+impl<T> PartialEq for Signed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl<T> Eq for Signed<T> {}
+
+/// The kind that a statement says it is, without looking further.
+#[must_use]
+pub fn peek_kind(bytes: &[u8]) -> Option<u8> {
+    // `[kind, body, signature]` begins with the array header 0x83; kinds are below 24.
+    match bytes {
+        [0x83, kind, ..] if *kind < 24 => Some(*kind),
+        _ => None,
+    }
+}
+
+fn signed_bytes(kind: Kind, body: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(8 + kind.name().len() + body.len());
+    message.extend_from_slice(b"grid/1 ");
+    message.extend_from_slice(kind.name().as_bytes());
+    message.push(0);
+    message.extend_from_slice(body);
+    message
+}

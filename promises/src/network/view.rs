@@ -1,0 +1,236 @@
+//! What follows from a set of statements at a moment: the members, and who holds which address and
+//! which WireGuard key.
+//!
+//! When two members promise the same address or key, the one with the older evidence holds it
+//! ([`receipt`](crate::network::receipt)), then the one with the lower hash. Every node that holds the
+//! same statements comes to the same view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use crate::limits::QUIET_TIME;
+use crate::network::address;
+use crate::network::ledger::Ledger;
+use crate::network::member::{Member, Standing};
+use crate::network::membership::{self, NotAMember};
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+use crate::wireguard::WgPublicKey;
+
+/// Whether a member is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Its promise stands.
+    Live,
+    /// Its promise was not renewed; its address is reserved for a while.
+    Lapsed,
+    /// It left; its address is reserved for a while.
+    Left,
+}
+
+/// One member as it follows from the statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// Whether it is there.
+    pub presence: Presence,
+    /// The IPv4 address that it holds; `None` if another member holds the one that it claims.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The WireGuard key that it holds; `None` if another member holds the one that it promises.
+    pub public_key: Option<WgPublicKey>,
+    /// Who holds what it claims, where that is another.
+    pub lost_to: Option<NodeId>,
+}
+
+/// A network at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// The members.
+    pub members: BTreeMap<NodeId, MemberView>,
+    /// Nodes with a verified promise that are no members, and why.
+    pub refused: BTreeMap<NodeId, NotAMember>,
+    /// Who holds each address, also those reserved for absent members.
+    pub addresses: BTreeMap<Ipv4Addr, NodeId>,
+    /// Who holds each WireGuard key.
+    pub keys: BTreeMap<WgPublicKey, NodeId>,
+}
+
+impl View {
+    /// What a ledger says at a moment.
+    #[must_use]
+    pub fn of(ledger: &Ledger, now: Timestamp) -> Self {
+        let mut view = Self::default();
+        for (node, verdict) in membership::decide(ledger, now) {
+            match verdict {
+                Ok(()) => {
+                    view.members.insert(node, MemberView::new());
+                }
+                Err(why) => {
+                    view.refused.insert(node, why);
+                }
+            }
+        }
+        let members: Vec<&Member> = view
+            .members
+            .keys()
+            .filter_map(|node| ledger.members().get(node))
+            .filter(|member| is_reserved(member, now))
+            .collect();
+        view.addresses = contest(&members, |m| {
+            (m.promise().ipv4.address, view.claim_rank(ledger, m, now))
+        });
+        view.keys = contest(&members, |m| {
+            (m.promise().public_key, view.key_rank(ledger, m, now))
+        });
+        for member in members {
+            view.settle(member, now);
+        }
+        view.members.retain(|node, _| {
+            ledger
+                .members()
+                .get(node)
+                .is_some_and(|m| is_reserved(m, now))
+        });
+        view
+    }
+
+    fn settle(&mut self, member: &Member, now: Timestamp) {
+        let node = member.node();
+        let promise = member.promise();
+        let address_of = self.addresses.get(&promise.ipv4.address).copied();
+        let key_of = self.keys.get(&promise.public_key).copied();
+        if let Some(view) = self.members.get_mut(&node) {
+            view.presence = presence(member, now);
+            view.ipv4 = (address_of == Some(node)).then_some(promise.ipv4.address);
+            view.public_key = (key_of == Some(node)).then_some(promise.public_key);
+            view.lost_to = [key_of, address_of]
+                .into_iter()
+                .flatten()
+                .find(|holder| *holder != node);
+        }
+    }
+
+    /// Members that are there.
+    pub fn live(&self) -> impl Iterator<Item = (&NodeId, &MemberView)> {
+        self.members
+            .iter()
+            .filter(|(_, member)| member.presence == Presence::Live)
+    }
+
+    /// Whether a node is a member that is there.
+    #[must_use]
+    pub fn is_live(&self, node: &NodeId) -> bool {
+        self.members
+            .get(node)
+            .is_some_and(|member| member.presence == Presence::Live)
+    }
+
+    /// The addresses that anybody but `node` holds.
+    #[must_use]
+    pub fn held_by_others(&self, node: &NodeId) -> BTreeSet<Ipv4Addr> {
+        self.addresses
+            .iter()
+            .filter(|(_, holder)| *holder != node)
+            .map(|(a, _)| *a)
+            .collect()
+    }
+
+    fn claim_rank(&self, ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
+        let address = member.promise().ipv4.address;
+        let since = self.evidence(ledger, member, now, |receipt| {
+            (receipt.address == address).then_some(receipt.address_since)
+        });
+        Rank::new(since, "grid/1 claim", member, &address.octets())
+    }
+
+    fn key_rank(&self, ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
+        let key = member.promise().public_key;
+        let since = self.evidence(ledger, member, now, |receipt| {
+            (receipt.public_key == key).then_some(receipt.key_since)
+        });
+        Rank::new(since, "grid/1 key", member, &key.0)
+    }
+
+    /// The earliest time that another member gives for a claim. The founder was there before any
+    /// other member could see it, so that the charter is its evidence.
+    fn evidence(
+        &self,
+        ledger: &Ledger,
+        member: &Member,
+        now: Timestamp,
+        since: impl Fn(&crate::network::receipt::Receipt) -> Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let charter = ledger.charter();
+        if member.node() == charter.founder {
+            return Some(charter.created);
+        }
+        member
+            .receipts()
+            .iter()
+            .filter(|receipt| {
+                now <= receipt.until()
+                    && (self.members.contains_key(&receipt.witness)
+                        || charter.is_owner(&receipt.witness))
+            })
+            .filter_map(|receipt| since(receipt))
+            .min()
+    }
+}
+
+impl MemberView {
+    const fn new() -> Self {
+        Self {
+            presence: Presence::Live,
+            ipv4: None,
+            public_key: None,
+            lost_to: None,
+        }
+    }
+}
+
+/// How a claim ranks: the older evidence first, then the lower hash.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(Timestamp, [u8; 32]);
+
+impl Rank {
+    fn new(since: Option<Timestamp>, domain: &str, member: &Member, what: &[u8]) -> Self {
+        let network = member.promise().network.0.to_bytes();
+        let hash = address::hash(domain, &[&network, what, &member.node().0]);
+        Self(since.unwrap_or(Timestamp(u64::MAX)), hash)
+    }
+}
+
+fn contest<K: Ord + Copy>(
+    members: &[&Member],
+    claim: impl Fn(&Member) -> (K, Rank),
+) -> BTreeMap<K, NodeId> {
+    let mut best: BTreeMap<K, (Rank, NodeId)> = BTreeMap::new();
+    for member in members {
+        let (key, rank) = claim(member);
+        let wins = best.get(&key).is_none_or(|(standing, _)| rank < *standing);
+        if wins {
+            best.insert(key, (rank, member.node()));
+        }
+    }
+    best.into_iter()
+        .map(|(key, (_, node))| (key, node))
+        .collect()
+}
+
+fn presence(member: &Member, now: Timestamp) -> Presence {
+    let promise = member.promise();
+    match promise.standing {
+        Standing::Withdrawn => Presence::Left,
+        Standing::Promised if now > promise.expires => Presence::Lapsed,
+        Standing::Promised => Presence::Live,
+    }
+}
+
+/// Whether a member's address is still its own.
+fn is_reserved(member: &Member, now: Timestamp) -> bool {
+    let promise = member.promise();
+    let from = match promise.standing {
+        Standing::Promised => promise.expires,
+        Standing::Withdrawn => promise.issued,
+    };
+    now <= from.after(QUIET_TIME)
+}
