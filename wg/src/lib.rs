@@ -1,1 +1,34 @@
-//! placeholder
+//! WireGuard on this host: observe it, plan the change, apply the plan.
+//!
+//! ```text
+//! Desired ──┐
+//!           ├─ plan() ─> Plan ─ Backend::apply() ─> Report
+//! Observed ─┘   pure      printed for --dry-run
+//! ```
+//!
+//! [`plan()`] is a pure function that yields the smallest list of changes in a safe order, or
+//! nothing. A [`Backend`] observes one interface and carries out plans: [`open()`] gives the
+//! kernel's WireGuard (netlink) or, where the kernel has none, the WireGuard protocol of boringtun
+//! in this process; [`Fake`] keeps everything in memory for tests.
+//!
+//! What this crate refuses to do: it never touches an interface that is not its own
+//! ([`Error::ForeignInterface`]), starts no other program, drops no privileges, and writes no key
+//! to a log, an error or a file. It knows nothing of promises between nodes, nor of QUIC.
+//!
+//! Everything happens in the network namespace of the thread that called [`open()`].
+
+pub mod backend;
+pub mod desired;
+pub mod error;
+pub mod fake;
+pub mod name;
+pub mod observed;
+pub mod plan;
+
+pub use backend::{Backend, BackendChoice, BackendKind, Report};
+pub use desired::{Desired, DesiredPeer, Mtu};
+pub use error::Error;
+pub use fake::Fake;
+pub use name::IfName;
+pub use observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
+pub use plan::{AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, plan};

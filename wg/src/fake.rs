@@ -1,0 +1,350 @@
+//! A back end in memory, for tests of what is built on this crate.
+//!
+//! It keeps WireGuard's and the kernel's rules where a plan depends on them: an allowed IP belongs
+//! to one peer and moves to the last that got it, the interface's own key is no peer, an address
+//! brings its connected route, and the last IPv4 address takes the IPv4 routes along. It sends no
+//! packets.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use grid_promises::WgPublicKey;
+use ipnet::IpNet;
+
+use crate::backend::{Backend, BackendKind, Report};
+use crate::error::Error;
+use crate::name::IfName;
+use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
+use crate::plan::{
+    AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, connected_prefix,
+};
+
+/// The back end. Clones share the same state, so that a test keeps one and hands the other over.
+#[derive(Clone, Debug, Default)]
+pub struct Fake(Arc<Mutex<State>>);
+
+/// What was asked of a [`Fake`] so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls of [`Backend::observe`].
+    pub observes: u64,
+    /// Calls of [`Backend::apply`] with a plan that was not empty.
+    pub applies: u64,
+    /// Steps carried out.
+    pub steps: u64,
+    /// How often each peer was added or changed.
+    pub peer_sets: BTreeMap<WgPublicKey, u64>,
+    /// How often each peer was removed.
+    pub peer_removes: BTreeMap<WgPublicKey, u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    interfaces: BTreeMap<IfName, ObservedInterface>,
+    foreign: BTreeMap<IfName, String>,
+    counts: Counts,
+    fail_after: Option<usize>,
+    last_index: u32,
+}
+
+impl Fake {
+    /// A host without WireGuard interfaces.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The state of an interface, without counting as an observation.
+    #[must_use]
+    pub fn interface(&self, name: &IfName) -> Option<ObservedInterface> {
+        self.state().interfaces.get(name).cloned()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.state().counts.clone()
+    }
+
+    /// Changes an interface behind the back of whoever uses this back end, as a person with `wg`
+    /// would, or a packet that brings a handshake and an endpoint. Does nothing if there is no
+    /// such interface.
+    pub fn tamper(&self, name: &IfName, change: impl FnOnce(&mut ObservedInterface)) {
+        if let Some(interface) = self.state().interfaces.get_mut(name) {
+            change(interface);
+        }
+    }
+
+    /// Puts an interface there as it stands.
+    pub fn insert(&self, name: IfName, interface: ObservedInterface) {
+        self.state().interfaces.insert(name, interface);
+    }
+
+    /// Takes an interface away, as `ip link del` would.
+    pub fn vanish(&self, name: &IfName) {
+        self.state().interfaces.remove(name);
+    }
+
+    /// Puts an interface of that kind there that somebody else made.
+    pub fn set_foreign(&self, name: IfName, kind: &str) {
+        self.state().foreign.insert(name, kind.to_owned());
+    }
+
+    /// Lets the next apply fail once it has carried out so many steps.
+    pub fn fail_after(&self, steps: usize) {
+        self.state().fail_after = Some(steps);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before the lock goes, so a panic of a test's closure leaves
+        // nothing half done that matters to a test.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Fake {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Userspace
+    }
+
+    fn reason(&self) -> &str {
+        "a test asked for the back end in memory"
+    }
+
+    fn observe(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<Observed, Error> {
+        let mut state = self.state();
+        state.counts.observes += 1;
+        state.check_ours(name)?;
+        Ok(Observed {
+            interface: state.interfaces.get(name).cloned(),
+        })
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<Report, Error> {
+        let mut state = self.state();
+        let mut report = Report::default();
+        if plan.is_empty() {
+            return Ok(report);
+        }
+        state.check_ours(&plan.name)?;
+        if !plan.steps.contains(&Step::Create) && !state.interfaces.contains_key(&plan.name) {
+            return Err(Error::InterfaceGone {
+                name: plan.name.clone(),
+            });
+        }
+        state.counts.applies += 1;
+        let limit = state.fail_after.take().unwrap_or(usize::MAX);
+        for (done, step) in plan.steps.iter().enumerate() {
+            if done == limit {
+                return Err(state.failed(plan, done, step, report.created));
+            }
+            report.created |= state.step(&plan.name, step);
+            report.count(step);
+        }
+        Ok(report)
+    }
+
+    fn remove(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<bool, Error> {
+        let mut state = self.state();
+        state.check_ours(name)?;
+        Ok(state.interfaces.remove(name).is_some())
+    }
+
+    fn adopt(&mut self, name: &IfName) -> Result<(), Error> {
+        let mut state = self.state();
+        match state.foreign.get(name).map(String::as_str) {
+            Some("wireguard") => {
+                state.foreign.remove(name);
+                state.create(name);
+                Ok(())
+            }
+            Some(_) => state.check_ours(name),
+            None if state.interfaces.contains_key(name) => Ok(()),
+            None => Err(Error::InterfaceGone { name: name.clone() }),
+        }
+    }
+}
+
+impl State {
+    fn check_ours(&self, name: &IfName) -> Result<(), Error> {
+        match self.foreign.get(name) {
+            Some(kind) => Err(Error::ForeignInterface {
+                name: name.clone(),
+                kind: kind.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&mut self, plan: &Plan, done: usize, step: &Step, created: bool) -> Error {
+        if created {
+            self.interfaces.remove(&plan.name);
+        }
+        Error::Apply {
+            step: done + 1,
+            of: plan.steps.len(),
+            what: step.to_string(),
+            rolled_back: created,
+            source: Box::new(Error::os(
+                "a test",
+                std::io::Error::other("asked for a failure"),
+            )),
+        }
+    }
+
+    fn create(&mut self, name: &IfName) -> bool {
+        self.last_index += 1;
+        let index = self.last_index;
+        let new = !self.interfaces.contains_key(name);
+        self.interfaces
+            .entry(name.clone())
+            .or_insert_with(|| ObservedInterface {
+                index,
+                kind: BackendKind::Userspace,
+                up: false,
+                mtu: 1500,
+                public_key: None,
+                listen_port: 0,
+                fwmark: None,
+                addresses: Default::default(),
+                routes: Default::default(),
+                peers: Default::default(),
+            });
+        new
+    }
+
+    /// Carries out a step; true if it created the interface.
+    fn step(&mut self, name: &IfName, step: &Step) -> bool {
+        self.counts.steps += 1;
+        match step {
+            Step::Create => return self.create(name),
+            Step::SetPeer(change) => {
+                *self.counts.peer_sets.entry(change.public_key).or_default() += 1;
+            }
+            Step::RemovePeer(key) => *self.counts.peer_removes.entry(*key).or_default() += 1,
+            _ => {}
+        }
+        if let Some(interface) = self.interfaces.get_mut(name) {
+            carry_out(interface, step);
+        }
+        false
+    }
+}
+
+fn carry_out(interface: &mut ObservedInterface, step: &Step) {
+    match step {
+        Step::Create => {}
+        Step::RemovePeer(key) => {
+            interface.peers.remove(key);
+        }
+        Step::Configure(change) => configure(interface, change),
+        Step::SetMtu(mtu) => interface.mtu = mtu.get().into(),
+        Step::SetPeer(change) => set_peer(interface, change),
+        Step::RemoveRoute(route) => {
+            interface.routes.remove(route);
+        }
+        Step::LinkUp => {
+            interface.up = true;
+            for route in interface.addresses.iter().filter_map(connected_prefix) {
+                interface.routes.entry(route).or_insert(RouteOrigin::Kernel);
+            }
+        }
+        Step::RemoveAddress(address) => remove_address(interface, address),
+        Step::AddAddress(address) => add_address(interface, address),
+        Step::AddRoute(route) => {
+            interface
+                .routes
+                .entry(*route)
+                .or_insert(RouteOrigin::Static);
+        }
+    }
+}
+
+fn configure(interface: &mut ObservedInterface, change: &DeviceChange) {
+    if let Some(key) = &change.private_key {
+        let own = key.public();
+        interface.peers.remove(&own);
+        interface.public_key = Some(own);
+    }
+    if let Some(port) = change.listen_port {
+        interface.listen_port = port;
+    }
+    if let Some(fwmark) = change.fwmark {
+        interface.fwmark = (fwmark != 0).then_some(fwmark);
+    }
+}
+
+fn set_peer(interface: &mut ObservedInterface, change: &PeerChange) {
+    let key = change.public_key;
+    let exists = interface.peers.contains_key(&key);
+    if interface.public_key == Some(key) || (!exists && !change.create) {
+        return;
+    }
+    if let AllowedIpsChange::Add(ips) | AllowedIpsChange::Replace(ips) = &change.allowed_ips {
+        for peer in interface.peers.values_mut() {
+            peer.allowed_ips.retain(|ip| !ips.contains(ip));
+        }
+    }
+    let peer = interface.peers.entry(key).or_default();
+    match &change.allowed_ips {
+        AllowedIpsChange::Keep => {}
+        AllowedIpsChange::Add(ips) => peer.allowed_ips.extend(ips),
+        AllowedIpsChange::Replace(ips) => peer.allowed_ips.clone_from(ips),
+    }
+    set_peer_fields(peer, change);
+}
+
+fn set_peer_fields(peer: &mut ObservedPeer, change: &PeerChange) {
+    match &change.preshared_key {
+        Some(PskChange::Set(psk)) => peer.preshared_key = Some(psk.clone()),
+        Some(PskChange::Clear) => peer.preshared_key = None,
+        None => {}
+    }
+    if change.endpoint.is_some() {
+        peer.endpoint = change.endpoint;
+    }
+    if let Some(seconds) = change.keepalive {
+        peer.keepalive = (seconds != 0).then_some(seconds);
+    }
+}
+
+fn add_address(interface: &mut ObservedInterface, address: &IpNet) {
+    let twice = address.addr().is_ipv6()
+        && interface
+            .addresses
+            .iter()
+            .any(|known| known.addr() == address.addr());
+    if twice {
+        return;
+    }
+    let connects = connected_prefix(address);
+    let shared = interface
+        .addresses
+        .iter()
+        .any(|known| connected_prefix(known) == connects);
+    interface.addresses.insert(*address);
+    if let Some(route) = connects.filter(|_| interface.up && !shared) {
+        interface.routes.entry(route).or_insert(RouteOrigin::Kernel);
+    }
+}
+
+fn remove_address(interface: &mut ObservedInterface, address: &IpNet) {
+    interface.addresses.remove(address);
+    let connects = connected_prefix(address);
+    let shared = interface
+        .addresses
+        .iter()
+        .any(|known| connected_prefix(known) == connects);
+    if let Some(route) = connects.filter(|_| !shared)
+        && interface.routes.get(&route) == Some(&RouteOrigin::Kernel)
+    {
+        interface.routes.remove(&route);
+    }
+    let is_v4 = |net: &IpNet| net.addr().is_ipv4();
+    if is_v4(address) && !interface.addresses.iter().any(is_v4) {
+        interface.routes.retain(|route, _| !is_v4(route));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,451 @@
+//! From what is to what shall be: the smallest list of changes, in a safe order.
+//!
+//! The order, and why:
+//! 1. create the interface;
+//! 2. remove peers, so that their prefixes are free;
+//! 3. private key, port and mark; the MTU;
+//! 4. set peers. A prefix that moves to another peer leaves its old one in the same operation, as
+//!    WireGuard defines it, so the old peer needs no step of its own;
+//! 5. remove stale routes; link up; add addresses before the old ones go, so that routes that hang
+//!    on the last address of a family survive; add routes last, because they need link and address.
+//!
+//! Nothing here does I/O, and no host state but [`Observed`] is looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use grid_promises::{PresharedKey, WgPublicKey, WgSecretKey};
+use ipnet::IpNet;
+
+use crate::backend::BackendKind;
+use crate::desired::{Desired, DesiredPeer, Mtu};
+use crate::name::IfName;
+use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
+
+/// A list of changes to one interface. Prints one line a step, without any key but public ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The interface.
+    pub name: IfName,
+    /// The public key that the interface will have, by which a back end knows its own.
+    pub own: WgPublicKey,
+    /// The changes in order.
+    pub steps: Vec<Step>,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Create the interface, down and empty.
+    Create,
+    /// Remove a peer.
+    RemovePeer(WgPublicKey),
+    /// Set what belongs to the WireGuard device.
+    Configure(DeviceChange),
+    /// Set the maximum transmission unit.
+    SetMtu(Mtu),
+    /// Add or change a peer.
+    SetPeer(PeerChange),
+    /// Remove a route through the interface.
+    RemoveRoute(IpNet),
+    /// Bring the link up.
+    LinkUp,
+    /// Remove an address.
+    RemoveAddress(IpNet),
+    /// Add an address.
+    AddAddress(IpNet),
+    /// Add a route through the interface.
+    AddRoute(IpNet),
+}
+
+/// Changes to the WireGuard device. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceChange {
+    /// The new private key.
+    pub private_key: Option<WgSecretKey>,
+    /// The new UDP port.
+    pub listen_port: Option<u16>,
+    /// The new mark, 0 for none.
+    pub fwmark: Option<u32>,
+}
+
+/// Changes to one peer. `None` leaves a field as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerChange {
+    /// Which peer.
+    pub public_key: WgPublicKey,
+    /// Whether the peer is added when it is not there. `false`: then nothing happens, so that a
+    /// peer that was removed meanwhile does not come back half configured.
+    pub create: bool,
+    /// The pre-shared key.
+    pub preshared_key: Option<PskChange>,
+    /// The endpoint.
+    pub endpoint: Option<SocketAddr>,
+    /// Persistent keepalive in seconds, 0 for off.
+    pub keepalive: Option<u16>,
+    /// The allowed IPs.
+    pub allowed_ips: AllowedIpsChange,
+}
+
+/// A change of a pre-shared key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PskChange {
+    /// Use this one.
+    Set(PresharedKey),
+    /// Use none.
+    Clear,
+}
+
+/// A change of a peer's allowed IPs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedIpsChange {
+    /// They stay.
+    Keep,
+    /// These come to it, from whichever peer has them now.
+    Add(BTreeSet<IpNet>),
+    /// These and no others.
+    Replace(BTreeSet<IpNet>),
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// The changes that turn `observed` into `desired`, or an empty plan.
+///
+/// Applying the plan and observing again yields an empty plan. A peer appears only if its
+/// configuration differs. What the plan leaves alone although it was not asked for: endpoints
+/// where `desired` has none, link-local IPv6 addresses, and routes that the kernel made for an
+/// address that stays.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    let own = desired.private_key.public();
+    let mut steps = Vec::new();
+    let blank;
+    let now = match &observed.interface {
+        Some(interface) => interface,
+        None => {
+            steps.push(Step::Create);
+            blank = blank_interface();
+            &blank
+        }
+    };
+    let wanted = effective_peers(desired, &own);
+    let gone = now.peers.keys().filter(|key| !wanted.contains_key(key));
+    steps.extend(gone.map(|key| Step::RemovePeer(*key)));
+    plan_device(desired, now, &own, &mut steps);
+    plan_peers(&wanted, now, &mut steps);
+    plan_network(desired, now, &mut steps);
+    Plan {
+        name: desired.name.clone(),
+        own,
+        steps,
+    }
+}
+
+fn blank_interface() -> ObservedInterface {
+    ObservedInterface {
+        index: 0,
+        kind: BackendKind::Kernel,
+        up: false,
+        mtu: 0,
+        public_key: None,
+        listen_port: 0,
+        fwmark: None,
+        addresses: BTreeSet::new(),
+        routes: BTreeMap::new(),
+        peers: BTreeMap::new(),
+    }
+}
+
+/// The peers as WireGuard can hold them: without ourselves, and with each prefix at one peer.
+fn effective_peers(desired: &Desired, own: &WgPublicKey) -> BTreeMap<WgPublicKey, DesiredPeer> {
+    let mut taken = BTreeSet::new();
+    desired
+        .peers
+        .iter()
+        .filter(|(key, _)| *key != own)
+        .map(|(key, peer)| {
+            let allowed_ips = peer
+                .allowed_ips
+                .iter()
+                .map(IpNet::trunc)
+                .filter(|ip| taken.insert(*ip))
+                .collect();
+            let effective = DesiredPeer {
+                preshared_key: peer
+                    .preshared_key
+                    .clone()
+                    .filter(|psk| psk.expose() != &[0; 32]),
+                endpoint: peer.endpoint.map(canonical),
+                allowed_ips,
+                keepalive: peer.keepalive.filter(|seconds| *seconds != 0),
+            };
+            (*key, effective)
+        })
+        .collect()
+}
+
+/// An IPv4 address in IPv6 clothes is an IPv4 endpoint; WireGuard reports it as one.
+fn canonical(endpoint: SocketAddr) -> SocketAddr {
+    match endpoint {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(IpAddr::V4(v4), v6.port()),
+            None => endpoint,
+        },
+        SocketAddr::V4(_) => endpoint,
+    }
+}
+
+fn plan_device(
+    desired: &Desired,
+    now: &ObservedInterface,
+    own: &WgPublicKey,
+    steps: &mut Vec<Step>,
+) {
+    let port = desired.listen_port;
+    let fwmark = desired.fwmark.unwrap_or(0);
+    let change = DeviceChange {
+        private_key: (now.public_key != Some(*own)).then(|| desired.private_key.clone()),
+        listen_port: (port != 0 && port != now.listen_port).then_some(port),
+        fwmark: (fwmark != now.fwmark.unwrap_or(0)).then_some(fwmark),
+    };
+    if change != DeviceChange::default() {
+        steps.push(Step::Configure(change));
+    }
+    if now.mtu != u32::from(desired.mtu.get()) {
+        steps.push(Step::SetMtu(desired.mtu));
+    }
+}
+
+fn plan_peers(
+    wanted: &BTreeMap<WgPublicKey, DesiredPeer>,
+    now: &ObservedInterface,
+    steps: &mut Vec<Step>,
+) {
+    // Prefixes that reach a peer that does not hold them yet; they leave their old one by that.
+    let arriving: BTreeSet<IpNet> = wanted
+        .iter()
+        .flat_map(|(key, peer)| {
+            let held = now.peers.get(key).map(|peer| &peer.allowed_ips);
+            peer.allowed_ips
+                .iter()
+                .filter(move |ip| held.is_none_or(|held| !held.contains(*ip)))
+        })
+        .copied()
+        .collect();
+    for (key, peer) in wanted {
+        let change = match now.peers.get(key) {
+            None => Some(new_peer(*key, peer)),
+            Some(now) => changed_peer(*key, peer, now, &arriving),
+        };
+        steps.extend(change.map(Step::SetPeer));
+    }
+}
+
+fn new_peer(public_key: WgPublicKey, peer: &DesiredPeer) -> PeerChange {
+    PeerChange {
+        public_key,
+        create: true,
+        preshared_key: peer.preshared_key.clone().map(PskChange::Set),
+        endpoint: peer.endpoint,
+        keepalive: peer.keepalive,
+        allowed_ips: AllowedIpsChange::Replace(peer.allowed_ips.clone()),
+    }
+}
+
+fn changed_peer(
+    public_key: WgPublicKey,
+    peer: &DesiredPeer,
+    now: &ObservedPeer,
+    arriving: &BTreeSet<IpNet>,
+) -> Option<PeerChange> {
+    let lost = now
+        .allowed_ips
+        .difference(&peer.allowed_ips)
+        .any(|ip| !arriving.contains(ip));
+    let gained: BTreeSet<IpNet> = peer
+        .allowed_ips
+        .difference(&now.allowed_ips)
+        .copied()
+        .collect();
+    let allowed_ips = if lost {
+        AllowedIpsChange::Replace(peer.allowed_ips.clone())
+    } else if gained.is_empty() {
+        AllowedIpsChange::Keep
+    } else {
+        AllowedIpsChange::Add(gained)
+    };
+    let change = PeerChange {
+        public_key,
+        create: false,
+        preshared_key: (peer.preshared_key != now.preshared_key).then(|| {
+            peer.preshared_key
+                .clone()
+                .map_or(PskChange::Clear, PskChange::Set)
+        }),
+        endpoint: peer
+            .endpoint
+            .filter(|endpoint| Some(*endpoint) != now.endpoint),
+        keepalive: (peer.keepalive != now.keepalive).then(|| peer.keepalive.unwrap_or(0)),
+        allowed_ips,
+    };
+    let changed = change.preshared_key.is_some()
+        || change.endpoint.is_some()
+        || change.keepalive.is_some()
+        || change.allowed_ips != AllowedIpsChange::Keep;
+    changed.then_some(change)
+}
+
+fn plan_network(desired: &Desired, now: &ObservedInterface, steps: &mut Vec<Step>) {
+    let routes: BTreeSet<IpNet> = desired.routes.iter().map(IpNet::trunc).collect();
+    let wanted = &desired.addresses;
+    let wanted_with_other_length =
+        |old: &IpNet| old.addr().is_ipv6() && wanted.iter().any(|new| new.addr() == old.addr());
+    // Link-local addresses that nobody asked for are the kernel's business.
+    let (stale, kept): (Vec<IpNet>, Vec<IpNet>) = now
+        .addresses
+        .difference(wanted)
+        .partition(|old| wanted_with_other_length(old) || !is_link_local(old));
+    // An IPv6 address stands on an interface once: its old prefix length has to go first.
+    let (replaced, removed): (Vec<IpNet>, Vec<IpNet>) =
+        stale.into_iter().partition(wanted_with_other_length);
+    let after: BTreeSet<IpNet> = wanted.iter().copied().chain(kept).collect();
+
+    let others = now
+        .routes
+        .iter()
+        .filter(|(_, origin)| **origin == RouteOrigin::Static);
+    let unwanted = others
+        .map(|(route, _)| *route)
+        .filter(|route| !routes.contains(route));
+    steps.extend(unwanted.map(Step::RemoveRoute));
+    if !now.up {
+        steps.push(Step::LinkUp);
+    }
+    steps.extend(replaced.into_iter().map(Step::RemoveAddress));
+    steps.extend(
+        after
+            .difference(&now.addresses)
+            .copied()
+            .map(Step::AddAddress),
+    );
+    steps.extend(removed.into_iter().map(Step::RemoveAddress));
+    let missing = routes
+        .into_iter()
+        .filter(|route| !will_exist(route, now, &after));
+    steps.extend(missing.map(Step::AddRoute));
+}
+
+/// Whether the route is there once the link is up and the addresses are `after`.
+fn will_exist(route: &IpNet, now: &ObservedInterface, after: &BTreeSet<IpNet>) -> bool {
+    let connects = |address: &IpNet| connected_prefix(address).as_ref() == Some(route);
+    let was_connected = now.addresses.iter().any(connects);
+    let stays_connected = after.iter().any(connects);
+    match now.routes.get(route) {
+        // The kernel drops an interface's IPv4 routes with its last IPv4 address.
+        Some(_) if route.addr().is_ipv4() && loses_ipv4(&now.addresses, after) => false,
+        Some(RouteOrigin::Static) => true,
+        Some(RouteOrigin::Kernel) => stays_connected || !was_connected,
+        // The kernel makes it with the first address of the prefix, or when the link comes up.
+        None if now.up => stays_connected && !was_connected,
+        None => stays_connected,
+    }
+}
+
+fn loses_ipv4(before: &BTreeSet<IpNet>, after: &BTreeSet<IpNet>) -> bool {
+    let has_ipv4 = |addresses: &BTreeSet<IpNet>| addresses.iter().any(|a| a.addr().is_ipv4());
+    has_ipv4(before) && !has_ipv4(after)
+}
+
+fn is_link_local(address: &IpNet) -> bool {
+    matches!(address, IpNet::V6(v6) if v6.addr().is_unicast_link_local())
+}
+
+/// The prefix for which the kernel makes a route when this address is added. None for a single
+/// IPv4 address.
+pub(crate) fn connected_prefix(address: &IpNet) -> Option<IpNet> {
+    match address {
+        IpNet::V4(v4) if v4.prefix_len() == 32 => None,
+        _ => Some(address.trunc()),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return writeln!(f, "{}: nothing to do", self.name);
+        }
+        self.steps
+            .iter()
+            .try_for_each(|step| writeln!(f, "{}: {step}", self.name))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create => f.write_str("create the interface"),
+            Self::RemovePeer(key) => write!(f, "remove peer {key}"),
+            Self::Configure(change) => change.fmt(f),
+            Self::SetMtu(mtu) => write!(f, "set mtu {}", mtu.get()),
+            Self::SetPeer(change) => change.fmt(f),
+            Self::RemoveRoute(route) => write!(f, "remove route {route}"),
+            Self::LinkUp => f.write_str("set the link up"),
+            Self::RemoveAddress(address) => write!(f, "remove address {address}"),
+            Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::AddRoute(route) => write!(f, "add route {route}"),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("set")?;
+        if let Some(key) = &self.private_key {
+            write!(f, " private key (public {})", key.public())?;
+        }
+        if let Some(port) = self.listen_port {
+            write!(f, " listen port {port}")?;
+        }
+        if let Some(fwmark) = self.fwmark {
+            write!(f, " fwmark {fwmark:#x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PeerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.create { "add" } else { "change" };
+        write!(f, "{verb} peer {}:", self.public_key)?;
+        match &self.preshared_key {
+            Some(PskChange::Set(_)) => f.write_str(" preshared key [redacted]")?,
+            Some(PskChange::Clear) => f.write_str(" no preshared key")?,
+            None => {}
+        }
+        if let Some(endpoint) = self.endpoint {
+            write!(f, " endpoint {endpoint}")?;
+        }
+        match self.keepalive {
+            Some(0) => f.write_str(" keepalive off")?,
+            Some(seconds) => write!(f, " keepalive {seconds}s")?,
+            None => {}
+        }
+        let (sign, allowed_ips) = match &self.allowed_ips {
+            AllowedIpsChange::Keep => return Ok(()),
+            AllowedIpsChange::Add(ips) => (" allowed ips +", ips),
+            AllowedIpsChange::Replace(ips) => (" allowed ips =", ips),
+        };
+        f.write_str(sign)?;
+        allowed_ips.iter().try_for_each(|ip| write!(f, " {ip}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

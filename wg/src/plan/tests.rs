@@ -1,0 +1,471 @@
+//! Laws of the plan, over arbitrary states, and the cases that a reader wants to see.
+
+use std::time::SystemTime;
+
+use grid_promises::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
+use proptest::collection::{btree_map, btree_set};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::backend::Backend;
+use crate::fake::Fake;
+
+/// Eight key pairs, so that states meet often.
+fn secret(n: u8) -> WgSecretKey {
+    WgSecretKey::from_bytes(&Secret::new([n + 1; 32]))
+}
+
+fn public(n: u8) -> WgPublicKey {
+    secret(n).public()
+}
+
+fn psk(n: u8) -> PresharedKey {
+    Secret::new([n; 32])
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
+    texts.iter().map(|text| net(text)).collect()
+}
+
+/// Few prefixes, some with host bits, so that peers, addresses and routes collide.
+fn any_net() -> impl Strategy<Value = IpNet> {
+    prop_oneof![
+        (
+            0u8..3,
+            0u8..4,
+            prop_oneof![Just(0), Just(8), Just(16), Just(24), Just(32)]
+        )
+            .prop_map(|(b, d, len)| IpNet::new(IpAddr::from([10, b, 0, d]), len).unwrap()),
+        (
+            0u16..2,
+            0u16..3,
+            prop_oneof![Just(0), Just(48), Just(64), Just(128)]
+        )
+            .prop_map(|(c, h, len)| IpNet::new(
+                IpAddr::from([0xfd00, c, 0, 0, 0, 0, 0, h]),
+                len
+            )
+            .unwrap()),
+        Just(net("fe80::1/64")),
+    ]
+}
+
+fn any_endpoint() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        (0u8..3).prop_map(|n| SocketAddr::from(([192, 0, 2, n], 51820))),
+        (0u8..3).prop_map(|n| format!("[::ffff:192.0.2.{n}]:51820").parse().unwrap()),
+        (0u16..3).prop_map(|n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 51820))),
+    ]
+}
+
+fn any_desired_peer() -> impl Strategy<Value = DesiredPeer> {
+    let keepalive = option::of(prop_oneof![Just(0), Just(25), Just(60)]);
+    (
+        option::of(0u8..3),
+        option::of(any_endpoint()),
+        btree_set(any_net(), 0..4),
+        keepalive,
+    )
+        .prop_map(|(key, endpoint, allowed_ips, keepalive)| DesiredPeer {
+            preshared_key: key.map(psk),
+            endpoint,
+            allowed_ips,
+            keepalive,
+        })
+}
+
+fn any_desired() -> impl Strategy<Value = Desired> {
+    let device = (
+        0u8..3,
+        prop_oneof![Just(0), Just(51820), Just(51830)],
+        1280u16..1283,
+    );
+    let sets = (btree_set(any_net(), 0..4), btree_set(any_net(), 0..4));
+    (
+        device,
+        option::of(0u32..3),
+        sets,
+        btree_map(0u8..8, any_desired_peer(), 0..6),
+    )
+        .prop_map(
+            |((key, listen_port, mtu), fwmark, (addresses, routes), peers)| Desired {
+                name: "wg0".parse().unwrap(),
+                private_key: secret(key),
+                listen_port,
+                mtu: Mtu::new(mtu).unwrap(),
+                fwmark,
+                // The same IPv6 address with two prefix lengths is nothing a host can have.
+                addresses: one_length_an_address(addresses),
+                peers: peers
+                    .into_iter()
+                    .map(|(n, peer)| (public(n), peer))
+                    .collect(),
+                routes,
+            },
+        )
+}
+
+fn one_length_an_address(addresses: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
+    let mut seen = BTreeSet::new();
+    addresses
+        .into_iter()
+        .filter(|a| a.addr().is_ipv4() || seen.insert(a.addr()))
+        .collect()
+}
+
+/// A state that the fake host can really be in: what some earlier wish led to, and what others
+/// did to it since.
+fn any_observed() -> impl Strategy<Value = Observed> {
+    let foreign = (
+        btree_map(
+            any_net(),
+            prop_oneof![Just(RouteOrigin::Kernel), Just(RouteOrigin::Static)],
+            0..3,
+        ),
+        any::<bool>(),
+        btree_set(0u8..8, 0..3),
+        option::of(any_endpoint()),
+    );
+    (option::of(any_desired()), foreign).prop_map(|(earlier, (routes, up, dropped, endpoint))| {
+        let Some(earlier) = earlier else {
+            return Observed::default();
+        };
+        let mut fake = Fake::new();
+        fake.apply(&plan(&earlier, &Observed::default())).unwrap();
+        fake.tamper(&earlier.name, |interface| {
+            interface.up = up;
+            for (route, origin) in routes {
+                interface.routes.insert(route.trunc(), origin);
+            }
+            for n in dropped {
+                let peer = interface.peers.remove(&public(n));
+                if let (Some(_), Some(first)) = (peer, interface.peers.values_mut().next()) {
+                    first.endpoint = endpoint.map(canonical);
+                    first.latest_handshake = Some(SystemTime::UNIX_EPOCH);
+                }
+            }
+        });
+        Observed {
+            interface: fake.interface(&earlier.name),
+        }
+    })
+}
+
+fn host(observed: &Observed, name: &IfName) -> Fake {
+    let fake = Fake::new();
+    if let Some(interface) = &observed.interface {
+        fake.insert(name.clone(), interface.clone());
+    }
+    fake
+}
+
+/// What a peer's configuration is, apart from what it measures.
+fn configuration(peer: &ObservedPeer) -> ObservedPeer {
+    ObservedPeer {
+        latest_handshake: None,
+        rx_bytes: 0,
+        tx_bytes: 0,
+        ..peer.clone()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_applied_needs_no_further_plan(d in any_desired(), o in any_observed()) {
+        let mut fake = host(&o, &d.name);
+        let first = plan(&d, &o);
+        fake.apply(&first).unwrap();
+        let again = fake.observe(&d.name, &first.own).unwrap();
+        let second = plan(&d, &again);
+        prop_assert!(second.is_empty(), "first:\n{first}second:\n{second}");
+    }
+
+    #[test]
+    fn a_plan_is_safe_to_repeat(d in any_desired(), o in any_observed()) {
+        let mut fake = host(&o, &d.name);
+        let first = plan(&d, &o);
+        fake.apply(&first).unwrap();
+        let once = fake.interface(&d.name);
+        fake.apply(&first).unwrap();
+        let twice = Observed { interface: fake.interface(&d.name) };
+        prop_assert!(plan(&d, &twice).is_empty());
+        prop_assert_eq!(once.map(|i| i.peers), twice.interface.map(|i| i.peers));
+    }
+
+    #[test]
+    fn only_peers_that_differ_appear(d in any_desired(), o in any_observed()) {
+        let mut fake = host(&o, &d.name);
+        let plan = plan(&d, &o);
+        fake.apply(&plan).unwrap();
+        let before = o.interface.map(|i| i.peers).unwrap_or_default();
+        let after = fake.interface(&d.name).map(|i| i.peers).unwrap_or_default();
+        let counts = fake.counts();
+        for (key, times) in &counts.peer_sets {
+            prop_assert_eq!(*times, 1);
+            let same = before.get(key).map(configuration) == after.get(key).map(configuration);
+            prop_assert!(!same, "touched without need: {}\n{}", key, plan);
+        }
+        for key in counts.peer_removes.keys() {
+            prop_assert!(before.contains_key(key) && !after.contains_key(key));
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_never_at_two_peers(d in any_desired(), o in any_observed()) {
+        let fake = host(&o, &d.name);
+        let whole = plan(&d, &o);
+        for step in whole.steps {
+            // One step at a time: the law holds between any two.
+            let one = Plan { steps: vec![step], ..Plan { name: d.name.clone(), own: whole.own, steps: vec![] } };
+            fake.clone().apply(&one).unwrap();
+            let peers = fake.interface(&d.name).unwrap().peers;
+            let all: Vec<_> = peers.values().flat_map(|peer| &peer.allowed_ips).collect();
+            let distinct: BTreeSet<_> = all.iter().collect();
+            prop_assert_eq!(all.len(), distinct.len());
+        }
+    }
+
+    #[test]
+    fn no_secret_is_printed(d in any_desired(), o in any_observed()) {
+        let plan = plan(&d, &o);
+        let printed = format!("{plan}{plan:?}");
+        let mut secrets: Vec<[u8; 32]> = vec![*d.private_key.expose()];
+        let psks = d.peers.values().filter_map(|peer| peer.preshared_key.as_ref());
+        secrets.extend(psks.map(|psk| *psk.expose()));
+        for bytes in secrets {
+            let base64 = WgPublicKey(bytes).to_string();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            prop_assert!(!printed.contains(&base64) && !printed.contains(&hex));
+            let array = format!("{bytes:?}");
+            prop_assert!(!printed.contains(&array));
+        }
+    }
+}
+
+fn wish() -> Desired {
+    let peer = |ip: &str| DesiredPeer {
+        preshared_key: Some(psk(9)),
+        endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+        allowed_ips: nets(&[ip]),
+        keepalive: Some(25),
+    };
+    Desired {
+        name: "wg0".parse().unwrap(),
+        private_key: secret(0),
+        listen_port: 51820,
+        mtu: Mtu::DEFAULT,
+        fwmark: None,
+        addresses: nets(&["10.1.0.1/16", "fd00::1/64"]),
+        peers: [
+            (public(1), peer("10.1.0.2/32")),
+            (public(2), peer("10.1.0.3/32")),
+        ]
+        .into(),
+        routes: nets(&["10.1.0.0/16", "192.168.7.0/24"]),
+    }
+}
+
+/// The wish, come true.
+fn done(desired: &Desired) -> Observed {
+    let mut fake = Fake::new();
+    fake.apply(&plan(desired, &Observed::default())).unwrap();
+    Observed {
+        interface: fake.interface(&desired.name),
+    }
+}
+
+#[test]
+fn a_new_interface_is_built_in_a_safe_order() {
+    let first = plan(&wish(), &Observed::default());
+    let printed = first.to_string();
+    let verbs: Vec<&str> = printed
+        .lines()
+        .map(|line| line.trim_start_matches("wg0: ").split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        verbs,
+        [
+            "create", "set", "set", "add", "add", "set", "add", "add", "add"
+        ]
+    );
+    // The connected prefix comes with the address, so that only the subnet is routed.
+    assert!(
+        printed.ends_with("wg0: add route 192.168.7.0/24\n"),
+        "{printed}"
+    );
+    assert!(printed.contains("preshared key [redacted]"));
+}
+
+#[test]
+fn nothing_to_do_says_so() {
+    let observed = done(&wish());
+    let plan = plan(&wish(), &observed);
+    assert!(plan.is_empty());
+    assert_eq!(plan.to_string(), "wg0: nothing to do\n");
+}
+
+#[test]
+fn an_endpoint_that_is_not_given_stays() {
+    let mut desired = wish();
+    let mut observed = done(&desired);
+    let roamed = Some("198.51.100.7:9".parse().unwrap());
+    observed
+        .interface
+        .as_mut()
+        .unwrap()
+        .peers
+        .get_mut(&public(1))
+        .unwrap()
+        .endpoint = roamed;
+    assert_eq!(plan(&desired, &observed).steps.len(), 1);
+    desired.peers.get_mut(&public(1)).unwrap().endpoint = None;
+    assert!(plan(&desired, &observed).is_empty());
+}
+
+#[test]
+fn a_prefix_that_moves_touches_its_new_peer_only() {
+    let mut desired = wish();
+    let observed = done(&desired);
+    let moved = net("10.1.0.2/32");
+    desired
+        .peers
+        .get_mut(&public(1))
+        .unwrap()
+        .allowed_ips
+        .clear();
+    desired
+        .peers
+        .get_mut(&public(2))
+        .unwrap()
+        .allowed_ips
+        .insert(moved);
+    let steps = plan(&desired, &observed).steps;
+    let [Step::SetPeer(change)] = steps.as_slice() else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(change.public_key, public(2));
+    assert_eq!(change.allowed_ips, AllowedIpsChange::Add([moved].into()));
+}
+
+#[test]
+fn a_prefix_that_goes_replaces_the_list() {
+    let mut desired = wish();
+    let observed = done(&desired);
+    desired
+        .peers
+        .get_mut(&public(1))
+        .unwrap()
+        .allowed_ips
+        .clear();
+    let steps = plan(&desired, &observed).steps;
+    let [Step::SetPeer(change)] = steps.as_slice() else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(change.public_key, public(1));
+    assert_eq!(
+        change.allowed_ips,
+        AllowedIpsChange::Replace(BTreeSet::new())
+    );
+}
+
+#[test]
+fn an_address_that_moves_is_added_before_the_old_one_goes() {
+    let mut desired = wish();
+    let observed = done(&desired);
+    desired.addresses = nets(&["10.1.0.9/16", "fd00::1/48"]);
+    let steps = plan(&desired, &observed).steps;
+    assert_eq!(
+        steps,
+        [
+            Step::RemoveAddress(net("fd00::1/64")),
+            Step::AddAddress(net("10.1.0.9/16")),
+            Step::AddAddress(net("fd00::1/48")),
+            Step::RemoveAddress(net("10.1.0.1/16")),
+        ]
+    );
+}
+
+#[test]
+fn routes_go_with_the_last_ipv4_address_and_come_back() {
+    let mut desired = wish();
+    let observed = done(&desired);
+    desired.addresses = nets(&["fd00::1/64"]);
+    let steps = plan(&desired, &observed).steps;
+    assert_eq!(
+        steps,
+        [
+            Step::RemoveAddress(net("10.1.0.1/16")),
+            Step::AddRoute(net("10.1.0.0/16")),
+            Step::AddRoute(net("192.168.7.0/24")),
+        ]
+    );
+}
+
+#[test]
+fn a_connected_route_that_somebody_deleted_is_put_back() {
+    let desired = wish();
+    let mut observed = done(&desired);
+    observed
+        .interface
+        .as_mut()
+        .unwrap()
+        .routes
+        .remove(&net("10.1.0.0/16"));
+    assert_eq!(
+        plan(&desired, &observed).steps,
+        [Step::AddRoute(net("10.1.0.0/16"))]
+    );
+}
+
+#[test]
+fn the_same_prefix_at_two_peers_goes_to_the_lower_key() {
+    let mut desired = wish();
+    for peer in desired.peers.values_mut() {
+        peer.allowed_ips = nets(&["10.1.0.7/32"]);
+    }
+    let observed = done(&desired);
+    let peers = observed.interface.unwrap().peers;
+    let lower = public(1).min(public(2));
+    let holders: Vec<_> = peers
+        .iter()
+        .filter(|(_, p)| !p.allowed_ips.is_empty())
+        .collect();
+    assert_eq!(holders.len(), 1);
+    assert_eq!(*holders[0].0, lower);
+}
+
+#[test]
+fn our_own_key_is_no_peer() {
+    let mut desired = wish();
+    desired.peers.insert(public(0), DesiredPeer::default());
+    assert!(plan(&desired, &done(&wish())).is_empty());
+}
+
+#[test]
+fn five_thousand_peers_plan_quickly_and_touch_one() {
+    let mut desired = wish();
+    for n in 0..5000u16 {
+        let mut key = [7; 32];
+        key[..2].copy_from_slice(&n.to_be_bytes());
+        let [high, low] = n.to_be_bytes();
+        let allowed_ips = [IpNet::from(IpAddr::from([10, 1, high, low]))].into();
+        desired.peers.insert(
+            WgPublicKey(key),
+            DesiredPeer {
+                allowed_ips,
+                ..Default::default()
+            },
+        );
+    }
+    let observed = done(&desired);
+    assert!(plan(&desired, &observed).is_empty());
+    desired.peers.get_mut(&public(2)).unwrap().keepalive = None;
+    assert_eq!(plan(&desired, &observed).steps.len(), 1);
+}
