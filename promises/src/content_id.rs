@@ -268,3 +268,189 @@ pub struct VerifyError {
     /// The id that was asked for.
     pub expected: ContentId,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The CID of zero bytes, from the PromiseGrid documents.
+    const EMPTY: &str = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku";
+
+    fn hex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap()
+    }
+
+    fn any_id() -> impl Strategy<Value = ContentId> {
+        let code = prop_oneof![
+            Just(HashCode::Sha2_256),
+            Just(HashCode::Sha2_512),
+            Just(HashCode::Blake3)
+        ];
+        (code, any::<Vec<u8>>()).prop_map(|(code, bytes)| ContentId::with(code, &bytes))
+    }
+
+    #[test]
+    fn the_id_of_zero_bytes() {
+        let id = ContentId::of(b"");
+        assert_eq!(id.to_string(), EMPTY);
+        assert_eq!(EMPTY.parse(), Ok(id));
+        assert_eq!(id.short(), "bafkreihdwdcefgh");
+        assert_eq!(
+            id.to_bytes(),
+            hex("01551220e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+        );
+    }
+
+    #[test]
+    fn a_promise_text_has_the_multihash_of_the_documents() {
+        let id = ContentId::of(b"I will say hello");
+        let multihash = id.to_bytes().split_off(2);
+        assert_eq!(
+            cid::multibase::encode(Base::Base58Btc, multihash),
+            "zQmddNuhGSReFgfvv9rncrbEiruwPMu2YymprYHHC8YwqaQd"
+        );
+    }
+
+    /// FIPS 180-4 ("abc") and the test vectors of the BLAKE3 reference (zero bytes).
+    #[test]
+    fn the_hash_function_is_read_from_the_id() {
+        let sha512 = hex(
+            "01551340ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+        );
+        let id = ContentId::from_bytes(&sha512).unwrap();
+        assert_eq!(id.hash_code(), HashCode::Sha2_512);
+        assert_eq!(id.verify(b"abc"), Ok(()));
+        assert_eq!(id.verify(b"abd"), Err(VerifyError { expected: id }));
+
+        let blake3 =
+            hex("01551e20af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+        let id = ContentId::from_bytes(&blake3).unwrap();
+        assert_eq!(id.hash_code(), HashCode::Blake3);
+        assert_eq!(id.verify(b""), Ok(()));
+        assert!(id.verify(b"a").is_err());
+    }
+
+    #[test]
+    fn what_is_not_a_content_id_is_refused() {
+        use ContentIdError as E;
+        let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let of = |head: &str, tail: &str| hex(&format!("{head}{digest}{tail}"));
+        for (bytes, error) in [
+            (vec![], E::Malformed),
+            (vec![0x01], E::Malformed),
+            (hex("01551220"), E::Malformed),
+            (of("01551221", ""), E::Malformed),
+            (of("01551220", "00"), E::TrailingBytes { count: 1 }),
+            (of("0155121f", ""), E::TrailingBytes { count: 1 }),
+            (of("1220", ""), E::Version),
+            (of("00551220", ""), E::Version),
+            (of("02551220", ""), E::Version),
+            (of("01701220", ""), E::Codec { found: 0x70 }),
+            (of("01a7201220", ""), E::Codec { found: 0x1027 }),
+            (of("01551120", ""), E::HashFunction { found: 0x11 }),
+            (of("01550020", ""), E::HashFunction { found: 0 }),
+            (
+                of("01551221", "00"),
+                E::DigestLength {
+                    expected: 32,
+                    found: 33,
+                },
+            ),
+            (
+                of("01551320", ""),
+                E::DigestLength {
+                    expected: 64,
+                    found: 32,
+                },
+            ),
+            (
+                hex("01551200"),
+                E::DigestLength {
+                    expected: 32,
+                    found: 0,
+                },
+            ),
+            // Varints that are longer than they need be, over-long, and endless.
+            (of("8100551220", ""), E::Malformed),
+            (of("01d5001220", ""), E::Malformed),
+            (of("01559200", "20"), E::Malformed),
+            (of("015512a000", ""), E::Malformed),
+            (vec![0xff; 100], E::Malformed),
+            (of("01551241", "00".repeat(33).as_str()), E::Malformed),
+        ] {
+            assert_eq!(ContentId::from_bytes(&bytes), Err(error), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn only_the_documented_text_form_is_read() {
+        let upper = EMPTY.to_uppercase();
+        let spaced = format!("{EMPTY} ");
+        let url = format!("/ipfs/{EMPTY}");
+        let long = format!("b{}", "a".repeat(1 << 20));
+        // The last character carries two bits that must be zero.
+        let loose = format!("{}v", EMPTY.strip_suffix('u').unwrap());
+        for text in [
+            "",
+            "b1",
+            upper.as_str(),
+            EMPTY.strip_prefix('b').unwrap(),
+            spaced.as_str(),
+            url.as_str(),
+            loose.as_str(),
+            long.as_str(),
+            "zQmddNuhGSReFgfvv9rncrbEiruwPMu2YymprYHHC8YwqaQd",
+            "QmdfTbBqBPQ7VNxZEYEj14VmRuZBkqFbiwReogJgS1zR1n",
+        ] {
+            assert_eq!(
+                text.parse::<ContentId>(),
+                Err(ContentIdError::Text),
+                "{text:.80}"
+            );
+        }
+        assert_eq!("b".parse::<ContentId>(), Err(ContentIdError::Malformed));
+    }
+
+    #[test]
+    fn the_longest_forms_are_as_long_as_documented() {
+        let id = ContentId::with(HashCode::Sha2_512, b"");
+        assert_eq!(id.to_bytes().len(), ContentId::MAX_LEN);
+        assert_eq!(id.to_string().len(), ContentId::MAX_TEXT_LEN);
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    proptest! {
+        #[test]
+        fn both_forms_read_back(id in any_id()) {
+            prop_assert_eq!(ContentId::from_bytes(&id.to_bytes()), Ok(id));
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            prop_assert!(id.to_string().starts_with(&id.short()));
+        }
+
+        #[test]
+        fn the_order_is_that_of_the_binary_form(a in any_id(), b in any_id()) {
+            prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
+        }
+
+        #[test]
+        fn the_binary_form_is_that_of_the_cid_library(id in any_id()) {
+            let hash = cid::multihash::Multihash::wrap(id.code as u64, id.digest()).unwrap();
+            prop_assert_eq!(id.to_bytes(), Cid::new_v1(RAW, hash).to_bytes());
+            prop_assert_eq!(id.to_string(), Cid::new_v1(RAW, hash).to_string());
+        }
+
+        #[test]
+        fn no_other_bytes_read_as_an_id(
+            id in any_id(), at in any::<prop::sample::Index>(), flip in 1u8..,
+        ) {
+            let mut bytes = id.to_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(other) = ContentId::from_bytes(&bytes) {
+                prop_assert_ne!(other, id);
+                prop_assert_eq!(other.to_bytes(), bytes);
+            }
+        }
+    }
+}

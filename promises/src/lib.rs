@@ -8,12 +8,14 @@
 
 pub mod cbor;
 pub mod content_id;
+pub mod core;
 pub mod envelope;
 pub mod limits;
 pub mod message;
 pub mod network;
 pub mod node_key;
 pub mod secret;
+pub mod texts;
 pub mod time;
 pub mod wire;
 pub mod wireguard;

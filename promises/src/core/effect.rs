@@ -1,0 +1,231 @@
+//! Everything that a node wants done.
+//!
+//! The set is closed, and the order in the queue is the order in which effects are carried out: a
+//! claim is on disk before WireGuard is configured with it and before anybody is told of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use crate::core::error::CommandError;
+use crate::core::input::{ReplyTo, RequestId, Ticket};
+use crate::core::record::Change;
+use crate::network::accept::Objection;
+use crate::network::charter::NetworkId;
+use crate::network::name::{Label, NetworkName};
+use crate::node_key::NodeId;
+use crate::wireguard::{PresharedKey, WgPublicKey, WgSecretKey};
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Dial a node. Answered by `Connected` or `ConnectFailed`.
+    Connect {
+        /// Whom; the connection is refused if another key answers.
+        peer: NodeId,
+        /// Where to try, best first.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Close the connection to a node, if there is one.
+    Disconnect {
+        /// To whom.
+        peer: NodeId,
+        /// Why.
+        why: Parting,
+    },
+    /// Ask a node. Answered by one `Response`.
+    Request {
+        /// Names the request.
+        id: RequestId,
+        /// Whom.
+        peer: NodeId,
+        /// The encoded message.
+        message: Vec<u8>,
+    },
+    /// Answer a node's request.
+    Respond {
+        /// Which.
+        to: ReplyTo,
+        /// The encoded message.
+        message: Vec<u8>,
+    },
+    /// Make a change on disk durable.
+    Store {
+        /// Whose.
+        network: NetworkId,
+        /// The folder's name.
+        name: NetworkName,
+        /// What.
+        change: Change,
+    },
+    /// Bring WireGuard to this state; take the interface down if `None`.
+    Configure {
+        /// Whose interface.
+        network: NetworkId,
+        /// The interface's name.
+        name: NetworkName,
+        /// The wanted state.
+        tunnel: Option<Box<Tunnel>>,
+    },
+    /// A command came to its end.
+    Done {
+        /// Which.
+        ticket: Ticket,
+        /// How.
+        outcome: Result<Reply, CommandError>,
+    },
+    /// Something that people should be able to read in the log.
+    Notice(Notice),
+}
+
+/// Why this node closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Nothing is shared any more.
+    NotNeeded,
+    /// The node was revoked.
+    Revoked,
+    /// The node sent what no correct node sends.
+    Misbehaved,
+}
+
+/// The wanted state of one WireGuard interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// This node's key.
+    pub private_key: WgSecretKey,
+    /// The UDP port.
+    pub listen_port: u16,
+    /// This node's addresses, with the lengths of the network's prefixes.
+    pub addresses: BTreeSet<IpNet>,
+    /// Prefixes beyond the network's own that lead into the interface.
+    pub routes: BTreeSet<IpNet>,
+    /// The peers.
+    pub peers: BTreeMap<WgPublicKey, TunnelPeer>,
+}
+
+/// The wanted state of one WireGuard peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPeer {
+    /// The key that both derive.
+    pub preshared_key: PresharedKey,
+    /// Where to send first; `None` leaves what WireGuard learned.
+    pub endpoint: Option<SocketAddr>,
+    /// What it is believed to answer for.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Seconds between keepalives; 0 for none.
+    pub keepalive: u16,
+}
+
+/// What a command achieved.
+#[derive(Debug, PartialEq)]
+pub enum Reply {
+    /// The network was founded or joined.
+    Joined {
+        /// Its id.
+        network: NetworkId,
+        /// Its IPv4 range and this node's address in it.
+        ipv4: (ipnet::Ipv4Net, Ipv4Addr),
+        /// Its IPv6 prefix and this node's address in it.
+        ipv6: (ipnet::Ipv6Net, Ipv6Addr),
+        /// How many other members there are.
+        members: usize,
+    },
+    /// The network was left.
+    Left {
+        /// How many connected members were told and confirmed it.
+        told: usize,
+    },
+    /// An invite, as text. Wiped when dropped.
+    Invite(Zeroizing<String>),
+    /// It is so now.
+    Changed,
+    /// It was so already; nothing changed.
+    Unchanged,
+    /// A node was revoked.
+    Revoked {
+        /// The node.
+        node: NodeId,
+        /// Those who had come in through it and were admitted by name in the same act.
+        kept: Vec<NodeId>,
+    },
+}
+
+/// What people should be able to read in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A node became a member.
+    MemberJoined {
+        /// The network.
+        name: NetworkName,
+        /// The node.
+        node: NodeId,
+        /// What it calls itself.
+        label: Label,
+        /// Its address.
+        address: Ipv4Addr,
+    },
+    /// A node is a member no longer.
+    MemberGone {
+        /// The network.
+        name: NetworkName,
+        /// The node.
+        node: NodeId,
+        /// Left, lapsed, or revoked.
+        why: &'static str,
+    },
+    /// This node's address belongs to another, whose evidence is older; it takes the next one.
+    AddressMoved {
+        /// The network.
+        name: NetworkName,
+        /// The address that was lost.
+        from: Ipv4Addr,
+        /// The new one.
+        to: Ipv4Addr,
+        /// Who holds the old one.
+        holder: NodeId,
+    },
+    /// The range has no free address.
+    RangeFull {
+        /// The network.
+        name: NetworkName,
+        /// The range.
+        range: ipnet::Ipv4Net,
+    },
+    /// This node is a member no longer.
+    Expelled {
+        /// The network.
+        name: NetworkName,
+        /// Why.
+        why: String,
+    },
+    /// A promise is not believed.
+    PromiseRefused {
+        /// The network.
+        name: NetworkName,
+        /// Who promised.
+        node: NodeId,
+        /// What.
+        prefix: IpNet,
+        /// Why not.
+        objection: Objection,
+    },
+    /// A peer sent something that does not hold.
+    BadMessage {
+        /// Who.
+        peer: NodeId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A node asks to be admitted; an owner decides.
+    AdmissionAsked {
+        /// The network.
+        name: NetworkName,
+        /// The node.
+        node: NodeId,
+        /// What it calls itself.
+        label: Label,
+    },
+}

@@ -1,0 +1,209 @@
+//! Why a command was not carried out.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::network::admission::AdmissionError;
+use crate::network::charter::AdmissionRule;
+use crate::network::invite::InviteError;
+use crate::network::name::NetworkName;
+use crate::network::statement::StatementError;
+use crate::node_key::NodeId;
+
+/// What kind of failure it is, for exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It did not work.
+    Failed,
+    /// It was asked for in a way that cannot work.
+    Usage,
+    /// A promise or a rule forbids it.
+    Refused,
+    /// It took too long.
+    TimedOut,
+}
+
+/// Why a command was not carried out. Unless the text says otherwise, nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The node is in no network of that name.
+    #[error("this node is in no network \"{0}\"; `grid status` lists those it is in")]
+    NoSuchNetwork(NetworkName),
+    /// The name is taken.
+    #[error("this node is in a network \"{0}\" already; `grid leave-wireguard-net {0}` leaves it")]
+    NameTaken(NetworkName),
+    /// The invite cannot be used.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// The invite does not admit this node.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// The statement that it takes cannot be made.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The network's range overlaps what this machine is connected to.
+    #[error(
+        "the network's range {range} overlaps {connected}, which this machine is connected to; \
+         joining would cut one of them off"
+    )]
+    RangeConnected {
+        /// The network's range.
+        range: IpNet,
+        /// What is connected.
+        connected: IpNet,
+    },
+    /// The range overlaps that of another network of this node.
+    #[error("the range {range} overlaps that of the network \"{other}\", which this node is in")]
+    RangeTaken {
+        /// The range.
+        range: Ipv4Net,
+        /// The other network.
+        other: NetworkName,
+    },
+    /// The range cannot be a network's.
+    #[error("{range} cannot be a network's range: {why}")]
+    BadRange {
+        /// The range.
+        range: Ipv4Net,
+        /// Why.
+        why: &'static str,
+    },
+    /// The range has no free address.
+    #[error("every address of {0} is held; the network needs a wider range or fewer members")]
+    RangeFull(Ipv4Net),
+    /// The invite was used by others before.
+    #[error("this invite has been used up by others; ask for a new one")]
+    InviteSpent,
+    /// An owner revoked this node.
+    #[error("an owner of the network revoked this node's admission")]
+    Revoked,
+    /// No known peer has such a network.
+    #[error(
+        "no peer that could be reached has an open network \"{0}\"; ask a member for an invite and \
+         run `grid join-wireguard-net {0} -`"
+    )]
+    NobodyHasIt(NetworkName),
+    /// Peers have different networks of that name.
+    #[error("the peers know {count} different networks \"{name}\"; an invite names one of them")]
+    Ambiguous {
+        /// The name.
+        name: NetworkName,
+        /// How many.
+        count: usize,
+    },
+    /// There is nobody to ask.
+    #[error(
+        "this node knows no peers to ask for \"{0}\"; give an invite (`grid join-wireguard-net {0} -`) \
+         or make a node a peer (`grid exchange-keys HOST:PORT`)"
+    )]
+    NoPeers(NetworkName),
+    /// Nobody answered in time. The node stays in the network and keeps trying.
+    #[error(
+        "no member of \"{0}\" answered in time; this node has claimed an address and keeps trying in \
+         the background (`grid status {0}` shows how it goes, `grid leave-wireguard-net {0}` ends it)"
+    )]
+    NobodyAnswered(NetworkName),
+    /// An owner has to admit this node. The node keeps asking.
+    #[error(
+        "an owner of \"{name}\" has to admit this node ({node}); it keeps asking in the background"
+    )]
+    WaitsForOwner {
+        /// The network.
+        name: NetworkName,
+        /// This node.
+        node: NodeId,
+    },
+    /// Only an owner can do it.
+    #[error("only an owner of \"{0}\" can do this, and this node is none")]
+    NotAnOwner(NetworkName),
+    /// The network does not admit in that way.
+    #[error("\"{name}\" admits by {rule}, so that there are no invites to it")]
+    NoInvites {
+        /// The network.
+        name: NetworkName,
+        /// Its rule.
+        rule: AdmissionRule,
+    },
+    /// This node is not a member (yet, or any longer).
+    #[error("this node is not a member of \"{0}\" at present; `grid status {0}` says why")]
+    NotAMember(NetworkName),
+    /// No such node.
+    #[error("no node of \"{name}\" is called \"{node}\"; `grid status {name}` lists them")]
+    NoSuchNode {
+        /// The network.
+        name: NetworkName,
+        /// What was asked for.
+        node: String,
+    },
+    /// More than one such node.
+    #[error("\"{node}\" is the name of {count} nodes; use the node id, or the beginning of it")]
+    AmbiguousNode {
+        /// What was asked for.
+        node: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// Nothing of the kind was promised.
+    #[error("{prefix} was not promised")]
+    NotPromised {
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// The prefix cannot be promised.
+    #[error("{prefix} cannot be promised: {why}")]
+    CannotPromise {
+        /// The prefix.
+        prefix: IpNet,
+        /// Why.
+        why: &'static str,
+    },
+    /// A rule that can never accept anything.
+    #[error("a rule cannot accept {prefix}: {why}")]
+    CannotAccept {
+        /// The prefix.
+        prefix: IpNet,
+        /// Why.
+        why: &'static str,
+    },
+    /// The node cannot revoke itself.
+    #[error("this is the node itself; `grid leave-wireguard-net {0}` leaves the network")]
+    Oneself(NetworkName),
+    /// The address does not belong to this machine, or nobody could reach it.
+    #[error(
+        "this node knows no address of its own that a joiner could reach; name one with \
+         `--endpoint HOST:PORT`"
+    )]
+    NoEndpoint,
+    /// The node's IPv4 address was lost to another and there is no other.
+    #[error("{0} is held by another node")]
+    AddressHeld(Ipv4Addr),
+}
+
+impl CommandError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub const fn kind(&self) -> FailureKind {
+        match self {
+            Self::NobodyAnswered(_) | Self::WaitsForOwner { .. } => FailureKind::TimedOut,
+            Self::Admission(_)
+            | Self::RangeConnected { .. }
+            | Self::RangeTaken { .. }
+            | Self::InviteSpent
+            | Self::Revoked
+            | Self::NotAnOwner(_)
+            | Self::NoInvites { .. }
+            | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {
+                FailureKind::Refused
+            }
+            Self::BadRange { .. }
+            | Self::CannotPromise { .. }
+            | Self::CannotAccept { .. }
+            | Self::Oneself(_)
+            | Self::AmbiguousNode { .. }
+            | Self::Ambiguous { .. }
+            | Self::Invite(_) => FailureKind::Usage,
+            _ => FailureKind::Failed,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Everything that can happen to a node.
+//!
+//! The set is closed: what is not here cannot influence the core. Time and entropy are arguments of
+//! [`Core::handle`](crate::core::Core::handle), not inputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::core::record::NetworkRecord;
+use crate::network::accept::Rule;
+use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::invite::Invite;
+use crate::network::name::NetworkName;
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+use crate::wireguard::WgPublicKey;
+
+/// Names a request of this node, until its response comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Names a request of another node that waits for this node's response. Made by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplyTo(pub u64);
+
+/// Names a command that waits for its outcome. Made by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The moment that [`Core::next_timer`](crate::core::Core::next_timer) named has come.
+    Tick,
+    /// A network was found on disk. Given once for each, before anything else.
+    Restore(Box<NetworkRecord>),
+    /// A node that a person made a peer of this one, or that was one before the restart.
+    KnownPeer {
+        /// The node.
+        node: NodeId,
+        /// Where its QUIC was reached.
+        addrs: Vec<SocketAddr>,
+    },
+    /// What the host is like; given at start and whenever it changes.
+    Host(HostFacts),
+    /// A connection to this node stands.
+    Connected {
+        /// Who is at its other end, proved by TLS.
+        peer: NodeId,
+        /// Where its packets come from.
+        remote: SocketAddr,
+        /// Whether this node dialled.
+        outgoing: bool,
+    },
+    /// The connection to this node is gone.
+    Disconnected {
+        /// Who was at its other end.
+        peer: NodeId,
+    },
+    /// A [`Connect`](crate::core::Effect::Connect) came to nothing.
+    ConnectFailed {
+        /// Who was dialled.
+        peer: NodeId,
+    },
+    /// Another node asks. Answered by exactly one [`Respond`](crate::core::Effect::Respond).
+    Request {
+        /// Who asks.
+        peer: NodeId,
+        /// The message, as received.
+        message: Vec<u8>,
+        /// What to answer to.
+        reply: ReplyTo,
+    },
+    /// The answer to a [`Request`](crate::core::Effect::Request), or that there is none.
+    Response {
+        /// The request.
+        request: RequestId,
+        /// The message as received; `None` when the stream, the connection or the time ran out.
+        message: Option<Vec<u8>>,
+    },
+    /// What WireGuard measured.
+    Tunnel {
+        /// The network whose interface it is.
+        network: NetworkId,
+        /// Every peer of the interface.
+        peers: BTreeMap<WgPublicKey, PeerObservation>,
+    },
+    /// A person wants something. Answered by exactly one [`Done`](crate::core::Effect::Done).
+    Command {
+        /// What.
+        command: Box<Command>,
+        /// What to answer to.
+        ticket: Ticket,
+    },
+}
+
+/// What the core needs to know of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Addresses of this machine that others may reach: no loopback, no link-local, none of the
+    /// grid's own interfaces.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Directly connected prefixes, without those of the grid's own interfaces.
+    pub connected: BTreeSet<IpNet>,
+    /// Where a person said that this node's QUIC can be reached.
+    pub fixed_quic: Vec<SocketAddr>,
+    /// The port that this node's QUIC listens on.
+    pub quic_port: u16,
+}
+
+/// What WireGuard measured about one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerObservation {
+    /// When the last handshake was completed.
+    pub latest_handshake: Option<Timestamp>,
+    /// Where its packets come from.
+    pub endpoint: Option<SocketAddr>,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+}
+
+/// What a person wants.
+#[derive(Debug)]
+pub enum Command {
+    /// Found a network and join it.
+    Create {
+        /// Its name.
+        name: NetworkName,
+        /// Its IPv4 range; a random one that is not connected here if `None`.
+        ipv4: Option<Ipv4Net>,
+        /// How nodes become members.
+        admission: AdmissionRule,
+        /// The port that its WireGuard listens on.
+        listen_port: u16,
+    },
+    /// Join a network.
+    Join {
+        /// Its name.
+        name: NetworkName,
+        /// With what.
+        with: JoinWith,
+        /// The port that its WireGuard listens on.
+        listen_port: u16,
+        /// How long to wait for another node before the command is answered.
+        wait: Duration,
+    },
+    /// Withdraw the promise and forget the network, but for what is needed to join it again.
+    Leave {
+        /// The network.
+        name: NetworkName,
+    },
+    /// Make an invite.
+    Invite {
+        /// The network.
+        name: NetworkName,
+        /// How long it can be used.
+        life: Duration,
+        /// How often.
+        uses: u32,
+        /// Where joiners should look for this node, before its own addresses.
+        endpoints: Vec<SocketAddr>,
+    },
+    /// Promise to route a prefix.
+    Promise {
+        /// The network.
+        name: NetworkName,
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// Take that promise back.
+    Withdraw {
+        /// The network.
+        name: NetworkName,
+        /// The prefix.
+        prefix: IpNet,
+    },
+    /// Accept or reject promises of others.
+    SetRule {
+        /// The network.
+        name: NetworkName,
+        /// `accept` or `reject`, the prefix.
+        action: crate::network::accept::Action,
+        /// The prefix.
+        prefix: IpNet,
+        /// Whose: a node id, the unique beginning of one, or a label; everybody's if `None`, which
+        /// only a rejection may say.
+        from: Option<String>,
+    },
+    /// Admit a node that asked, by an owner's signature.
+    Approve {
+        /// The network.
+        name: NetworkName,
+        /// A node id, the unique beginning of one, or a label.
+        node: String,
+    },
+    /// Withdraw a node's admission.
+    Revoke {
+        /// The network.
+        name: NetworkName,
+        /// A node id, the unique beginning of one, or a label.
+        node: String,
+    },
+}
+
+impl Command {
+    /// The network that it is about.
+    #[must_use]
+    pub const fn network(&self) -> &NetworkName {
+        match self {
+            Self::Create { name, .. }
+            | Self::Join { name, .. }
+            | Self::Leave { name }
+            | Self::Invite { name, .. }
+            | Self::Promise { name, .. }
+            | Self::Withdraw { name, .. }
+            | Self::SetRule { name, .. }
+            | Self::Approve { name, .. }
+            | Self::Revoke { name, .. } => name,
+        }
+    }
+}
+
+/// What a node joins with.
+#[derive(Debug)]
+pub enum JoinWith {
+    /// An invite.
+    Invite(Box<Invite>),
+    /// Nothing: known peers are asked for a network of that name, and one that this node left is
+    /// joined again.
+    Peers,
+}
+
+/// The rules of a network, newest last.
+pub type Rules = Vec<Rule>;

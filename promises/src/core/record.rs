@@ -1,0 +1,75 @@
+//! What a node keeps on disk about one network.
+//!
+//! Secrets are in fields of secret types; the driver writes each part to its own file.
+
+use crate::network::accept::Rule;
+use crate::network::admission::RawLink;
+use crate::network::charter::{Charter, NetworkId};
+use crate::network::invite::Bootstrap;
+use crate::network::name::NetworkName;
+use crate::network::statement::Signed;
+use crate::secret::Secret;
+use crate::wireguard::WgSecretKey;
+
+/// Everything about one network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkRecord {
+    /// The charter.
+    pub charter: Signed<Charter>,
+    /// The network's secret; `None` in networks that do not admit by invite.
+    pub secret: Option<Secret<32>>,
+    /// This node's WireGuard key; `None` in a network that it left.
+    pub private_key: Option<WgSecretKey>,
+    /// The port that its WireGuard listens on.
+    pub listen_port: u16,
+    /// How this node became a member; `None` while it waits for an owner.
+    pub admission: Option<Vec<RawLink>>,
+    /// This node's last promise, as signed. Holds its claim and its sequence number.
+    pub promise: Option<Vec<u8>>,
+    /// Statements of others, and revocations.
+    pub statements: Vec<Vec<u8>>,
+    /// Rules of acceptance, oldest first.
+    pub rules: Vec<Rule>,
+    /// Nodes to begin with.
+    pub bootstrap: Vec<Bootstrap>,
+}
+
+impl NetworkRecord {
+    /// The network's name.
+    #[must_use]
+    pub fn name(&self) -> &NetworkName {
+        &self.charter.name
+    }
+
+    /// The network.
+    #[must_use]
+    pub const fn network(&self) -> NetworkId {
+        self.charter.network()
+    }
+
+    /// Whether this node left it.
+    #[must_use]
+    pub const fn is_left(&self) -> bool {
+        self.private_key.is_none()
+    }
+}
+
+/// A change of what is on disk. Each is durable before the effects behind it are carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A new network, or one that was left and is joined again: write all of it, atomically.
+    Network(Box<NetworkRecord>),
+    /// This node's promise, as signed.
+    Promise(Vec<u8>),
+    /// How this node became a member.
+    Admission(Vec<RawLink>),
+    /// The statements of others. May be written late: they can be had again.
+    Statements(Vec<Vec<u8>>),
+    /// Rules of acceptance, oldest first.
+    Rules(Vec<Rule>),
+    /// The network was left: wipe the WireGuard key, rules and statements; keep charter, secret,
+    /// admission, last promise and these nodes, which are needed to join again.
+    Left(Vec<Bootstrap>),
+    /// The network is as if it had never been.
+    Removed,
+}

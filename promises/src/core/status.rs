@@ -1,0 +1,106 @@
+//! What a person can ask about a network, as values.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::core::input::PeerObservation;
+use crate::network::accept::{Rule, Verdict};
+use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::name::{Label, NetworkName};
+use crate::node_key::NodeId;
+use crate::time::Timestamp;
+use crate::wireguard::WgPublicKey;
+
+/// Where this node stands in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnStanding {
+    /// It looks for members and has claimed no address yet.
+    Joining,
+    /// It waits for an owner to admit it.
+    Waiting,
+    /// It is a member.
+    Member,
+    /// It is a member no longer, and why.
+    Expelled(String),
+    /// It left; what is needed to join again is kept.
+    Left,
+}
+
+/// A network as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkStatus {
+    /// Its name, and the interface's.
+    pub name: NetworkName,
+    /// Its id.
+    pub network: NetworkId,
+    /// How nodes become members.
+    pub admission: AdmissionRule,
+    /// Whether this node is an owner.
+    pub owner: bool,
+    /// Where this node stands.
+    pub standing: OwnStanding,
+    /// The UDP port of its WireGuard.
+    pub listen_port: u16,
+    /// This node's WireGuard public key.
+    pub public_key: Option<WgPublicKey>,
+    /// Its IPv4 range.
+    pub ipv4_range: Ipv4Net,
+    /// Its IPv6 prefix.
+    pub ipv6_prefix: Ipv6Net,
+    /// This node's IPv4 address, once it has claimed one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// This node's IPv6 address.
+    pub ipv6: Ipv6Addr,
+    /// Addresses that this node lost to others since it started, oldest first.
+    pub moves: Vec<AddressMove>,
+    /// What this node promises beyond its addresses.
+    pub promised: Vec<IpNet>,
+    /// Its rules, oldest first.
+    pub rules: Vec<Rule>,
+    /// The other members, live ones.
+    pub peers: Vec<PeerStatus>,
+    /// Nodes that ask to be admitted.
+    pub asking: BTreeMap<NodeId, Label>,
+}
+
+/// An address that was lost to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressMove {
+    /// When.
+    pub at: Timestamp,
+    /// The address that was lost.
+    pub from: Ipv4Addr,
+    /// The new one.
+    pub to: Ipv4Addr,
+    /// Who holds the old one.
+    pub holder: NodeId,
+}
+
+/// Another member as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The node.
+    pub node: NodeId,
+    /// What it calls itself.
+    pub label: Label,
+    /// Its WireGuard public key.
+    pub public_key: WgPublicKey,
+    /// Its IPv4 address; `None` if another node holds the one that it claims.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ipv6: Ipv6Addr,
+    /// Until when its promise stands.
+    pub expires: Timestamp,
+    /// Whether a QUIC connection to it stands.
+    pub connected: bool,
+    /// Where this node sends first: the endpoint that it tries at present.
+    pub endpoint: Option<SocketAddr>,
+    /// Whether that endpoint is of the member's own making, or where it was seen.
+    pub path: &'static str,
+    /// What it promises and what this node thinks of each.
+    pub verdicts: Vec<Verdict>,
+    /// What WireGuard measured, as far as it was told.
+    pub observed: Option<PeerObservation>,
+}

@@ -1,0 +1,106 @@
+//! The promise texts. Each says what the sender will do and what it expects in return, and its
+//! content id leads every message made under it.
+//!
+//! A text is never edited: another text is another promise. The ids are pinned by a test.
+
+use crate::content_id::ContentId;
+
+/// A promise: its name on the command line and its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// The subcommand that is called by it.
+    pub name: &'static str,
+    /// The text, UTF-8, with a final line feed.
+    pub text: &'static str,
+}
+
+impl Promise {
+    /// The content id that leads every message made under this promise.
+    #[must_use]
+    pub fn id(&self) -> ContentId {
+        ContentId::of(self.text.as_bytes())
+    }
+}
+
+macro_rules! promises {
+    ($($constant:ident = $name:literal;)*) => {
+        $(
+            #[doc = concat!("The promise `", $name, "`.")]
+            pub const $constant: Promise =
+                Promise { name: $name, text: include_str!(concat!("../texts/", $name, ".md")) };
+        )*
+        /// Every promise of this version, in the order in which `grid --list` shows them.
+        pub const ALL: &[Promise] = &[$($constant),*];
+    };
+}
+
+promises! {
+    START_SERVER = "start-server";
+    STOP_SERVER = "stop-server";
+    CREATE_WIREGUARD_NET = "create-wireguard-net";
+    INVITE = "invite";
+    JOIN_WIREGUARD_NET = "join-wireguard-net";
+    LEAVE_WIREGUARD_NET = "leave-wireguard-net";
+    STATUS = "status";
+    ACCEPT = "accept";
+    REJECT = "reject";
+    PROMISE = "promise";
+    WITHDRAW = "withdraw";
+    REVOKE = "revoke";
+    EXCHANGE_KEYS = "exchange-keys";
+    GENERATE_KEYS = "generate-keys";
+    CREATE_CONFIG = "create-config";
+    ANSWER = "answer";
+    REFUSAL = "refusal";
+}
+
+/// The promise that is called by a name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Promise> {
+    ALL.iter().find(|promise| promise.name == name)
+}
+
+/// The promise with a content id.
+#[must_use]
+pub fn by_id(id: &ContentId) -> Option<&'static Promise> {
+    ALL.iter().find(|promise| promise.id() == *id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A changed text is another promise: nodes with the old one would refuse every message. Whoever
+    /// changes a text changes this list, and the wire.
+    #[test]
+    fn ids_are_pinned() {
+        let ids: String = ALL
+            .iter()
+            .map(|promise| format!("{} {}\n", promise.name, promise.id()))
+            .collect();
+        assert_eq!(ids, include_str!("../texts/IDS"));
+    }
+
+    #[test]
+    fn texts_are_mutual_and_unique() {
+        for promise in ALL {
+            assert!(
+                promise.text.contains("I will"),
+                "{} promises nothing",
+                promise.name
+            );
+            assert!(
+                promise.text.contains("I expect"),
+                "{} expects nothing",
+                promise.name
+            );
+            assert!(
+                promise.text.ends_with('\n') && promise.text.is_ascii(),
+                "{}",
+                promise.name
+            );
+            assert_eq!(by_id(&promise.id()), Some(promise));
+            assert_eq!(by_name(promise.name), Some(promise));
+        }
+    }
+}
