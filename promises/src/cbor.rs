@@ -125,3 +125,85 @@ impl Write for SameAs<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    struct Pair {
+        #[n(0)]
+        number: u8,
+        #[n(1)]
+        text: Option<String>,
+    }
+
+    const BOUNDS: Bounds = Bounds::bytes(64);
+
+    fn fault(bytes: &[u8]) -> CborFault {
+        decode::<Pair>(bytes, &BOUNDS).unwrap_err().fault
+    }
+
+    #[test]
+    fn a_value_reads_back() {
+        let pair = Pair {
+            number: 7,
+            text: Some("x".into()),
+        };
+        assert_eq!(encode(&pair), [0x82, 0x07, 0x61, 0x78]);
+        assert_eq!(decode(&encode(&pair), &BOUNDS), Ok(pair));
+    }
+
+    /// A derived decoder passes over what it does not know; a second reader would hash it.
+    #[test]
+    fn what_the_value_has_no_room_for_is_refused() {
+        assert_eq!(
+            fault(&[0x83, 0x07, 0x61, 0x78, 0x00]),
+            CborFault::NotTheEncoding
+        );
+        assert_eq!(fault(&[0x82, 0x07, 0xf6]), CborFault::NotTheEncoding);
+    }
+
+    #[test]
+    fn another_shape_is_refused_with_its_place() {
+        let error = decode::<Pair>(&[0x82, 0x61, 0x78, 0x61, 0x78], &BOUNDS).unwrap_err();
+        assert!(
+            matches!(error.fault, CborFault::Unexpected { .. }),
+            "{error}"
+        );
+        assert_eq!(error.offset, 1);
+        assert!(matches!(fault(&[0x80]), CborFault::Unexpected { .. }));
+        assert!(matches!(
+            fault(&[0x81, 0x19, 0x01, 0x00]),
+            CborFault::Unexpected { .. }
+        ));
+    }
+
+    #[test]
+    fn strictness_comes_before_the_value() {
+        assert_eq!(fault(&[0x81, 0x18, 0x07]), CborFault::NotShortest);
+        assert_eq!(fault(&[0x9f, 0x07, 0xff]), CborFault::Indefinite);
+        assert_eq!(fault(&[0x81, 0x07, 0x00]), CborFault::TrailingBytes);
+        assert_eq!(fault(&[0; 65]), CborFault::TooLarge { found: 65, max: 64 });
+    }
+
+    /// Two items in a row is what an encoder must never write.
+    struct Broken;
+
+    impl Encode<()> for Broken {
+        fn encode<W: Write>(
+            &self,
+            e: &mut minicbor::Encoder<W>,
+            (): &mut (),
+        ) -> Result<(), minicbor::encode::Error<W::Error>> {
+            e.u8(0)?.u8(0)?.ok()
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "not deterministic CBOR")]
+    #[cfg(debug_assertions)]
+    fn a_broken_encoder_is_noticed() {
+        let _ = encode(&Broken);
+    }
+}
