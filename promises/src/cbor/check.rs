@@ -251,7 +251,8 @@ mod tests {
             "f5",
             "f6",
             "81818180",
-            "a1a100000080",
+            "a1a1000080",
+            "a2a1000080a1000180",
         ] {
             assert_eq!(check(&hex(text), &BOUNDS), Ok(()), "{text}");
         }
