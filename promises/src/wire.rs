@@ -297,7 +297,7 @@ macro_rules! modules {
             }
         }
 
-        #[doc = concat!("For an optional field that is ", $doc, "; `null` when there is none.")]
+        #[doc = concat!("For an optional field that is ", $doc, "; always written, as `null` when there is none.")]
         pub mod $maybe {
             use super::*;
 
@@ -327,19 +327,6 @@ macro_rules! modules {
                 }
                 <$type>::take(d).map(Some)
             }
-
-            /// What stands for a field that the input leaves out (`minicbor` asks).
-            #[must_use]
-            #[allow(clippy::option_option)]
-            pub const fn nil() -> Option<Option<$type>> {
-                Some(None)
-            }
-
-            /// Whether the field may be left out (`minicbor` asks).
-            #[must_use]
-            pub const fn is_nil(value: &Option<$type>) -> bool {
-                value.is_none()
-            }
         }
     )*};
 }
@@ -353,4 +340,244 @@ modules! {
     SocketAddr, socket_addr, socket_addrs, opt_socket_addr, "an address and a port";
     [u8; 32], bytes32, list_of_bytes32, opt_bytes32, "a string of exactly 32 bytes";
     [u8; 64], bytes64, list_of_bytes64, opt_bytes64, "a string of exactly 64 bytes";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor::{self, Bounds, CborError, CborFault};
+    use minicbor::{Decode, Encode};
+    use proptest::prelude::*;
+
+    const BOUNDS: Bounds = Bounds::bytes(4096);
+
+    /// One of each, as a statement would carry them.
+    #[derive(Clone, Debug, PartialEq, Encode, Decode)]
+    struct All {
+        #[n(0)]
+        id: ContentId,
+        #[n(1)]
+        node: NodeId,
+        #[n(2)]
+        key: WgPublicKey,
+        #[n(3)]
+        time: Timestamp,
+        #[cbor(n(4), with = "super::ip_addr")]
+        address: IpAddr,
+        #[cbor(n(5), with = "super::ip_net")]
+        net: IpNet,
+        #[cbor(n(6), with = "super::socket_addr")]
+        socket: SocketAddr,
+        #[cbor(n(7), with = "super::ip_nets")]
+        nets: Vec<IpNet>,
+        #[cbor(n(8), with = "super::bytes64")]
+        signature: [u8; 64],
+        #[cbor(n(9), with = "super::opt_ipv4_addr")]
+        claim: Option<Ipv4Addr>,
+    }
+
+    /// A field with a `with` module, alone: an array of one.
+    macro_rules! alone {
+        ($name:ident, $type:ty, $with:literal) => {
+            #[derive(Clone, Debug, PartialEq, Encode, Decode)]
+            struct $name(#[cbor(n(0), with = $with)] $type);
+        };
+    }
+    alone!(Address, IpAddr, "super::ip_addr");
+    alone!(Address6, Ipv6Addr, "super::ipv6_addr");
+    alone!(Net, IpNet, "super::ip_net");
+    alone!(Net4, Ipv4Net, "super::ipv4_net");
+    alone!(Net6, Ipv6Net, "super::ipv6_net");
+    alone!(Socket, SocketAddr, "super::socket_addr");
+    alone!(Sockets, Vec<SocketAddr>, "super::socket_addrs");
+    alone!(Maybe, Option<IpNet>, "super::opt_ip_net");
+    alone!(Exact, [u8; 32], "super::bytes32");
+
+    fn hex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER
+            .decode(&text.replace(' ', "").into_bytes())
+            .unwrap()
+    }
+
+    fn any_ip() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(IpAddr::from),
+            any::<[u8; 16]>().prop_map(|octets| IpAddr::from(octets).to_canonical()),
+        ]
+    }
+
+    fn any_net() -> impl Strategy<Value = IpNet> {
+        (any_ip(), 0u8..=128).prop_map(|(address, length)| {
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            IpNet::new(address, length.min(most)).unwrap().trunc()
+        })
+    }
+
+    fn any_all() -> impl Strategy<Value = All> {
+        let nets = prop::collection::vec(any_net(), 0..5);
+        let plain = (
+            any::<[u8; 32]>(),
+            any::<u64>(),
+            prop::option::of(any::<[u8; 4]>()),
+        );
+        (plain, any_ip(), any_net(), any_ip(), any::<u16>(), nets).prop_map(
+            |((bytes, time, claim), address, net, host, port, nets)| All {
+                id: ContentId::of(&bytes),
+                node: NodeId(bytes),
+                key: WgPublicKey(bytes),
+                time: Timestamp(time),
+                address,
+                net,
+                socket: SocketAddr::new(host, port),
+                nets,
+                signature: [bytes[0]; 64],
+                claim: claim.map(Ipv4Addr::from),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn everything_reads_back(all in any_all()) {
+            let bytes = cbor::encode(&all);
+            prop_assert_eq!(cbor::decode::<All>(&bytes, &BOUNDS), Ok(all));
+        }
+
+        #[test]
+        fn no_other_bytes_read_as_the_same(
+            all in any_all(), at in any::<prop::sample::Index>(), flip in 1u8..,
+        ) {
+            let mut bytes = cbor::encode(&all);
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(other) = cbor::decode::<All>(&bytes, &BOUNDS) {
+                prop_assert_ne!(&other, &all);
+                prop_assert_eq!(cbor::encode(&other), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn the_documented_forms() {
+        let v4: IpAddr = "10.1.2.3".parse().unwrap();
+        let v6: IpAddr = "fd00::1".parse().unwrap();
+        let v6_hex = "fd000000000000000000000000000001";
+        for (bytes, expected) in [
+            (cbor::encode(&Address(v4)), "81 44 0a010203".to_owned()),
+            (cbor::encode(&Address(v6)), format!("81 50 {v6_hex}")),
+            (cbor::encode(&Net("10.1.0.0/16".parse().unwrap())), "81 82 44 0a010000 10".into()),
+            (cbor::encode(&Net("::/0".parse().unwrap())), format!("81 82 50 {} 00", "00".repeat(16))),
+            (cbor::encode(&Socket(SocketAddr::new(v4, 51820))), "81 82 44 0a010203 19ca6c".into()),
+            (cbor::encode(&Socket(SocketAddr::new(v6, 1))), format!("81 82 50 {v6_hex} 01")),
+            (cbor::encode(&Sockets(vec![])), "81 80".into()),
+            (cbor::encode(&Exact([1; 32])), format!("81 5820 {}", "01".repeat(32))),
+            (cbor::encode(&NodeId([2; 32])), format!("5820 {}", "02".repeat(32))),
+            (cbor::encode(&WgPublicKey([3; 32])), format!("5820 {}", "03".repeat(32))),
+            (cbor::encode(&Timestamp(1000)), "1903e8".into()),
+            (
+                cbor::encode(&ContentId::of(b"")),
+                "d82a 5825 00 01551220 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+                    .into(),
+            ),
+        ] {
+            assert_eq!(bytes, hex(&expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn an_optional_field_is_null_and_not_left_out() {
+        assert_eq!(cbor::encode(&Maybe(None)), [0x81, 0xf6]);
+        assert_eq!(
+            cbor::decode::<Maybe>(&[0x81, 0xf6], &BOUNDS),
+            Ok(Maybe(None))
+        );
+        assert_refused::<Maybe>(&[0x80]);
+        let some = Maybe(Some("10.0.0.0/8".parse().unwrap()));
+        assert_eq!(cbor::decode(&cbor::encode(&some), &BOUNDS), Ok(some));
+    }
+
+    /// One address has one form: a rule that names `10.0.0.0/8` must not be got round by
+    /// `::ffff:10.0.0.0/104`.
+    #[test]
+    fn ipv4_in_ipv6_form_is_normalised_and_never_read() {
+        let address: IpAddr = "::ffff:10.1.2.3".parse().unwrap();
+        let net: IpNet = "::ffff:10.1.2.3/112".parse().unwrap();
+        let (plain, plain_net) = ("10.1.2.3".parse().unwrap(), "10.1.0.0/16".parse().unwrap());
+        assert_eq!(
+            cbor::encode(&Address(address)),
+            cbor::encode(&Address(plain))
+        );
+        assert_eq!(cbor::encode(&Net(net)), cbor::encode(&Net(plain_net)));
+        let mapped = |prefix: &str, rest: &str| {
+            hex(&format!(
+                "{prefix} 50 00000000000000000000ffff0a010000 {rest}"
+            ))
+        };
+        assert_refused::<Address>(&mapped("81", ""));
+        assert_refused::<Address6>(&mapped("81", ""));
+        assert_refused::<Net>(&mapped("81 82", "1870"));
+        assert_refused::<Net6>(&mapped("81 82", "1880"));
+        assert_refused::<Socket>(&mapped("81 82", "01"));
+        // Wider than all of IPv4: an ordinary IPv6 prefix.
+        let wide = Net("::/80".parse().unwrap());
+        assert_eq!(cbor::decode(&cbor::encode(&wide), &BOUNDS), Ok(wide));
+    }
+
+    #[test]
+    fn host_bits_are_cleared_and_never_read() {
+        let loose = Net("10.1.2.3/8".parse().unwrap());
+        let tidy = Net("10.0.0.0/8".parse().unwrap());
+        assert_eq!(cbor::encode(&loose), cbor::encode(&tidy));
+        assert_refused::<Net>(&hex("81 82 44 0a000001 08"));
+        assert_refused::<Net4>(&hex("81 82 44 00000001 00"));
+        assert_refused::<Net>(&hex(&format!("81 82 50 {}01 187f", "00".repeat(15))));
+    }
+
+    fn assert_refused<'b, T>(bytes: &'b [u8])
+    where
+        T: Decode<'b, ()> + Encode<()> + std::fmt::Debug,
+    {
+        let result = cbor::decode::<T>(bytes, &BOUNDS);
+        assert!(
+            matches!(
+                &result,
+                Err(CborError {
+                    fault: CborFault::Unexpected { .. },
+                    ..
+                })
+            ),
+            "{result:?} for {bytes:02x?}"
+        );
+    }
+
+    #[test]
+    fn another_shape_is_refused() {
+        for text in [
+            "81 40",
+            "81 43 000000",
+            "81 45 0000000000",
+            "81 60",
+            "81 00",
+            "81 80",
+        ] {
+            assert_refused::<Address>(&hex(text));
+            assert_refused::<Net>(&hex(text));
+            assert_refused::<Exact>(&hex(text));
+            assert_refused::<Socket>(&hex(text));
+        }
+        assert_refused::<Net>(&hex("81 82 44 00000000 1821"));
+        assert_refused::<Net>(&hex(&format!("81 82 50 {} 1881", "00".repeat(16))));
+        assert_refused::<Net>(&hex("81 81 44 00000000"));
+        assert_refused::<Net>(&hex("81 83 44 00000000 00 00"));
+        assert_refused::<Net4>(&hex(&format!("81 82 50 {} 00", "00".repeat(16))));
+        assert_refused::<Socket>(&hex("81 82 44 00000000 1a00010000"));
+        assert_refused::<Socket>(&hex("81 82 44 00000000 20"));
+        assert_refused::<Timestamp>(&hex("20"));
+        assert_refused::<NodeId>(&hex(&format!("581f {}", "00".repeat(31))));
+        assert_refused::<WgPublicKey>(&hex(&format!("5821 {}", "00".repeat(33))));
+        assert_refused::<ContentId>(&hex("d82a 41 00"));
+        assert_refused::<ContentId>(&hex("d82a 40"));
+        assert_refused::<ContentId>(&hex("d82b 41 00"));
+        assert_refused::<ContentId>(&hex("41 00"));
+    }
 }

@@ -377,13 +377,13 @@ mod tests {
     fn write(item: &Item, out: &mut Vec<u8>) {
         let mut e = Encoder::new(out);
         match item {
-            Item::Unsigned(n) => drop(e.u64(*n).unwrap()),
+            Item::Unsigned(n) => _ = e.u64(*n).unwrap(),
             Item::Negative(n) => {
                 let int = minicbor::data::Int::try_from(-1 - i128::from(*n)).unwrap();
-                drop(e.int(int).unwrap());
+                e.int(int).unwrap();
             }
-            Item::Bytes(bytes) => drop(e.bytes(bytes).unwrap()),
-            Item::Text(text) => drop(e.str(text).unwrap()),
+            Item::Bytes(bytes) => _ = e.bytes(bytes).unwrap(),
+            Item::Text(text) => _ = e.str(text).unwrap(),
             Item::Array(items) => {
                 e.array(items.len() as u64).unwrap();
                 items.iter().for_each(|item| write(item, e.writer_mut()));
@@ -403,8 +403,8 @@ mod tests {
                 e.tag(minicbor::data::Tag::new(*tag)).unwrap();
                 write(item, e.writer_mut());
             }
-            Item::Bool(b) => drop(e.bool(*b).unwrap()),
-            Item::Null => drop(e.null().unwrap()),
+            Item::Bool(b) => _ = e.bool(*b).unwrap(),
+            Item::Null => _ = e.null().unwrap(),
         }
     }
 
