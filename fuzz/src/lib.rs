@@ -1,0 +1,7 @@
+//! The bodies of the fuzz targets: plain functions of bytes that panic when a law is broken.
+//!
+//! One file for each crate that has decoders. The crate's own `tests/corpus.rs` includes its file
+//! and replays the corpus, so that what a fuzzer found once is tested on every run, without a
+//! fuzzer and without a nightly compiler.
+
+pub mod promises;

@@ -1,0 +1,88 @@
+//! Replays the fuzz corpus: what a fuzzer found once is tested on every run.
+// A test reads files; the crate must not.
+#![allow(clippy::disallowed_methods)]
+
+use std::fs;
+use std::panic;
+use std::path::{Path, PathBuf};
+
+// Public for the fuzz crate.
+#[allow(unreachable_pub)]
+#[path = "../../fuzz/src/promises.rs"]
+mod targets;
+
+fn fuzz_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
+}
+
+/// The files of a target's corpus, sorted by name.
+fn corpus(target: &str) -> Vec<PathBuf> {
+    let folder = fuzz_folder().join("corpus").join(target);
+    let entries = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("no corpus at {}: {error}", folder.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(
+        !files.is_empty(),
+        "the corpus at {} is empty",
+        folder.display()
+    );
+    files
+}
+
+#[test]
+fn every_file_of_the_corpus_passes() {
+    let mut failed = Vec::new();
+    for (name, target) in targets::TARGETS {
+        for file in corpus(name) {
+            let data = fs::read(&file).unwrap();
+            if panic::catch_unwind(|| target(&data)).is_err() {
+                failed.push(format!("{name}: {}", file.display()));
+            }
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "the targets failed on:\n{}",
+        failed.join("\n")
+    );
+}
+
+/// A corpus is a handful of meaningful files, not what a night of fuzzing leaves behind.
+#[test]
+fn the_corpus_is_small() {
+    for (name, _) in targets::TARGETS {
+        let files = corpus(name);
+        assert!(
+            files.len() < 100,
+            "{name} has {} files: minimise it",
+            files.len()
+        );
+        for file in files {
+            let length = fs::metadata(&file).unwrap().len();
+            assert!(length <= 16 * 1024, "{} has {length} bytes", file.display());
+        }
+    }
+}
+
+/// A target that is listed can be fuzzed, under the same name.
+#[test]
+fn every_target_has_its_fuzzer() {
+    let manifest = fs::read_to_string(fuzz_folder().join("Cargo.toml")).unwrap();
+    for (name, _) in targets::TARGETS {
+        let source = fuzz_folder()
+            .join("fuzz_targets")
+            .join(format!("{name}.rs"));
+        let body = fs::read_to_string(&source)
+            .unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+        assert!(
+            body.contains(&format!("promises::{name}(data)")),
+            "{}",
+            source.display()
+        );
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"")),
+            "{name} is not in the manifest"
+        );
+    }
+}
