@@ -1,1 +1,31 @@
-//! x
+//! The lab of `grid`: machines made of namespaces on one host, an internet between them, cuts,
+//! losses and NATs, and the end-to-end tests that run the real program on them.
+//!
+//! Everything happens inside namespaces that end with the process that made them; the host's
+//! network and files are never touched. Root is not needed where user namespaces are allowed.
+//! The layers, from the kernel up: [`netlink`] and [`link`]; [`supervise`], [`holder`] and
+//! [`namespaces`]; [`segment`], [`node`] and [`lab`].
+
+pub mod cuts;
+pub mod holder;
+pub mod lab;
+pub mod link;
+mod mounts;
+pub mod namespaces;
+pub mod netlink;
+pub mod nft;
+pub mod node;
+pub mod output;
+pub mod ping;
+pub mod requirements;
+pub mod run;
+pub mod segment;
+pub mod server;
+pub mod supervise;
+pub mod tap;
+pub mod wait;
+pub mod wireguard;
+
+pub use crate::lab::Lab;
+pub use crate::node::Node;
+pub use crate::requirements::Missing;

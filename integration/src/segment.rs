@@ -1,0 +1,173 @@
+//! A stretch of Ethernet: one bridge with an address plan. Plugging a node in gives it an interface
+//! with the next free addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::link::{self, LinkIndex};
+use crate::netlink::Netlink;
+use crate::node::{Node, Port};
+
+/// The first host number that a node gets; lower ones are for gateways.
+const FIRST_NODE: u32 = 11;
+
+/// A bridge in the lab's own network namespace, and the addresses on it.
+#[derive(Debug)]
+pub struct Segment {
+    name: String,
+    bridge: LinkIndex,
+    ipv4: Ipv4Net,
+    ipv6: Option<Ipv6Net>,
+    next_host: AtomicU32,
+}
+
+impl Segment {
+    /// Makes a bridge named `name` that is up. `ipv4` must leave room for eleven hosts.
+    ///
+    /// # Errors
+    /// When the bridge exists or the kernel refuses it.
+    pub(crate) fn create(
+        netlink: &mut Netlink,
+        name: &str,
+        ipv4: Ipv4Net,
+        ipv6: Option<Ipv6Net>,
+    ) -> Result<Self> {
+        if ipv4.prefix_len() > 27 {
+            bail!("{ipv4} is too small for a segment: it needs a /27 or wider");
+        }
+        let bridge = link::create_bridge(netlink, name)
+            .with_context(|| format!("cannot make the bridge {name}"))?;
+        link::set_up(netlink, bridge, true)?;
+        Ok(Self {
+            name: name.to_owned(),
+            bridge,
+            ipv4,
+            ipv6,
+            next_host: FIRST_NODE.into(),
+        })
+    }
+
+    /// The bridge's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The bridge.
+    #[must_use]
+    pub fn bridge(&self) -> LinkIndex {
+        self.bridge
+    }
+
+    /// The IPv4 prefix.
+    #[must_use]
+    pub fn ipv4(&self) -> Ipv4Net {
+        self.ipv4
+    }
+
+    /// Host 1 of the IPv4 prefix: where this segment's default route goes.
+    #[must_use]
+    pub fn gateway4(&self) -> Ipv4Addr {
+        host4(self.ipv4, 1)
+    }
+
+    /// Host 1 of the IPv6 prefix, where there is one.
+    #[must_use]
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        self.ipv6.map(|prefix| host6(prefix, 1))
+    }
+
+    /// Gives the bridge itself the gateway addresses, so that the lab's own namespace answers.
+    pub(crate) fn answer_as_gateway(&self, netlink: &mut Netlink) -> Result<()> {
+        let gateway = self.gateway4().into();
+        link::add_address(netlink, self.bridge, gateway, self.ipv4.prefix_len())?;
+        if let (Some(prefix), Some(gateway)) = (self.ipv6, self.gateway6()) {
+            link::add_address(netlink, self.bridge, gateway.into(), prefix.prefix_len())
+                .context("cannot use IPv6 here (is it disabled in this kernel?)")?;
+        }
+        Ok(())
+    }
+
+    /// Plugs `node` in as `interface`: host `number` of the prefixes, or the next free one.
+    /// `lab_side` names the other end of the cable.
+    ///
+    /// # Errors
+    /// When the prefix is used up, a name is taken, or the kernel refuses.
+    pub(crate) fn plug(
+        &self,
+        netlink: &mut Netlink,
+        node: &Node,
+        interface: &str,
+        lab_side: &str,
+        number: Option<u32>,
+    ) -> Result<Port> {
+        let number = number.unwrap_or_else(|| self.next_host.fetch_add(1, Ordering::Relaxed));
+        let ipv4 = host4(self.ipv4, number);
+        if ipv4 >= self.ipv4.broadcast() {
+            bail!(
+                "the segment {} ({}) has no free address",
+                self.name,
+                self.ipv4
+            );
+        }
+        let ipv6 = self.ipv6.map(|prefix| host6(prefix, number));
+        let namespace = node.namespaces().net();
+        let lab_side = link::create_veth(netlink, lab_side, interface, namespace, self.bridge)
+            .with_context(|| format!("cannot plug {} into {}", node.name(), self.name))?;
+        link::set_up(netlink, lab_side, true)?;
+        let mut addresses = vec![(IpAddr::V4(ipv4), self.ipv4.prefix_len())];
+        if let (Some(address), Some(prefix)) = (ipv6, self.ipv6) {
+            addresses.push((address.into(), prefix.prefix_len()));
+        }
+        node.namespaces()
+            .in_net(|| -> std::io::Result<()> {
+                let mut netlink = Netlink::open()?;
+                let index = link::index_of(interface)?;
+                for (address, length) in addresses {
+                    link::add_address(&mut netlink, index, address, length)?;
+                }
+                link::set_up(&mut netlink, index, true)
+            })?
+            .with_context(|| format!("cannot set up {interface} of {}", node.name()))?;
+        let port = Port {
+            interface: interface.to_owned(),
+            lab_side,
+            bridge: self.bridge,
+            ipv4,
+            ipv6,
+        };
+        node.add_port(port.clone());
+        Ok(port)
+    }
+
+    /// Points the default routes of `node` at this segment's gateway.
+    ///
+    /// # Errors
+    /// When the node has a default route or no interface here.
+    pub(crate) fn route_default(&self, node: &Node) -> Result<()> {
+        let gateways: Vec<IpAddr> = std::iter::once(self.gateway4().into())
+            .chain(self.gateway6().map(IpAddr::from))
+            .collect();
+        node.namespaces()
+            .in_net(|| -> std::io::Result<()> {
+                let mut netlink = Netlink::open()?;
+                gateways
+                    .iter()
+                    .try_for_each(|to| link::add_default_route(&mut netlink, *to))
+            })?
+            .with_context(|| format!("cannot set the default route of {}", node.name()))
+    }
+}
+
+fn host4(prefix: Ipv4Net, number: u32) -> Ipv4Addr {
+    u32::from(prefix.network()).saturating_add(number).into()
+}
+
+/// Host 12 is `...::12`, so that a node's two addresses read alike.
+fn host6(prefix: Ipv6Net, number: u32) -> Ipv6Addr {
+    let digits = u128::from_str_radix(&number.to_string(), 16).unwrap_or_default();
+    u128::from(prefix.network()).saturating_add(digits).into()
+}

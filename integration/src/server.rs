@@ -1,0 +1,122 @@
+//! A node's server as its operating system sees it: process id, memory, log, sudden death.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::node::Node;
+use crate::wait::wait_until;
+
+/// The process id of the server of `node`; `None` when none runs.
+///
+/// This is the one place that knows how to find it: the process on the node that was started as
+/// `grid start-server`. Files in its home may be stale after `kill -9`, the process table is not.
+#[must_use]
+pub fn pid(node: &Node) -> Option<u32> {
+    node.processes().into_iter().find(|pid| {
+        let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else {
+            return false;
+        };
+        cmdline
+            .split(|byte| *byte == 0)
+            .skip(1)
+            .any(|argument| argument == b"start-server")
+    })
+}
+
+/// Kills the server with `SIGKILL` and waits until it is gone.
+///
+/// # Errors
+/// When none runs, or it does not go away within five seconds.
+pub fn kill_9(node: &Node) -> Result<()> {
+    let found = pid(node).with_context(|| format!("no server runs on node {}", node.name()))?;
+    kill(Pid::from_raw(found.try_into()?), Signal::SIGKILL)?;
+    wait_until(
+        &format!("server {found} of node {} to die", node.name()),
+        Duration::from_secs(5),
+        || Ok(!node.processes().contains(&found)),
+    )
+}
+
+/// Resident memory of a process, in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Now (`VmRSS`).
+    pub now_kib: u64,
+    /// The most that it ever was (`VmHWM`).
+    pub peak_kib: u64,
+}
+
+/// The memory of the server of `node`.
+///
+/// # Errors
+/// When none runs.
+pub fn memory(node: &Node) -> Result<Memory> {
+    let found = pid(node).with_context(|| format!("no server runs on node {}", node.name()))?;
+    let status = fs::read_to_string(format!("/proc/{found}/status"))?;
+    memory_of(&status).with_context(|| format!("cannot read the memory of process {found}"))
+}
+
+fn memory_of(status: &str) -> Option<Memory> {
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    Some(Memory {
+        now_kib: value("VmRSS:")?,
+        peak_kib: value("VmHWM:")?,
+    })
+}
+
+/// The whole log of the server of `node`; empty when it has not written one.
+///
+/// # Errors
+/// When the log exists and cannot be read.
+pub fn log(node: &Node) -> Result<String> {
+    match fs::read(node.home().join("server.log")) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => bail!("cannot read the log of node {}: {error}", node.name()),
+    }
+}
+
+/// The last `lines` lines of the log with a heading, for an error message.
+#[must_use]
+pub fn log_tail_report(node: &Node, lines: usize) -> String {
+    let text = match log(node) {
+        Ok(text) if text.is_empty() => return format!("(node {} has no server log)", node.name()),
+        Ok(text) => text,
+        Err(error) => return format!("({error})"),
+    };
+    let all: Vec<&str> = text.lines().collect();
+    let tail = all
+        .get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default();
+    format!(
+        "the end of server.log of node {}:\n  {}",
+        node.name(),
+        tail.join("\n  ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_a_status_file() {
+        let status = "Name:\tgrid\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n";
+        assert_eq!(
+            memory_of(status),
+            Some(Memory {
+                now_kib: 10240,
+                peak_kib: 20480
+            })
+        );
+        assert_eq!(memory_of("Name:\tzombie\n"), None);
+    }
+}
