@@ -4,12 +4,17 @@
 //! Everything happens inside namespaces that end with the process that made them; the host's
 //! network and files are never touched. Root is not needed where user namespaces are allowed.
 //! The layers, from the kernel up: [`netlink`] and [`link`]; [`supervise`], [`holder`] and
-//! [`namespaces`]; [`segment`], [`node`] and [`lab`].
+//! [`namespaces`]; [`segment`], [`node`] and [`lab`]; [`mesh`] for the program; [`scenario`] for
+//! the tests; [`cli`] for `cargo lab`.
 
+pub mod bench;
+pub mod cli;
 pub mod cuts;
 pub mod holder;
+pub mod kept;
 pub mod lab;
 pub mod link;
+pub mod mesh;
 mod mounts;
 pub mod namespaces;
 pub mod netlink;
@@ -19,13 +24,18 @@ pub mod output;
 pub mod ping;
 pub mod requirements;
 pub mod run;
+pub mod scenario;
+pub mod scenarios;
 pub mod segment;
 pub mod server;
+pub mod status;
 pub mod supervise;
 pub mod tap;
+pub mod up;
 pub mod wait;
 pub mod wireguard;
 
 pub use crate::lab::Lab;
+pub use crate::mesh::{Mesh, MeshOptions};
 pub use crate::node::Node;
 pub use crate::requirements::Missing;

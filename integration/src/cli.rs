@@ -1,0 +1,209 @@
+//! The command line of `lab`, which people type as `cargo lab`.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::{Bench, bench};
+use crate::kept::Place;
+use crate::output::{print, say};
+use crate::requirements::Missing;
+use crate::scenario::{self, SKIPPED};
+use crate::supervise::{self, Ending};
+use crate::up::{Up, up};
+
+/// A lab for grid: machines made of namespaces, which leave no trace.
+#[derive(Parser)]
+#[command(name = "lab", bin_name = "cargo lab", version)]
+#[command(after_help = "`cargo lab grid ...` runs the program itself, on this machine.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put nodes up, join them to one network, show who reaches whom
+    Up(UpArguments),
+    /// Run a command, or a shell, on a node of the lab that is kept
+    Enter {
+        /// The node
+        node: String,
+        /// The command and its arguments; a shell without
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// End the lab that is kept
+    Down,
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        what: BenchWhat,
+    },
+    /// Say whether this machine can run a lab
+    Check,
+    /// Run one end-to-end test in a lab of its own
+    #[command(hide = true)]
+    Scenario {
+        /// Its name
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// List all
+        #[arg(long)]
+        list: bool,
+    },
+    /// Hold the namespaces of a node
+    #[command(hide = true)]
+    Hold {
+        /// The node
+        name: String,
+    },
+}
+
+#[derive(Args)]
+struct UpArguments {
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=240))]
+    nodes: u16,
+    /// The network's name
+    #[arg(long, default_value = "foo")]
+    name: String,
+    /// WireGuard's back end: auto, kernel or userspace
+    #[arg(long)]
+    backend: Option<String>,
+    /// Only the machines, without a network
+    #[arg(long)]
+    bare: bool,
+    /// Leave it running in the background
+    #[arg(long, conflicts_with = "wait")]
+    keep: bool,
+    /// Leave it running until Ctrl-C
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Subcommand)]
+enum BenchWhat {
+    /// Time from the join command to the first echo through the tunnel; memory; idle traffic
+    Join {
+        /// The fewest joins to measure for each size
+        #[arg(long, default_value_t = 20)]
+        joins: usize,
+        /// The sizes of the meshes
+        #[arg(long, value_delimiter = ',', default_value = "3,10,30")]
+        nodes: Vec<usize>,
+        /// Seconds for which idle traffic is counted, for each size
+        #[arg(long, default_value_t = 60)]
+        idle: u64,
+        /// WireGuard's back end: auto, kernel or userspace
+        #[arg(long)]
+        backend: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Reads the arguments and does what they say.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage; `check` and `scenario` end with 77 when this machine
+/// lacks something; `enter` passes on the command's own.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("lab: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8> {
+    match command {
+        Command::Up(arguments) => up(&Up {
+            nodes: arguments.nodes.into(),
+            network: arguments.name,
+            backend: arguments.backend,
+            bare: arguments.bare,
+            keep: arguments.keep,
+            wait: arguments.wait,
+        }),
+        Command::Enter { node, command } => {
+            let status = Place::of_this_user().enter(&node, &command)?;
+            let code = status
+                .code()
+                .or(status.signal().map(|signal| 128 + signal))
+                .unwrap_or(1);
+            Ok(u8::try_from(code).unwrap_or(u8::MAX))
+        }
+        Command::Down => {
+            match Place::of_this_user().down()? {
+                Some(init) => print(&format!("The lab (process {init}) is gone.")),
+                None => print("No lab was up."),
+            }
+            Ok(0)
+        }
+        Command::Bench {
+            what:
+                BenchWhat::Join {
+                    joins,
+                    nodes,
+                    idle,
+                    backend,
+                    json,
+                },
+        } => bench(&Bench {
+            joins,
+            nodes,
+            idle: Duration::from_secs(idle.max(1)),
+            backend,
+            json,
+        }),
+        Command::Check => check(),
+        Command::Scenario { list: true, .. } => {
+            scenario::all()
+                .iter()
+                .for_each(|s| print(&format!("{} {}", s.group, s.name)));
+            Ok(0)
+        }
+        Command::Scenario { name, .. } => scenario::run_here(&name.unwrap_or_default()),
+        Command::Hold { name } => match crate::holder::hold(&name)? {},
+    }
+}
+
+fn check() -> Result<u8> {
+    let missing = |missing: &dyn std::fmt::Display| {
+        say(&format!("SKIPPED: {missing}"));
+        SKIPPED
+    };
+    let ended = supervise::run(None, || match crate::requirements::wireguard() {
+        Ok(()) => {
+            print("This machine can run a lab.");
+            0
+        }
+        Err(reason) => missing(&reason),
+    });
+    match ended {
+        Ok(Ending::Ended(code)) => Ok(code),
+        Ok(Ending::Kept(_)) => Ok(1),
+        Err(error) => match error.downcast::<Missing>() {
+            Ok(reason) => Ok(missing(&reason)),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,20 @@
+//! Scenarios that no test runs as a scenario: `tests/lab.rs` starts them to see them fail.
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+use crate::scenario::Scenario;
+
+/// Run by name only.
+pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
+    group: "unsupervised",
+    name: "panics_with_nodes_up",
+    run: panics,
+}];
+
+#[allow(clippy::panic)]
+fn panics(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.command("sleep").arg("1000").spawn()?;
+    panic!("on purpose")
+}
