@@ -1,0 +1,167 @@
+//! What an endpoint is told when it starts: address, key, limits.
+//!
+//! Nothing is read from the environment, `SSLKEYLOGFILE` included.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use grid_promises::{NodeId, NodeKey};
+
+/// The UDP port that nodes listen on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 51821;
+
+/// How an endpoint is set up.
+#[derive(Clone)]
+pub struct Config {
+    /// Where to listen. `[::]` takes IPv4 as well, and becomes `0.0.0.0` on a host without IPv6.
+    pub listen: SocketAddr,
+    /// The node's key, which is also its TLS identity.
+    pub key: NodeKey,
+    /// What peers may cost this node.
+    pub limits: Limits,
+    /// Where TLS secrets are logged. `None` unless a test wants to decrypt captured traffic.
+    pub key_log: Option<Arc<dyn rustls::KeyLog>>,
+    /// A test instrument: sees every plaintext message. `None` in production.
+    pub tap: Option<Tap>,
+}
+
+impl Config {
+    /// A configuration with the default limits, listening on `[::]:51821`.
+    #[must_use]
+    pub fn new(key: NodeKey) -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
+            key,
+            limits: Limits::default(),
+            key_log: None,
+            tap: None,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("key", &self.key)
+            .field("limits", &self.limits)
+            .field("key_log", &self.key_log.is_some())
+            .field("tap", &self.tap.is_some())
+            .finish()
+    }
+}
+
+/// Sees each whole message of the program, requests and answers, as plaintext, before it is
+/// encrypted or after it was received. It runs on the connection's task and must not block.
+///
+/// The greeting of a connection is not a message of the program and is not shown.
+pub type Tap = Arc<dyn Fn(TapDirection, &NodeId, &[u8]) + Send + Sync>;
+
+/// Which way a tapped message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TapDirection {
+    /// To the peer.
+    Sent,
+    /// From the peer.
+    Received,
+}
+
+/// What peers may cost this node. Every wait ends, every buffer has a bound.
+///
+/// Worst case of memory, all peers hostile: `max_connections` times about 0.5 MiB inside QUIC,
+/// plus `max_buffered` for messages. An idle connection takes a few tens of kB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest message that is sent or accepted, in bytes. Default 1 MiB.
+    pub max_message: u32,
+    /// From the first packet until the connection is usable. Default 10 s: what four lost packets
+    /// in a row cost.
+    pub handshake_timeout: Duration,
+    /// A connection on which nothing was heard for this long is dead. Default 60 s: two keepalives
+    /// may get lost. The lower one of the two ends' values counts.
+    pub idle_timeout: Duration,
+    /// The dialling end sends a small packet after this much silence; the other end only
+    /// acknowledges it, which refreshes the NATs of both. Default 25 s: the shortest UDP timeout
+    /// of NATs in the field is 30 s.
+    pub keepalive: Duration,
+    /// From asking to the last byte of the answer; also how long a peer may take to send one
+    /// message. Default 30 s.
+    pub request_timeout: Duration,
+    /// Peers that are connected at a time. Default 256.
+    pub max_connections: usize,
+    /// The same for peers from one source address (IPv4 address or IPv6 /64). Default 64.
+    pub max_connections_per_source: usize,
+    /// Incoming connections that have not finished their handshake. Default 64.
+    pub max_handshakes: usize,
+    /// The same for one source address (IPv4 address or IPv6 /64). Default 32.
+    pub max_handshakes_per_source: usize,
+    /// With this many handshakes under way, a source must first prove that it receives at its
+    /// address (QUIC Retry, one more round trip). Default 16.
+    pub retry_threshold: usize,
+    /// Requests that one peer may have under way. Default 64.
+    pub max_streams: u32,
+    /// Bytes of messages from one peer that are incomplete or unanswered, beyond the first 4 KiB
+    /// of each. Reading pauses at the bound. At least `max_message` is used. Default 4 MiB.
+    pub max_buffered_per_peer: u32,
+    /// The same for all peers together. Default 64 MiB.
+    pub max_buffered: u32,
+    /// Requests per second that one peer may send for long. More are delayed. Default 100.
+    pub request_rate: u32,
+    /// Requests that one peer may send at once. Default 200.
+    pub request_burst: u32,
+    /// A peer whose requests had to be delayed without a break for this long is disconnected.
+    /// Default 30 s.
+    pub flood_patience: Duration,
+    /// A peer that was disconnected for an offence is turned away for this long. Default 10 s.
+    pub penalty: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message: 1 << 20,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            keepalive: Duration::from_secs(25),
+            request_timeout: Duration::from_secs(30),
+            max_connections: 256,
+            max_connections_per_source: 64,
+            max_handshakes: 64,
+            max_handshakes_per_source: 32,
+            retry_threshold: 16,
+            max_streams: 64,
+            max_buffered_per_peer: 4 << 20,
+            max_buffered: 64 << 20,
+            request_rate: 100,
+            request_burst: 200,
+            flood_patience: Duration::from_secs(30),
+            penalty: Duration::from_secs(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grid_promises::Secret;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let text = format!(
+            "{:?}",
+            Config::new(NodeKey::from_seed(&Secret::new([7; 32])))
+        );
+        assert!(
+            text.contains("[redacted]") && !text.contains("7, 7"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn keepalives_come_often_enough() {
+        let limits = Limits::default();
+        assert!(limits.keepalive * 2 < limits.idle_timeout);
+    }
+}

@@ -1,0 +1,324 @@
+//! The endpoint: one UDP socket, one node, its connections.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use grid_promises::NodeId;
+use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig};
+use quinn_proto::HashedConnectionIdGenerator;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+use crate::codes::CloseCode;
+use crate::config::{Config, Limits, Tap, TapDirection};
+use crate::dial;
+use crate::error::{BindError, ConnectError, DisconnectReason, RequestError};
+use crate::event::{Direction, Event};
+use crate::gate::{Bounds, Gate};
+use crate::link;
+use crate::message::{self, Budget, Outgoing, ReadFailure, WriteFailure};
+use crate::registry::{Link, Registry};
+use crate::socket;
+use crate::tls::{Identity, ResetKeys, SetupError};
+use crate::transport::transport;
+
+/// Events that wait for the program, besides one `Disconnected` per connection.
+const EVENT_QUEUE: usize = 1024;
+
+/// How long `shutdown` waits for the peers to have heard of it.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// A node's end of all its connections. Cheap to clone; when the last clone is dropped, all
+/// connections are closed.
+#[derive(Clone)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+    _last: Arc<CloseOnDrop>,
+}
+
+/// A peer that is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// Which node: proven by its key.
+    pub peer: NodeId,
+    /// Where its packets come from. IPv4 is never written as IPv6.
+    pub remote: SocketAddr,
+}
+
+/// How a connection is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Which node: proven by its key.
+    pub peer: NodeId,
+    /// Where its packets come from at the moment.
+    pub remote: SocketAddr,
+    /// Who dialled.
+    pub direction: Direction,
+    /// The smoothed round trip time.
+    pub rtt: Duration,
+    /// UDP payload sent so far, in bytes.
+    pub sent: u64,
+    /// UDP payload received so far, in bytes.
+    pub received: u64,
+}
+
+impl Endpoint {
+    /// Opens the socket and starts listening. Must be called on a tokio runtime.
+    ///
+    /// The program should take events off the receiver without delay: while more than a thousand
+    /// wait, peers that ask or connect wait as well. If it drops the receiver, requests of peers
+    /// are refused.
+    ///
+    /// # Errors
+    /// See [`BindError`]; nothing is left open.
+    pub fn bind(config: Config) -> Result<(Self, mpsc::Receiver<Event>), BindError> {
+        let Config {
+            listen,
+            key,
+            limits,
+            key_log,
+            tap,
+        } = config;
+        Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        let dialling = Arc::new(transport(&limits, true)?);
+        let listening = transport(&limits, false)?;
+        let tls = |error: SetupError| BindError::Tls(error.to_string());
+        let reset_keys =
+            ResetKeys::of(&key).ok_or_else(|| BindError::Tls("key derivation".into()))?;
+        let id = key.id();
+        let identity = Identity::new(key, key_log);
+        let mut server = ServerConfig::with_crypto(Arc::new(identity.server().map_err(tls)?));
+        server
+            .transport_config(Arc::new(listening))
+            .migration(true)
+            .max_incoming(limits.max_handshakes.max(1))
+            .incoming_buffer_size(16 * 1024)
+            .incoming_buffer_size_total(1024 * 1024);
+        let bind = |source| BindError::Io {
+            addr: listen,
+            source,
+        };
+        let quinn = quinn::Endpoint::new(
+            endpoint_config(reset_keys),
+            Some(server),
+            socket::open(listen)?,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(bind)?;
+        let local = quinn.local_addr().map_err(bind)?;
+        let (events, receiver) = mpsc::channel(limits.max_connections + EVENT_QUEUE);
+        let inner = Arc::new(Inner {
+            quinn,
+            id,
+            local,
+            identity,
+            dialling,
+            registry: Registry::new(id, &limits),
+            gate: Gate::new(Bounds {
+                total: limits.max_handshakes,
+                per_source: limits.max_handshakes_per_source,
+                retry_from: limits.retry_threshold,
+            }),
+            buffered: Budget::shared(&limits),
+            events,
+            tap,
+            limits,
+        });
+        tokio::spawn(link::listen(Arc::clone(&inner)));
+        tracing::debug!(node = ?id, %local, "listening");
+        Ok((
+            Self {
+                _last: Arc::new(CloseOnDrop(Arc::clone(&inner))),
+                inner,
+            },
+            receiver,
+        ))
+    }
+
+    /// Where the socket listens; the port is the real one when 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.id
+    }
+
+    /// Connects to a peer at the first of `addrs` that leads to it; they are tried a quarter of a
+    /// second apart, in their order. If the peer is connected already, or connects by itself in
+    /// the meantime, that connection is the result.
+    ///
+    /// With `expected`, no other node is talked to. Without, whoever answers becomes a peer, and
+    /// the result says who it was.
+    ///
+    /// It ends within twice `Limits::handshake_timeout` plus 250 ms for each further address.
+    /// Dropping the future does no harm; the connection may still come about.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(
+        &self,
+        expected: Option<NodeId>,
+        addrs: &[SocketAddr],
+    ) -> Result<Connected, ConnectError> {
+        dial::connect(&self.inner, expected, addrs).await
+    }
+
+    /// Sends a request to a connected peer and waits for the answer, both whole messages of at
+    /// most `Limits::max_message` bytes. Dropping the future tells the peer that the answer is no
+    /// longer wanted.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; each says whether the peer may have acted on the request.
+    pub async fn request(&self, peer: NodeId, message: Vec<u8>) -> Result<Vec<u8>, RequestError> {
+        let inner = &*self.inner;
+        let limit = inner.limits.max_message;
+        if link::exceeds(&message, limit) {
+            return Err(RequestError::TooLarge {
+                size: message.len(),
+                limit,
+            });
+        }
+        let link = inner
+            .registry
+            .link(&peer)
+            .ok_or(RequestError::NotConnected(peer))?;
+        let after = inner.limits.request_timeout;
+        match timeout(after, inner.ask(&link, &message)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(RequestError::TimedOut { after }),
+        }
+    }
+
+    /// Closes the connection with a peer, if there is one. `reason` is for the peer's log.
+    pub fn disconnect(&self, peer: NodeId, code: CloseCode, reason: &str) {
+        if let Some(link) = self.inner.registry.link(&peer) {
+            link.close(code, reason);
+            self.inner
+                .registry
+                .lost(&link, DisconnectReason::Local(code));
+        }
+    }
+
+    /// The connections in use.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.inner
+            .registry
+            .links()
+            .iter()
+            .map(|link| info(link))
+            .collect()
+    }
+
+    /// Closes all connections and the endpoint, and waits up to a quarter of a second until the
+    /// peers know. Every peer's `Disconnected` event is there when it returns.
+    pub async fn shutdown(&self) {
+        self.inner.close();
+        let _ = timeout(FAREWELL, self.inner.quinn.wait_idle()).await;
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("node", &self.inner.id)
+            .field("local", &self.inner.local)
+            .finish_non_exhaustive()
+    }
+}
+
+fn info(link: &Link) -> ConnectionInfo {
+    let stats = link.connection.stats();
+    ConnectionInfo {
+        peer: link.peer,
+        remote: socket::canonical(link.connection.remote_address()),
+        direction: link.direction,
+        rtt: link.connection.rtt(),
+        sent: stats.udp_tx.bytes,
+        received: stats.udp_rx.bytes,
+    }
+}
+
+fn endpoint_config(keys: ResetKeys) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(keys.token));
+    config
+        .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(keys.connection_id)));
+    config
+}
+
+/// What the tasks of an endpoint share.
+pub(crate) struct Inner {
+    pub(crate) quinn: quinn::Endpoint,
+    pub(crate) id: NodeId,
+    pub(crate) limits: Limits,
+    pub(crate) registry: Registry,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) buffered: Arc<Semaphore>,
+    pub(crate) events: mpsc::Sender<Event>,
+    local: SocketAddr,
+    identity: Identity,
+    dialling: Arc<TransportConfig>,
+    tap: Option<Tap>,
+}
+
+impl Inner {
+    /// How to dial. The key that the peer shows, right or wrong, arrives in `seen`.
+    pub(crate) fn client_config(
+        &self,
+        expected: Option<NodeId>,
+        seen: Arc<OnceLock<NodeId>>,
+    ) -> Result<ClientConfig, SetupError> {
+        let mut config = ClientConfig::new(Arc::new(self.identity.client(expected, seen)?));
+        config.transport_config(Arc::clone(&self.dialling));
+        Ok(config)
+    }
+
+    pub(crate) fn tap(&self, direction: TapDirection, peer: &NodeId, message: &[u8]) {
+        if let Some(tap) = &self.tap {
+            tap(direction, peer, message);
+        }
+    }
+
+    async fn ask(&self, link: &Link, message: &[u8]) -> Result<Vec<u8>, RequestError> {
+        let limit = self.limits.max_message;
+        let lost = |error| RequestError::Disconnected(link.reason(&error));
+        let (send, mut receive) = link.connection.open_bi().await.map_err(lost)?;
+        self.tap(TapDirection::Sent, &link.peer, message);
+        Outgoing::new(send)
+            .send(message)
+            .await
+            .map_err(|failure| match failure {
+                WriteFailure::Stopped(code) => RequestError::Refused(code),
+                WriteFailure::Lost(error) => lost(error),
+            })?;
+        match message::read(&mut receive, limit, None).await {
+            Ok((answer, _)) => {
+                self.tap(TapDirection::Received, &link.peer, &answer);
+                Ok(answer)
+            }
+            Err(ReadFailure::TooLarge) => Err(RequestError::AnswerTooLarge { limit }),
+            Err(ReadFailure::Reset(code)) => Err(RequestError::Refused(code)),
+            Err(ReadFailure::Lost(error)) => Err(lost(error)),
+        }
+    }
+
+    fn close(&self) {
+        self.registry.close(CloseCode::SHUTDOWN);
+        self.quinn.close(CloseCode::SHUTDOWN.wire(), b"");
+    }
+}
+
+struct CloseOnDrop(Arc<Inner>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

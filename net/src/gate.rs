@@ -1,0 +1,199 @@
+//! Who may start a handshake: a bound on unauthenticated work, in all and for one source.
+//!
+//! A source address proves nothing until QUIC has validated it, so a source that is over its bound
+//! is first asked to prove its address, and is turned away only when it has.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The part of an address that one party commonly controls: an IPv4 address or an IPv6 /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl Source {
+    pub(crate) fn of(addr: IpAddr) -> Self {
+        match addr.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4.octets()),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+/// The bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) total: usize,
+    pub(crate) per_source: usize,
+    pub(crate) retry_from: usize,
+}
+
+/// Counts handshakes under way.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    bounds: Bounds,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    total: usize,
+    by_source: HashMap<Source, usize>,
+}
+
+/// What to do with a first packet.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Go on; the handshake is counted until the pass is dropped.
+    Enter(Pass),
+    /// Ask the source to prove its address.
+    Retry,
+    /// Turn it away.
+    Refuse,
+}
+
+/// One counted handshake.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Arc<Gate>,
+    source: Source,
+}
+
+impl Gate {
+    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            bounds,
+            pending: Mutex::default(),
+        })
+    }
+
+    /// Judges a first packet from `addr`, whose address is `validated` or not.
+    pub(crate) fn admit(self: &Arc<Self>, addr: IpAddr, validated: bool) -> Admission {
+        let source = Source::of(addr);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let from_source = pending.by_source.get(&source).copied().unwrap_or(0);
+        let Bounds {
+            total,
+            per_source,
+            retry_from,
+        } = self.bounds;
+        if !validated && (pending.total >= retry_from || from_source >= per_source) {
+            return Admission::Retry;
+        }
+        if pending.total >= total || from_source >= per_source {
+            return Admission::Refuse;
+        }
+        pending.total += 1;
+        *pending.by_source.entry(source).or_default() += 1;
+        Admission::Enter(Pass {
+            gate: Arc::clone(self),
+            source,
+        })
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut pending = self
+            .gate
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        pending.total = pending.total.saturating_sub(1);
+        if let Some(count) = pending.by_source.get_mut(&self.source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                pending.by_source.remove(&self.source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate() -> Arc<Gate> {
+        Gate::new(Bounds {
+            total: 4,
+            per_source: 2,
+            retry_from: 3,
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn enter(gate: &Arc<Gate>, addr: &str, validated: bool) -> Pass {
+        match gate.admit(ip(addr), validated) {
+            Admission::Enter(pass) => pass,
+            other => panic!("{addr}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_source_has_its_bound_and_others_are_unaffected() {
+        let gate = gate();
+        let _a = enter(&gate, "192.0.2.1", false);
+        let b = enter(&gate, "::ffff:192.0.2.1", false);
+        assert!(matches!(
+            gate.admit(ip("192.0.2.1"), false),
+            Admission::Retry
+        ));
+        assert!(matches!(
+            gate.admit(ip("192.0.2.1"), true),
+            Admission::Refuse
+        ));
+        let _c = enter(&gate, "192.0.2.2", false);
+        drop(b);
+        let _d = enter(&gate, "192.0.2.1", true);
+    }
+
+    #[test]
+    fn an_ipv6_source_is_a_64() {
+        let gate = gate();
+        let _a = enter(&gate, "2001:db8::1", false);
+        let _b = enter(&gate, "2001:db8::2", false);
+        assert!(matches!(
+            gate.admit(ip("2001:db8::3"), true),
+            Admission::Refuse
+        ));
+        let _c = enter(&gate, "2001:db8:0:1::3", true);
+    }
+
+    #[test]
+    fn under_load_addresses_are_validated_and_the_total_holds() {
+        let gate = gate();
+        let passes: Vec<_> = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+            .map(|addr| enter(&gate, addr, false))
+            .into();
+        assert!(matches!(
+            gate.admit(ip("192.0.2.4"), false),
+            Admission::Retry
+        ));
+        let _last = enter(&gate, "192.0.2.4", true);
+        assert!(matches!(
+            gate.admit(ip("192.0.2.5"), true),
+            Admission::Refuse
+        ));
+        drop(passes);
+        let _next = enter(&gate, "192.0.2.5", false);
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_handshakes_that_are_over() {
+        let gate = gate();
+        for n in 0..=255 {
+            drop(enter(&gate, &format!("192.0.2.{n}"), false));
+        }
+        let pending = gate.pending.lock().unwrap();
+        assert_eq!((pending.total, pending.by_source.len()), (0, 0));
+    }
+}

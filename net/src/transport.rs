@@ -1,0 +1,102 @@
+//! The numbers of QUIC, chosen for small messages between nodes that are mostly idle.
+
+use std::time::Duration;
+
+use quinn::{IdleTimeout, TransportConfig};
+
+use crate::config::Limits;
+use crate::error::BindError;
+
+/// Unread bytes that QUIC holds for one stream, and for one connection. 512 kB at a round trip of
+/// 100 ms is 5 MB/s: plenty for messages, and little enough for 256 hostile peers.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// The round trip that is assumed until one was measured. QUIC's 333 ms would repeat a lost first
+/// packet after a second; a repetition too many on a slow path costs one packet.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// Checks the limits and turns them into QUIC's. Only the dialling end sends keepalives: the
+/// acknowledgement refreshes the path in the other direction.
+pub(crate) fn transport(limits: &Limits, dialling: bool) -> Result<TransportConfig, BindError> {
+    let idle = IdleTimeout::try_from(limits.idle_timeout)
+        .map_err(|_| BindError::Limits("idle_timeout"))?;
+    for (name, fine) in [
+        ("max_message", limits.max_message > 0),
+        ("max_streams", limits.max_streams > 0),
+        ("idle_timeout", !limits.idle_timeout.is_zero()),
+        (
+            "keepalive",
+            !limits.keepalive.is_zero() && limits.keepalive < limits.idle_timeout,
+        ),
+    ] {
+        if !fine {
+            return Err(BindError::Limits(name));
+        }
+    }
+    let mut transport = TransportConfig::default();
+    transport
+        // One more than asked for: the greeting is a stream as well.
+        .max_concurrent_bidi_streams(limits.max_streams.saturating_add(1).into())
+        .max_concurrent_uni_streams(0u32.into())
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(dialling.then_some(limits.keepalive))
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .initial_rtt(INITIAL_RTT)
+        // Packets stay at 1200 bytes, which every path that QUIC works on carries: probing for
+        // more costs each new connection some 6 kB, and buys nothing for short messages.
+        .mtu_discovery_config(None)
+        // The spin bit shows the round trip time to whoever looks on.
+        .allow_spin(false);
+    Ok(transport)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_cannot_work_are_named() {
+        let second = Duration::from_secs(1);
+        for (limits, name) in [
+            (
+                Limits {
+                    max_message: 0,
+                    ..Limits::default()
+                },
+                "max_message",
+            ),
+            (
+                Limits {
+                    max_streams: 0,
+                    ..Limits::default()
+                },
+                "max_streams",
+            ),
+            (
+                Limits {
+                    idle_timeout: Duration::MAX,
+                    ..Limits::default()
+                },
+                "idle_timeout",
+            ),
+            (
+                Limits {
+                    keepalive: second,
+                    idle_timeout: second,
+                    ..Limits::default()
+                },
+                "keepalive",
+            ),
+        ] {
+            let error = transport(&limits, true).unwrap_err();
+            assert!(
+                matches!(error, BindError::Limits(named) if named == name),
+                "{name}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Nodes on loopback for the tests.
+#![allow(dead_code, unreachable_pub)] // each test file uses a part of it
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use grid_net::{Config, DisconnectReason, Endpoint, Event, Limits};
+use grid_promises::{NodeId, NodeKey, Secret};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+
+/// Longer than anything that is not broken takes.
+pub const LONG: Duration = Duration::from_secs(10);
+
+pub fn key(seed: u8) -> NodeKey {
+    NodeKey::from_seed(&Secret::new([seed; 32]))
+}
+
+/// Two keys, the one with the lower node id first.
+pub fn ordered_keys() -> (NodeKey, NodeKey) {
+    let (a, b) = (key(1), key(2));
+    if a.id() < b.id() { (a, b) } else { (b, a) }
+}
+
+pub fn config(key: NodeKey) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ..Config::new(key)
+    }
+}
+
+pub struct Node {
+    pub endpoint: Endpoint,
+    pub events: Receiver<Event>,
+}
+
+impl Node {
+    pub fn start(seed: u8) -> Self {
+        Self::with(config(key(seed)))
+    }
+
+    pub fn limited(seed: u8, limits: Limits) -> Self {
+        Self::with(Config {
+            limits,
+            ..config(key(seed))
+        })
+    }
+
+    pub fn with(config: Config) -> Self {
+        let (endpoint, events) = Endpoint::bind(config).unwrap();
+        Self { endpoint, events }
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.endpoint.node_id()
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.endpoint.local_addr()
+    }
+
+    pub async fn dial(&self, other: &Node) {
+        let connected = self
+            .endpoint
+            .connect(Some(other.id()), &[other.addr()])
+            .await
+            .expect("connect");
+        assert_eq!(connected.peer, other.id());
+    }
+
+    pub async fn event(&mut self) -> Event {
+        timeout(LONG, self.events.recv())
+            .await
+            .expect("no event")
+            .expect("no more events")
+    }
+
+    pub async fn connected(&mut self) -> NodeId {
+        match self.event().await {
+            Event::Connected { peer, .. } => peer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn disconnected(&mut self) -> (NodeId, DisconnectReason) {
+        match self.event().await {
+            Event::Disconnected { peer, reason } => (peer, reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// No event for a while.
+    pub async fn quiet(&mut self, time: Duration) {
+        if let Ok(event) = timeout(time, self.events.recv()).await {
+            panic!("{event:?}");
+        }
+    }
+
+    /// Answers every request with its own bytes, in the background; other events are dropped.
+    pub fn echo(mut self) -> Endpoint {
+        let endpoint = self.endpoint.clone();
+        tokio::spawn(async move {
+            while let Some(event) = self.events.recv().await {
+                if let Event::Request {
+                    message, respond, ..
+                } = event
+                {
+                    respond.send(message);
+                }
+            }
+        });
+        endpoint
+    }
+}
