@@ -337,3 +337,185 @@ impl ClientCertVerifier for ClientKey {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grid_promises::Secret;
+    use proptest::prelude::*;
+    use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
+    use rustls::{HandshakeKind, NamedGroup};
+
+    fn key(seed: u8) -> NodeKey {
+        NodeKey::from_seed(&Secret::new([seed; 32]))
+    }
+
+    /// A whole handshake between the two sides' configurations, without a network.
+    fn handshake(
+        client: rustls::ClientConfig,
+        server: rustls::ServerConfig,
+    ) -> Result<(Connection, Connection), Error> {
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        let mut client: Connection =
+            ClientConnection::new(client, Version::V1, name, vec![])?.into();
+        let mut server: Connection = ServerConnection::new(server, Version::V1, vec![])?.into();
+        while client.is_handshaking() || server.is_handshaking() {
+            pass(&mut client, &mut server)?;
+            pass(&mut server, &mut client)?;
+        }
+        Ok((client, server))
+    }
+
+    fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), Error> {
+        loop {
+            let mut flight = Vec::new();
+            let keys = from.write_hs(&mut flight);
+            if !flight.is_empty() {
+                to.read_hs(&flight)?;
+            }
+            if keys.is_none() && flight.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn sides() -> (rustls::ClientConfig, rustls::ServerConfig) {
+        let (client, server) = (Identity::new(key(1), None), Identity::new(key(2), None));
+        let client = client
+            .client_tls(Some(key(2).id()), Arc::default())
+            .unwrap();
+        (client, server.server_tls().unwrap())
+    }
+
+    #[test]
+    fn the_key_exchange_is_the_hybrid_one_and_both_keys_are_proven() {
+        let (client, server) = sides();
+        let (client, server) = handshake(client, server).unwrap();
+        for (side, peer) in [(&client, key(2)), (&server, key(1))] {
+            let group = side.negotiated_key_exchange_group().unwrap().name();
+            assert_eq!(group, NamedGroup::X25519MLKEM768);
+            assert_eq!(side.handshake_kind(), Some(HandshakeKind::Full));
+            assert_eq!(side.alpn_protocol(), Some(ALPN));
+            assert_eq!(
+                side.protocol_version(),
+                Some(rustls::ProtocolVersion::TLSv1_3)
+            );
+            let [shown] = side.peer_certificates().unwrap() else {
+                panic!()
+            };
+            assert_eq!(node_of(shown), Ok(peer.id()));
+        }
+    }
+
+    #[test]
+    fn a_peer_without_the_hybrid_exchange_gets_x25519() {
+        let (_, server) = sides();
+        let only = CryptoProvider {
+            kx_groups: vec![provider::kx_group::X25519],
+            ..provider()
+        };
+        let identity = Identity {
+            provider: Arc::new(only),
+            ..Identity::new(key(1), None)
+        };
+        client = identity
+            .client_tls(Some(key(2).id()), Arc::default())
+            .unwrap_or(client);
+        let (client, _) = handshake(client, server).unwrap();
+        let group = client.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group, NamedGroup::X25519);
+    }
+
+    /// Two handshakes with the same configurations, which share whatever a cache would share.
+    #[test]
+    fn nothing_is_resumed() {
+        let (client, server) = sides();
+        for _ in 0..2 {
+            let (client, server) = handshake(client.clone(), server.clone()).unwrap();
+            assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
+            assert_eq!(server.handshake_kind(), Some(HandshakeKind::Full));
+            assert!(client.zero_rtt_keys().is_none());
+        }
+    }
+
+    #[test]
+    fn the_client_stops_before_it_shows_itself_to_a_stranger() {
+        let (client, server) = (Identity::new(key(1), None), Identity::new(key(2), None));
+        let seen = Arc::new(OnceLock::new());
+        let client = client
+            .client_tls(Some(key(3).id()), Arc::clone(&seen))
+            .unwrap();
+        let error = handshake(client, server.server_tls().unwrap())
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(
+            error,
+            CertificateError::ApplicationVerificationFailure.into()
+        );
+        assert_eq!(seen.get(), Some(&key(2).id()));
+    }
+
+    /// The environment variable is not looked at: nothing is logged unless a log was given.
+    #[test]
+    fn secrets_are_logged_only_where_asked() {
+        let (client, server) = sides();
+        assert!(!client.key_log.will_log("CLIENT_TRAFFIC_SECRET_0"));
+        assert!(!server.key_log.will_log("SERVER_TRAFFIC_SECRET_0"));
+        let logging = Identity::new(key(1), Some(Arc::new(rustls::KeyLogFile::new())));
+        let tls = logging.server_tls().unwrap();
+        assert!(format!("{:?}", tls.key_log).contains("KeyLogFile"));
+    }
+
+    #[test]
+    fn reset_keys_survive_a_restart_and_differ_between_nodes() {
+        let tag = |key: &NodeKey| {
+            let keys = ResetKeys::of(key).unwrap();
+            (
+                hmac::sign(&keys.token, b"id").as_ref().to_vec(),
+                keys.connection_id,
+            )
+        };
+        assert_eq!(tag(&key(1)), tag(&key(1)));
+        assert_ne!(tag(&key(1)).0, tag(&key(2)).0);
+        assert_ne!(tag(&key(1)).1, tag(&key(2)).1);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let text = format!("{:?}", Identity::new(key(7), None));
+        assert!(
+            text.contains("[redacted]") && !text.contains("7, 7, 7"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn keys_that_prove_nothing_are_refused() {
+        for weak in [[0; 32], {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        }] {
+            assert!(node_of(&CertificateDer::from(spki_of(&NodeId(weak)))).is_err());
+        }
+        let spki = CertificateDer::from(spki_of(&key(1).id()));
+        assert_eq!(node_of(&spki), Ok(key(1).id()));
+        assert!(presented(&spki, std::slice::from_ref(&spki)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn only_exact_identities_are_read(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(node_of(&CertificateDer::from(bytes)).is_err());
+        }
+
+        #[test]
+        fn a_changed_prefix_or_length_is_refused(at in 0usize..12, flip in 1u8.., cut in 0usize..44) {
+            let mut spki = spki_of(&key(1).id());
+            prop_assert!(node_of(&CertificateDer::from(spki[..cut].to_vec())).is_err());
+            spki[at] ^= flip;
+            prop_assert!(node_of(&CertificateDer::from(spki)).is_err());
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Nodes on loopback for the tests.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part of it
 
+pub mod raw;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,0 +1,202 @@
+//! Peers that do what they like: bare quinn with a node key, another certificate, or none.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use grid_promises::NodeKey;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, ServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+/// A self-signed certificate of `key(9)`.
+const X509: &[u8] = include_bytes!("../data/self_signed_ed25519.der");
+
+/// What a raw peer shows of itself.
+pub enum Shows {
+    Nothing,
+    RawKey(NodeKey),
+    /// The raw key of the first, signatures of the second.
+    StolenKey(NodeKey, NodeKey),
+    X509,
+}
+
+fn signer(key: &NodeKey) -> Arc<dyn SigningKey> {
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8().expose().to_vec()));
+    aws_lc_rs::sign::any_eddsa_type(match &der {
+        PrivateKeyDer::Pkcs8(pkcs8) => pkcs8,
+        _ => unreachable!(),
+    })
+    .unwrap()
+}
+
+fn raw_key(shown: &NodeKey, signs: &NodeKey) -> Arc<CertifiedKey> {
+    let spki = signer(shown).public_key().unwrap().to_vec();
+    Arc::new(CertifiedKey::new(
+        vec![CertificateDer::from(spki)],
+        signer(signs),
+    ))
+}
+
+fn x509() -> Arc<CertifiedKey> {
+    let certificate = CertificateDer::from(X509);
+    Arc::new(CertifiedKey::new(vec![certificate], signer(&super::key(9))))
+}
+
+/// Takes whatever the other side shows.
+#[derive(Debug)]
+struct AnyOne {
+    raw: bool,
+}
+
+impl ServerCertVerifier for AnyOne {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        unreachable!()
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+    fn requires_raw_public_keys(&self) -> bool {
+        self.raw
+    }
+}
+
+impl ClientCertVerifier for AnyOne {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        unreachable!()
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+    fn requires_raw_public_keys(&self) -> bool {
+        self.raw
+    }
+}
+
+pub fn client_config(shows: Shows, alpn: &[&[u8]]) -> ClientConfig {
+    let raw = !matches!(shows, Shows::X509);
+    let builder =
+        rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyOne { raw }));
+    let mut tls = match resolver(shows) {
+        None => builder.with_no_client_auth(),
+        Some(resolver) => builder.with_client_cert_resolver(resolver),
+    };
+    tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
+}
+
+fn resolver(shows: Shows) -> Option<Arc<dyn ResolvesClientCert>> {
+    Some(match shows {
+        Shows::Nothing => return None,
+        Shows::RawKey(key) => Arc::new(AlwaysResolvesClientRawPublicKeys::new(raw_key(&key, &key))),
+        Shows::StolenKey(shown, signs) => Arc::new(AlwaysResolvesClientRawPublicKeys::new(
+            raw_key(&shown, &signs),
+        )),
+        Shows::X509 => Arc::new(SingleCertAndKey::from(x509())),
+    })
+}
+
+/// A client socket.
+pub fn socket() -> quinn::Endpoint {
+    quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+/// Connects as a node of that key, without a greeting.
+pub async fn connect(seed: u8, to: SocketAddr) -> (quinn::Endpoint, Connection) {
+    let config = client_config(Shows::RawKey(super::key(seed)), &[b"grid/1"]);
+    let endpoint = socket();
+    let connection = endpoint
+        .connect_with(config, to, "x.invalid")
+        .unwrap()
+        .await
+        .unwrap();
+    (endpoint, connection)
+}
+
+/// Connects as a node of that key, and greets as a node does.
+pub async fn join(seed: u8, to: SocketAddr) -> (quinn::Endpoint, Connection) {
+    let (endpoint, connection) = connect(seed, to).await;
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.finish().unwrap();
+    assert!(receive.read_to_end(16).await.unwrap().is_empty());
+    (endpoint, connection)
+}
+
+/// A listening peer.
+pub fn server(shows: Shows, alpn: &[&[u8]]) -> quinn::Endpoint {
+    let resolver: Arc<dyn ResolvesServerCert> = match shows {
+        Shows::RawKey(key) => Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw_key(&key, &key))),
+        Shows::StolenKey(shown, signs) => Arc::new(AlwaysResolvesServerRawPublicKeys::new(
+            raw_key(&shown, &signs),
+        )),
+        Shows::X509 => Arc::new(SingleCertAndKey::from(x509())),
+        Shows::Nothing => panic!("a TLS server shows something"),
+    };
+    let raw = resolver.only_raw_public_keys();
+    let mut tls =
+        rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(AnyOne { raw }))
+            .with_cert_resolver(resolver);
+    tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
+}
