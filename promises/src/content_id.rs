@@ -388,6 +388,7 @@ mod tests {
     #[test]
     fn only_the_documented_text_form_is_read() {
         let upper = EMPTY.to_uppercase();
+        let mixed = EMPTY.replace('q', "Q");
         let spaced = format!("{EMPTY} ");
         let url = format!("/ipfs/{EMPTY}");
         let long = format!("b{}", "a".repeat(1 << 20));
@@ -397,6 +398,7 @@ mod tests {
             "",
             "b1",
             upper.as_str(),
+            mixed.as_str(),
             EMPTY.strip_prefix('b').unwrap(),
             spaced.as_str(),
             url.as_str(),
@@ -440,6 +442,18 @@ mod tests {
             let hash = cid::multihash::Multihash::wrap(id.code as u64, id.digest()).unwrap();
             prop_assert_eq!(id.to_bytes(), Cid::new_v1(RAW, hash).to_bytes());
             prop_assert_eq!(id.to_string(), Cid::new_v1(RAW, hash).to_string());
+        }
+
+        #[test]
+        fn no_other_text_reads_as_an_id(
+            id in any_id(), at in any::<prop::sample::Index>(), digit in "[ -~]",
+        ) {
+            let mut text = id.to_string();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &digit);
+            if let Ok(other) = text.parse::<ContentId>() {
+                prop_assert_eq!(other.to_string(), text);
+            }
         }
 
         #[test]

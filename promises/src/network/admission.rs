@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
 use crate::network::charter::{AdmissionRule, Charter, NetworkId};
+use crate::network::name::Label;
 use crate::network::statement::{Kind, Signed, Statement, StatementError};
 use crate::node_key::NodeId;
 use crate::time::Timestamp;
@@ -68,6 +69,33 @@ pub struct Direct {
     /// When.
     #[n(3)]
     pub issued: Timestamp,
+}
+
+/// A node asks the owners to admit it. Signed by the node; admits nobody by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AdmissionRequest {
+    /// The network.
+    #[n(0)]
+    pub network: NetworkId,
+    /// The node.
+    #[n(1)]
+    pub node: NodeId,
+    /// What it calls itself.
+    #[n(2)]
+    pub label: Label,
+    /// When.
+    #[n(3)]
+    pub issued: Timestamp,
+}
+
+impl Statement for AdmissionRequest {
+    const KIND: Kind = Kind::Request;
+    fn signer(&self) -> NodeId {
+        self.node
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        if self.label.is_valid() { Ok(()) } else { Err("the node's name breaks the rules for names") }
+    }
 }
 
 impl Statement for Grant {

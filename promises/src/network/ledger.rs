@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use minicbor::{Decode, Encode};
+
 use crate::content_id::ContentId;
 use crate::limits::{CLOCK_SKEW, MAX_MEMBERS, MAX_REVOCATIONS, QUIET_TIME, SPARE_USES};
 use crate::network::address;
@@ -77,13 +79,18 @@ pub enum Refusal {
 }
 
 /// One entry of a ledger's index: enough to see who has the later statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct IndexEntry {
     /// The first 8 bytes of the node's key, or of the revocation's id with `sequence` 0.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
     pub key: [u8; 8],
     /// The promise's sequence number; 0 for revocations.
+    #[n(1)]
     pub sequence: u64,
     /// The first 8 bytes of the statement's digest.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
     pub id: [u8; 8],
 }
 

@@ -1,0 +1,279 @@
+//! This node's own promise in a network: the claim, the renewal, the receipts.
+//!
+//! A claim is on disk before it is used: the effect that stores the promise comes before those that
+//! configure WireGuard or tell anybody.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use minicbor::bytes::ByteVec;
+
+use crate::core::effect::Effect;
+use crate::core::network::{Network, Outgoing, Phase, Surroundings};
+use crate::core::record::Change;
+use crate::limits::{
+    MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL,
+};
+use crate::network::address;
+use crate::network::endpoint::{Endpoint, EndpointKind, is_reachable};
+use crate::network::ledger::Item;
+use crate::network::member::{Claim, Member, MemberPromise, Standing};
+use crate::network::membership::evidence_of_membership;
+use crate::network::receipt::Receipt;
+use crate::network::statement::Signed;
+use crate::node_key::NodeId;
+
+/// The range has no free address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RangeIsFull;
+
+impl Network {
+    /// Claims an address, if there is none yet: the first candidate that nobody is known to hold.
+    pub(crate) fn claim_address(&mut self, own: &NodeId) -> Result<(), RangeIsFull> {
+        if self.claim.is_some() {
+            return Ok(());
+        }
+        let held = self.view.held_by_others(own);
+        let range = self.ledger.charter().ipv4;
+        let (number, address) =
+            address::first_free(&self.id(), range, own, 0, &held).ok_or(RangeIsFull)?;
+        self.claim = Some(Claim { address, number });
+        Ok(())
+    }
+
+    /// Makes the promise if it says something new or is due for renewal.
+    pub(crate) fn renew(&mut self, around: &Surroundings<'_>, out: &mut VecDeque<Effect>) -> bool {
+        let Some(body) = self.compose(around, Standing::Promised) else { return false };
+        let due = self.own.as_ref().is_none_or(|standing| {
+            around.now.timestamp().since(standing.issued) >= PROMISE_RENEWAL
+                || standing.sequence < self.sequence_floor
+                || !says_the_same(standing, &body)
+        });
+        due && self.publish(body, around, out)
+    }
+
+    /// Makes the promise, whatever it said before.
+    pub(crate) fn promise(
+        &mut self,
+        around: &Surroundings<'_>,
+        out: &mut VecDeque<Effect>,
+    ) -> bool {
+        let body = self.compose(around, Standing::Promised);
+        body.is_some_and(|body| self.publish(body, around, out))
+    }
+
+    /// Withdraws the promise.
+    pub(crate) fn withdraw(&mut self, around: &Surroundings<'_>, out: &mut VecDeque<Effect>) {
+        if let Some(mut body) = self.compose(around, Standing::Withdrawn) {
+            body.wireguard.clear();
+            body.quic.clear();
+            body.prefixes.clear();
+            self.publish(body, around, out);
+        }
+    }
+
+    fn compose(&self, around: &Surroundings<'_>, standing: Standing) -> Option<MemberPromise> {
+        let charter = self.ledger.charter();
+        let last = self.own.as_ref();
+        let sequence = last.map_or(0, |own| own.sequence).max(self.sequence_floor) + 1;
+        // A clock that was set back must not make the promise older than its predecessor.
+        let issued = around.now.timestamp().max(last.map_or(charter.created, |own| own.issued));
+        Some(MemberPromise {
+            network: self.id(),
+            node: around.id,
+            sequence,
+            issued,
+            expires: issued.after(PROMISE_LIFETIME),
+            standing,
+            public_key: self.public_key,
+            ipv6: address::ipv6(charter.ipv6, &around.id),
+            ipv4: self.claim?,
+            wireguard: self.wireguard_endpoints(around),
+            quic: quic_endpoints(around),
+            prefixes: self.prefixes.iter().copied().collect(),
+            label: around.label.clone(),
+            admission: self.admission.as_ref()?.raw(),
+            receipts: self.receipts.iter().map(|r| ByteVec::from(r.bytes().to_vec())).collect(),
+        })
+    }
+
+    fn publish(
+        &mut self,
+        body: MemberPromise,
+        around: &Surroundings<'_>,
+        out: &mut VecDeque<Effect>,
+    ) -> bool {
+        // Only a local mistake can make the own promise invalid; the last one stands then.
+        let Ok(signed) = Signed::sign(body, around.key) else { return false };
+        let Ok(member) = Member::verify(signed.clone(), self.ledger.charter()) else { return false };
+        let bytes = signed.bytes().to_vec();
+        self.own = Some(signed);
+        self.store(Change::Promise(bytes.clone()), out);
+        let now = around.now.timestamp();
+        if self.ledger.insert(Item::Member(Box::new(member)), now).is_ok() {
+            self.outbox.push(Outgoing { bytes, source: None });
+        }
+        self.dirty = true;
+        true
+    }
+
+    fn wireguard_endpoints(&self, around: &Surroundings<'_>) -> Vec<Endpoint> {
+        let fixed = around.host.fixed_quic.iter().map(|addr| (EndpointKind::Static, addr.ip()));
+        let local = around.host.addresses.iter().map(|ip| (EndpointKind::Local, *ip));
+        let seen = around.seen_at.iter().map(|addr| (EndpointKind::Observed, addr.ip()));
+        endpoints(
+            fixed
+                .chain(local)
+                .chain(seen)
+                .map(|(kind, ip)| (kind, SocketAddr::new(ip, self.listen_port))),
+            around,
+        )
+    }
+
+    /// Takes a receipt for the own promise. Says whether the promise is better with it.
+    pub(crate) fn keep_receipt(
+        &mut self,
+        receipt: Signed<Receipt>,
+        around: &Surroundings<'_>,
+    ) -> bool {
+        let now = around.now.timestamp();
+        let fits = receipt.network == self.id()
+            && receipt.subject == around.id
+            && receipt.issued <= now.after(crate::limits::CLOCK_SKEW)
+            && (self.view.members.contains_key(&receipt.witness)
+                || self.ledger.charter().is_owner(&receipt.witness));
+        if !fits || self.receipts.contains(&receipt) {
+            return false;
+        }
+        let mut all = std::mem::take(&mut self.receipts);
+        let before = all.clone();
+        all.push(receipt);
+        self.receipts = self.best_receipts(all, around);
+        self.receipts != before
+    }
+
+    /// The receipts worth carrying: the earliest for the membership, for the address and for the
+    /// key, and the freshest.
+    fn best_receipts(
+        &self,
+        all: Vec<Signed<Receipt>>,
+        around: &Surroundings<'_>,
+    ) -> Vec<Signed<Receipt>> {
+        let now = around.now.timestamp();
+        let charter = self.ledger.charter();
+        let vouchers: BTreeSet<NodeId> =
+            self.admission.iter().flat_map(|admission| admission.issuers()).collect();
+        let address = self.claim.map(|claim| claim.address);
+        let live = |r: &&Signed<Receipt>| now <= r.until();
+        let of_address = |r: &&Signed<Receipt>| live(r) && Some(r.address) == address;
+        let of_key = |r: &&Signed<Receipt>| live(r) && r.public_key == self.public_key;
+        let best = [
+            all.iter()
+                .filter(|r| charter.is_owner(&r.witness) || vouchers.contains(&r.witness))
+                .min_by_key(|r| (r.member_since, r.issued)),
+            all.iter().filter(of_address).min_by_key(|r| (r.address_since, r.issued)),
+            all.iter().filter(of_key).min_by_key(|r| (r.key_since, r.issued)),
+            all.iter().filter(of_address).max_by_key(|r| r.issued),
+        ];
+        let mut kept: Vec<Signed<Receipt>> = Vec::new();
+        for receipt in best.into_iter().flatten() {
+            if !kept.contains(receipt) {
+                kept.push(receipt.clone());
+            }
+        }
+        kept
+    }
+
+    /// A receipt for what another member promised to this node directly, where it lacks one.
+    pub(crate) fn receipt_for(
+        &self,
+        subject: &NodeId,
+        around: &Surroundings<'_>,
+    ) -> Option<Signed<Receipt>> {
+        let charter = self.ledger.charter();
+        let member = self.ledger.members().get(subject)?;
+        let view = self.view.members.get(subject)?;
+        let promise = member.promise();
+        if *subject == around.id
+            || *subject == charter.founder
+            || self.phase != Phase::Member
+            || view.ipv4 != Some(promise.ipv4.address)
+            || view.public_key != Some(promise.public_key)
+        {
+            return None;
+        }
+        let now = around.now.timestamp();
+        let valid: Vec<&Signed<Receipt>> = member
+            .receipts()
+            .iter()
+            .filter(|r| now <= r.until())
+            .filter(|r| {
+                self.view.members.contains_key(&r.witness) || charter.is_owner(&r.witness)
+            })
+            .collect();
+        let address: Vec<_> =
+            valid.iter().filter(|r| r.address == promise.ipv4.address).collect();
+        let key: Vec<_> = valid.iter().filter(|r| r.public_key == promise.public_key).collect();
+        let vouches = charter.is_owner(&around.id)
+            || member.admission().issuers().any(|issuer| issuer == around.id);
+        let membership = evidence_of_membership(charter, member);
+        let stale = address.iter().all(|r| now.since(r.issued) >= RECEIPT_RENEWAL);
+        if !(stale || key.is_empty() || (vouches && membership.is_none())) {
+            return None;
+        }
+        let body = Receipt {
+            network: self.id(),
+            witness: around.id,
+            subject: *subject,
+            member_since: membership.unwrap_or(now).min(now),
+            public_key: promise.public_key,
+            key_since: key.iter().map(|r| r.key_since).min().unwrap_or(now).min(now),
+            address: promise.ipv4.address,
+            address_since: address.iter().map(|r| r.address_since).min().unwrap_or(now).min(now),
+            issued: now,
+        };
+        Signed::sign(body, around.key).ok()
+    }
+}
+
+fn quic_endpoints(around: &Surroundings<'_>) -> Vec<Endpoint> {
+    let host = around.host;
+    let fixed = host.fixed_quic.iter().map(|addr| (EndpointKind::Static, *addr));
+    let local = host
+        .addresses
+        .iter()
+        .map(|ip| (EndpointKind::Local, SocketAddr::new(*ip, host.quic_port)));
+    let seen = around.seen_at.iter().map(|addr| (EndpointKind::Observed, *addr));
+    endpoints(fixed.chain(local).chain(seen), around)
+}
+
+/// Each address once, the best reason first; nothing inside the tunnels themselves.
+fn endpoints(
+    all: impl Iterator<Item = (EndpointKind, SocketAddr)>,
+    around: &Surroundings<'_>,
+) -> Vec<Endpoint> {
+    let mut seen = BTreeSet::new();
+    let tunnel = |ip: IpAddr| {
+        around.facts.ranges.values().any(|(v4, v6)| match ip {
+            IpAddr::V4(ip) => v4.contains(&ip),
+            IpAddr::V6(ip) => v6.contains(&ip),
+        })
+    };
+    // Where others see this node is only news if it is not one of its own addresses.
+    let own = |kind, ip| kind == EndpointKind::Observed && around.host.addresses.contains(&ip);
+    all.filter(|(kind, addr)| {
+        is_reachable(addr) && !tunnel(addr.ip()) && !own(*kind, addr.ip()) && seen.insert(*addr)
+    })
+    .map(|(kind, addr)| Endpoint { kind, addr })
+    .take(MAX_ENDPOINTS)
+    .collect()
+}
+
+/// Whether two promises differ in nothing but their number and time.
+fn says_the_same(a: &MemberPromise, b: &MemberPromise) -> bool {
+    let mut a = a.clone();
+    a.sequence = b.sequence;
+    a.issued = b.issued;
+    a.expires = b.expires;
+    a == *b
+}

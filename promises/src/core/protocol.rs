@@ -1,0 +1,251 @@
+//! The bodies of messages between nodes.
+//!
+//! A request is a [`Message`] under the promise that it is made by; its first argument names the
+//! request, its second the network (its binary id) or the name asked for, and its payload is one of
+//! the types here in deterministic CBOR. A response is a message under `answer` with a payload that
+//! belongs to the request, or under `refusal` with a [`Refused`].
+
+use std::net::SocketAddr;
+
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+
+use crate::cbor::{self, Bounds, CborError};
+use crate::content_id::ContentId;
+use crate::message::{Message, MessageError};
+use crate::network::admission::RawLink;
+use crate::network::charter::NetworkId;
+use crate::network::ledger::IndexEntry;
+use crate::network::name::NetworkName;
+use crate::texts;
+use crate::wire;
+
+/// The most bytes of statements in one message; the rest comes with the next.
+pub(crate) const MAX_BATCH: usize = 256 * 1024;
+
+/// What a payload may be. An index of [`MAX_MEMBERS`](crate::limits::MAX_MEMBERS) fits.
+const BODY: Bounds =
+    Bounds { max_bytes: Message::MAX_PAYLOAD, max_depth: 8, max_items: 64 * 1024 };
+
+/// A request as it was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ask {
+    Hello(Hello),
+    Find(NetworkName),
+    Sync(NetworkId, SyncRequest),
+    Pull(NetworkId, Pull),
+    Push(NetworkId, Push),
+    Admit(NetworkId, AdmitRequest),
+}
+
+/// How the sender sees the receiver's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Hello {
+    #[n(0)]
+    #[cbor(with = "wire::socket_addr")]
+    pub(crate) observed: SocketAddr,
+}
+
+/// The charters that a node knows by a name, for `find`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Found {
+    #[n(0)]
+    pub(crate) charters: Vec<ByteVec>,
+}
+
+/// What the sender holds.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct SyncRequest {
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) root: [u8; 32],
+    /// Left out on the timer: most comparisons end with equal roots.
+    #[n(1)]
+    pub(crate) index: Option<Vec<IndexEntry>>,
+    /// Shown by a node whose promise the receiver may not have.
+    #[n(2)]
+    pub(crate) admission: Option<Vec<RawLink>>,
+}
+
+/// How the receiver's statements differ.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum SyncAnswer {
+    /// They do not.
+    #[n(0)]
+    Equal,
+    /// They do; compare with this index.
+    #[n(1)]
+    Index(#[n(0)] Vec<IndexEntry>),
+    /// They do: what the sender lacks, what the receiver lacks, whether there is more.
+    #[n(2)]
+    Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<ByteArray<8>>, #[n(2)] bool),
+}
+
+/// Asks for statements by the ids of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Pull {
+    #[n(0)]
+    pub(crate) wanted: Vec<ByteArray<8>>,
+}
+
+/// Statements, unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Push {
+    #[n(0)]
+    pub(crate) statements: Vec<ByteVec>,
+}
+
+/// What became of a push.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct PushAnswer {
+    /// How many statements were not merged.
+    #[n(0)]
+    pub(crate) refused: u32,
+    /// Why the sender's own promise was not merged, if it was among them.
+    #[n(1)]
+    pub(crate) why: Option<String>,
+    /// A receipt for the sender's own promise, where it lacks one.
+    #[n(2)]
+    pub(crate) receipt: Option<ByteVec>,
+}
+
+/// Asks to be admitted: a signed `AdmissionRequest`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct AdmitRequest {
+    #[n(0)]
+    pub(crate) request: ByteVec,
+}
+
+/// The admission, where an owner has signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct AdmitAnswer {
+    #[n(0)]
+    pub(crate) admission: Vec<RawLink>,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Refused {
+    #[n(0)]
+    pub(crate) why: String,
+}
+
+/// Why bytes are not a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProtocolError {
+    #[error("not a message: {0}")]
+    Message(#[from] MessageError),
+    #[error("a payload that cannot be read: {0}")]
+    Payload(#[from] CborError),
+    #[error("a message under a promise that this node does not keep for others")]
+    Promise,
+    #[error("a request that the promise does not know")]
+    Unknown,
+}
+
+impl Ask {
+    /// The encoded message.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (promise, name, subject, payload) = match self {
+            Self::Hello(body) => (texts::EXCHANGE_KEYS, "hello", None, cbor::encode(body)),
+            Self::Find(name) => {
+                let subject = name.as_str().as_bytes().to_vec();
+                (texts::EXCHANGE_KEYS, "find", Some(subject), Vec::new())
+            }
+            Self::Sync(network, body) => mesh("sync", network, cbor::encode(body)),
+            Self::Pull(network, body) => mesh("pull", network, cbor::encode(body)),
+            Self::Push(network, body) => mesh("push", network, cbor::encode(body)),
+            Self::Admit(network, body) => mesh("ask", network, cbor::encode(body)),
+        };
+        let mut message = Message::new(promise.id()).arg(name);
+        if let Some(subject) = subject {
+            message = message.arg(subject);
+        }
+        message.payload(payload).encode()
+    }
+
+    /// Reads a request.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let message = Message::decode(bytes, &Message::BOUNDS)?;
+        let args: Vec<&[u8]> = message.args.iter().map(Vec::as_slice).collect();
+        let payload = &message.payload;
+        if message.promise == texts::EXCHANGE_KEYS.id() {
+            return match args.as_slice() {
+                [b"hello"] => Ok(Self::Hello(cbor::decode(payload, &BODY)?)),
+                [b"find", name] => std::str::from_utf8(name)
+                    .ok()
+                    .and_then(|name| name.parse().ok())
+                    .map(Self::Find)
+                    .ok_or(ProtocolError::Unknown),
+                _ => Err(ProtocolError::Unknown),
+            };
+        }
+        if message.promise != texts::JOIN_WIREGUARD_NET.id() {
+            return Err(ProtocolError::Promise);
+        }
+        let [name, network] = args.as_slice() else { return Err(ProtocolError::Unknown) };
+        let network = ContentId::from_bytes(network)
+            .map(NetworkId)
+            .map_err(|_| ProtocolError::Unknown)?;
+        match *name {
+            b"sync" => Ok(Self::Sync(network, cbor::decode(payload, &BODY)?)),
+            b"pull" => Ok(Self::Pull(network, cbor::decode(payload, &BODY)?)),
+            b"push" => Ok(Self::Push(network, cbor::decode(payload, &BODY)?)),
+            b"ask" => Ok(Self::Admit(network, cbor::decode(payload, &BODY)?)),
+            _ => Err(ProtocolError::Unknown),
+        }
+    }
+}
+
+fn mesh(
+    name: &'static str,
+    network: &NetworkId,
+    payload: Vec<u8>,
+) -> (texts::Promise, &'static str, Option<Vec<u8>>, Vec<u8>) {
+    (texts::JOIN_WIREGUARD_NET, name, Some(network.0.to_bytes()), payload)
+}
+
+/// An answer with this body.
+pub(crate) fn answer<T: Encode<()>>(body: &T) -> Vec<u8> {
+    Message::new(texts::ANSWER.id()).payload(cbor::encode(body)).encode()
+}
+
+/// A refusal with this reason.
+pub(crate) fn refusal(why: &str) -> Vec<u8> {
+    let body = Refused { why: why.to_owned() };
+    Message::new(texts::REFUSAL.id()).payload(cbor::encode(&body)).encode()
+}
+
+/// What came back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Response<T> {
+    Answer(T),
+    Refusal(String),
+}
+
+/// Reads a response.
+pub(crate) fn read_response<T>(bytes: &[u8]) -> Result<Response<T>, ProtocolError>
+where
+    T: for<'b> Decode<'b, ()> + Encode<()>,
+{
+    let message = Message::decode(bytes, &Message::BOUNDS)?;
+    if message.promise == texts::ANSWER.id() {
+        Ok(Response::Answer(cbor::decode(&message.payload, &BODY)?))
+    } else if message.promise == texts::REFUSAL.id() {
+        let refused: Refused = cbor::decode(&message.payload, &BODY)?;
+        Ok(Response::Refusal(refused.why.chars().take(300).collect()))
+    } else {
+        Err(ProtocolError::Promise)
+    }
+}
+
+/// Whether reading these bytes as a request or as any response stays within bounds. For fuzzing.
+pub fn fuzz_one(bytes: &[u8]) {
+    if let Ok(ask) = Ask::decode(bytes) {
+        assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
+    }
+    let _ = read_response::<SyncAnswer>(bytes);
+    let _ = read_response::<PushAnswer>(bytes);
+    let _ = read_response::<AdmitAnswer>(bytes);
+    let _ = read_response::<Found>(bytes);
+}

@@ -1,0 +1,147 @@
+//! The one table of timers.
+//!
+//! | timer | set when | fires after | does |
+//! |---|---|---|---|
+//! | `Housekeeping(network)` | the network is there | 30 s | forgets what lapsed, looks at the view again, renews |
+//! | `AntiEntropy(network)` | the network is there | 45 to 75 s | compares with one random connected member |
+//! | `Resign(network)` | this node's promise should change | 100 ms | signs and pushes it, if it differs |
+//! | `Save(network)` | statements changed | 5 s | hands the statements to the driver |
+//! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
+//! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
+//! | `Paths(network)` | a member has not answered on its path | 2 s | tries its next endpoint |
+//! | `Dial` | a wanted connection is down | back-off, see `links` | dials |
+//! | `Deadline(ticket)` | a command waits for others | its own | answers the command |
+//! | `Part(node)` | a revoked node was told | 2 s | closes the connection |
+//!
+//! Timers that fire at the same moment fire in the order of this table, then by their subject.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::core::input::Ticket;
+use crate::network::charter::NetworkId;
+use crate::node_key::NodeId;
+use crate::time::Millis;
+
+/// How often the view is looked at without a reason.
+pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);
+/// How often a network is compared with a random member, on average.
+pub(crate) const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+/// How long changes of the own promise are gathered.
+pub(crate) const RESIGN: Duration = Duration::from_millis(100);
+/// How long changes of statements are gathered before they go to disk.
+pub(crate) const SAVE: Duration = Duration::from_secs(5);
+/// How long a joiner waits for members before it claims an address.
+pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
+/// How often a node that waits for an owner asks.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// How often paths without an answer are looked at.
+pub(crate) const PATHS: Duration = Duration::from_secs(2);
+/// How long a revoked node has to take notice.
+pub(crate) const PART: Duration = Duration::from_secs(2);
+/// How long leaving waits for members to confirm.
+pub(crate) const LEAVE: Duration = Duration::from_secs(2);
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Housekeeping(NetworkId),
+    AntiEntropy(NetworkId),
+    Resign(NetworkId),
+    Save(NetworkId),
+    ClaimAnyway(NetworkId),
+    AskAgain(NetworkId),
+    Paths(NetworkId),
+    Dial,
+    Deadline(Ticket),
+    Part(NodeId),
+}
+
+impl Timer {
+    const fn network(&self) -> Option<NetworkId> {
+        match self {
+            Self::Housekeeping(network)
+            | Self::AntiEntropy(network)
+            | Self::Resign(network)
+            | Self::Save(network)
+            | Self::ClaimAnyway(network)
+            | Self::AskAgain(network)
+            | Self::Paths(network) => Some(*network),
+            Self::Dial | Self::Deadline(_) | Self::Part(_) => None,
+        }
+    }
+}
+
+/// The timers that run. Each is there at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Timers(BTreeMap<Timer, Millis>);
+
+impl Timers {
+    /// Sets a timer, or moves it.
+    pub(crate) fn set(&mut self, timer: Timer, at: Millis) {
+        self.0.insert(timer, at);
+    }
+
+    /// Sets a timer unless it runs already and is due sooner.
+    pub(crate) fn set_by(&mut self, timer: Timer, at: Millis) {
+        let due = self.0.entry(timer).or_insert(at);
+        *due = (*due).min(at);
+    }
+
+    pub(crate) fn cancel(&mut self, timer: Timer) {
+        self.0.remove(&timer);
+    }
+
+    /// Cancels everything about a network.
+    pub(crate) fn cancel_network(&mut self, network: NetworkId) {
+        self.0.retain(|timer, _| timer.network() != Some(network));
+    }
+
+    /// When the next one fires.
+    pub(crate) fn next(&self) -> Option<Millis> {
+        self.0.values().min().copied()
+    }
+
+    /// Takes the first timer that is due.
+    pub(crate) fn pop_due(&mut self, now: Millis) -> Option<Timer> {
+        let (timer, _) =
+            self.0.iter().filter(|(_, at)| **at <= now).min_by_key(|(timer, at)| (**at, **timer))?;
+        let timer = *timer;
+        self.0.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn due_timers_come_in_order_of_time_then_kind() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Deadline(Ticket(2)), Millis(5));
+        timers.set(Timer::Deadline(Ticket(1)), Millis(5));
+        timers.set(Timer::Dial, Millis(4));
+        timers.set(Timer::Part(NodeId([0; 32])), Millis(9));
+        assert_eq!(timers.next(), Some(Millis(4)));
+        let mut order = Vec::new();
+        while let Some(timer) = timers.pop_due(Millis(5)) {
+            order.push(timer);
+        }
+        assert_eq!(
+            order,
+            [Timer::Dial, Timer::Deadline(Ticket(1)), Timer::Deadline(Ticket(2))]
+        );
+        assert_eq!(timers.next(), Some(Millis(9)));
+    }
+
+    #[test]
+    fn set_by_only_moves_forward() {
+        let mut timers = Timers::default();
+        timers.set_by(Timer::Dial, Millis(5));
+        timers.set_by(Timer::Dial, Millis(7));
+        assert_eq!(timers.next(), Some(Millis(5)));
+        timers.set_by(Timer::Dial, Millis(3));
+        assert_eq!(timers.next(), Some(Millis(3)));
+    }
+}
