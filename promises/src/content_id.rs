@@ -214,6 +214,10 @@ impl FromStr for ContentId {
             return Err(ContentIdError::Text);
         }
         let digits = text.strip_prefix('b').ok_or(ContentIdError::Text)?;
+        // The library reads upper-case digits too; one id has one text.
+        if digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
+            return Err(ContentIdError::Text);
+        }
         let bytes = Base::Base32Lower
             .decode(digits)
             .map_err(|_| ContentIdError::Text)?;
