@@ -15,6 +15,7 @@ pub mod message;
 pub mod network;
 pub mod node_key;
 pub mod secret;
+pub mod sim;
 pub mod texts;
 pub mod time;
 pub mod wire;

@@ -35,10 +35,24 @@ impl Core {
             (Command::Create { name, .. } | Command::Join { name, .. }, Some(_)) => {
                 Err(CommandError::NameTaken(name))
             }
-            (Command::Create { name, ipv4, admission, listen_port }, None) => {
-                self.create(name, ipv4, admission, listen_port, step)
-            }
-            (Command::Join { name, with, listen_port, wait }, None) => {
+            (
+                Command::Create {
+                    name,
+                    ipv4,
+                    admission,
+                    listen_port,
+                },
+                None,
+            ) => self.create(name, ipv4, admission, listen_port, step),
+            (
+                Command::Join {
+                    name,
+                    with,
+                    listen_port,
+                    wait,
+                },
+                None,
+            ) => {
                 self.join(&name, with, listen_port, wait, ticket, step);
                 return;
             }
@@ -46,18 +60,30 @@ impl Core {
                 self.leave(network, ticket, step);
                 return;
             }
-            (Command::Invite { life, uses, endpoints, .. }, Some(network)) => {
-                self.invite(network, life, uses, endpoints, step)
-            }
+            (
+                Command::Invite {
+                    life,
+                    uses,
+                    endpoints,
+                    ..
+                },
+                Some(network),
+            ) => self.invite(network, life, uses, endpoints, step),
             (Command::Promise { prefix, .. }, Some(network)) => {
                 self.promise_prefix(network, prefix, step)
             }
             (Command::Withdraw { prefix, .. }, Some(network)) => {
                 self.withdraw_prefix(network, prefix, step)
             }
-            (Command::SetRule { action, prefix, from, .. }, Some(network)) => {
-                self.set_rule(network, action, prefix, from.as_deref())
-            }
+            (
+                Command::SetRule {
+                    action,
+                    prefix,
+                    from,
+                    ..
+                },
+                Some(network),
+            ) => self.set_rule(network, action, prefix, from.as_deref()),
             (Command::Approve { node, .. }, Some(network)) => self.approve(network, &node, step),
             (Command::Revoke { node, .. }, Some(network)) => self.revoke(network, &node, step),
             (command, _) => Err(CommandError::NoSuchNetwork(command.network().clone())),
@@ -82,8 +108,7 @@ impl Core {
     ) -> Result<Reply, CommandError> {
         let ipv4 = match ipv4 {
             Some(range) => {
-                address::check_range(range)
-                    .map_err(|why| CommandError::BadRange { range, why })?;
+                address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
                 range
             }
             None => self.random_range(step),
@@ -112,10 +137,15 @@ impl Core {
         for _ in 0..256 {
             let second = step.entropy.next_u32().to_be_bytes()[0];
             range = Ipv4Net::new(Ipv4Addr::new(10, second, 0, 0), 16).unwrap_or_default();
-            let connected = self.host.connected.iter().any(|c| overlaps(c, &range.into()));
-            let taken = self.networks.values().any(|net| {
-                overlaps(&net.ranges().0.into(), &range.into())
-            });
+            let connected = self
+                .host
+                .connected
+                .iter()
+                .any(|c| overlaps(c, &range.into()));
+            let taken = self
+                .networks
+                .values()
+                .any(|net| overlaps(&net.ranges().0.into(), &range.into()));
             if !connected && !taken {
                 break;
             }
@@ -131,11 +161,17 @@ impl Core {
         endpoints: Vec<SocketAddr>,
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
-        let net = self.networks.get(&network).ok_or(CommandError::NoEndpoint)?;
+        let net = self
+            .networks
+            .get(&network)
+            .ok_or(CommandError::NoEndpoint)?;
         let name = net.name().clone();
         let charter = net.ledger.charter();
         if charter.admission == AdmissionRule::Approve {
-            return Err(CommandError::NoInvites { name, rule: charter.admission });
+            return Err(CommandError::NoInvites {
+                name,
+                rule: charter.admission,
+            });
         }
         let (Phase::Member, Some(own)) = (&net.phase, &net.own) else {
             return Err(CommandError::NotAMember(name));
@@ -149,7 +185,10 @@ impl Core {
         if quic.is_empty() {
             return Err(CommandError::NoEndpoint);
         }
-        let mut bootstrap = vec![Bootstrap { node: self.id, quic }];
+        let mut bootstrap = vec![Bootstrap {
+            node: self.id,
+            quic,
+        }];
         // Two more, so that the invite works while this node is down; more would make it long.
         bootstrap.extend(self.bootstrap_of(net).into_iter().take(2).map(|mut other| {
             other.quic.truncate(4);
@@ -240,7 +279,9 @@ impl Core {
     ) -> Result<Reply, CommandError> {
         let prefix = prefix.trunc();
         let cannot = |why| Err(CommandError::CannotAccept { prefix, why });
-        let Some(net) = self.networks.get_mut(&network) else { return Ok(Reply::Unchanged) };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return Ok(Reply::Unchanged);
+        };
         let from = from.map(|name| resolve(net, name)).transpose()?;
         if action == Action::Accept {
             let (v4, v6) = net.ranges();
@@ -255,12 +296,17 @@ impl Core {
                 return cannot("it covers addresses of members, which only they can promise");
             }
         }
-        let rule = Rule { action, prefix, from };
+        let rule = Rule {
+            action,
+            prefix,
+            from,
+        };
         if net.rules.last() == Some(&rule) {
             return Ok(Reply::Unchanged);
         }
         // A rule replaces the earlier ones about the same prefix and node.
-        net.rules.retain(|old| old.prefix != prefix || (from.is_some() && old.from != from));
+        net.rules
+            .retain(|old| old.prefix != prefix || (from.is_some() && old.from != from));
         net.rules.push(rule);
         let change = Change::Rules(net.rules.clone());
         net.dirty = true;
@@ -275,14 +321,24 @@ impl Core {
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
         let own = self.id;
-        let Some(net) = self.networks.get_mut(&network) else { return Ok(Reply::Unchanged) };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return Ok(Reply::Unchanged);
+        };
         let name = net.name().clone();
         if !net.ledger.charter().is_owner(&own) {
             return Err(CommandError::NotAnOwner(name));
         }
-        let known = net.asking.iter().map(|(id, label)| (*id, label.as_str().to_owned()));
+        let known = net
+            .asking
+            .iter()
+            .map(|(id, label)| (*id, label.as_str().to_owned()));
         let node = pick(&name, node, known.collect())?;
-        let direct = Direct { network, owner: own, node, issued: step.now.timestamp() };
+        let direct = Direct {
+            network,
+            owner: own,
+            node,
+            issued: step.now.timestamp(),
+        };
         let link = Link::Direct(Signed::sign(direct, &self.config.key)?);
         let admission = crate::network::admission::Admission::default().extended(link);
         admission.verify(net.ledger.charter(), &node)?;
@@ -294,8 +350,11 @@ impl Core {
     /// What is known of every network, by name.
     #[must_use]
     pub fn status(&self, now: Millis) -> Vec<NetworkStatus> {
-        let mut all: Vec<NetworkStatus> =
-            self.networks.values().map(|net| self.status_of(net, now)).collect();
+        let mut all: Vec<NetworkStatus> = self
+            .networks
+            .values()
+            .map(|net| self.status_of(net, now))
+            .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -323,7 +382,10 @@ impl Core {
             moves: net.moves.clone(),
             promised: net.prefixes.iter().copied().collect(),
             rules: net.rules.clone(),
-            peers: net.others(&self.id).filter_map(|node| self.peer_status(net, node)).collect(),
+            peers: net
+                .others(&self.id)
+                .filter_map(|node| self.peer_status(net, node))
+                .collect(),
             asking: net.asking.clone(),
         }
     }
@@ -331,8 +393,10 @@ impl Core {
     fn peer_status(&self, net: &Network, node: &NodeId) -> Option<PeerStatus> {
         let promise = net.ledger.members().get(node)?.promise();
         let view = net.view.members.get(node)?;
-        let (endpoint, path) =
-            net.paths.get(node).map_or((None, "unknown"), crate::core::paths::Path::describe);
+        let (endpoint, path) = net
+            .paths
+            .get(node)
+            .map_or((None, "unknown"), crate::core::paths::Path::describe);
         Some(PeerStatus {
             node: *node,
             label: promise.label.clone(),
@@ -350,10 +414,13 @@ impl Core {
 
     /// Sets the timer that looks at paths without an answer.
     pub(crate) fn watch_paths(&mut self, network: NetworkId, now: Millis) {
-        let unverified =
-            self.networks.get(&network).is_some_and(Network::has_unverified_paths);
+        let unverified = self
+            .networks
+            .get(&network)
+            .is_some_and(Network::has_unverified_paths);
         if unverified {
-            self.timers.set_by(Timer::Paths(network), now + timers::PATHS);
+            self.timers
+                .set_by(Timer::Paths(network), now + timers::PATHS);
         } else {
             self.timers.cancel(Timer::Paths(network));
         }
@@ -380,8 +447,11 @@ fn pick(
     if let Ok(id) = name.parse::<NodeId>() {
         return Ok(id);
     }
-    let mut found: Vec<NodeId> =
-        known.iter().filter(|(_, label)| label == name).map(|(id, _)| *id).collect();
+    let mut found: Vec<NodeId> = known
+        .iter()
+        .filter(|(_, label)| label == name)
+        .map(|(id, _)| *id)
+        .collect();
     if found.is_empty() && name.len() >= 4 {
         found = known
             .iter()
@@ -391,8 +461,14 @@ fn pick(
     }
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(CommandError::NoSuchNode { name: network.clone(), node: name.to_owned() }),
-        many => Err(CommandError::AmbiguousNode { node: name.to_owned(), count: many.len() }),
+        [] => Err(CommandError::NoSuchNode {
+            name: network.clone(),
+            node: name.to_owned(),
+        }),
+        many => Err(CommandError::AmbiguousNode {
+            node: name.to_owned(),
+            count: many.len(),
+        }),
     }
 }
 

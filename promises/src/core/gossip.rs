@@ -62,7 +62,11 @@ impl Core {
         self.last_request += 1;
         let id = RequestId(self.last_request);
         self.sent.insert(id, Sent { peer, about });
-        self.effects.push_back(Effect::Request { id, peer, message: ask.encode() });
+        self.effects.push_back(Effect::Request {
+            id,
+            peer,
+            message: ask.encode(),
+        });
     }
 
     pub(crate) fn connected(
@@ -74,7 +78,10 @@ impl Core {
     ) {
         self.links.connected(peer, remote);
         if self.links.is_banned(&peer, step.now) {
-            self.effects.push_back(Effect::Disconnect { peer, why: Parting::Misbehaved });
+            self.effects.push_back(Effect::Disconnect {
+                peer,
+                why: Parting::Misbehaved,
+            });
             return;
         }
         if !outgoing {
@@ -128,29 +135,43 @@ impl Core {
 
     /// Compares statements with a node. With the index where it is small, or asked for.
     fn sync(&mut self, network: NetworkId, peer: NodeId, introduce: bool) {
-        let Some(net) = self.networks.get(&network) else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
         let index = net.ledger.index();
         let request = SyncRequest {
             root: net.ledger.root(),
             index: (introduce && index.len() <= SMALL_INDEX).then_some(index),
-            admission: net.admission.as_ref().filter(|_| introduce).map(Admission::raw),
+            admission: net
+                .admission
+                .as_ref()
+                .filter(|_| introduce)
+                .map(Admission::raw),
         };
         self.request(peer, &Ask::Sync(network, request), About::Sync(network));
     }
 
     /// Compares with one connected member, picked at random.
     pub(crate) fn compare_with_one(&mut self, network: NetworkId, step: &mut Step<'_>) {
-        let Some(net) = self.networks.get(&network) else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
         if !net.is_member() {
             return;
         }
-        let connected: Vec<NodeId> =
-            net.others(&self.id).filter(|node| self.links.is_up(node)).copied().collect();
+        let connected: Vec<NodeId> = net
+            .others(&self.id)
+            .filter(|node| self.links.is_up(node))
+            .copied()
+            .collect();
         if connected.is_empty() {
             return;
         }
         let pick = step.entropy.next_u64() % connected.len() as u64;
-        let peer = usize::try_from(pick).ok().and_then(|pick| connected.get(pick)).copied();
+        let peer = usize::try_from(pick)
+            .ok()
+            .and_then(|pick| connected.get(pick))
+            .copied();
         if let Some(peer) = peer {
             self.sync(network, peer, false);
         }
@@ -158,7 +179,9 @@ impl Core {
 
     /// Pushes what is new to the connected members.
     pub(crate) fn flush(&mut self, network: NetworkId, step: &Step<'_>) {
-        let Some(net) = self.networks.get_mut(&network) else { return };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return;
+        };
         if net.outbox.is_empty() {
             return;
         }
@@ -179,7 +202,11 @@ impl Core {
             let fresh = outbox.iter().filter(|out| out.source != Some(peer));
             for statements in batches(fresh.map(|out| out.bytes.as_slice())) {
                 requests += 1;
-                self.request(peer, &Ask::Push(network, Push { statements }), About::Push(network));
+                self.request(
+                    peer,
+                    &Ask::Push(network, Push { statements }),
+                    About::Push(network),
+                );
             }
         }
         if let Some(net) = self.networks.get_mut(&network)
@@ -187,7 +214,8 @@ impl Core {
         {
             *waiting += requests;
         }
-        self.timers.set_by(Timer::Save(network), step.now + timers::SAVE);
+        self.timers
+            .set_by(Timer::Save(network), step.now + timers::SAVE);
     }
 
     /// Merges statements that a node sent.
@@ -201,7 +229,9 @@ impl Core {
         let own = self.id;
         let mut result = Ingested::default();
         let mut seen_own = None;
-        let Some(net) = self.networks.get_mut(&network) else { return result };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return result;
+        };
         for bytes in statements {
             if net.ledger.knows(bytes) {
                 result.of_sender |= is_promise_of(&net.ledger, &source, bytes);
@@ -225,7 +255,10 @@ impl Core {
             match net.ledger.insert(item, now.timestamp()) {
                 Ok(Merged::New) => {
                     net.dirty = true;
-                    net.outbox.push(Outgoing { bytes: bytes.to_vec(), source: Some(source) });
+                    net.outbox.push(Outgoing {
+                        bytes: bytes.to_vec(),
+                        source: Some(source),
+                    });
                 }
                 Ok(Merged::Known | Merged::Stale) => {}
                 Err(refusal) => {
@@ -248,11 +281,14 @@ impl Core {
     /// The network knows a promise of this node: after a loss of the disk it may be a later one than
     /// this node remembers, and has to be overtaken.
     fn own_promise_seen(&mut self, network: NetworkId, sequence: u64, now: Millis) {
-        let Some(net) = self.networks.get_mut(&network) else { return };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return;
+        };
         let standing = net.own.as_ref().map_or(0, |own| own.sequence);
         if sequence > standing.max(net.sequence_floor) {
             net.sequence_floor = sequence;
-            self.timers.set_by(Timer::Resign(network), now + timers::RESIGN);
+            self.timers
+                .set_by(Timer::Resign(network), now + timers::RESIGN);
         }
     }
 
@@ -260,7 +296,10 @@ impl Core {
     pub(crate) fn bad_message(&mut self, peer: NodeId, why: String, now: Millis) {
         self.notice(Notice::BadMessage { peer, why });
         if self.links.strike(&peer, now) {
-            self.effects.push_back(Effect::Disconnect { peer, why: Parting::Misbehaved });
+            self.effects.push_back(Effect::Disconnect {
+                peer,
+                why: Parting::Misbehaved,
+            });
         }
     }
 
@@ -270,7 +309,9 @@ impl Core {
         message: Option<&[u8]>,
         step: &mut Step<'_>,
     ) {
-        let Some(Sent { peer, about }) = self.sent.remove(&request) else { return };
+        let Some(Sent { peer, about }) = self.sent.remove(&request) else {
+            return;
+        };
         let outcome = match (about, message) {
             (About::Push(network), None) => {
                 self.leave_told(network, false, step);
@@ -326,11 +367,16 @@ impl Core {
             Response::Refusal(why) => self.join_refused(network, &why),
             Response::Answer(SyncAnswer::Equal) => self.heard(network, step),
             Response::Answer(SyncAnswer::Index(index)) => {
-                let Some(net) = self.networks.get(&network) else { return };
+                let Some(net) = self.networks.get(&network) else {
+                    return;
+                };
                 let difference = net.ledger.compare(&index);
                 let push = batches(difference.they_lack.iter().copied());
-                let wanted: Vec<ByteArray<8>> =
-                    difference.i_lack.iter().map(|id| ByteArray::from(*id)).collect();
+                let wanted: Vec<ByteArray<8>> = difference
+                    .i_lack
+                    .iter()
+                    .map(|id| ByteArray::from(*id))
+                    .collect();
                 for statements in push {
                     let ask = Ask::Push(network, Push { statements });
                     self.request(peer, &ask, About::Push(network));
@@ -343,7 +389,9 @@ impl Core {
             }
             Response::Answer(SyncAnswer::Difference(statements, wanted, more)) => {
                 self.take_statements(network, peer, &statements, step);
-                let Some(net) = self.networks.get(&network) else { return };
+                let Some(net) = self.networks.get(&network) else {
+                    return;
+                };
                 let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
                 for statements in batches(net.ledger.statements_of(&ids)) {
                     let ask = Ask::Push(network, Push { statements });
@@ -383,14 +431,17 @@ impl Core {
             self.leave_told(network, false, step);
             return;
         };
-        let receipt = answer.receipt.and_then(|bytes| Signed::<Receipt>::decode(&bytes).ok());
+        let receipt = answer
+            .receipt
+            .and_then(|bytes| Signed::<Receipt>::decode(&bytes).ok());
         let better = receipt.is_some_and(|receipt| {
             self.with_network(&network, step.now, |net, around, _| {
                 net.is_member() && net.keep_receipt(receipt, around)
             }) == Some(true)
         });
         if better {
-            self.timers.set_by(Timer::Resign(network), step.now + timers::RESIGN);
+            self.timers
+                .set_by(Timer::Resign(network), step.now + timers::RESIGN);
         }
         self.leave_told(network, true, step);
     }
@@ -416,7 +467,9 @@ impl Core {
 
     pub(crate) fn save_statements(&mut self, network: NetworkId) {
         let own = self.id;
-        let Some(net) = self.networks.get(&network) else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
         let statements: Vec<Vec<u8>> = net
             .ledger
             .statements()
@@ -429,7 +482,10 @@ impl Core {
 }
 
 fn is_promise_of(ledger: &crate::network::ledger::Ledger, node: &NodeId, bytes: &[u8]) -> bool {
-    ledger.members().get(node).is_some_and(|member| member.promise().bytes() == bytes)
+    ledger
+        .members()
+        .get(node)
+        .is_some_and(|member| member.promise().bytes() == bytes)
 }
 
 /// Cuts statements into messages.
@@ -450,12 +506,17 @@ pub(crate) fn batches<'a>(statements: impl Iterator<Item = &'a [u8]>) -> Vec<Vec
 }
 
 /// One message of statements, and whether there are more.
-pub(crate) fn first_batch<'a>(
-    statements: impl Iterator<Item = &'a [u8]>,
-) -> (Vec<ByteVec>, bool) {
+pub(crate) fn first_batch<'a>(statements: impl Iterator<Item = &'a [u8]>) -> (Vec<ByteVec>, bool) {
     let mut all = batches(statements);
     let more = all.len() > 1;
-    (if all.is_empty() { Vec::new() } else { all.swap_remove(0) }, more)
+    (
+        if all.is_empty() {
+            Vec::new()
+        } else {
+            all.swap_remove(0)
+        },
+        more,
+    )
 }
 
 /// The refusal that tells a node that its invite was used by others.
@@ -463,4 +524,3 @@ pub(crate) const SPENT: &str = "the invite has been used up";
 
 /// The refusal that tells a node that it is in the wrong place.
 pub(crate) const NOT_HERE: &str = "this node is not in that network";
-

@@ -87,8 +87,13 @@ impl Core {
             .admission
             .as_ref()
             .and_then(|raw| Admission::decode(raw, &record.charter, &self.id).ok());
-        let mut net =
-            Network::new(ledger, record.secret, private_key, record.listen_port, admission);
+        let mut net = Network::new(
+            ledger,
+            record.secret,
+            private_key,
+            record.listen_port,
+            admission,
+        );
         net.rules = record.rules;
         net.bootstrap = record.bootstrap;
         if let Some(bytes) = &record.promise
@@ -107,14 +112,19 @@ impl Core {
         let now = step.now;
         let pause = links::jitter(timers::ANTI_ENTROPY, step.entropy);
         self.timers.set(Timer::AntiEntropy(network), now + pause);
-        self.timers.set(Timer::Housekeeping(network), now + timers::HOUSEKEEPING);
+        self.timers
+            .set(Timer::Housekeeping(network), now + timers::HOUSEKEEPING);
         match self.networks.get(&network).map(|net| &net.phase) {
-            Some(Phase::Member) => self.timers.set(Timer::Resign(network), now + timers::RESIGN),
+            Some(Phase::Member) => self
+                .timers
+                .set(Timer::Resign(network), now + timers::RESIGN),
             Some(Phase::Joining) => {
-                self.timers.set(Timer::ClaimAnyway(network), now + timers::CLAIM_ANYWAY);
+                self.timers
+                    .set(Timer::ClaimAnyway(network), now + timers::CLAIM_ANYWAY);
             }
             Some(Phase::Waiting) => {
-                self.timers.set(Timer::AskAgain(network), now + timers::ASK_AGAIN);
+                self.timers
+                    .set(Timer::AskAgain(network), now + timers::ASK_AGAIN);
             }
             Some(Phase::Expelled(_)) | None => {}
         }
@@ -149,7 +159,13 @@ impl Core {
     }
 
     fn begin(&mut self, beginning: Beginning, listen_port: u16, step: &mut Step<'_>) -> NetworkId {
-        let Beginning { charter, secret, admission, bootstrap, last_promise } = beginning;
+        let Beginning {
+            charter,
+            secret,
+            admission,
+            bootstrap,
+            last_promise,
+        } = beginning;
         let private_key = WgSecretKey::generate(step.entropy);
         let network = charter.network();
         let record = NetworkRecord {
@@ -163,12 +179,17 @@ impl Core {
             rules: Vec::new(),
             bootstrap: bootstrap.clone(),
         };
-        let mut net =
-            Network::new(Ledger::new(charter), secret, private_key, listen_port, admission);
+        let mut net = Network::new(
+            Ledger::new(charter),
+            secret,
+            private_key,
+            listen_port,
+            admission,
+        );
         net.bootstrap = bootstrap;
-        if let Some(last) = last_promise.and_then(|bytes| {
-            Member::decode(&bytes, net.ledger.charter()).ok()
-        }) {
+        if let Some(last) =
+            last_promise.and_then(|bytes| Member::decode(&bytes, net.ledger.charter()).ok())
+        {
             net.sequence_floor = last.promise().sequence;
         }
         net.store(Change::Network(Box::new(record)), &mut self.effects);
@@ -206,7 +227,9 @@ impl Core {
     }
 
     fn await_join(&mut self, network: NetworkId, ticket: Ticket, step: &mut Step<'_>) {
-        let Some(net) = self.networks.get_mut(&network) else { return };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return;
+        };
         net.pending = Some(Pending::Join(ticket));
         let connected: Vec<NodeId> = net
             .bootstrap
@@ -214,7 +237,11 @@ impl Core {
             .map(|bootstrap| bootstrap.node)
             .filter(|node| self.links.is_up(node))
             .collect();
-        let all: Vec<NodeId> = net.bootstrap.iter().map(|bootstrap| bootstrap.node).collect();
+        let all: Vec<NodeId> = net
+            .bootstrap
+            .iter()
+            .map(|bootstrap| bootstrap.node)
+            .collect();
         for peer in all {
             self.links.hurry(&peer);
         }
@@ -235,7 +262,9 @@ impl Core {
         self.check_ranges(&invite.charter)?;
         let admission = invite.admit(self.id, now)?;
         let last_promise = self.left.remove(name).and_then(|record| {
-            (record.network() == invite.charter.network()).then_some(record.promise).flatten()
+            (record.network() == invite.charter.network())
+                .then_some(record.promise)
+                .flatten()
         });
         let secret =
             (invite.charter.admission == AdmissionRule::Invite).then(|| invite.secret.clone());
@@ -276,12 +305,17 @@ impl Core {
     pub(crate) fn check_ranges(&self, charter: &Charter) -> Result<(), CommandError> {
         for range in [charter.ipv4.into(), charter.ipv6.into()] {
             if let Some(connected) = self.host.connected.iter().find(|c| overlaps(c, &range)) {
-                return Err(CommandError::RangeConnected { range, connected: *connected });
+                return Err(CommandError::RangeConnected {
+                    range,
+                    connected: *connected,
+                });
             }
         }
-        match self.networks.values().find(|net| {
-            overlaps(&net.ranges().0.into(), &charter.ipv4.into())
-        }) {
+        match self
+            .networks
+            .values()
+            .find(|net| overlaps(&net.ranges().0.into(), &charter.ipv4.into()))
+        {
             Some(net) => Err(CommandError::RangeTaken {
                 range: charter.ipv4,
                 other: net.name().clone(),
@@ -303,8 +337,10 @@ impl Core {
             asked: BTreeSet::new(),
             found: BTreeMap::new(),
         };
-        let connected: Vec<NodeId> =
-            search.unasked().filter(|node| self.links.is_up(node)).collect();
+        let connected: Vec<NodeId> = search
+            .unasked()
+            .filter(|node| self.links.is_up(node))
+            .collect();
         for peer in connected {
             search.ask(&peer);
             self.request(peer, &Ask::Find(name.clone()), About::Find(ticket));
@@ -360,14 +396,22 @@ impl Core {
 
     /// Joins what was found, if it is one network.
     fn conclude_search(&mut self, ticket: Ticket, step: &mut Step<'_>) {
-        let Some(mut search) = self.searches.remove(&ticket) else { return };
+        let Some(mut search) = self.searches.remove(&ticket) else {
+            return;
+        };
         let count = search.found.len();
         let Some((_, (charter, holders))) = search.found.pop_first() else {
             self.done(ticket, Err(CommandError::NobodyHasIt(search.name)));
             return;
         };
         if count > 1 {
-            self.done(ticket, Err(CommandError::Ambiguous { name: search.name, count }));
+            self.done(
+                ticket,
+                Err(CommandError::Ambiguous {
+                    name: search.name,
+                    count,
+                }),
+            );
             return;
         }
         if let Err(error) = self.check_ranges(&charter) {
@@ -387,10 +431,16 @@ impl Core {
             AdmissionRule::Open => Some(Admission::default()),
             _ => None,
         };
-        let beginning =
-            Beginning { charter, secret: None, admission, bootstrap, last_promise: None };
+        let beginning = Beginning {
+            charter,
+            secret: None,
+            admission,
+            bootstrap,
+            last_promise: None,
+        };
         let network = self.begin(beginning, search.listen_port, step);
-        self.timers.set(Timer::Deadline(ticket), search.until.max(step.now));
+        self.timers
+            .set(Timer::Deadline(ticket), search.until.max(step.now));
         self.await_join(network, ticket, step);
     }
 
@@ -403,13 +453,17 @@ impl Core {
             issued: now.timestamp(),
         };
         if let Ok(request) = Signed::sign(body, &self.config.key) {
-            let request = AdmitRequest { request: ByteVec::from(request.bytes().to_vec()) };
+            let request = AdmitRequest {
+                request: ByteVec::from(request.bytes().to_vec()),
+            };
             self.request(peer, &Ask::Admit(network, request), About::Admit(network));
         }
     }
 
     pub(crate) fn ask_for_admission(&mut self, network: NetworkId, step: &mut Step<'_>) {
-        let Some(net) = self.networks.get(&network) else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
         if net.phase != Phase::Waiting {
             return;
         }
@@ -422,7 +476,8 @@ impl Core {
         for peer in peers {
             self.ask_one(network, peer, step.now);
         }
-        self.timers.set(Timer::AskAgain(network), step.now + timers::ASK_AGAIN);
+        self.timers
+            .set(Timer::AskAgain(network), step.now + timers::ASK_AGAIN);
     }
 
     /// An admission came in: for this node, or for one that asked through it.
@@ -433,9 +488,13 @@ impl Core {
         step: &mut Step<'_>,
     ) {
         let own = self.id;
-        let Some(net) = self.networks.get_mut(&network) else { return };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return;
+        };
         if net.phase == Phase::Waiting {
-            let Ok(admission) = Admission::decode(raw, net.ledger.charter(), &own) else { return };
+            let Ok(admission) = Admission::decode(raw, net.ledger.charter(), &own) else {
+                return;
+            };
             net.phase = Phase::Joining;
             net.store(Change::Admission(admission.raw()), &mut self.effects);
             net.admission = Some(admission);
@@ -498,8 +557,12 @@ impl Core {
 
     /// Answers the command that waits for the join, when it is over.
     pub(crate) fn conclude_join(&mut self, network: NetworkId, step: &mut Step<'_>) {
-        let Some(net) = self.networks.get(&network) else { return };
-        let Some(Pending::Join(ticket)) = net.pending else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
+        let Some(Pending::Join(ticket)) = net.pending else {
+            return;
+        };
         match &net.phase {
             Phase::Member if net.heard => {
                 if let Some(reply) = self.joined_reply(&network) {
@@ -512,7 +575,11 @@ impl Core {
             Phase::Expelled(_) => {
                 let revoked = net.ledger.withdrawn().is_revoked(&self.id);
                 self.fail_join(network, |_| {
-                    if revoked { CommandError::Revoked } else { CommandError::InviteSpent }
+                    if revoked {
+                        CommandError::Revoked
+                    } else {
+                        CommandError::InviteSpent
+                    }
                 });
             }
             _ => {}
@@ -522,8 +589,10 @@ impl Core {
 
     /// A member refuses to talk about the network.
     pub(crate) fn join_refused(&mut self, network: NetworkId, why: &str) {
-        let joining =
-            self.networks.get(&network).is_some_and(|net| net.phase == Phase::Joining);
+        let joining = self
+            .networks
+            .get(&network)
+            .is_some_and(|net| net.phase == Phase::Joining);
         if joining && why == SPENT {
             self.fail_join(network, |_| CommandError::InviteSpent);
         }
@@ -531,8 +600,12 @@ impl Core {
 
     /// Ends a join that cannot succeed; the network is as if it had never been.
     fn fail_join(&mut self, network: NetworkId, error: impl FnOnce(&Network) -> CommandError) {
-        let Some(net) = self.networks.get(&network) else { return };
-        let Some(Pending::Join(ticket)) = net.pending else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
+        let Some(Pending::Join(ticket)) = net.pending else {
+            return;
+        };
         let error = error(net);
         self.drop_network(network, Change::Removed);
         self.done(ticket, Err(error));
@@ -564,11 +637,16 @@ impl Core {
         match waiting {
             Some((network, true)) => {
                 self.claim(network, step);
-                let Some(net) = self.networks.get_mut(&network) else { return };
+                let Some(net) = self.networks.get_mut(&network) else {
+                    return;
+                };
                 net.pending = None;
                 let name = net.name().clone();
                 let error = match net.phase {
-                    Phase::Waiting => CommandError::WaitsForOwner { name, node: self.id },
+                    Phase::Waiting => CommandError::WaitsForOwner {
+                        name,
+                        node: self.id,
+                    },
                     _ => CommandError::NobodyAnswered(name),
                 };
                 self.done(ticket, Err(error));
@@ -585,9 +663,14 @@ impl Core {
             if net.is_member() {
                 net.withdraw(around, out);
             }
-            net.pending = Some(Pending::Leave { ticket, waiting: 0, told: 0 });
+            net.pending = Some(Pending::Leave {
+                ticket,
+                waiting: 0,
+                told: 0,
+            });
         });
-        self.timers.set(Timer::Deadline(ticket), step.now + timers::LEAVE);
+        self.timers
+            .set(Timer::Deadline(ticket), step.now + timers::LEAVE);
         self.flush(network, step);
         self.finish_leaving_if_told(network);
     }
@@ -604,17 +687,22 @@ impl Core {
     }
 
     fn finish_leaving_if_told(&mut self, network: NetworkId) {
-        let told = self.networks.get(&network).is_some_and(|net| {
-            matches!(net.pending, Some(Pending::Leave { waiting: 0, .. }))
-        });
+        let told = self
+            .networks
+            .get(&network)
+            .is_some_and(|net| matches!(net.pending, Some(Pending::Leave { waiting: 0, .. })));
         if told {
             self.finish_leaving(network);
         }
     }
 
     fn finish_leaving(&mut self, network: NetworkId) {
-        let Some(net) = self.networks.get(&network) else { return };
-        let Some(Pending::Leave { ticket, told, .. }) = net.pending else { return };
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
+        let Some(Pending::Leave { ticket, told, .. }) = net.pending else {
+            return;
+        };
         let bootstrap = self.bootstrap_of(net);
         let record = NetworkRecord {
             charter: net.ledger.charter().clone(),
@@ -655,7 +743,9 @@ impl Core {
     }
 
     fn drop_network(&mut self, network: NetworkId, change: Change) {
-        let Some(net) = self.networks.remove(&network) else { return };
+        let Some(net) = self.networks.remove(&network) else {
+            return;
+        };
         self.timers.cancel_network(network);
         if net.tunnel.is_some() {
             self.effects.push_back(Effect::Configure {
@@ -674,7 +764,10 @@ impl Core {
             .filter(|node| !self.shares_a_network(node) && !self.known_peers.contains_key(node))
             .collect();
         for peer in strangers {
-            self.effects.push_back(Effect::Disconnect { peer, why: Parting::NotNeeded });
+            self.effects.push_back(Effect::Disconnect {
+                peer,
+                why: Parting::NotNeeded,
+            });
         }
     }
 }
@@ -695,8 +788,12 @@ fn take_up(net: &mut Network, own: Member, now: crate::time::Timestamp) {
         return;
     }
     net.phase = Phase::Member;
+    net.own_member = Some(own.clone());
     if net.ledger.insert(Item::Member(Box::new(own)), now).is_ok() {
-        net.outbox.push(Outgoing { bytes: promise.bytes().to_vec(), source: None });
+        net.outbox.push(Outgoing {
+            bytes: promise.bytes().to_vec(),
+            source: None,
+        });
     }
     net.own = Some(promise);
 }

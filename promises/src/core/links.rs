@@ -57,7 +57,9 @@ impl Links {
 
     /// The nodes that a connection stands to, in order.
     pub(crate) fn up(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
-        self.0.iter().filter_map(|(node, link)| link.up.map(|remote| (node, remote)))
+        self.0
+            .iter()
+            .filter_map(|(node, link)| link.up.map(|remote| (node, remote)))
     }
 
     pub(crate) fn remote(&self, node: &NodeId) -> Option<SocketAddr> {
@@ -66,7 +68,11 @@ impl Links {
 
     /// The addresses at which others see this node, of connections that stand.
     pub(crate) fn seen_at(&self) -> BTreeSet<SocketAddr> {
-        self.0.values().filter(|l| l.up.is_some()).filter_map(|l| l.seen_at).collect()
+        self.0
+            .values()
+            .filter(|l| l.up.is_some())
+            .filter_map(|l| l.seen_at)
+            .collect()
     }
 
     pub(crate) fn connected(&mut self, node: NodeId, remote: SocketAddr) {
@@ -78,7 +84,9 @@ impl Links {
     }
 
     pub(crate) fn see(&mut self, node: &NodeId, seen_at: SocketAddr) -> bool {
-        self.0.get_mut(node).is_some_and(|link| link.seen_at.replace(seen_at) != Some(seen_at))
+        self.0
+            .get_mut(node)
+            .is_some_and(|link| link.seen_at.replace(seen_at) != Some(seen_at))
     }
 
     /// A connection that stood is gone: try again soon, but not all nodes at the same moment.
@@ -96,15 +104,12 @@ impl Links {
         }
     }
 
-    pub(crate) fn failed(
-        &mut self,
-        node: &NodeId,
-        now: Millis,
-        entropy: &mut dyn rand_core::Rng,
-    ) {
+    pub(crate) fn failed(&mut self, node: &NodeId, now: Millis, entropy: &mut dyn rand_core::Rng) {
         if let Some(link) = self.0.get_mut(node) {
             link.dialling = false;
-            let pause = BACKOFF_BASE.saturating_mul(1 << link.failures.min(16)).min(BACKOFF_CAP);
+            let pause = BACKOFF_BASE
+                .saturating_mul(1 << link.failures.min(16))
+                .min(BACKOFF_CAP);
             link.failures = link.failures.saturating_add(1);
             link.retry_at = now + pause / 2 + jitter(pause / 2, entropy);
         }
@@ -132,7 +137,9 @@ impl Links {
     }
 
     fn gave_up(&self, node: &NodeId) -> bool {
-        self.0.get(node).is_some_and(|link| link.up.is_none() && link.failures >= GIVE_UP_AFTER)
+        self.0
+            .get(node)
+            .is_some_and(|link| link.up.is_none() && link.failures >= GIVE_UP_AFTER)
     }
 
     /// Marks those of `wanted` that should be dialled now as being dialled, and returns them; and
@@ -186,7 +193,12 @@ impl Links {
             .collect();
         ring.sort();
         let mut liked: Vec<([u8; 32], NodeId)> = others()
-            .map(|node| (address::hash("grid/1 choice", &[&id, &own.0, &node.0]), *node))
+            .map(|node| {
+                (
+                    address::hash("grid/1 choice", &[&id, &own.0, &node.0]),
+                    *node,
+                )
+            })
             .collect();
         liked.sort();
         let mut chosen = self.take(ring.into_iter().map(|(_, _, node)| node), RING);
@@ -219,7 +231,9 @@ impl Links {
 
 /// A random span up to `most`.
 pub(crate) fn jitter(most: Duration, entropy: &mut dyn rand_core::Rng) -> Duration {
-    let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(most.as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     Duration::from_millis(entropy.next_u64() % most)
 }
 

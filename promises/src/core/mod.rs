@@ -39,9 +39,7 @@ mod timers;
 
 pub use effect::{Effect, Notice, Parting, Reply, Tunnel, TunnelPeer};
 pub use error::{CommandError, FailureKind};
-pub use input::{
-    Command, HostFacts, Input, JoinWith, PeerObservation, ReplyTo, RequestId, Ticket,
-};
+pub use input::{Command, HostFacts, Input, JoinWith, PeerObservation, ReplyTo, RequestId, Ticket};
 pub use record::{Change, NetworkRecord};
 pub use status::{NetworkStatus, OwnStanding, PeerStatus};
 
@@ -138,12 +136,20 @@ impl Core {
                 }
             }
             Input::Host(host) => self.take_host(host, &step),
-            Input::Connected { peer, remote, outgoing } => {
+            Input::Connected {
+                peer,
+                remote,
+                outgoing,
+            } => {
                 self.connected(peer, remote, outgoing, &mut step);
             }
             Input::Disconnected { peer } => self.disconnected(peer, &mut step),
             Input::ConnectFailed { peer } => self.connect_failed(peer, &mut step),
-            Input::Request { peer, message, reply } => {
+            Input::Request {
+                peer,
+                message,
+                reply,
+            } => {
                 self.serve(peer, &message, reply, &mut step);
             }
             Input::Response { request, message } => {
@@ -186,7 +192,16 @@ impl Core {
         now: Millis,
         act: impl FnOnce(&mut Network, &Surroundings<'_>, &mut VecDeque<Effect>) -> R,
     ) -> Option<R> {
-        let Self { config, id, networks, host, facts, seen_at, effects, .. } = self;
+        let Self {
+            config,
+            id,
+            networks,
+            host,
+            facts,
+            seen_at,
+            effects,
+            ..
+        } = self;
         let around = Surroundings {
             now,
             key: &config.key,
@@ -196,18 +211,27 @@ impl Core {
             facts,
             seen_at,
         };
-        networks.get_mut(network).map(|net| act(net, &around, effects))
+        networks
+            .get_mut(network)
+            .map(|net| act(net, &around, effects))
     }
 
     fn by_name(&self, name: &NetworkName) -> Option<NetworkId> {
-        self.networks.values().find(|net| net.name() == name).map(Network::id)
+        self.networks
+            .values()
+            .find(|net| net.name() == name)
+            .map(Network::id)
     }
 
     /// Recomputes what the networks' ranges and the host decide together.
     fn update_facts(&mut self) {
         self.facts = LocalFacts {
             connected: self.host.connected.clone(),
-            ranges: self.networks.values().map(|net| (net.id(), net.ranges())).collect(),
+            ranges: self
+                .networks
+                .values()
+                .map(|net| (net.id(), net.ranges()))
+                .collect(),
         };
         for net in self.networks.values_mut() {
             net.dirty = true;
@@ -225,7 +249,8 @@ impl Core {
     /// Has every network look whether its promise should say something else.
     fn resign_all(&mut self, step: &Step<'_>) {
         for network in self.networks.keys() {
-            self.timers.set_by(Timer::Resign(*network), step.now + timers::RESIGN);
+            self.timers
+                .set_by(Timer::Resign(*network), step.now + timers::RESIGN);
         }
     }
 
@@ -242,7 +267,8 @@ impl Core {
                 self.compare_with_one(network, step);
                 let pause = timers::ANTI_ENTROPY * 3 / 4
                     + links::jitter(timers::ANTI_ENTROPY / 2, step.entropy);
-                self.timers.set(Timer::AntiEntropy(network), step.now + pause);
+                self.timers
+                    .set(Timer::AntiEntropy(network), step.now + pause);
             }
             Timer::Resign(network) => {
                 self.with_network(&network, step.now, |net, around, out| {
@@ -251,6 +277,7 @@ impl Core {
                     }
                 });
             }
+            Timer::Refresh(_) | Timer::Dial => {}
             Timer::Save(network) => self.save_statements(network),
             Timer::ClaimAnyway(network) => self.claim(network, step),
             Timer::AskAgain(network) => self.ask_for_admission(network, step),
@@ -259,18 +286,23 @@ impl Core {
                     net.dirty = true;
                 }
             }
-            Timer::Dial => {}
             Timer::Deadline(ticket) => self.deadline(ticket, step),
             Timer::Part(peer) => {
                 if !self.shares_a_network(&peer) {
-                    self.effects.push_back(Effect::Disconnect { peer, why: Parting::Revoked });
+                    self.effects.push_back(Effect::Disconnect {
+                        peer,
+                        why: Parting::Revoked,
+                    });
                 }
             }
         }
     }
 
     fn keep_house(&mut self, network: NetworkId, step: &mut Step<'_>) {
-        self.timers.set(Timer::Housekeeping(network), step.now + timers::HOUSEKEEPING);
+        self.timers.set(
+            Timer::Housekeeping(network),
+            step.now + timers::HOUSEKEEPING,
+        );
         let pruned = self.with_network(&network, step.now, |net, around, out| {
             net.dirty = true;
             if net.is_member() {
@@ -279,13 +311,18 @@ impl Core {
             net.prune(around.now.timestamp())
         });
         if pruned == Some(true) {
-            self.timers.set_by(Timer::Save(network), step.now + timers::SAVE);
+            self.timers
+                .set_by(Timer::Save(network), step.now + timers::SAVE);
         }
         let known: BTreeSet<NodeId> = self
             .networks
             .values()
             .flat_map(|net| {
-                net.view.members.keys().copied().chain(net.bootstrap.iter().map(|b| b.node))
+                net.view
+                    .members
+                    .keys()
+                    .copied()
+                    .chain(net.bootstrap.iter().map(|b| b.node))
             })
             .chain(self.known_peers.keys().copied())
             .collect();
@@ -296,24 +333,36 @@ impl Core {
     fn settle(&mut self, step: &mut Step<'_>) {
         let networks: Vec<NetworkId> = self.networks.keys().copied().collect();
         for network in networks {
-            // A refresh that makes this node move on to another address asks for one more.
-            for _ in 0..4 {
-                let again = self.with_network(&network, step.now, |net, around, out| {
-                    if net.dirty {
-                        net.refresh(around, out);
-                    }
-                    net.dirty
-                });
-                if again != Some(true) {
-                    break;
-                }
-            }
+            self.refresh(network, step.now);
             self.conclude_join(network, step);
             self.watch_paths(network, step.now);
             self.flush(network, step);
         }
         self.part_from_revoked(step);
         self.dial(step);
+    }
+
+    /// Refreshes a network that has news: at once, unless that was done a moment ago. Statements that
+    /// come in bursts cost one reconfiguration, not one each.
+    fn refresh(&mut self, network: NetworkId, now: Millis) {
+        let Some(net) = self.networks.get(&network).filter(|net| net.dirty) else {
+            return;
+        };
+        let due = net.refreshed_at.map_or(now, |last| last + timers::REFRESH);
+        if due > now {
+            self.timers.set_by(Timer::Refresh(network), due);
+            return;
+        }
+        // A refresh that makes this node move on to another address asks for one more.
+        for _ in 0..4 {
+            let again = self.with_network(&network, now, |net, around, out| {
+                net.refresh(around, out);
+                net.dirty
+            });
+            if again != Some(true) {
+                break;
+            }
+        }
     }
 
     /// Dials those that are wanted, not connected, and due.
@@ -371,11 +420,18 @@ impl Core {
                     })
                 };
                 let endpoints = &member.promise().quic;
-                let ranked =
-                    paths::ranked(endpoints, &self.host.addresses, &self.host.connected, inside);
+                let ranked = paths::ranked(
+                    endpoints,
+                    &self.host.addresses,
+                    &self.host.connected,
+                    inside,
+                );
                 all.extend(ranked.into_iter().map(|endpoint| endpoint.addr));
             }
-            let bootstrap = net.bootstrap.iter().filter(|bootstrap| bootstrap.node == *node);
+            let bootstrap = net
+                .bootstrap
+                .iter()
+                .filter(|bootstrap| bootstrap.node == *node);
             all.extend(bootstrap.flat_map(|bootstrap| bootstrap.quic.iter().copied()));
         }
         all.extend(self.known_peers.get(node).into_iter().flatten().copied());
@@ -387,6 +443,8 @@ impl Core {
 
     /// Whether a node is a member of a network of this node.
     fn shares_a_network(&self, node: &NodeId) -> bool {
-        self.networks.values().any(|net| net.view.members.contains_key(node))
+        self.networks
+            .values()
+            .any(|net| net.view.members.contains_key(node))
     }
 }

@@ -62,7 +62,11 @@ pub(crate) enum Pending {
     /// To have joined.
     Join(Ticket),
     /// To have told the members.
-    Leave { ticket: Ticket, waiting: usize, told: usize },
+    Leave {
+        ticket: Ticket,
+        waiting: usize,
+        told: usize,
+    },
 }
 
 /// A statement on its way to the connected members.
@@ -83,6 +87,8 @@ pub(crate) struct Network {
     pub(crate) admission: Option<Admission>,
     pub(crate) phase: Phase,
     pub(crate) own: Option<Signed<MemberPromise>>,
+    /// The same with its admission verified, once; a refresh looks at it often.
+    pub(crate) own_member: Option<Member>,
     pub(crate) claim: Option<Claim>,
     pub(crate) prefixes: BTreeSet<IpNet>,
     pub(crate) receipts: Vec<Signed<Receipt>>,
@@ -101,6 +107,7 @@ pub(crate) struct Network {
     pub(crate) approved: BTreeMap<NodeId, Admission>,
     pub(crate) outbox: Vec<Outgoing>,
     pub(crate) dirty: bool,
+    pub(crate) refreshed_at: Option<Millis>,
     preshared: BTreeMap<WgPublicKey, PresharedKey>,
     objected: BTreeSet<(NodeId, IpNet)>,
     range_full: bool,
@@ -114,7 +121,11 @@ impl Network {
         listen_port: u16,
         admission: Option<Admission>,
     ) -> Self {
-        let phase = if admission.is_some() { Phase::Joining } else { Phase::Waiting };
+        let phase = if admission.is_some() {
+            Phase::Joining
+        } else {
+            Phase::Waiting
+        };
         Self {
             ledger,
             secret,
@@ -124,6 +135,7 @@ impl Network {
             admission,
             phase,
             own: None,
+            own_member: None,
             claim: None,
             prefixes: BTreeSet::new(),
             receipts: Vec::new(),
@@ -142,6 +154,7 @@ impl Network {
             approved: BTreeMap::new(),
             outbox: Vec::new(),
             dirty: true,
+            refreshed_at: None,
             preshared: BTreeMap::new(),
             objected: BTreeSet::new(),
             range_full: false,
@@ -165,20 +178,34 @@ impl Network {
     }
 
     pub(crate) fn store(&self, change: Change, out: &mut VecDeque<Effect>) {
-        out.push_back(Effect::Store { network: self.id(), name: self.name().clone(), change });
+        out.push_back(Effect::Store {
+            network: self.id(),
+            name: self.name().clone(),
+            change,
+        });
     }
 
     /// Looks at everything anew and asks for what follows from it.
     pub(crate) fn refresh(&mut self, around: &Surroundings<'_>, out: &mut VecDeque<Effect>) {
         self.dirty = false;
-        let before: BTreeMap<NodeId, Presence> =
-            self.view.members.iter().map(|(node, member)| (*node, member.presence)).collect();
+        self.refreshed_at = Some(around.now);
+        let before: BTreeMap<NodeId, Presence> = self
+            .view
+            .members
+            .iter()
+            .map(|(node, member)| (*node, member.presence))
+            .collect();
         self.view = View::of(&self.ledger, around.now.timestamp());
         self.check_own_standing(around, out);
         self.move_if_lost(around, out);
         self.report_members(&before, around, out);
-        self.verdicts =
-            accept::decide(&self.ledger, &self.view, &around.id, &self.rules, around.facts);
+        self.verdicts = accept::decide(
+            &self.ledger,
+            &self.view,
+            &around.id,
+            &self.rules,
+            around.facts,
+        );
         self.report_objections(out);
         self.update_paths(around);
         self.configure(around, out);
@@ -187,7 +214,10 @@ impl Network {
     /// Notices that this node was revoked or that its invite was used by others before.
     fn check_own_standing(&mut self, around: &Surroundings<'_>, out: &mut VecDeque<Effect>) {
         let revoked = self.ledger.withdrawn().is_revoked(&around.id)
-            || self.own_member().is_some_and(|own| self.ledger.withdrawn().voids(&own));
+            || self
+                .own_member
+                .as_ref()
+                .is_some_and(|own| self.ledger.withdrawn().voids(own));
         let why = if revoked {
             Some("an owner of the network revoked this node's admission".to_owned())
         } else {
@@ -216,17 +246,15 @@ impl Network {
         }
     }
 
-    pub(crate) fn own_member(&self) -> Option<Member> {
-        Member::verify(self.own.clone()?, self.ledger.charter()).ok()
-    }
-
     /// Gives an address up that another member holds, and takes the next candidate.
     fn move_if_lost(&mut self, around: &Surroundings<'_>, out: &mut VecDeque<Effect>) {
         let Some(claim) = self.claim else { return };
         if self.phase != Phase::Member {
             return;
         }
-        let Some(holder) = self.view.addresses.get(&claim.address).copied() else { return };
+        let Some(holder) = self.view.addresses.get(&claim.address).copied() else {
+            return;
+        };
         if holder == around.id {
             return;
         }
@@ -253,7 +281,12 @@ impl Network {
         self.claim = Some(Claim { address, number });
         let (from, to) = (claim.address, address);
         let at = around.now.timestamp();
-        self.moves.push(AddressMove { at, from, to, holder });
+        self.moves.push(AddressMove {
+            at,
+            from,
+            to,
+            holder,
+        });
         out.push_back(Effect::Notice(Notice::AddressMoved {
             name: self.name().clone(),
             from,
@@ -308,7 +341,9 @@ impl Network {
         let mut current = BTreeSet::new();
         for (node, verdicts) in &self.verdicts {
             for verdict in verdicts {
-                let Err(objection) = verdict.verdict else { continue };
+                let Err(objection) = verdict.verdict else {
+                    continue;
+                };
                 current.insert((*node, verdict.prefix));
                 if !self.objected.contains(&(*node, verdict.prefix)) && objection != Objection::Rule
                 {
@@ -334,9 +369,15 @@ impl Network {
         let host = around.host;
         let mut paths = std::mem::take(&mut self.paths);
         for (node, _) in self.view.live().filter(|(node, _)| **node != around.id) {
-            let Some(said) = self.ledger.members().get(node) else { continue };
-            let candidates =
-                paths::ranked(&said.promise().wireguard, &host.addresses, &host.connected, tunnels);
+            let Some(said) = self.ledger.members().get(node) else {
+                continue;
+            };
+            let candidates = paths::ranked(
+                &said.promise().wireguard,
+                &host.addresses,
+                &host.connected,
+                tunnels,
+            );
             let path = match paths.remove(node) {
                 Some(mut path) => {
                     path.update(candidates, around.now);
@@ -393,10 +434,22 @@ impl Network {
             let path = self.paths.get(&node);
             // Keepalives open the way through a NAT; without one they only prove, once, that the
             // path works, and then cost nothing.
-            let keepalive = if natted || !path.is_some_and(Path::is_verified) { 25 } else { 0 };
+            let keepalive = if natted || !path.is_some_and(Path::is_verified) {
+                25
+            } else {
+                0
+            };
             let endpoint = path.and_then(Path::endpoint);
             let preshared_key = self.preshared_key(&key);
-            peers.insert(key, TunnelPeer { preshared_key, endpoint, allowed_ips, keepalive });
+            peers.insert(
+                key,
+                TunnelPeer {
+                    preshared_key,
+                    endpoint,
+                    allowed_ips,
+                    keepalive,
+                },
+            );
         }
         Some(Tunnel {
             private_key: self.private_key.clone(),
@@ -420,7 +473,10 @@ impl Network {
             return key.clone();
         }
         let network = self.id().0.to_bytes();
-        let secret = self.secret.as_ref().map_or(&[][..], |secret| secret.expose());
+        let secret = self
+            .secret
+            .as_ref()
+            .map_or(&[][..], |secret| secret.expose());
         let key = self.private_key.preshared_key(peer, &network, secret);
         self.preshared.insert(*peer, key.clone());
         key
@@ -433,7 +489,11 @@ impl Network {
         now: Millis,
     ) {
         for (node, path) in &mut self.paths {
-            let key = self.view.members.get(node).and_then(|member| member.public_key);
+            let key = self
+                .view
+                .members
+                .get(node)
+                .and_then(|member| member.public_key);
             if let Some(measured) = key.and_then(|key| observed.get(&key)) {
                 path.observe(measured.latest_handshake, measured.tx_bytes, now);
             }
@@ -449,14 +509,21 @@ impl Network {
 
     /// Members that are there, without this node.
     pub(crate) fn others<'a>(&'a self, own: &'a NodeId) -> impl Iterator<Item = &'a NodeId> {
-        self.view.live().map(|(node, _)| node).filter(move |node| *node != own)
+        self.view
+            .live()
+            .map(|(node, _)| node)
+            .filter(move |node| *node != own)
     }
 
     /// Forgets what lapsed. Says whether anything did.
     pub(crate) fn prune(&mut self, now: Timestamp) -> bool {
         let gone = self.ledger.prune(now);
-        let used: BTreeSet<WgPublicKey> =
-            self.ledger.members().values().map(|member| member.promise().public_key).collect();
+        let used: BTreeSet<WgPublicKey> = self
+            .ledger
+            .members()
+            .values()
+            .map(|member| member.promise().public_key)
+            .collect();
         self.preshared.retain(|key, _| used.contains(key));
         !gone.is_empty()
     }

@@ -11,13 +11,11 @@ use minicbor::bytes::ByteVec;
 use crate::core::effect::Effect;
 use crate::core::network::{Network, Outgoing, Phase, Surroundings};
 use crate::core::record::Change;
-use crate::limits::{
-    MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL,
-};
+use crate::limits::{MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
 use crate::network::endpoint::{Endpoint, EndpointKind, is_reachable};
 use crate::network::ledger::Item;
-use crate::network::member::{Claim, Member, MemberPromise, Standing};
+use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
 use crate::network::membership::evidence_of_membership;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -43,7 +41,9 @@ impl Network {
 
     /// Makes the promise if it says something new or is due for renewal.
     pub(crate) fn renew(&mut self, around: &Surroundings<'_>, out: &mut VecDeque<Effect>) -> bool {
-        let Some(body) = self.compose(around, Standing::Promised) else { return false };
+        let Some(body) = self.compose(around, Standing::Promised) else {
+            return false;
+        };
         let due = self.own.as_ref().is_none_or(|standing| {
             around.now.timestamp().since(standing.issued) >= PROMISE_RENEWAL
                 || standing.sequence < self.sequence_floor
@@ -77,7 +77,10 @@ impl Network {
         let last = self.own.as_ref();
         let sequence = last.map_or(0, |own| own.sequence).max(self.sequence_floor) + 1;
         // A clock that was set back must not make the promise older than its predecessor.
-        let issued = around.now.timestamp().max(last.map_or(charter.created, |own| own.issued));
+        let issued = around
+            .now
+            .timestamp()
+            .max(last.map_or(charter.created, |own| own.issued));
         Some(MemberPromise {
             network: self.id(),
             node: around.id,
@@ -93,7 +96,11 @@ impl Network {
             prefixes: self.prefixes.iter().copied().collect(),
             label: around.label.clone(),
             admission: self.admission.as_ref()?.raw(),
-            receipts: self.receipts.iter().map(|r| ByteVec::from(r.bytes().to_vec())).collect(),
+            receipts: self
+                .receipts
+                .iter()
+                .map(|r| ByteVec::from(r.bytes().to_vec()))
+                .collect(),
         })
     }
 
@@ -104,23 +111,51 @@ impl Network {
         out: &mut VecDeque<Effect>,
     ) -> bool {
         // Only a local mistake can make the own promise invalid; the last one stands then.
-        let Ok(signed) = Signed::sign(body, around.key) else { return false };
-        let Ok(member) = Member::verify(signed.clone(), self.ledger.charter()) else { return false };
+        let Ok(signed) = Signed::sign(body, around.key) else {
+            return false;
+        };
+        let known = Known {
+            predecessor: self.own_member.as_ref(),
+            grants: None,
+        };
+        let charter = self.ledger.charter();
+        let Ok(member) = Member::verify(signed.clone(), charter, &known) else {
+            return false;
+        };
         let bytes = signed.bytes().to_vec();
         self.own = Some(signed);
+        self.own_member = Some(member.clone());
         self.store(Change::Promise(bytes.clone()), out);
         let now = around.now.timestamp();
-        if self.ledger.insert(Item::Member(Box::new(member)), now).is_ok() {
-            self.outbox.push(Outgoing { bytes, source: None });
+        if self
+            .ledger
+            .insert(Item::Member(Box::new(member)), now)
+            .is_ok()
+        {
+            self.outbox.push(Outgoing {
+                bytes,
+                source: None,
+            });
         }
         self.dirty = true;
         true
     }
 
     fn wireguard_endpoints(&self, around: &Surroundings<'_>) -> Vec<Endpoint> {
-        let fixed = around.host.fixed_quic.iter().map(|addr| (EndpointKind::Static, addr.ip()));
-        let local = around.host.addresses.iter().map(|ip| (EndpointKind::Local, *ip));
-        let seen = around.seen_at.iter().map(|addr| (EndpointKind::Observed, addr.ip()));
+        let fixed = around
+            .host
+            .fixed_quic
+            .iter()
+            .map(|addr| (EndpointKind::Static, addr.ip()));
+        let local = around
+            .host
+            .addresses
+            .iter()
+            .map(|ip| (EndpointKind::Local, *ip));
+        let seen = around
+            .seen_at
+            .iter()
+            .map(|addr| (EndpointKind::Observed, addr.ip()));
         endpoints(
             fixed
                 .chain(local)
@@ -161,8 +196,11 @@ impl Network {
     ) -> Vec<Signed<Receipt>> {
         let now = around.now.timestamp();
         let charter = self.ledger.charter();
-        let vouchers: BTreeSet<NodeId> =
-            self.admission.iter().flat_map(|admission| admission.issuers()).collect();
+        let vouchers: BTreeSet<NodeId> = self
+            .admission
+            .iter()
+            .flat_map(|admission| admission.issuers())
+            .collect();
         let address = self.claim.map(|claim| claim.address);
         let live = |r: &&Signed<Receipt>| now <= r.until();
         let of_address = |r: &&Signed<Receipt>| live(r) && Some(r.address) == address;
@@ -171,8 +209,12 @@ impl Network {
             all.iter()
                 .filter(|r| charter.is_owner(&r.witness) || vouchers.contains(&r.witness))
                 .min_by_key(|r| (r.member_since, r.issued)),
-            all.iter().filter(of_address).min_by_key(|r| (r.address_since, r.issued)),
-            all.iter().filter(of_key).min_by_key(|r| (r.key_since, r.issued)),
+            all.iter()
+                .filter(of_address)
+                .min_by_key(|r| (r.address_since, r.issued)),
+            all.iter()
+                .filter(of_key)
+                .min_by_key(|r| (r.key_since, r.issued)),
             all.iter().filter(of_address).max_by_key(|r| r.issued),
         ];
         let mut kept: Vec<Signed<Receipt>> = Vec::new();
@@ -207,17 +249,25 @@ impl Network {
             .receipts()
             .iter()
             .filter(|r| now <= r.until())
-            .filter(|r| {
-                self.view.members.contains_key(&r.witness) || charter.is_owner(&r.witness)
-            })
+            .filter(|r| self.view.members.contains_key(&r.witness) || charter.is_owner(&r.witness))
             .collect();
-        let address: Vec<_> =
-            valid.iter().filter(|r| r.address == promise.ipv4.address).collect();
-        let key: Vec<_> = valid.iter().filter(|r| r.public_key == promise.public_key).collect();
+        let address: Vec<_> = valid
+            .iter()
+            .filter(|r| r.address == promise.ipv4.address)
+            .collect();
+        let key: Vec<_> = valid
+            .iter()
+            .filter(|r| r.public_key == promise.public_key)
+            .collect();
         let vouches = charter.is_owner(&around.id)
-            || member.admission().issuers().any(|issuer| issuer == around.id);
+            || member
+                .admission()
+                .issuers()
+                .any(|issuer| issuer == around.id);
         let membership = evidence_of_membership(charter, member);
-        let stale = address.iter().all(|r| now.since(r.issued) >= RECEIPT_RENEWAL);
+        let stale = address
+            .iter()
+            .all(|r| now.since(r.issued) >= RECEIPT_RENEWAL);
         if !(stale || key.is_empty() || (vouches && membership.is_none())) {
             return None;
         }
@@ -227,9 +277,19 @@ impl Network {
             subject: *subject,
             member_since: membership.unwrap_or(now).min(now),
             public_key: promise.public_key,
-            key_since: key.iter().map(|r| r.key_since).min().unwrap_or(now).min(now),
+            key_since: key
+                .iter()
+                .map(|r| r.key_since)
+                .min()
+                .unwrap_or(now)
+                .min(now),
             address: promise.ipv4.address,
-            address_since: address.iter().map(|r| r.address_since).min().unwrap_or(now).min(now),
+            address_since: address
+                .iter()
+                .map(|r| r.address_since)
+                .min()
+                .unwrap_or(now)
+                .min(now),
             issued: now,
         };
         Signed::sign(body, around.key).ok()
@@ -238,12 +298,18 @@ impl Network {
 
 fn quic_endpoints(around: &Surroundings<'_>) -> Vec<Endpoint> {
     let host = around.host;
-    let fixed = host.fixed_quic.iter().map(|addr| (EndpointKind::Static, *addr));
+    let fixed = host
+        .fixed_quic
+        .iter()
+        .map(|addr| (EndpointKind::Static, *addr));
     let local = host
         .addresses
         .iter()
         .map(|ip| (EndpointKind::Local, SocketAddr::new(*ip, host.quic_port)));
-    let seen = around.seen_at.iter().map(|addr| (EndpointKind::Observed, *addr));
+    let seen = around
+        .seen_at
+        .iter()
+        .map(|addr| (EndpointKind::Observed, *addr));
     endpoints(fixed.chain(local).chain(seen), around)
 }
 

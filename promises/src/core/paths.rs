@@ -34,7 +34,15 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) fn new(candidates: Vec<Endpoint>, now: Millis) -> Self {
-        Self { candidates, current: 0, since: now, rounds: 0, latest_handshake: None, tx_bytes: 0, verified: false }
+        Self {
+            candidates,
+            current: 0,
+            since: now,
+            rounds: 0,
+            latest_handshake: None,
+            tx_bytes: 0,
+            verified: false,
+        }
     }
 
     /// Takes new endpoints over. Begins anew if they differ and the path does not work at present.
@@ -75,7 +83,9 @@ impl Path {
         }
         // Endpoints that were tried in vain get longer turns, up to a minute, so that a dead member
         // costs little.
-        let turn = TRY_FOR.saturating_mul(1 << self.rounds.min(4)).min(Duration::from_secs(60));
+        let turn = TRY_FOR
+            .saturating_mul(1 << self.rounds.min(4))
+            .min(Duration::from_secs(60));
         if !self.verified && now - self.since >= turn && self.candidates.len() > 1 {
             self.current = (self.current + 1) % self.candidates.len();
             if self.current == 0 {
@@ -86,12 +96,17 @@ impl Path {
     }
 
     fn is_fresh(&self, now: Millis) -> bool {
-        self.latest_handshake.is_some_and(|at| now.timestamp().since(at) < FRESH)
+        self.latest_handshake
+            .is_some_and(|at| now.timestamp().since(at) < FRESH)
     }
 
     /// What WireGuard should be told: `None` leaves what it learned.
     pub(crate) fn endpoint(&self) -> Option<SocketAddr> {
-        if self.verified { None } else { self.candidates.get(self.current).map(|e| e.addr) }
+        if self.verified {
+            None
+        } else {
+            self.candidates.get(self.current).map(|e| e.addr)
+        }
     }
 
     /// The endpoint tried at present, and what is known of it, for people.
@@ -151,7 +166,10 @@ mod tests {
     use super::*;
 
     fn endpoint(kind: EndpointKind, addr: &str) -> Endpoint {
-        Endpoint { kind, addr: addr.parse().unwrap() }
+        Endpoint {
+            kind,
+            addr: addr.parse().unwrap(),
+        }
     }
 
     fn two() -> Vec<Endpoint> {
@@ -181,7 +199,13 @@ mod tests {
                 .collect();
         assert_eq!(
             order,
-            ["192.0.2.1:1", "203.0.113.1:1", "198.51.100.1:1", "10.9.0.1:1", "[2001:db8::1]:1"]
+            [
+                "192.0.2.1:1",
+                "203.0.113.1:1",
+                "198.51.100.1:1",
+                "10.9.0.1:1",
+                "[2001:db8::1]:1"
+            ]
         );
     }
 

@@ -24,8 +24,11 @@ use crate::wire;
 pub(crate) const MAX_BATCH: usize = 256 * 1024;
 
 /// What a payload may be. An index of [`MAX_MEMBERS`](crate::limits::MAX_MEMBERS) fits.
-const BODY: Bounds =
-    Bounds { max_bytes: Message::MAX_PAYLOAD, max_depth: 8, max_items: 64 * 1024 };
+const BODY: Bounds = Bounds {
+    max_bytes: Message::MAX_PAYLOAD,
+    max_depth: 8,
+    max_items: 64 * 1024,
+};
 
 /// A request as it was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +81,11 @@ pub(crate) enum SyncAnswer {
     Index(#[n(0)] Vec<IndexEntry>),
     /// They do: what the sender lacks, what the receiver lacks, whether there is more.
     #[n(2)]
-    Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<ByteArray<8>>, #[n(2)] bool),
+    Difference(
+        #[n(0)] Vec<ByteVec>,
+        #[n(1)] Vec<ByteArray<8>>,
+        #[n(2)] bool,
+    ),
 }
 
 /// Asks for statements by the ids of an index.
@@ -183,7 +190,9 @@ impl Ask {
         if message.promise != texts::JOIN_WIREGUARD_NET.id() {
             return Err(ProtocolError::Promise);
         }
-        let [name, network] = args.as_slice() else { return Err(ProtocolError::Unknown) };
+        let [name, network] = args.as_slice() else {
+            return Err(ProtocolError::Unknown);
+        };
         let network = ContentId::from_bytes(network)
             .map(NetworkId)
             .map_err(|_| ProtocolError::Unknown)?;
@@ -202,18 +211,29 @@ fn mesh(
     network: &NetworkId,
     payload: Vec<u8>,
 ) -> (texts::Promise, &'static str, Option<Vec<u8>>, Vec<u8>) {
-    (texts::JOIN_WIREGUARD_NET, name, Some(network.0.to_bytes()), payload)
+    (
+        texts::JOIN_WIREGUARD_NET,
+        name,
+        Some(network.0.to_bytes()),
+        payload,
+    )
 }
 
 /// An answer with this body.
 pub(crate) fn answer<T: Encode<()>>(body: &T) -> Vec<u8> {
-    Message::new(texts::ANSWER.id()).payload(cbor::encode(body)).encode()
+    Message::new(texts::ANSWER.id())
+        .payload(cbor::encode(body))
+        .encode()
 }
 
 /// A refusal with this reason.
 pub(crate) fn refusal(why: &str) -> Vec<u8> {
-    let body = Refused { why: why.to_owned() };
-    Message::new(texts::REFUSAL.id()).payload(cbor::encode(&body)).encode()
+    let body = Refused {
+        why: why.to_owned(),
+    };
+    Message::new(texts::REFUSAL.id())
+        .payload(cbor::encode(&body))
+        .encode()
 }
 
 /// What came back.

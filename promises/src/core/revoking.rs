@@ -27,7 +27,9 @@ impl Core {
     ) -> Result<Reply, CommandError> {
         let own = self.id;
         let now = step.now.timestamp();
-        let Some(net) = self.networks.get_mut(&network) else { return Ok(Reply::Unchanged) };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return Ok(Reply::Unchanged);
+        };
         if !net.ledger.charter().is_owner(&own) {
             return Err(CommandError::NotAnOwner(net.name().clone()));
         }
@@ -41,13 +43,20 @@ impl Core {
         let kept = admitted_through(net, &node);
         let mut readmit = Vec::with_capacity(kept.len());
         for node in &kept {
-            let direct = Direct { network, owner: own, node: *node, issued: now };
+            let direct = Direct {
+                network,
+                owner: own,
+                node: *node,
+                issued: now,
+            };
             let signed = Signed::sign(direct, &self.config.key)?;
             readmit.push(RawLink::Direct(signed.bytes().to_vec()));
         }
         let mut closures = closures_for(net, &node);
-        let mut parts: Vec<Vec<RawLink>> =
-            readmit.chunks(READMITTED_AT_ONCE).map(<[RawLink]>::to_vec).collect();
+        let mut parts: Vec<Vec<RawLink>> = readmit
+            .chunks(READMITTED_AT_ONCE)
+            .map(<[RawLink]>::to_vec)
+            .collect();
         if parts.is_empty() {
             parts.push(Vec::new());
         }
@@ -65,8 +74,15 @@ impl Core {
         }
         for revocation in signed {
             let bytes = revocation.bytes().to_vec();
-            if net.ledger.insert(Item::Revocation(Box::new(revocation)), now).is_ok() {
-                net.outbox.push(Outgoing { bytes, source: None });
+            if net
+                .ledger
+                .insert(Item::Revocation(Box::new(revocation)), now)
+                .is_ok()
+            {
+                net.outbox.push(Outgoing {
+                    bytes,
+                    source: None,
+                });
             }
         }
         net.dirty = true;
@@ -82,12 +98,15 @@ impl Core {
             .up()
             .map(|(node, _)| *node)
             .filter(|node| {
-                self.networks.values().any(|net| net.ledger.withdrawn().is_revoked(node))
+                self.networks
+                    .values()
+                    .any(|net| net.ledger.withdrawn().is_revoked(node))
             })
             .filter(|node| !self.shares_a_network(node))
             .collect();
         for node in revoked {
-            self.timers.set_by(Timer::Part(node), step.now + timers::PART);
+            self.timers
+                .set_by(Timer::Part(node), step.now + timers::PART);
         }
     }
 }
@@ -112,7 +131,9 @@ fn admitted_through(net: &Network, node: &NodeId) -> Vec<NodeId> {
 /// The invite that a node came by, closed for everybody but those who are members by it. An invite
 /// with more members than a revocation can name stays open: those would be out.
 fn closures_for(net: &Network, node: &NodeId) -> Vec<Closure> {
-    let Some(member) = net.ledger.members().get(node) else { return Vec::new() };
+    let Some(member) = net.ledger.members().get(node) else {
+        return Vec::new();
+    };
     let Some(Link::Invite { grant, .. }) = member.admission().links().last() else {
         return Vec::new();
     };
@@ -130,5 +151,8 @@ fn closures_for(net: &Network, node: &NodeId) -> Vec<Closure> {
     if keep.len() > MAX_REVOKED {
         return Vec::new();
     }
-    vec![Closure { invite: grant.invite, keep: keep.into_iter().collect() }]
+    vec![Closure {
+        invite: grant.invite,
+        keep: keep.into_iter().collect(),
+    }]
 }

@@ -54,7 +54,10 @@ impl Core {
                 refusal(&error.to_string())
             }
         };
-        self.effects.push_back(Effect::Respond { to: reply, message: response });
+        self.effects.push_back(Effect::Respond {
+            to: reply,
+            message: response,
+        });
     }
 
     fn answer(&mut self, peer: NodeId, ask: Ask, step: &mut Step<'_>) -> Vec<u8> {
@@ -94,7 +97,9 @@ impl Core {
         if net.view.members.contains_key(peer) {
             return Reader::Yes;
         }
-        let Some(raw) = admission else { return Reader::No("no member of that network") };
+        let Some(raw) = admission else {
+            return Reader::No("no member of that network");
+        };
         match Admission::decode(raw, net.ledger.charter(), peer) {
             Ok(admission) if is_spent(net, peer, &admission) => Reader::No(SPENT),
             Ok(_) => Reader::Yes,
@@ -103,7 +108,9 @@ impl Core {
     }
 
     fn answer_sync(&mut self, network: NetworkId, peer: NodeId, request: &SyncRequest) -> Vec<u8> {
-        let Some(net) = self.networks.get(&network) else { return refusal(NOT_HERE) };
+        let Some(net) = self.networks.get(&network) else {
+            return refusal(NOT_HERE);
+        };
         match Self::reader(net, &peer, request.admission.as_ref()) {
             Reader::No(why) => return refusal(why),
             Reader::Revoked => {
@@ -124,13 +131,19 @@ impl Core {
             return answer(&SyncAnswer::Index(net.ledger.index()));
         };
         let difference = net.ledger.compare(index);
-        let wanted = difference.i_lack.iter().map(|id| ByteArray::from(*id)).collect();
+        let wanted = difference
+            .i_lack
+            .iter()
+            .map(|id| ByteArray::from(*id))
+            .collect();
         let (statements, more) = first_batch(difference.they_lack.iter().copied());
         answer(&SyncAnswer::Difference(statements, wanted, more))
     }
 
     fn answer_pull(&self, network: NetworkId, peer: NodeId, pull: &Pull) -> Vec<u8> {
-        let Some(net) = self.networks.get(&network) else { return refusal(NOT_HERE) };
+        let Some(net) = self.networks.get(&network) else {
+            return refusal(NOT_HERE);
+        };
         if !matches!(Self::reader(net, &peer, None), Reader::Yes) {
             return refusal("no member of that network");
         }
@@ -155,8 +168,15 @@ impl Core {
             self.bad_message(peer, why.clone(), now);
             return refusal(why);
         }
-        let receipt = result.of_sender.then(|| self.sign_receipt(network, peer, now)).flatten();
-        answer(&PushAnswer { refused: result.refused, why: result.own, receipt })
+        let receipt = result
+            .of_sender
+            .then(|| self.sign_receipt(network, peer, now))
+            .flatten();
+        answer(&PushAnswer {
+            refused: result.refused,
+            why: result.own,
+            receipt,
+        })
     }
 
     fn sign_receipt(&mut self, network: NetworkId, peer: NodeId, now: Millis) -> Option<ByteVec> {
@@ -165,7 +185,8 @@ impl Core {
             if net.dirty {
                 net.refresh(around, out);
             }
-            net.receipt_for(&peer, around).map(|receipt| ByteVec::from(receipt.bytes().to_vec()))
+            net.receipt_for(&peer, around)
+                .map(|receipt| ByteVec::from(receipt.bytes().to_vec()))
         })
         .flatten()
     }
@@ -179,11 +200,17 @@ impl Core {
         now: Millis,
     ) -> Vec<u8> {
         let Ok(signed) = Signed::<AdmissionRequest>::decode(&request.request) else {
-            self.bad_message(peer, "an admission request that does not hold".to_owned(), now);
+            self.bad_message(
+                peer,
+                "an admission request that does not hold".to_owned(),
+                now,
+            );
             return refusal("the request does not hold");
         };
         let own = self.id;
-        let Some(net) = self.networks.get_mut(&network) else { return refusal(NOT_HERE) };
+        let Some(net) = self.networks.get_mut(&network) else {
+            return refusal(NOT_HERE);
+        };
         if signed.network != network
             || net.phase != Phase::Member
             || net.ledger.charter().admission != AdmissionRule::Approve
@@ -194,7 +221,9 @@ impl Core {
             return refusal("the node's admission was revoked");
         }
         if let Some(admission) = net.approved.get(&signed.node) {
-            return answer(&AdmitAnswer { admission: admission.raw() });
+            return answer(&AdmitAnswer {
+                admission: admission.raw(),
+            });
         }
         let known = net.asking.contains_key(&signed.node);
         if !known && net.asking.len() >= MAX_ASKING {
@@ -213,7 +242,11 @@ impl Core {
             .copied()
             .collect();
         for owner in owners {
-            self.request(owner, &Ask::Admit(network, request.clone()), About::Admit(network));
+            self.request(
+                owner,
+                &Ask::Admit(network, request.clone()),
+                About::Admit(network),
+            );
         }
         if is_owner && !known {
             let (node, label) = (signed.node, signed.label.clone());
@@ -225,7 +258,9 @@ impl Core {
 
 /// Whether others used up the invite that this admission ends with, as members with evidence.
 fn is_spent(net: &Network, peer: &NodeId, admission: &Admission) -> bool {
-    let Some(Link::Invite { grant, .. }) = admission.links().last() else { return false };
+    let Some(Link::Invite { grant, .. }) = admission.links().last() else {
+        return false;
+    };
     let uses = net
         .ledger
         .members()

@@ -5,6 +5,7 @@
 //! | `Housekeeping(network)` | the network is there | 30 s | forgets what lapsed, looks at the view again, renews |
 //! | `AntiEntropy(network)` | the network is there | 45 to 75 s | compares with one random connected member |
 //! | `Resign(network)` | this node's promise should change | 100 ms | signs and pushes it, if it differs |
+//! | `Refresh(network)` | news came in right after a refresh | 50 ms after that | looks at the view again |
 //! | `Save(network)` | statements changed | 5 s | hands the statements to the driver |
 //! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
 //! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
@@ -29,6 +30,8 @@ pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);
 pub(crate) const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 /// How long changes of the own promise are gathered.
 pub(crate) const RESIGN: Duration = Duration::from_millis(100);
+/// How close two refreshes may follow each other.
+pub(crate) const REFRESH: Duration = Duration::from_millis(50);
 /// How long changes of statements are gathered before they go to disk.
 pub(crate) const SAVE: Duration = Duration::from_secs(5);
 /// How long a joiner waits for members before it claims an address.
@@ -48,6 +51,7 @@ pub(crate) enum Timer {
     Housekeeping(NetworkId),
     AntiEntropy(NetworkId),
     Resign(NetworkId),
+    Refresh(NetworkId),
     Save(NetworkId),
     ClaimAnyway(NetworkId),
     AskAgain(NetworkId),
@@ -63,6 +67,7 @@ impl Timer {
             Self::Housekeeping(network)
             | Self::AntiEntropy(network)
             | Self::Resign(network)
+            | Self::Refresh(network)
             | Self::Save(network)
             | Self::ClaimAnyway(network)
             | Self::AskAgain(network)
@@ -104,8 +109,11 @@ impl Timers {
 
     /// Takes the first timer that is due.
     pub(crate) fn pop_due(&mut self, now: Millis) -> Option<Timer> {
-        let (timer, _) =
-            self.0.iter().filter(|(_, at)| **at <= now).min_by_key(|(timer, at)| (**at, **timer))?;
+        let (timer, _) = self
+            .0
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .min_by_key(|(timer, at)| (**at, **timer))?;
         let timer = *timer;
         self.0.remove(&timer);
         Some(timer)
@@ -130,7 +138,11 @@ mod tests {
         }
         assert_eq!(
             order,
-            [Timer::Dial, Timer::Deadline(Ticket(1)), Timer::Deadline(Ticket(2))]
+            [
+                Timer::Dial,
+                Timer::Deadline(Ticket(1)),
+                Timer::Deadline(Ticket(2))
+            ]
         );
         assert_eq!(timers.next(), Some(Millis(9)));
     }

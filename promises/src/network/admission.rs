@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
 use crate::network::charter::{AdmissionRule, Charter, NetworkId};
 use crate::network::name::Label;
-use crate::network::statement::{Kind, Signed, Statement, StatementError};
+use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
 use crate::node_key::NodeId;
 use crate::time::Timestamp;
 
@@ -94,7 +94,11 @@ impl Statement for AdmissionRequest {
         self.node
     }
     fn check(&self) -> Result<(), &'static str> {
-        if self.label.is_valid() { Ok(()) } else { Err("the node's name breaks the rules for names") }
+        if self.label.is_valid() {
+            Ok(())
+        } else {
+            Err("the node's name breaks the rules for names")
+        }
     }
 }
 
@@ -111,6 +115,13 @@ impl Statement for Grant {
             return Err("an invite lives for at most 366 days");
         }
         Ok(())
+    }
+}
+
+impl Grant {
+    /// The invite key that a grant names, without verifying it.
+    pub(crate) fn peek_invite(bytes: &[u8]) -> Option<NodeId> {
+        peek_body::<Self>(bytes).map(|grant| grant.invite)
     }
 }
 
@@ -245,6 +256,17 @@ impl Admission {
         charter: &Signed<Charter>,
         node: &NodeId,
     ) -> Result<Self, AdmissionError> {
+        Self::decode_with(raw, charter, node, |_| None)
+    }
+
+    /// The same, where the caller has verified some of the grants before: members by one invite all
+    /// carry the same one.
+    pub(crate) fn decode_with(
+        raw: &[RawLink],
+        charter: &Signed<Charter>,
+        node: &NodeId,
+        verified: impl Fn(&[u8]) -> Option<Signed<Grant>>,
+    ) -> Result<Self, AdmissionError> {
         if raw.len() > MAX_CHAIN {
             return Err(AdmissionError::TooLong);
         }
@@ -253,7 +275,7 @@ impl Admission {
             links.push(match link {
                 RawLink::Direct(bytes) => Link::Direct(Signed::decode(bytes)?),
                 RawLink::Invite(grant, used) => Link::Invite {
-                    grant: Signed::decode(grant)?,
+                    grant: verified(grant).map_or_else(|| Signed::decode(grant), Ok)?,
                     used: Signed::decode(used)?,
                 },
             });

@@ -12,9 +12,9 @@ use minicbor::{Decode, Encode};
 use crate::content_id::ContentId;
 use crate::limits::{CLOCK_SKEW, MAX_MEMBERS, MAX_REVOCATIONS, QUIET_TIME, SPARE_USES};
 use crate::network::address;
-use crate::network::admission::{Direct, Link, RawLink};
+use crate::network::admission::{Direct, Grant, Link, RawLink};
 use crate::network::charter::{Charter, NetworkId};
-use crate::network::member::{Member, PromiseError};
+use crate::network::member::{Known, Member, MemberPromise, PromiseError};
 use crate::network::membership::{Withdrawn, evidence_of_membership};
 use crate::network::revocation::Revocation;
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
@@ -102,6 +102,8 @@ pub struct Ledger {
     revocations: BTreeMap<ContentId, Signed<Revocation>>,
     known: BTreeSet<ContentId>,
     withdrawn: Withdrawn,
+    /// The grants that members came by, which were verified with their promises.
+    grants: BTreeMap<NodeId, Signed<Grant>>,
 }
 
 impl Ledger {
@@ -114,6 +116,7 @@ impl Ledger {
             revocations: BTreeMap::new(),
             known: BTreeSet::new(),
             withdrawn: Withdrawn::default(),
+            grants: BTreeMap::new(),
         }
     }
 
@@ -160,10 +163,18 @@ impl Ledger {
         match peek_kind(bytes) {
             Some(kind) if kind == Kind::Revocation as u8 => self.verify_revocation(bytes),
             Some(kind) if kind != Kind::Member as u8 => Err(Refusal::Kind(kind)),
-            _ => Ok(Item::Member(Box::new(Member::decode(
-                bytes,
-                &self.charter,
-            )?))),
+            _ => {
+                let promise: Signed<MemberPromise> = Signed::decode(bytes)?;
+                let known = Known {
+                    predecessor: self.members.get(&promise.node),
+                    grants: Some(&self.grants),
+                };
+                Ok(Item::Member(Box::new(Member::verify(
+                    promise,
+                    &self.charter,
+                    &known,
+                )?)))
+            }
         }
     }
 
@@ -280,6 +291,13 @@ impl Ledger {
     fn put(&mut self, member: Member) {
         self.remove(&member.node());
         self.known.insert(member.promise().id());
+        for link in member.admission().links() {
+            if let Link::Invite { grant, .. } = link {
+                self.grants
+                    .entry(grant.invite)
+                    .or_insert_with(|| grant.clone());
+            }
+        }
         self.members.insert(member.node(), member);
     }
 
@@ -318,6 +336,18 @@ impl Ledger {
             .collect();
         for node in &old {
             self.remove(node);
+        }
+        if !old.is_empty() {
+            let used: BTreeSet<NodeId> = self
+                .members
+                .values()
+                .flat_map(|member| member.admission().links())
+                .filter_map(|link| match link {
+                    Link::Invite { grant, .. } => Some(grant.invite),
+                    Link::Direct(_) => None,
+                })
+                .collect();
+            self.grants.retain(|invite, _| used.contains(invite));
         }
         old
     }

@@ -1,5 +1,6 @@
 //! What a node says about itself in one network. One is live per node, and only its node writes it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -8,7 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME};
 use crate::network::address;
-use crate::network::admission::{Admission, AdmissionError, RawLink};
+use crate::network::admission::{Admission, AdmissionError, Grant, RawLink};
 use crate::network::charter::{Charter, NetworkId};
 use crate::network::endpoint::Endpoint;
 use crate::network::name::Label;
@@ -165,6 +166,37 @@ pub enum PromiseError {
     },
 }
 
+/// What was verified before, and need not be again.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Known<'a> {
+    /// The promise that stands of the same node.
+    pub(crate) predecessor: Option<&'a Member>,
+    /// Grants by their invite keys.
+    pub(crate) grants: Option<&'a BTreeMap<NodeId, Signed<Grant>>>,
+}
+
+impl Known<'_> {
+    fn grant(&self, bytes: &[u8]) -> Option<Signed<Grant>> {
+        let invite = Grant::peek_invite(bytes)?;
+        self.grants?
+            .get(&invite)
+            .filter(|grant| grant.bytes() == bytes)
+            .cloned()
+    }
+
+    fn receipt(&self, bytes: &[u8]) -> Option<Signed<Receipt>> {
+        self.predecessor
+            .and_then(|before| {
+                before
+                    .receipts
+                    .iter()
+                    .find(|receipt| receipt.bytes() == bytes)
+            })
+            .cloned()
+            .or_else(|| Signed::decode(bytes).ok())
+    }
+}
+
 /// A member promise whose every part was verified against the charter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -182,21 +214,29 @@ impl Member {
     /// # Errors
     /// What is wrong with it. Time is not looked at here.
     pub fn decode(bytes: &[u8], charter: &Signed<Charter>) -> Result<Self, PromiseError> {
-        Self::verify(Signed::decode(bytes)?, charter)
+        Self::verify(Signed::decode(bytes)?, charter, &Known::default())
     }
 
     /// The same for a promise whose signature was verified.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn verify(
+    pub(crate) fn verify(
         promise: Signed<MemberPromise>,
         charter: &Signed<Charter>,
+        known: &Known<'_>,
     ) -> Result<Self, PromiseError> {
         if promise.network != charter.network() {
             return Err(PromiseError::OtherNetwork);
         }
-        let admission = Admission::decode(&promise.admission, charter, &promise.node)?;
+        let admission = match known.predecessor {
+            Some(before) if before.promise.admission == promise.admission => {
+                before.admission.clone()
+            }
+            _ => Admission::decode_with(&promise.admission, charter, &promise.node, |bytes| {
+                known.grant(bytes)
+            })?,
+        };
         if promise.ipv6 != address::ipv6(charter.ipv6, &promise.node) {
             return Err(PromiseError::NotItsIpv6(promise.ipv6));
         }
@@ -209,7 +249,7 @@ impl Member {
         let receipts = promise
             .receipts
             .iter()
-            .filter_map(|bytes| Signed::<Receipt>::decode(bytes).ok())
+            .filter_map(|bytes| known.receipt(bytes))
             .filter(|receipt| {
                 receipt.network == promise.network
                     && receipt.subject == promise.node

@@ -1,0 +1,109 @@
+//! One simulated machine: a core, a disk that survives restarts, and a tunnel as configured.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::core::{
+    Change, CommandError, Config, Core, HostFacts, NetworkRecord, Notice, Reply, Ticket, Tunnel,
+};
+use crate::network::charter::NetworkId;
+use crate::network::name::Label;
+use crate::node_key::NodeKey;
+
+/// What survives a restart.
+pub type Disk = BTreeMap<NetworkId, NetworkRecord>;
+
+/// The QUIC port of every simulated node.
+pub(crate) const QUIC_PORT: u16 = 51821;
+
+/// One simulated machine.
+pub struct SimNode {
+    /// The node; `None` while the machine is down.
+    pub core: Option<Core>,
+    /// Its key, which is on disk.
+    pub key: NodeKey,
+    /// Its networks on disk.
+    pub disk: Disk,
+    /// The interfaces as last configured, by network.
+    pub tunnels: BTreeMap<NetworkId, Tunnel>,
+    /// How often each interface was configured.
+    pub configured: BTreeMap<NetworkId, u64>,
+    /// Commands that came to their end.
+    pub done: BTreeMap<Ticket, Result<Reply, CommandError>>,
+    /// What the log says.
+    pub notices: Vec<Notice>,
+    /// Messages and bytes sent.
+    pub sent: (u64, u64),
+    /// The side of a partition that the machine is on.
+    pub side: u8,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) timer: u64,
+}
+
+impl SimNode {
+    pub(crate) fn new(key: NodeKey, number: u32) -> Self {
+        Self {
+            core: None,
+            key,
+            disk: Disk::new(),
+            tunnels: BTreeMap::new(),
+            configured: BTreeMap::new(),
+            done: BTreeMap::new(),
+            notices: Vec::new(),
+            sent: (0, 0),
+            side: 0,
+            // 198.18.0.0/15 is for benchmarks (RFC 2544).
+            address: Ipv4Addr::from(0xc612_0000 + 1 + number),
+            timer: 0,
+        }
+    }
+
+    /// Where its QUIC listens.
+    #[must_use]
+    pub fn quic(&self) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(self.address), QUIC_PORT)
+    }
+
+    pub(crate) fn fresh_core(&self, number: usize) -> Core {
+        let label = Label::from_host_name(&format!("node-{number}"));
+        Core::new(Config {
+            key: self.key.clone(),
+            label,
+        })
+    }
+
+    pub(crate) fn host(&self) -> HostFacts {
+        HostFacts {
+            addresses: [IpAddr::V4(self.address)].into(),
+            quic_port: QUIC_PORT,
+            ..HostFacts::default()
+        }
+    }
+
+    /// Makes a change durable.
+    pub(crate) fn store(&mut self, network: NetworkId, change: Change) {
+        if let Change::Network(record) = change {
+            self.disk.insert(network, *record);
+            return;
+        }
+        let Some(record) = self.disk.get_mut(&network) else {
+            return;
+        };
+        match change {
+            Change::Promise(bytes) => record.promise = Some(bytes),
+            Change::Admission(links) => record.admission = Some(links),
+            Change::Statements(statements) => record.statements = statements,
+            Change::Rules(rules) => record.rules = rules,
+            Change::Left(bootstrap) => {
+                record.private_key = None;
+                record.statements.clear();
+                record.rules.clear();
+                record.bootstrap = bootstrap;
+            }
+            Change::Removed => {
+                self.disk.remove(&network);
+            }
+            Change::Network(_) => {}
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! The network between simulated machines, and the clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use crate::core::{
+    Command, CommandError, Effect, Input, PeerObservation, Reply, ReplyTo, RequestId, Ticket,
+};
+use crate::network::charter::NetworkId;
+use crate::node_key::{NodeId, NodeKey};
+use crate::sim::node::SimNode;
+use crate::time::Millis;
+
+/// Names a machine.
+pub type NodeIndex = usize;
+
+/// How bad the network is. Chances are in 1/1000.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// The chance that a message is lost (its sender learns it by a time-out).
+    pub loss: u32,
+    /// The chance that a message arrives twice.
+    pub duplicate: u32,
+    /// The least and the most delay of a message. A wide range reorders.
+    pub delay: (Duration, Duration),
+}
+
+impl Faults {
+    /// A good local network.
+    pub const NONE: Self = Self {
+        loss: 0,
+        duplicate: 0,
+        delay: (Duration::from_millis(1), Duration::from_millis(2)),
+    };
+    /// A bad one: one message of ten is lost, one of ten repeated, all are reordered.
+    pub const BAD: Self = Self {
+        loss: 100,
+        duplicate: 100,
+        delay: (Duration::from_millis(1), Duration::from_millis(400)),
+    };
+}
+
+/// How long a dial and a request may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+enum Event {
+    Input(NodeIndex, Box<Input>),
+    /// A tick, valid while the node's timer has this number.
+    Timer(NodeIndex, u64),
+    Establish(NodeIndex, NodeIndex),
+    Request {
+        from: NodeIndex,
+        to: NodeIndex,
+        id: RequestId,
+        message: Vec<u8>,
+    },
+    Handshakes(NodeIndex, NetworkId),
+}
+
+/// All machines, and everything that is under way between them.
+pub struct World<R> {
+    rng: R,
+    /// The present.
+    pub now: Millis,
+    /// The machines.
+    pub nodes: Vec<SimNode>,
+    /// How bad the network is.
+    pub faults: Faults,
+    by_id: BTreeMap<NodeId, NodeIndex>,
+    by_address: BTreeMap<SocketAddr, NodeIndex>,
+    connections: BTreeSet<(NodeIndex, NodeIndex)>,
+    queue: BTreeMap<(Millis, u64), Event>,
+    replies: BTreeMap<ReplyTo, (NodeIndex, NodeIndex, RequestId)>,
+    counter: u64,
+}
+
+impl<R: Rng> World<R> {
+    /// A world without machines, at a fixed moment.
+    pub const fn new(rng: R, faults: Faults) -> Self {
+        Self {
+            rng,
+            now: Millis(1_700_000_000_000),
+            nodes: Vec::new(),
+            faults,
+            by_id: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            connections: BTreeSet::new(),
+            queue: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            counter: 0,
+        }
+    }
+
+    /// Adds a machine with a new key and starts it.
+    pub fn add(&mut self) -> NodeIndex {
+        let key = NodeKey::generate(&mut self.rng);
+        self.add_with_key(key)
+    }
+
+    /// Adds a machine with a key of the caller's and starts it.
+    pub fn add_with_key(&mut self, key: NodeKey) -> NodeIndex {
+        let index = self.nodes.len();
+        let node = SimNode::new(key, u32::try_from(index).unwrap_or(u32::MAX));
+        self.by_id.insert(node.key.id(), index);
+        self.by_address.insert(node.quic(), index);
+        self.nodes.push(node);
+        self.start(index);
+        index
+    }
+
+    /// Starts a machine from its disk.
+    pub fn start(&mut self, index: NodeIndex) {
+        let core = self.nodes[index].fresh_core(index);
+        self.nodes[index].core = Some(core);
+        let records: Vec<_> = self.nodes[index].disk.values().cloned().collect();
+        for record in records {
+            self.input(index, Input::Restore(Box::new(record)));
+        }
+        let host = self.nodes[index].host();
+        self.input(index, Input::Host(host));
+    }
+
+    /// Kills a machine. Its disk and its address stay.
+    pub fn kill(&mut self, index: NodeIndex) {
+        self.nodes[index].core = None;
+        self.nodes[index].tunnels.clear();
+        self.cut(|a, b| a == index || b == index);
+        // What was under way to or from the dead process is of no use to the next one.
+        self.queue.retain(|_, event| match event {
+            Event::Input(at, _) | Event::Timer(at, _) | Event::Handshakes(at, _) => *at != index,
+            Event::Establish(from, to) => *from != index && *to != index,
+            Event::Request { from, to, .. } => *from != index && *to != index,
+        });
+        self.replies
+            .retain(|_, (from, asker, _)| *from != index && *asker != index);
+    }
+
+    /// Puts machines on sides; only those of one side reach each other.
+    pub fn partition(&mut self, side: impl Fn(NodeIndex) -> u8) {
+        for index in 0..self.nodes.len() {
+            self.nodes[index].side = side(index);
+        }
+        let sides: Vec<u8> = self.nodes.iter().map(|node| node.side).collect();
+        self.cut(|a, b| sides[a] != sides[b]);
+    }
+
+    fn cut(&mut self, which: impl Fn(NodeIndex, NodeIndex) -> bool) {
+        let gone: Vec<_> = self
+            .connections
+            .iter()
+            .copied()
+            .filter(|(a, b)| which(*a, *b))
+            .collect();
+        for (a, b) in gone {
+            self.disconnect(a, b);
+        }
+    }
+
+    fn disconnect(&mut self, a: NodeIndex, b: NodeIndex) {
+        if self.connections.remove(&pair(a, b)) {
+            for (at, peer) in [(a, b), (b, a)] {
+                let peer = self.nodes[peer].key.id();
+                self.schedule(
+                    Duration::ZERO,
+                    Event::Input(at, Box::new(Input::Disconnected { peer })),
+                );
+            }
+        }
+    }
+
+    /// Gives a command. Its outcome is in [`SimNode::done`] once it has come to its end.
+    pub fn command(&mut self, index: NodeIndex, command: Command) -> Ticket {
+        self.counter += 1;
+        let ticket = Ticket(self.counter);
+        self.input(
+            index,
+            Input::Command {
+                command: Box::new(command),
+                ticket,
+            },
+        );
+        ticket
+    }
+
+    /// Gives a command and runs the world until it has come to its end.
+    ///
+    /// # Panics
+    /// If it takes longer than ten minutes of virtual time.
+    pub fn run_command(
+        &mut self,
+        index: NodeIndex,
+        command: Command,
+    ) -> Result<Reply, CommandError> {
+        let ticket = self.command(index, command);
+        let done = self.run_until(Duration::from_secs(600), |world| {
+            world.nodes[index].done.contains_key(&ticket)
+        });
+        assert!(done, "the command did not come to its end");
+        self.nodes[index]
+            .done
+            .remove(&ticket)
+            .unwrap_or(Ok(Reply::Unchanged))
+    }
+
+    /// Runs for a span of virtual time.
+    pub fn run(&mut self, span: Duration) {
+        self.run_until(span, |_| false);
+    }
+
+    /// Runs until something holds, or a span is over. Says whether it held.
+    pub fn run_until(&mut self, span: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + span;
+        loop {
+            if holds(self) {
+                return true;
+            }
+            match self.queue.first_key_value() {
+                Some(((at, _), _)) if *at <= end => {}
+                _ => {
+                    self.now = end;
+                    return holds(self);
+                }
+            }
+            if let Some(((at, _), event)) = self.queue.pop_first() {
+                self.now = at;
+                self.happen(event);
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Input(index, input) => self.input(index, *input),
+            Event::Timer(index, number) => {
+                if self.nodes[index].timer == number {
+                    self.input(index, Input::Tick);
+                }
+            }
+            Event::Establish(from, to) => self.establish(from, to),
+            Event::Request {
+                from,
+                to,
+                id,
+                message,
+            } => self.deliver(from, to, id, message),
+            Event::Handshakes(index, network) => self.handshakes(index, network),
+        }
+    }
+
+    /// Feeds one input and carries the effects out.
+    pub fn input(&mut self, index: NodeIndex, input: Input) {
+        let Some(core) = self.nodes[index].core.as_mut() else {
+            return;
+        };
+        core.handle(self.now, &mut self.rng, input);
+        let mut effects = Vec::new();
+        while let Some(effect) = core.pop_effect() {
+            effects.push(effect);
+        }
+        let timer = core.next_timer();
+        for effect in effects {
+            self.carry_out(index, effect);
+        }
+        self.nodes[index].timer += 1;
+        if let Some(at) = timer {
+            let number = self.nodes[index].timer;
+            self.schedule(at - self.now, Event::Timer(index, number));
+        }
+    }
+
+    fn carry_out(&mut self, index: NodeIndex, effect: Effect) {
+        match effect {
+            Effect::Connect { peer, addrs } => self.dial(index, peer, &addrs),
+            Effect::Disconnect { peer, .. } => {
+                if let Some(other) = self.by_id.get(&peer).copied() {
+                    self.disconnect(index, other);
+                }
+            }
+            Effect::Request { id, peer, message } => self.send(index, peer, id, message),
+            Effect::Respond { to, message } => self.respond(to, message),
+            Effect::Store {
+                network, change, ..
+            } => self.nodes[index].store(network, change),
+            Effect::Configure {
+                network, tunnel, ..
+            } => {
+                *self.nodes[index].configured.entry(network).or_default() += 1;
+                match tunnel {
+                    Some(tunnel) => {
+                        self.nodes[index].tunnels.insert(network, *tunnel);
+                        let soon = Duration::from_millis(500);
+                        self.schedule(soon, Event::Handshakes(index, network));
+                    }
+                    None => {
+                        self.nodes[index].tunnels.remove(&network);
+                    }
+                }
+            }
+            Effect::Done { ticket, outcome } => {
+                self.nodes[index].done.insert(ticket, outcome);
+            }
+            Effect::Notice(notice) => self.nodes[index].notices.push(notice),
+        }
+    }
+
+    fn dial(&mut self, from: NodeIndex, peer: NodeId, addrs: &[SocketAddr]) {
+        let target = addrs
+            .iter()
+            .find_map(|addr| self.by_address.get(addr))
+            .copied();
+        let reachable = target.filter(|to| {
+            self.nodes[*to].core.is_some()
+                && self.nodes[*to].key.id() == peer
+                && self.nodes[*to].side == self.nodes[from].side
+        });
+        match reachable {
+            Some(to) if !self.unlucky(self.faults.loss) => {
+                let delay = self.delay() + self.delay();
+                self.schedule(delay, Event::Establish(from, to));
+            }
+            _ => {
+                let failed = Box::new(Input::ConnectFailed { peer });
+                self.schedule(TIMEOUT, Event::Input(from, failed));
+            }
+        }
+    }
+
+    fn establish(&mut self, from: NodeIndex, to: NodeIndex) {
+        let (a, b) = (&self.nodes[from], &self.nodes[to]);
+        let (from_id, to_id) = (a.key.id(), b.key.id());
+        let (from_addr, to_addr) = (a.quic(), b.quic());
+        if a.core.is_none() || b.core.is_none() || a.side != b.side {
+            self.input(from, Input::ConnectFailed { peer: to_id });
+            return;
+        }
+        let new = self.connections.insert(pair(from, to));
+        if new {
+            let remote = from_addr;
+            self.input(
+                to,
+                Input::Connected {
+                    peer: from_id,
+                    remote,
+                    outgoing: false,
+                },
+            );
+        }
+        self.input(
+            from,
+            Input::Connected {
+                peer: to_id,
+                remote: to_addr,
+                outgoing: true,
+            },
+        );
+    }
+
+    fn send(&mut self, from: NodeIndex, peer: NodeId, id: RequestId, message: Vec<u8>) {
+        self.nodes[from].sent.0 += 1;
+        self.nodes[from].sent.1 += message.len() as u64;
+        let to = self.by_id.get(&peer).copied();
+        let connected = to.filter(|to| self.connections.contains(&pair(from, *to)));
+        let Some(to) = connected.filter(|_| !self.unlucky(self.faults.loss)) else {
+            let none = Input::Response {
+                request: id,
+                message: None,
+            };
+            self.schedule(TIMEOUT, Event::Input(from, Box::new(none)));
+            return;
+        };
+        let copies = 1 + usize::from(self.unlucky(self.faults.duplicate));
+        for _ in 0..copies {
+            let delay = self.delay();
+            let message = message.clone();
+            self.schedule(
+                delay,
+                Event::Request {
+                    from,
+                    to,
+                    id,
+                    message,
+                },
+            );
+        }
+        // Answered or not, the request ends; the core ignores what comes later.
+        let none = Input::Response {
+            request: id,
+            message: None,
+        };
+        self.schedule(TIMEOUT, Event::Input(from, Box::new(none)));
+    }
+
+    fn deliver(&mut self, from: NodeIndex, to: NodeIndex, id: RequestId, message: Vec<u8>) {
+        if !self.connections.contains(&pair(from, to)) {
+            return;
+        }
+        self.counter += 1;
+        let reply = ReplyTo(self.counter);
+        self.replies.insert(reply, (to, from, id));
+        let peer = self.nodes[from].key.id();
+        self.input(
+            to,
+            Input::Request {
+                peer,
+                message,
+                reply,
+            },
+        );
+    }
+
+    fn respond(&mut self, to: ReplyTo, message: Vec<u8>) {
+        let Some((from, asker, id)) = self.replies.remove(&to) else {
+            return;
+        };
+        self.nodes[from].sent.1 += message.len() as u64;
+        if self.unlucky(self.faults.loss) {
+            return;
+        }
+        let delay = self.delay();
+        let input = Input::Response {
+            request: id,
+            message: Some(message),
+        };
+        self.schedule(delay, Event::Input(asker, Box::new(input)));
+    }
+
+    /// WireGuard: a handshake is complete with every peer that has this node as a peer too, with the
+    /// same pre-shared key, and is on the same side.
+    fn handshakes(&mut self, index: NodeIndex, network: NetworkId) {
+        let Some(own) = self.nodes[index].tunnels.get(&network) else {
+            return;
+        };
+        let public = own.private_key.public();
+        let at = self.now.timestamp();
+        let mut peers = BTreeMap::new();
+        for (key, peer) in &own.peers {
+            let answers = self.nodes.iter().any(|other| {
+                other.side == self.nodes[index].side
+                    && other.tunnels.get(&network).is_some_and(|tunnel| {
+                        tunnel.private_key.public() == *key
+                            && tunnel
+                                .peers
+                                .get(&public)
+                                .is_some_and(|back| back.preshared_key == peer.preshared_key)
+                    })
+            });
+            let latest_handshake = answers.then_some(at);
+            peers.insert(
+                *key,
+                PeerObservation {
+                    latest_handshake,
+                    ..PeerObservation::default()
+                },
+            );
+        }
+        self.input(index, Input::Tunnel { network, peers });
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.counter += 1;
+        self.queue.insert((self.now + after, self.counter), event);
+    }
+
+    fn unlucky(&mut self, chance: u32) -> bool {
+        self.rng.next_u32() % 1000 < chance
+    }
+
+    fn delay(&mut self) -> Duration {
+        let (least, most) = self.faults.delay;
+        let span = u64::try_from((most - least).as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        least + Duration::from_micros(self.rng.next_u64() % span)
+    }
+}
+
+fn pair(a: NodeIndex, b: NodeIndex) -> (NodeIndex, NodeIndex) {
+    (a.min(b), a.max(b))
+}
