@@ -18,12 +18,19 @@
 //! Everything happens in the network namespace of the thread that called [`open()`].
 
 pub mod backend;
+mod carry_out;
 pub mod desired;
 pub mod error;
 pub mod fake;
+pub mod host;
+pub mod kernel;
 pub mod name;
+mod netlink;
 pub mod observed;
+mod open;
 pub mod plan;
+pub mod uapi;
+mod userspace;
 
 pub use backend::{Backend, BackendChoice, BackendKind, Report};
 pub use desired::{Desired, DesiredPeer, Mtu};
@@ -31,4 +38,5 @@ pub use error::Error;
 pub use fake::Fake;
 pub use name::IfName;
 pub use observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
+pub use open::{open, preflight};
 pub use plan::{AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, plan};

@@ -1,0 +1,159 @@
+//! What this host is connected to, and where it can be reached. Read only.
+//!
+//! `except` names interfaces that do not count: the mesh's own.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::error::Error;
+use crate::name::IfName;
+use crate::netlink::{Address, Link, Netlink};
+
+/// The prefixes that are directly connected: no network may take its range from these, and no
+/// peer's promise to route one of them is believed by default. Loopback and link-local ones count.
+///
+/// # Errors
+/// What the kernel says when it is asked for its addresses.
+pub fn connected(except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
+    let (links, addresses) = read()?;
+    Ok(connected_of(&links, &addresses, except))
+}
+
+/// The addresses at which other hosts may reach this one: global scope, on an interface that is
+/// up, neither tentative nor deprecated. Which of them the world can reach is for others to
+/// observe.
+///
+/// # Errors
+/// What the kernel says when it is asked for its addresses.
+pub fn endpoints(except: &[IfName]) -> Result<BTreeSet<IpAddr>, Error> {
+    let (links, addresses) = read()?;
+    Ok(endpoints_of(&links, &addresses, except))
+}
+
+fn read() -> Result<(Vec<Link>, Vec<Address>), Error> {
+    let failed = |source| Error::os("reading the host's addresses", source);
+    let mut netlink = Netlink::route().map_err(failed)?;
+    let links = Link::all(&mut netlink).map_err(failed)?;
+    let addresses = Address::all(&mut netlink, None).map_err(failed)?;
+    Ok((links, addresses))
+}
+
+fn connected_of(links: &[Link], addresses: &[Address], except: &[IfName]) -> BTreeSet<IpNet> {
+    let counted = addresses
+        .iter()
+        .filter(|address| link_of(links, address).is_none_or(|link| !is_excepted(link, except)));
+    counted.map(|address| address.connected).collect()
+}
+
+fn endpoints_of(links: &[Link], addresses: &[Address], except: &[IfName]) -> BTreeSet<IpAddr> {
+    let reachable = addresses.iter().filter(|address| {
+        address.global
+            && address.usable
+            && is_unicast(address.net.addr())
+            && link_of(links, address)
+                .is_some_and(|link| link.up && !link.loopback && !is_excepted(link, except))
+    });
+    reachable.map(|address| address.net.addr()).collect()
+}
+
+fn link_of<'a>(links: &'a [Link], address: &Address) -> Option<&'a Link> {
+    links.iter().find(|link| link.index == address.index)
+}
+
+fn is_excepted(link: &Link, except: &[IfName]) -> bool {
+    except.iter().any(|name| name.as_str() == link.name)
+}
+
+fn is_unicast(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(link_local || ip.is_loopback() || ip.is_multicast() || ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str) -> Link {
+        Link {
+            index,
+            name: name.to_owned(),
+            kind: None,
+            up: name != "down0",
+            loopback: name == "lo",
+            mtu: 1500,
+            group: 0,
+        }
+    }
+
+    fn address(index: u32, text: &str) -> Address {
+        let net: IpNet = text.parse().unwrap();
+        Address {
+            index,
+            net,
+            connected: net.trunc(),
+            global: true,
+            usable: true,
+        }
+    }
+
+    #[test]
+    fn own_interfaces_do_not_count_and_odd_addresses_are_no_endpoints() {
+        let links = [
+            link(1, "lo"),
+            link(2, "eth0"),
+            link(3, "foo"),
+            link(4, "down0"),
+        ];
+        let mut site = address(2, "192.0.2.5/24");
+        site.global = false;
+        let mut old = address(2, "2001:db8::9/64");
+        old.usable = false;
+        let addresses = [
+            address(1, "127.0.0.1/8"),
+            address(2, "10.1.2.3/16"),
+            address(2, "fe80::1/64"),
+            address(2, "169.254.1.1/16"),
+            address(2, "2001:db8::5/64"),
+            address(3, "10.9.0.1/16"),
+            address(4, "10.8.0.1/16"),
+            site,
+            old,
+        ];
+        let foo = ["foo".parse().unwrap()];
+        let nets: Vec<String> = connected_of(&links, &addresses, &foo)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            nets,
+            [
+                "10.1.0.0/16",
+                "10.8.0.0/16",
+                "127.0.0.0/8",
+                "169.254.0.0/16",
+                "192.0.2.0/24",
+                "2001:db8::/64",
+                "fe80::/64"
+            ]
+        );
+        let ips: Vec<String> = endpoints_of(&links, &addresses, &foo)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(ips, ["10.1.2.3", "2001:db8::5"]);
+    }
+
+    #[test]
+    fn this_host_can_be_read() {
+        let nets = connected(&[]).unwrap();
+        let loopback = "127.0.0.0/8".parse().unwrap();
+        // A fresh namespace has its loopback down and without addresses.
+        assert!(nets.is_empty() || nets.contains(&loopback), "{nets:?}");
+        assert!(endpoints(&[]).unwrap().iter().all(|ip| !ip.is_loopback()));
+    }
+}

@@ -1,0 +1,44 @@
+//! The kernel's network configuration, by netlink (RFC 3549): links, addresses, routes.
+//!
+//! Both back ends share it. Blocking sockets, one request at a time. What it refuses to do: start
+//! `ip`, or keep a picture of the host of its own.
+
+mod address;
+mod link;
+mod route;
+mod socket;
+
+pub(crate) use address::Address;
+pub(crate) use link::Link;
+pub(crate) use socket::Netlink;
+
+use std::io;
+
+use netlink_packet_core::Emitable;
+
+fn emit(message: &impl Emitable) -> Vec<u8> {
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    bytes
+}
+
+fn malformed(what: &str, why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the kernel's {what} is malformed: {why}"),
+    )
+}
+
+/// Turns the errors that mean "it is already so" into success.
+fn already(result: io::Result<()>, fine: &[i32]) -> io::Result<()> {
+    match result {
+        Err(error)
+            if error
+                .raw_os_error()
+                .is_some_and(|code| fine.contains(&code)) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
