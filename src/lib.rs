@@ -1,1 +1,4 @@
-//! x
+//! The program `grid`.
+
+pub mod home;
+pub mod store;

@@ -1,0 +1,185 @@
+//! The configuration: a TOML file that people write. The program writes it once, when there is
+//! none, and never changes what it did not write.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use grid_promises::ContentId;
+use grid_promises::network::name::Label;
+use grid_promises::texts;
+use toml_edit::{Array, Item};
+
+use super::error::StoreError;
+use super::files::toml_error;
+
+/// Where QUIC listens unless somebody says otherwise: every address of both families.
+pub const DEFAULT_LISTEN: &str = "[::]:51821";
+
+/// What the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// What this node calls itself.
+    pub label: Option<Label>,
+    /// Where its QUIC listens.
+    pub listen: Option<SocketAddr>,
+    /// Where a person says that its QUIC can be reached.
+    pub endpoints: Vec<SocketAddr>,
+    /// What the log holds: a level, or filters by module.
+    pub log: Option<String>,
+    /// The promises that this node takes part in.
+    pub accept: Vec<ContentId>,
+    /// Keys that mean nothing; for a warning.
+    pub unknown: Vec<String>,
+}
+
+/// The configuration of a node that has none.
+pub(super) fn default_text() -> String {
+    let mut text = format!(
+        "\
+# The configuration of this grid node. It is read when the server starts.
+
+# What this node calls itself. Default: the host name.
+# label = \"box\"
+
+# Where its QUIC listens.
+# listen = \"{DEFAULT_LISTEN}\"
+
+# Where others can reach its QUIC, if that is not an address of this machine: [\"ADDRESS:PORT\"].
+# endpoints = []
+
+# What the log holds: error, warn, info, debug or trace.
+# log = \"info\"
+
+# The promises that this node takes part in, by the content id of their text (`grid --show NAME`).
+# A network whose members make a promise that is not in this list is not joined.
+accept = [
+"
+    );
+    for promise in texts::ALL {
+        text.push_str(&format!("  \"{}\", # {}\n", promise.id(), promise.name));
+    }
+    text.push_str("]\n");
+    text
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// [`StoreError::Config`] with line and column.
+pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
+    let document = toml_edit::Document::parse(text)
+        .map_err(|error| toml_error(path, text, error.span(), error.message()))?;
+    let mut config = Config::default();
+    for (key, item) in document.iter() {
+        let value = Value {
+            path,
+            text,
+            key,
+            item,
+        };
+        match key {
+            "label" => config.label = Some(value.parse("a name of a-z, 0-9, '-' and '.'")?),
+            "listen" => config.listen = Some(value.parse("\"ADDRESS:PORT\"")?),
+            "endpoints" => config.endpoints = value.list("a list of \"ADDRESS:PORT\"")?,
+            "log" => config.log = Some(value.parse("a level")?),
+            "accept" => config.accept = value.list("a list of content ids (\"bafk...\")")?,
+            unknown => config.unknown.push(unknown.to_owned()),
+        }
+    }
+    Ok(config)
+}
+
+struct Value<'a> {
+    path: &'a Path,
+    text: &'a str,
+    key: &'a str,
+    item: &'a Item,
+}
+
+impl Value<'_> {
+    fn error(&self, span: Option<std::ops::Range<usize>>, expected: &str) -> StoreError {
+        let why = format!("{} must be {expected}", self.key);
+        toml_error(self.path, self.text, span.or(self.item.span()), why)
+    }
+
+    fn parse<T: std::str::FromStr>(&self, expected: &str) -> Result<T, StoreError> {
+        self.item
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| self.error(None, expected))
+    }
+
+    fn list<T: std::str::FromStr>(&self, expected: &str) -> Result<Vec<T>, StoreError> {
+        self.item
+            .as_array()
+            .map(Array::iter)
+            .ok_or_else(|| self.error(None, expected))?
+            .map(|value| {
+                value
+                    .as_str()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or_else(|| self.error(value.span(), expected))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        decode(Path::new("config"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_default_accepts_every_promise_of_this_version() {
+        let config = read(&default_text()).unwrap();
+        let all: Vec<_> = texts::ALL.iter().map(texts::Promise::id).collect();
+        assert_eq!(config.accept, all);
+        assert_eq!(
+            Config {
+                accept: Vec::new(),
+                ..config
+            },
+            Config::default()
+        );
+        assert!(DEFAULT_LISTEN.parse::<SocketAddr>().is_ok());
+    }
+
+    #[test]
+    fn what_the_comments_show_is_what_is_read() {
+        let text: String = default_text()
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") && !setting.contains('`') => {
+                    format!("{setting}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        let config = read(&text).unwrap();
+        assert_eq!(config.label.unwrap().as_str(), "box");
+        assert_eq!(config.listen, DEFAULT_LISTEN.parse().ok());
+        assert_eq!(config.log.as_deref(), Some("info"));
+        assert!(config.unknown.is_empty());
+    }
+
+    #[test]
+    fn mistakes_are_located() {
+        for (text, place, word) in [
+            ("accept = [\n  \"bafk\",\n]\n", "config:2:3:", "content ids"),
+            ("label = 7\n", "config:1:9:", "label"),
+            ("a = 1\nlisten = \"here\"\n", "config:2:10:", "ADDRESS:PORT"),
+            ("accept = [\n", "config:", "array"),
+            ("endpoints = \"x\"", "config:1:13:", "list"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(
+                error.starts_with(place) && error.contains(word),
+                "{text:?}: {error}"
+            );
+        }
+        assert_eq!(read("colour = 1\n").unwrap().unknown, ["colour"]);
+    }
+}

@@ -1,0 +1,401 @@
+//! A file system in memory that can be stopped after any operation and in the middle of a write,
+//! and that forgets what was not synced.
+//!
+//! After a kill, everything that was done is there. After a power cut, of a file that was not synced
+//! any beginning may be there, and of the names in a folder that was not synced any beginning of
+//! what was done to them. [`CutDisk::crashed`] yields these states.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::disk::{DIR_MODE, Disk, Entry, FILE_MODE, Found};
+
+/// The owner of everything.
+pub(super) const OWNER: u32 = 1000;
+const ROOT: usize = 0;
+
+#[derive(Clone, Debug)]
+enum Inode {
+    File {
+        synced: Vec<u8>,
+        now: Vec<u8>,
+    },
+    Dir {
+        synced: BTreeMap<String, usize>,
+        since: Vec<DirOp>,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum DirOp {
+    Add(String, usize),
+    Remove(String),
+    Rename(String, String),
+}
+
+fn entries(
+    synced: &BTreeMap<String, usize>,
+    since: &[DirOp],
+    kept: usize,
+) -> BTreeMap<String, usize> {
+    let mut names = synced.clone();
+    for op in since.iter().take(kept) {
+        match op {
+            DirOp::Add(name, inode) => {
+                names.insert(name.clone(), *inode);
+            }
+            DirOp::Remove(name) => {
+                names.remove(name);
+            }
+            DirOp::Rename(from, to) => {
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
+            }
+        }
+    }
+    names
+}
+
+/// The disk. Cloning it clones everything on it.
+#[derive(Clone, Debug)]
+pub(super) struct CutDisk {
+    inodes: RefCell<Vec<Inode>>,
+    left: Cell<Option<u64>>,
+    used: Cell<u64>,
+    mid_write: Cell<bool>,
+}
+
+impl CutDisk {
+    /// An empty disk with these folders.
+    pub(super) fn new(folders: &[&Path]) -> Self {
+        let disk = Self {
+            inodes: RefCell::new(vec![Inode::Dir {
+                synced: BTreeMap::new(),
+                since: Vec::new(),
+            }]),
+            left: Cell::new(None),
+            used: Cell::new(0),
+            mid_write: Cell::new(false),
+        };
+        for folder in folders {
+            disk.make_dir(folder).unwrap();
+            disk.sync_dir(folder.parent().unwrap()).unwrap();
+        }
+        disk.used.set(0);
+        disk
+    }
+
+    /// A copy that stops after `units` operations; a written byte is one operation.
+    pub(super) fn cut_after(&self, units: u64) -> Self {
+        let disk = self.clone();
+        disk.left.set(Some(units));
+        disk.used.set(0);
+        disk
+    }
+
+    /// A copy that works on.
+    pub(super) fn whole(&self) -> Self {
+        let disk = self.clone();
+        disk.left.set(None);
+        disk.used.set(0);
+        disk
+    }
+
+    /// How many operations were carried out since the copy was made.
+    pub(super) fn used(&self) -> u64 {
+        self.used.get()
+    }
+
+    /// Whether it was stopped inside a write.
+    pub(super) fn is_mid_write(&self) -> bool {
+        self.mid_write.get()
+    }
+
+    /// Every file with its content, and every folder.
+    pub(super) fn tree(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        let inodes = self.inodes.borrow();
+        let mut tree = BTreeMap::new();
+        let mut folders = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, at)) = folders.pop() {
+            match &inodes[at] {
+                Inode::File { now, .. } => drop(tree.insert(path, Some(now.clone()))),
+                Inode::Dir { synced, since } => {
+                    for (name, inode) in entries(synced, since, since.len()) {
+                        folders.push((path.join(name), inode));
+                    }
+                    tree.insert(path, None);
+                }
+            }
+        }
+        tree
+    }
+
+    /// Whether it was stopped.
+    pub(super) fn is_cut(&self) -> bool {
+        self.left.get() == Some(0)
+    }
+
+    /// What a restart may find: first what is there after a kill, then what may be there after a
+    /// power cut.
+    pub(super) fn crashed(&self) -> Vec<Self> {
+        let inodes = self.inodes.borrow();
+        let pending: Vec<usize> = inodes
+            .iter()
+            .map(|inode| match inode {
+                Inode::File { .. } => 0,
+                Inode::Dir { since, .. } => since.len(),
+            })
+            .collect();
+        let none = vec![0; pending.len()];
+        let mut kept_names = vec![pending.clone(), none.clone()];
+        for (at, many) in pending.iter().enumerate() {
+            for kept in 0..=*many {
+                for others in [&pending, &none] {
+                    let mut names = others.clone();
+                    names[at] = kept;
+                    kept_names.push(names);
+                }
+            }
+        }
+        kept_names.dedup();
+        let mut states = vec![self.whole()];
+        for names in &kept_names {
+            for content in [Kept::All, Kept::Half, Kept::None] {
+                states.push(self.after(names, content));
+            }
+        }
+        states
+    }
+
+    fn after(&self, kept_names: &[usize], content: Kept) -> Self {
+        let inodes = self
+            .inodes
+            .borrow()
+            .iter()
+            .zip(kept_names)
+            .map(|(inode, kept)| match inode {
+                Inode::Dir { synced, since } => Inode::Dir {
+                    synced: entries(synced, since, *kept),
+                    since: Vec::new(),
+                },
+                Inode::File { synced, now } => {
+                    let new = now.len() - synced.len();
+                    let length = synced.len()
+                        + match content {
+                            Kept::All => new,
+                            Kept::Half => new / 2,
+                            Kept::None => 0,
+                        };
+                    let kept = now[..length].to_vec();
+                    Inode::File {
+                        synced: kept.clone(),
+                        now: kept,
+                    }
+                }
+            })
+            .collect();
+        Self {
+            inodes: RefCell::new(inodes),
+            left: Cell::new(None),
+            used: Cell::new(0),
+            mid_write: Cell::new(false),
+        }
+    }
+
+    /// Pays for `wanted` operations; returns how many may be carried out.
+    fn pay(&self, wanted: u64) -> u64 {
+        let paid = self.left.get().map_or(wanted, |left| left.min(wanted));
+        if let Some(left) = self.left.get() {
+            self.left.set(Some(left - paid));
+        }
+        self.used.set(self.used.get() + paid);
+        paid
+    }
+
+    fn operate<T>(
+        &self,
+        work: impl FnOnce(&mut Vec<Inode>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.pay(1) == 0 {
+            return Err(io::Error::other("cut"));
+        }
+        work(&mut self.inodes.borrow_mut())
+    }
+
+    fn change_names(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&mut Vec<Inode>, &BTreeMap<String, usize>, String) -> io::Result<DirOp>,
+    ) -> io::Result<()> {
+        self.operate(|inodes| {
+            let parent = find(inodes, path.parent().unwrap())?;
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let names = names_of(inodes, parent)?;
+            let op = work(inodes, &names, name)?;
+            match &mut inodes[parent] {
+                Inode::Dir { since, .. } => since.push(op),
+                Inode::File { .. } => unreachable!(),
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kept {
+    All,
+    Half,
+    None,
+}
+
+fn names_of(inodes: &[Inode], at: usize) -> io::Result<BTreeMap<String, usize>> {
+    match &inodes[at] {
+        Inode::Dir { synced, since } => Ok(entries(synced, since, since.len())),
+        Inode::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
+
+fn find(inodes: &[Inode], path: &Path) -> io::Result<usize> {
+    let mut at = ROOT;
+    for part in path.components() {
+        if let Component::Normal(name) = part {
+            at = *names_of(inodes, at)?
+                .get(name.to_str().unwrap())
+                .ok_or(io::ErrorKind::NotFound)?;
+        }
+    }
+    Ok(at)
+}
+
+fn add(inodes: &mut Vec<Inode>, inode: Inode) -> usize {
+    inodes.push(inode);
+    inodes.len() - 1
+}
+
+impl Disk for CutDisk {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        self.change_names(path, |inodes, names, name| {
+            if names.contains_key(&name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let (synced, since) = (BTreeMap::new(), Vec::new());
+            Ok(DirOp::Add(name, add(inodes, Inode::Dir { synced, since })))
+        })
+    }
+
+    fn create(&self, path: &Path) -> io::Result<()> {
+        self.change_names(path, |inodes, names, name| {
+            if names.contains_key(&name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let (synced, now) = (Vec::new(), Vec::new());
+            Ok(DirOp::Add(name, add(inodes, Inode::File { synced, now })))
+        })
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let paid = usize::try_from(self.pay(bytes.len() as u64)).unwrap();
+        let mut inodes = self.inodes.borrow_mut();
+        let at = find(&inodes, path)?;
+        match &mut inodes[at] {
+            Inode::File { now, .. } => now.extend_from_slice(&bytes[..paid]),
+            Inode::Dir { .. } => return Err(io::ErrorKind::IsADirectory.into()),
+        }
+        if paid < bytes.len() {
+            self.mid_write.set(paid > 0);
+            return Err(io::Error::other("cut"));
+        }
+        Ok(())
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        self.operate(|inodes| {
+            let at = find(inodes, path)?;
+            if let Inode::File { synced, now } = &mut inodes[at] {
+                synced.clone_from(now);
+            }
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.operate(|inodes| {
+            let at = find(inodes, path)?;
+            if let Inode::Dir { synced, since } = &mut inodes[at] {
+                *synced = entries(synced, since, since.len());
+                since.clear();
+            }
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        assert_eq!(from.parent(), to.parent(), "the store renames in place");
+        let new = to.file_name().unwrap().to_str().unwrap().to_owned();
+        self.change_names(from, |inodes, names, name| {
+            if !names.contains_key(&name) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            if let Some(old) = names.get(&new)
+                && !names_of(inodes, *old).unwrap_or_default().is_empty()
+            {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            Ok(DirOp::Rename(name, new))
+        })
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change_names(path, |inodes, names, name| match names.get(&name) {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(at) if matches!(inodes[*at], Inode::Dir { .. }) => {
+                Err(io::ErrorKind::IsADirectory.into())
+            }
+            Some(_) => Ok(DirOp::Remove(name)),
+        })
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.change_names(path, |inodes, names, name| match names.get(&name) {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(at) if !names_of(inodes, *at)?.is_empty() => {
+                Err(io::ErrorKind::DirectoryNotEmpty.into())
+            }
+            Some(_) => Ok(DirOp::Remove(name)),
+        })
+    }
+
+    fn read(&self, path: &Path, _limit: u64) -> io::Result<Found> {
+        let inodes = self.inodes.borrow();
+        match &inodes[find(&inodes, path)?] {
+            Inode::File { now, .. } => Ok(Found {
+                bytes: Zeroizing::new(now.clone()),
+                mode: FILE_MODE,
+                owner: OWNER,
+                regular: true,
+            }),
+            Inode::Dir { .. } => Ok(Found {
+                bytes: Zeroizing::new(Vec::new()),
+                mode: DIR_MODE,
+                owner: OWNER,
+                regular: false,
+            }),
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let inodes = self.inodes.borrow();
+        Ok(names_of(&inodes, find(&inodes, path)?)?
+            .into_iter()
+            .map(|(name, at)| Entry {
+                name,
+                is_dir: matches!(inodes[at], Inode::Dir { .. }),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,107 @@
+//! One server per home.
+//!
+//! The lock is the kernel's (`flock`), so that it goes with its process however that ends. The file
+//! says the process id for people; nothing trusts it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::O_NOFOLLOW;
+
+use super::disk::FILE_MODE;
+use super::error::StoreError;
+use crate::home::Home;
+
+/// Held for as long as the value lives.
+#[derive(Debug)]
+pub struct ServerLock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl ServerLock {
+    /// Takes the lock of a home.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`], or what the system says.
+    pub fn take(home: &Home) -> Result<Self, StoreError> {
+        let path = home.lock();
+        let write = |source| StoreError::Write {
+            path: path.clone(),
+            source,
+        };
+        let file = open(&path).map_err(write)?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                return Err(StoreError::Held {
+                    home: home.path().to_owned(),
+                    pid: pid_in(file),
+                });
+            }
+            Err((_, error)) => return Err(write(error.into())),
+        };
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(write)?;
+        Ok(Self(lock))
+    }
+
+    /// Whether a process holds the lock of a home now.
+    #[must_use]
+    pub fn is_held(home: &Home) -> bool {
+        match File::open(home.lock()) {
+            Ok(file) => Flock::lock(file, FlockArg::LockSharedNonblock).is_err(),
+            Err(_) => false,
+        }
+    }
+}
+
+/// A lock on a folder, for changes that are made without a server. Waits until it is free.
+pub(super) fn lock_folder(path: &Path) -> io::Result<Flock<File>> {
+    Flock::lock(File::open(path)?, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .custom_flags(O_NOFOLLOW)
+        .open(path)
+}
+
+fn pid_in(file: File) -> String {
+    let mut text = String::new();
+    let read = file.take(16).read_to_string(&mut text);
+    match text.trim() {
+        pid if read.is_ok() && !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()) => {
+            pid.to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_the_holder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        assert!(!ServerLock::is_held(&home));
+        let lock = ServerLock::take(&home).unwrap();
+        assert!(ServerLock::is_held(&home));
+        let error = ServerLock::take(&home).unwrap_err().to_string();
+        let pid = std::process::id().to_string();
+        assert!(error.contains(&format!("(process {pid})")), "{error}");
+        drop(lock);
+        assert!(!ServerLock::is_held(&home));
+        ServerLock::take(&home).unwrap();
+    }
+}

@@ -1,0 +1,301 @@
+//! What a node keeps on disk, so that a kill at any instruction leaves a state that starts.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `disk` | single file operations, and the file system |
+//! | `atomic` | changes made of them that happen at once or not at all |
+//! | `files` | reading one file with suspicion |
+//! | `network`, `parts` | a network's folder, and the forms of what is in it |
+//! | `peers` | known peers |
+//! | `config` | the configuration |
+//! | `lock` | one server per home |
+//!
+//! The store refuses to repair: what is damaged is named, with what to do.
+
+pub mod atomic;
+pub mod config;
+pub mod disk;
+mod error;
+mod files;
+mod lock;
+mod network;
+mod parts;
+mod peers;
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use grid_promises::NodeKey;
+use grid_promises::core::Change;
+use grid_promises::network::NetworkName;
+
+pub use config::Config;
+pub use disk::{Disk, RealDisk};
+pub use error::StoreError;
+pub use lock::ServerLock;
+pub use network::{Stored, WG_QUICK};
+pub use parts::Backend;
+pub use peers::KnownPeer;
+
+use crate::home::Home;
+use files::{Privacy, Reader};
+
+const NODE_KEY: &str = "node.key";
+
+/// A home, open.
+#[derive(Debug)]
+pub struct Store<D = RealDisk> {
+    home: Home,
+    disk: D,
+    me: u32,
+}
+
+/// A network as it was found.
+#[derive(Debug)]
+pub enum Loaded {
+    /// It can be started.
+    Whole(Box<Stored>),
+    /// It cannot.
+    Broken {
+        /// The folder's name.
+        name: String,
+        /// What is wrong with it.
+        error: StoreError,
+    },
+}
+
+impl Store<RealDisk> {
+    /// The home on the file system, to look at. Changes nothing.
+    #[must_use]
+    pub fn look(home: &Home) -> Self {
+        Self::on(home, RealDisk, nix::unistd::geteuid().as_raw())
+    }
+
+    /// Opens the home on the file system, and makes it if there is none.
+    ///
+    /// # Errors
+    /// It belongs to somebody else, others can write to it, or the system refuses.
+    pub fn open(home: &Home) -> Result<Self, StoreError> {
+        let store = Self::look(home);
+        if let Some(parent) = home.path().parent() {
+            std::fs::create_dir_all(parent).map_err(|error| StoreError::Write {
+                path: parent.to_owned(),
+                source: error,
+            })?;
+        }
+        atomic::ensure_dir(&store.disk, home.path())?;
+        store.check_home()?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    fn check_home(&self) -> Result<(), StoreError> {
+        let path = self.home.path();
+        let about = std::fs::metadata(path).map_err(|error| StoreError::read(path, error))?;
+        if about.uid() != self.me {
+            return Err(StoreError::OtherOwner {
+                path: path.to_owned(),
+                owner: about.uid(),
+                me: self.me,
+            });
+        }
+        // systemd makes /var/lib/grid with 0755; what is secret is 0600 in 0700 all the same.
+        if about.mode() & 0o022 != 0 {
+            return Err(StoreError::FolderOpen {
+                path: path.to_owned(),
+                mode: about.mode() & 0o7777,
+            });
+        }
+        Ok(())
+    }
+
+    /// The node's key; made if there is none. Safe against another process that does the same.
+    ///
+    /// # Errors
+    /// The key file is damaged or others can open it, or the system refuses.
+    pub fn node_key_or_new(
+        &self,
+        entropy: &mut dyn rand_core::Rng,
+    ) -> Result<NodeKey, StoreError> {
+        let keys = self.home.keys();
+        let _lock = lock::lock_folder(&keys).map_err(|error| StoreError::Write {
+            path: keys.clone(),
+            source: error,
+        })?;
+        atomic::clean(&self.disk, &keys)?;
+        self.ensure_node_key(entropy)
+    }
+}
+
+impl<D: Disk> Store<D> {
+    fn on(home: &Home, disk: D, me: u32) -> Self {
+        Self {
+            home: home.clone(),
+            disk,
+            me,
+        }
+    }
+
+    const fn reader(&self) -> Reader<'_, D> {
+        Reader {
+            disk: &self.disk,
+            me: self.me,
+        }
+    }
+
+    /// Makes the folders.
+    fn prepare(&self) -> Result<(), StoreError> {
+        for folder in [self.home.keys(), self.home.peers(), self.home.nets()] {
+            atomic::ensure_dir(&self.disk, &folder)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes or takes back what a killed server left unfinished. Only who holds the
+    /// [`ServerLock`] may call it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn recover(&self) -> Result<(), StoreError> {
+        for folder in [self.home.path(), &self.home.peers()] {
+            atomic::clean(&self.disk, folder)?;
+        }
+        let nets = self.home.nets();
+        atomic::recover_all(&self.disk, &nets)?;
+        let entries = self
+            .disk
+            .list(&nets)
+            .map_err(|error| StoreError::read(&nets, error))?;
+        for entry in entries.iter().filter(|entry| entry.is_dir) {
+            network::tidy(&self.disk, &nets.join(&entry.name))?;
+        }
+        Ok(())
+    }
+
+    /// The node's key, if there is one.
+    ///
+    /// # Errors
+    /// The file is damaged, or others can open it.
+    pub fn node_key(&self) -> Result<Option<NodeKey>, StoreError> {
+        let seed = self.reader().secret(&self.home.keys().join(NODE_KEY))?;
+        Ok(seed.map(|seed| NodeKey::from_seed(&seed)))
+    }
+
+    fn ensure_node_key(&self, entropy: &mut dyn rand_core::Rng) -> Result<NodeKey, StoreError> {
+        if let Some(key) = self.node_key()? {
+            return Ok(key);
+        }
+        let key = NodeKey::generate(entropy);
+        let line = files::encode_secret(key.seed().expose());
+        atomic::write_file(&self.disk, &self.home.keys(), NODE_KEY, &line)?;
+        Ok(key)
+    }
+
+    /// The configuration; the default one if there is no file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is wrong: with line and column.
+    pub fn config(&self) -> Result<Config, StoreError> {
+        let path = self.home.config();
+        match self.reader().text(&path, Privacy::Plain)? {
+            Some(text) => config::decode(&path, &text),
+            None => config::decode(&path, &config::default_text()),
+        }
+    }
+
+    /// Writes the default configuration if there is none.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn ensure_config(&self) -> Result<(), StoreError> {
+        match self.disk.read(&self.home.config(), files::SMALL) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let text = config::default_text();
+                atomic::write_file(&self.disk, self.home.path(), "config", text.as_bytes())?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every network of the home.
+    ///
+    /// # Errors
+    /// The folder of networks cannot be read. What is wrong with single networks is in the list.
+    pub fn networks(&self) -> Result<Vec<Loaded>, StoreError> {
+        let nets = self.home.nets();
+        let entries = match self.disk.list(&nets) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|error| StoreError::read(&nets, error))?,
+        };
+        let folders = entries
+            .into_iter()
+            .filter(|entry| entry.is_dir && !entry.name.ends_with(atomic::UNFINISHED));
+        Ok(folders
+            .map(|entry| {
+                let folder = nets.join(&entry.name);
+                match network::load(&self.reader(), &folder, &entry.name) {
+                    Ok(stored) => Loaded::Whole(Box::new(stored)),
+                    Err(error) => Loaded::Broken {
+                        name: entry.name,
+                        error,
+                    },
+                }
+            })
+            .collect())
+    }
+
+    /// Makes one change of a network durable. `backend` is written with a whole network.
+    ///
+    /// # Errors
+    /// The system refuses. What is on disk is the state before, or after.
+    pub fn apply(
+        &self,
+        name: &NetworkName,
+        change: &Change,
+        backend: Backend,
+    ) -> Result<(), StoreError> {
+        network::apply(
+            &self.disk,
+            &self.home.nets(),
+            name.as_str(),
+            change,
+            backend,
+        )
+    }
+
+    /// Every known peer, and what is wrong with those that cannot be read.
+    pub fn peers(&self) -> (Vec<KnownPeer>, Vec<StoreError>) {
+        peers::load(&self.reader(), &self.home.peers())
+    }
+
+    /// Remembers a peer.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn save_peer(&self, peer: &KnownPeer) -> Result<(), StoreError> {
+        peers::save(&self.disk, &self.home.peers(), peer)
+    }
+
+    /// Writes a file of mode 0600, in the place of one that may be there.
+    ///
+    /// # Errors
+    /// The system refuses, or `path` has no folder or name.
+    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (Some(folder), Some(name)) = (path.parent(), name) else {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidFilename);
+            return Err(StoreError::Write {
+                path: path.to_owned(),
+                source,
+            });
+        };
+        atomic::write_file(&self.disk, folder, name, bytes)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A network's folder: `nets/<name>/`.
+//!
+//! | file | holds | when it is damaged |
+//! |---|---|---|
+//! | `charter` | the signed charter | the network is not started |
+//! | `wireguard.key`, `network.secret` | 32 bytes in base64 | the network is not started |
+//! | `admission`, `promise` | signed statements | the network is not started |
+//! | `rules`, `settings` | text | the network is not started |
+//! | `statements`, `bootstrap` | what others said | started without: it can be had again |
+//! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |
+//!
+//! Nothing is repaired here: what is wrong is said, and a person decides.
+
+use std::path::Path;
+
+use grid_promises::WgSecretKey;
+use grid_promises::core::{Change, NetworkRecord};
+use grid_promises::network::charter::{AdmissionRule, Charter};
+use grid_promises::network::member::MemberPromise;
+use grid_promises::network::statement::Signed;
+use zeroize::Zeroizing;
+
+use super::atomic;
+use super::disk::Disk;
+use super::error::StoreError;
+use super::files::{Privacy, Reader, SMALL, encode_secret};
+use super::parts::{self, Backend, Settings};
+
+const CHARTER: &str = "charter";
+const WIREGUARD_KEY: &str = "wireguard.key";
+const NETWORK_SECRET: &str = "network.secret";
+const ADMISSION: &str = "admission";
+const PROMISE: &str = "promise";
+const STATEMENTS: &str = "statements";
+const RULES: &str = "rules";
+const BOOTSTRAP: &str = "bootstrap";
+const SETTINGS: &str = "settings";
+const LEFT: &str = "left";
+/// Where `create-config` writes, if it is not told otherwise.
+pub const WG_QUICK: &str = "wg-quick.conf";
+
+/// What goes when a network is left.
+const FORGOTTEN: &[&str] = &[WIREGUARD_KEY, RULES, STATEMENTS, BOOTSTRAP, WG_QUICK];
+
+/// A network as it was found on disk.
+#[derive(Debug)]
+pub struct Stored {
+    /// What the core needs of it.
+    pub record: NetworkRecord,
+    /// Who is to run its WireGuard.
+    pub backend: Backend,
+    /// What was damaged and could be done without.
+    pub complaints: Vec<StoreError>,
+}
+
+/// Removes what is unfinished, and finishes a leave that was interrupted.
+pub(super) fn tidy<D: Disk>(disk: &D, folder: &Path) -> Result<(), StoreError> {
+    atomic::clean(disk, folder)?;
+    let entries = disk
+        .list(folder)
+        .map_err(|error| StoreError::read(folder, error))?;
+    let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+    if has(LEFT) && FORGOTTEN.iter().any(|name| has(name)) {
+        disk.sync_dir(folder)
+            .map_err(|source| StoreError::Write {
+                path: folder.to_owned(),
+                source,
+            })?;
+        atomic::remove_files(disk, folder, FORGOTTEN)?;
+    }
+    Ok(())
+}
+
+/// Reads the folder of the network `name`.
+pub(super) fn load<D: Disk>(
+    reader: &Reader<'_, D>,
+    folder: &Path,
+    name: &str,
+) -> Result<Stored, StoreError> {
+    let path = |file: &str| folder.join(file);
+    let charter = load_charter(reader, &path(CHARTER), name)?;
+    let settings_text = reader
+        .text(&path(SETTINGS), Privacy::Plain)?
+        .ok_or_else(|| StoreError::Missing {
+            path: path(SETTINGS),
+        })?;
+    let settings = Settings::decode(&path(SETTINGS), &settings_text)?;
+    let secret = reader.secret(&path(NETWORK_SECRET))?;
+    if secret.is_none() && charter.admission == AdmissionRule::Invite {
+        return Err(StoreError::Missing {
+            path: path(NETWORK_SECRET),
+        });
+    }
+    let admission = match reader.optional(&path(ADMISSION), SMALL, Privacy::Plain)? {
+        None => None,
+        Some(bytes) => Some(parts::decode_admission(&path(ADMISSION), &bytes)?),
+    };
+    let promise = reader.optional(&path(PROMISE), SMALL, Privacy::Plain)?;
+    let left = reader.optional(&path(LEFT), SMALL, Privacy::Plain)?;
+    let mut stored = Stored {
+        record: NetworkRecord {
+            charter,
+            secret,
+            private_key: None,
+            listen_port: settings.listen_port,
+            admission,
+            promise: promise.as_ref().map(|bytes| bytes.to_vec()),
+            statements: Vec::new(),
+            rules: Vec::new(),
+            bootstrap: Vec::new(),
+        },
+        backend: settings.backend,
+        complaints: Vec::new(),
+    };
+    if let Some(nodes) = left {
+        stored.record.bootstrap = parts::decode_bootstrap(&path(LEFT), &nodes)?;
+        check_promise(&path(PROMISE), &stored.record)?;
+        return Ok(stored);
+    }
+    let key = reader
+        .secret(&path(WIREGUARD_KEY))?
+        .ok_or_else(|| StoreError::Missing {
+            path: path(WIREGUARD_KEY),
+        })?;
+    stored.record.private_key = Some(WgSecretKey::from_bytes(&key));
+    check_promise(&path(PROMISE), &stored.record)?;
+    if let Some(text) = reader.text(&path(RULES), Privacy::Plain)? {
+        stored.record.rules = parts::decode_rules(&path(RULES), &text)?;
+    }
+    load_what_can_be_had_again(reader, folder, &mut stored);
+    Ok(stored)
+}
+
+fn load_charter<D: Disk>(
+    reader: &Reader<'_, D>,
+    path: &Path,
+    name: &str,
+) -> Result<Signed<Charter>, StoreError> {
+    let bytes = reader.required(path, Privacy::Plain)?;
+    let charter = Signed::<Charter>::decode(&bytes)
+        .map_err(|error| StoreError::damaged(path, error.to_string()))?;
+    if charter.name.as_str() != name {
+        let why = format!("it founds the network \"{}\"", charter.name);
+        return Err(StoreError::damaged(path, why));
+    }
+    Ok(charter)
+}
+
+/// The promise holds the claim and the sequence number: without it, this node would contradict
+/// itself.
+fn check_promise(path: &Path, record: &NetworkRecord) -> Result<(), StoreError> {
+    let Some(bytes) = &record.promise else {
+        return Ok(());
+    };
+    let promise = Signed::<MemberPromise>::decode(bytes)
+        .map_err(|error| StoreError::damaged(path, error.to_string()))?;
+    if promise.network != record.network() {
+        return Err(StoreError::damaged(path, "it was made to another network"));
+    }
+    if let Some(key) = &record.private_key
+        && key.public() != promise.public_key
+    {
+        let why = "it names another WireGuard key than the one in wireguard.key";
+        return Err(StoreError::damaged(path, why));
+    }
+    Ok(())
+}
+
+fn load_what_can_be_had_again<D: Disk>(
+    reader: &Reader<'_, D>,
+    folder: &Path,
+    stored: &mut Stored,
+) {
+    let path = folder.join(STATEMENTS);
+    let statements = reader
+        .optional(&path, parts::STATEMENTS_LIMIT as u64, Privacy::Plain)
+        .and_then(|bytes| {
+            bytes.map_or(Ok(Vec::new()), |bytes| {
+                parts::decode_statements(&path, &bytes)
+            })
+        });
+    match statements {
+        Ok(statements) => stored.record.statements = statements,
+        Err(error) => stored.complaints.push(error),
+    }
+    let path = folder.join(BOOTSTRAP);
+    let bootstrap = reader
+        .optional(&path, SMALL, Privacy::Plain)
+        .and_then(|bytes| {
+            bytes.map_or(Ok(Vec::new()), |bytes| {
+                parts::decode_bootstrap(&path, &bytes)
+            })
+        });
+    match bootstrap {
+        Ok(bootstrap) => stored.record.bootstrap = bootstrap,
+        Err(error) => stored.complaints.push(error),
+    }
+}
+
+/// Makes one change durable.
+pub(super) fn apply<D: Disk>(
+    disk: &D,
+    nets: &Path,
+    name: &str,
+    change: &Change,
+    backend: Backend,
+) -> Result<(), StoreError> {
+    let folder = nets.join(name);
+    let write = |file: &str, bytes: &[u8]| atomic::write_file(disk, &folder, file, bytes);
+    match change {
+        Change::Network(record) => write_network(disk, nets, name, record, backend)?,
+        Change::Promise(bytes) => write(PROMISE, bytes)?,
+        Change::Admission(links) => write(ADMISSION, &parts::encode_admission(links))?,
+        Change::Statements(statements) => {
+            write(STATEMENTS, &parts::encode_statements(statements))?;
+        }
+        Change::Rules(rules) => write(RULES, parts::encode_rules(rules).as_bytes())?,
+        Change::Left(nodes) => {
+            // This file decides. What follows is done again at the next start if it is cut off.
+            write(LEFT, &parts::encode_bootstrap(nodes))?;
+            atomic::remove_files(disk, &folder, FORGOTTEN)?;
+        }
+        Change::Removed => atomic::remove_folder(disk, nets, name)?,
+    }
+    Ok(())
+}
+
+fn write_network<D: Disk>(
+    disk: &D,
+    nets: &Path,
+    name: &str,
+    record: &NetworkRecord,
+    backend: Backend,
+) -> Result<(), StoreError> {
+    let settings = Settings {
+        listen_port: record.listen_port,
+        backend,
+    };
+    let bootstrap = parts::encode_bootstrap(&record.bootstrap);
+    let mut files: Vec<(&str, Zeroizing<Vec<u8>>)> = vec![
+        (CHARTER, Zeroizing::new(record.charter.bytes().to_vec())),
+        (SETTINGS, Zeroizing::new(settings.encode().into_bytes())),
+    ];
+    if let Some(secret) = &record.secret {
+        files.push((NETWORK_SECRET, encode_secret(secret.expose())));
+    }
+    if let Some(links) = &record.admission {
+        files.push((ADMISSION, Zeroizing::new(parts::encode_admission(links))));
+    }
+    if let Some(promise) = &record.promise {
+        files.push((PROMISE, Zeroizing::new(promise.clone())));
+    }
+    match &record.private_key {
+        None => files.push((LEFT, Zeroizing::new(bootstrap))),
+        Some(key) => {
+            let statements = parts::encode_statements(&record.statements);
+            let rules = parts::encode_rules(&record.rules).into_bytes();
+            files.push((WIREGUARD_KEY, encode_secret(key.expose())));
+            files.push((STATEMENTS, Zeroizing::new(statements)));
+            files.push((RULES, Zeroizing::new(rules)));
+            files.push((BOOTSTRAP, Zeroizing::new(bootstrap)));
+        }
+    }
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(name, bytes)| (*name, bytes.as_slice()))
+        .collect();
+    atomic::write_folder(disk, nets, name, &files)?;
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The forms of the parts of a network's record: one file each.
+//!
+//! Statements stay the bytes that were signed. Rules and settings are text that a person can read
+//! and edit.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use grid_promises::cbor::{self, Bounds};
+use grid_promises::limits::{MAX_CHAIN, MAX_MEMBERS, MAX_REVOCATIONS, MAX_STATEMENT};
+use grid_promises::network::accept::{Action, Rule};
+use grid_promises::network::admission::RawLink;
+use grid_promises::network::invite::Bootstrap;
+use minicbor::bytes::ByteVec;
+use toml_edit::{DocumentMut, Item, value};
+
+use super::error::StoreError;
+use super::files::toml_error;
+
+/// The most bytes of a list of statements: every member and every revocation at full length.
+pub(super) const STATEMENTS_LIMIT: usize =
+    2 * (MAX_MEMBERS + MAX_REVOCATIONS) * (MAX_STATEMENT + 8);
+const ADMISSION_LIMIT: usize = MAX_CHAIN * 2 * (MAX_STATEMENT + 16);
+const BOOTSTRAP_LIMIT: usize = 256 * 1024;
+
+/// Who is to run WireGuard for a network. The words are those of `--backend`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    /// The kernel where it has WireGuard, else this program
+    #[default]
+    Auto,
+    /// The kernel
+    Kernel,
+    /// This program
+    Userspace,
+}
+
+impl Backend {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kernel => "kernel",
+            Self::Userspace => "userspace",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Auto, Self::Kernel, Self::Userspace]
+            .into_iter()
+            .find(|backend| backend.as_str() == word)
+    }
+}
+
+/// What a network's `settings` hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) listen_port: u16,
+    pub(super) backend: Backend,
+}
+
+impl Settings {
+    pub(super) fn encode(self) -> String {
+        let mut document = DocumentMut::new();
+        document["listen_port"] = value(i64::from(self.listen_port));
+        document["backend"] = value(self.backend.as_str());
+        document.to_string()
+    }
+
+    pub(super) fn decode(path: &Path, text: &str) -> Result<Self, StoreError> {
+        let document = toml_edit::Document::parse(text)
+            .map_err(|error| toml_error(path, text, error.span(), error.message()))?;
+        let wrong =
+            |item: Option<&Item>, why| toml_error(path, text, item.and_then(Item::span), why);
+        let port = document.get("listen_port");
+        let listen_port = port
+            .and_then(Item::as_integer)
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0)
+            .ok_or_else(|| wrong(port, "listen_port must be a UDP port from 1 to 65535"))?;
+        let word = document.get("backend");
+        let backend = word
+            .and_then(Item::as_str)
+            .and_then(Backend::from_word)
+            .ok_or_else(|| {
+                wrong(
+                    word,
+                    "backend must be \"auto\", \"kernel\" or \"userspace\"",
+                )
+            })?;
+        Ok(Self {
+            listen_port,
+            backend,
+        })
+    }
+}
+
+pub(super) fn encode_admission(links: &[RawLink]) -> Vec<u8> {
+    cbor::encode(links)
+}
+
+pub(super) fn decode_admission(path: &Path, bytes: &[u8]) -> Result<Vec<RawLink>, StoreError> {
+    cbor::decode(bytes, &Bounds::bytes(ADMISSION_LIMIT))
+        .map_err(|error| StoreError::damaged(path, error.to_string()))
+}
+
+pub(super) fn encode_bootstrap(nodes: &[Bootstrap]) -> Vec<u8> {
+    cbor::encode(nodes)
+}
+
+pub(super) fn decode_bootstrap(path: &Path, bytes: &[u8]) -> Result<Vec<Bootstrap>, StoreError> {
+    cbor::decode(bytes, &Bounds::bytes(BOOTSTRAP_LIMIT))
+        .map_err(|error| StoreError::damaged(path, error.to_string()))
+}
+
+pub(super) fn encode_statements(statements: &[Vec<u8>]) -> Vec<u8> {
+    let list: Vec<&minicbor::bytes::ByteSlice> = statements
+        .iter()
+        .map(|statement| statement.as_slice().into())
+        .collect();
+    cbor::encode(&list)
+}
+
+pub(super) fn decode_statements(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    let list: Vec<ByteVec> = cbor::decode(bytes, &Bounds::bytes(STATEMENTS_LIMIT))
+        .map_err(|error| StoreError::damaged(path, error.to_string()))?;
+    Ok(list.into_iter().map(Vec::from).collect())
+}
+
+/// One rule a line, oldest first: `accept PREFIX from NODE` or `reject PREFIX [from NODE]`.
+pub(super) fn encode_rules(rules: &[Rule]) -> String {
+    let mut text =
+        String::from("# Of several rules that match, the last one counts. Written by grid.\n");
+    for rule in rules {
+        let word = match rule.action {
+            Action::Accept => "accept",
+            Action::Reject => "reject",
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{word} {}", rule.prefix);
+        if let Some(from) = rule.from {
+            let _ = write!(text, " from {from}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+pub(super) fn decode_rules(path: &Path, text: &str) -> Result<Vec<Rule>, StoreError> {
+    // Cut short, the last line might be another rule than it was.
+    if !text.ends_with('\n') {
+        return Err(StoreError::damaged(path, "its last line is cut short"));
+    }
+    let mut rules = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let rule = decode_rule(line).ok_or_else(|| {
+            StoreError::damaged(
+                path,
+                format!(
+                    "line {} is not \"accept PREFIX from NODE\" or \"reject PREFIX [from NODE]\"",
+                    index + 1
+                ),
+            )
+        })?;
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
+fn decode_rule(line: &str) -> Option<Rule> {
+    let mut words = line.split_whitespace();
+    let action = match words.next()? {
+        "accept" => Action::Accept,
+        "reject" => Action::Reject,
+        _ => return None,
+    };
+    let prefix = words.next()?.parse().ok()?;
+    let from = match words.next() {
+        None => None,
+        Some("from") => Some(words.next()?.parse().ok()?),
+        Some(_) => return None,
+    };
+    let whole = words.next().is_none() && (from.is_some() || action == Action::Reject);
+    whole.then_some(Rule {
+        action,
+        prefix,
+        from,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grid_promises::NodeKey;
+    use grid_promises::Secret;
+
+    #[test]
+    fn rules_read_back() {
+        let from = Some(NodeKey::from_seed(&Secret::new([1; 32])).id());
+        let rules = vec![
+            Rule {
+                action: Action::Accept,
+                prefix: "192.168.7.0/24".parse().unwrap(),
+                from,
+            },
+            Rule {
+                action: Action::Reject,
+                prefix: "::/0".parse().unwrap(),
+                from: None,
+            },
+        ];
+        let text = encode_rules(&rules);
+        let path = Path::new("rules");
+        assert_eq!(decode_rules(path, &text).unwrap(), rules);
+        assert_eq!(
+            decode_rules(path, &encode_rules(&[])).unwrap(),
+            Vec::<Rule>::new()
+        );
+        for bad in [
+            "accept 10.0.0.0/8\n",
+            "accept 10.0.0.0/8 from x\n",
+            "allow 10.0.0.0/8\n",
+            "reject 10.0.0.0/8 to\n",
+            "reject 10.0.0.0/8",
+        ] {
+            assert!(decode_rules(path, bad).is_err(), "{bad}");
+        }
+        for cut in 0..text.len() {
+            if let Ok(some) = decode_rules(path, &text[..cut]) {
+                assert!(rules.starts_with(&some), "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_read_back_and_say_where_they_are_wrong() {
+        let settings = Settings {
+            listen_port: 51820,
+            backend: Backend::Userspace,
+        };
+        let path = Path::new("settings");
+        assert_eq!(
+            Settings::decode(path, &settings.encode()).unwrap(),
+            settings
+        );
+        let wrong = "listen_port = 51820\nbackend = \"magic\"\n";
+        let error = Settings::decode(path, wrong).unwrap_err().to_string();
+        assert!(error.starts_with("settings:2:11: "), "{error}");
+        assert!(Settings::decode(path, "listen_port = 0\nbackend = \"auto\"").is_err());
+        assert!(Settings::decode(path, "listen_port = ").is_err());
+    }
+
+    #[test]
+    fn lists_of_statements_read_back() {
+        let path = Path::new("statements");
+        let list = vec![vec![1, 2, 3], vec![], vec![0; 300]];
+        let bytes = encode_statements(&list);
+        assert_eq!(decode_statements(path, &bytes).unwrap(), list);
+        for cut in 0..bytes.len() {
+            assert!(
+                decode_statements(path, &bytes[..cut]).is_err(),
+                "cut at {cut}"
+            );
+        }
+    }
+}
