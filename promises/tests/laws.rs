@@ -1,5 +1,7 @@
 //! What holds for every message: one value, one encoding; damage is noticed or is another value;
 //! nothing that arrives can do harm.
+// Helpers of tests may panic as the tests do.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use grid_promises::cbor::{Bounds, CborFault};
 use grid_promises::content_id::HashCode;

@@ -1,5 +1,7 @@
 //! The vectors of the PromiseGrid documents, in both directions, and every case that must be
 //! refused, each with the exact error.
+// Helpers of tests may panic as the tests do.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use grid_promises::cbor::{self, Bounds, CborError, CborFault};
 use grid_promises::content_id::ContentIdError;
