@@ -118,6 +118,45 @@ pub struct Limits {
     pub penalty: Duration,
 }
 
+impl Limits {
+    /// The name of the first limit that cannot work. The upper bounds are far above anything
+    /// sensible; they keep sums of them from overflowing.
+    pub(crate) fn unworkable(&self) -> Option<&'static str> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let time = |limit: Duration| !limit.is_zero() && limit <= DAY;
+        let count = |limit: usize| (1..=1 << 20).contains(&limit);
+        let checks = [
+            ("max_message", self.max_message > 0),
+            ("handshake_timeout", time(self.handshake_timeout)),
+            ("idle_timeout", time(self.idle_timeout)),
+            (
+                "keepalive",
+                time(self.keepalive) && self.keepalive < self.idle_timeout,
+            ),
+            ("request_timeout", time(self.request_timeout)),
+            ("max_connections", count(self.max_connections)),
+            (
+                "max_connections_per_source",
+                count(self.max_connections_per_source),
+            ),
+            ("max_handshakes", count(self.max_handshakes)),
+            (
+                "max_handshakes_per_source",
+                count(self.max_handshakes_per_source),
+            ),
+            ("max_streams", (1..=1 << 20).contains(&self.max_streams)),
+            ("request_rate", self.request_rate > 0),
+            ("request_burst", self.request_burst > 0),
+            ("flood_patience", self.flood_patience <= DAY),
+            ("penalty", self.penalty <= DAY),
+        ];
+        checks
+            .into_iter()
+            .find(|(_, works)| !works)
+            .map(|(name, _)| name)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -157,6 +196,59 @@ mod tests {
             text.contains("[redacted]") && !text.contains("7, 7"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn limits_that_cannot_work_are_named() {
+        assert_eq!(Limits::default().unworkable(), None);
+        let second = Duration::from_secs(1);
+        for (limits, name) in [
+            (
+                Limits {
+                    max_message: 0,
+                    ..Limits::default()
+                },
+                "max_message",
+            ),
+            (
+                Limits {
+                    max_streams: 0,
+                    ..Limits::default()
+                },
+                "max_streams",
+            ),
+            (
+                Limits {
+                    max_connections: usize::MAX,
+                    ..Limits::default()
+                },
+                "max_connections",
+            ),
+            (
+                Limits {
+                    idle_timeout: Duration::MAX,
+                    ..Limits::default()
+                },
+                "idle_timeout",
+            ),
+            (
+                Limits {
+                    handshake_timeout: Duration::MAX,
+                    ..Limits::default()
+                },
+                "handshake_timeout",
+            ),
+            (
+                Limits {
+                    keepalive: second,
+                    idle_timeout: second,
+                    ..Limits::default()
+                },
+                "keepalive",
+            ),
+        ] {
+            assert_eq!(limits.unworkable(), Some(name));
+        }
     }
 
     #[test]

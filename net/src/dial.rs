@@ -36,9 +36,6 @@ pub(crate) async fn connect(
     expected: Option<NodeId>,
     addrs: &[SocketAddr],
 ) -> Result<Connected, ConnectError> {
-    if inner.registry.is_closed() {
-        return Err(ConnectError::ShutDown);
-    }
     if expected == Some(inner.id) {
         return Err(ConnectError::Myself);
     }
@@ -93,6 +90,9 @@ async fn race(
         changed.as_mut().enable();
         if let Some(link) = expected.and_then(|peer| inner.registry.link(&peer)) {
             return Ok(Won::Already(link));
+        }
+        if inner.registry.is_closed() {
+            return Err(ConnectError::ShutDown);
         }
         if running.is_empty() && waiting.len() == 0 {
             return Err(verdict(expected, failures));

@@ -63,6 +63,10 @@ pub struct ConnectionInfo {
     pub sent: u64,
     /// UDP payload received so far, in bytes.
     pub received: u64,
+    /// UDP packets sent so far. Each costs 28 bytes of headers on IPv4, 48 on IPv6.
+    pub sent_packets: u64,
+    /// UDP packets received so far.
+    pub received_packets: u64,
 }
 
 impl Endpoint {
@@ -83,6 +87,9 @@ impl Endpoint {
             tap,
         } = config;
         Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        if let Some(name) = limits.unworkable() {
+            return Err(BindError::Limits(name));
+        }
         let dialling = Arc::new(transport(&limits, true)?);
         let listening = transport(&limits, false)?;
         let tls = |error: SetupError| BindError::Tls(error.to_string());
@@ -218,7 +225,8 @@ impl Endpoint {
     }
 
     /// Closes all connections and the endpoint, and waits up to a quarter of a second until the
-    /// peers know. Every peer's `Disconnected` event is there when it returns.
+    /// peers know. Every peer's `Disconnected` event is there when it returns. The receiver ends
+    /// when the last clone is dropped.
     pub async fn shutdown(&self) {
         self.inner.close();
         let _ = timeout(FAREWELL, self.inner.quinn.wait_idle()).await;
@@ -243,6 +251,8 @@ fn info(link: &Link) -> ConnectionInfo {
         rtt: link.connection.rtt(),
         sent: stats.udp_tx.bytes,
         received: stats.udp_rx.bytes,
+        sent_packets: stats.udp_tx.datagrams,
+        received_packets: stats.udp_rx.datagrams,
     }
 }
 

@@ -40,12 +40,12 @@ fn open_one(addr: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Whether the error says that the host has no IPv6: the family is unknown (module not loaded) or
-/// has no address (`net.ipv6.conf.all.disable_ipv6`).
+/// Whether the error says that the host has no IPv6: the family is unknown (no module) or has no
+/// address (switched off).
 fn is_no_ipv6(error: &io::Error) -> bool {
-    // EAFNOSUPPORT has no `ErrorKind` of its own.
-    const EAFNOSUPPORT: i32 = 97;
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+    // The former has no `ErrorKind` of its own.
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 fn explain(addr: SocketAddr, source: io::Error) -> BindError {
@@ -76,6 +76,17 @@ mod tests {
         let first = open("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = first.local_addr().unwrap();
         assert!(matches!(open(addr), Err(BindError::AddrInUse { addr: named }) if named == addr));
+    }
+
+    #[test]
+    fn a_host_without_ipv6_is_recognised() {
+        assert!(is_no_ipv6(&io::Error::from_raw_os_error(
+            libc::EAFNOSUPPORT
+        )));
+        assert!(is_no_ipv6(&io::Error::from_raw_os_error(
+            libc::EADDRNOTAVAIL
+        )));
+        assert!(!is_no_ipv6(&io::Error::from_raw_os_error(libc::EADDRINUSE)));
     }
 
     #[test]

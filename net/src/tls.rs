@@ -419,9 +419,9 @@ mod tests {
             provider: Arc::new(only),
             ..Identity::new(key(1), None)
         };
-        client = identity
+        let client = identity
             .client_tls(Some(key(2).id()), Arc::default())
-            .unwrap_or(client);
+            .unwrap();
         let (client, _) = handshake(client, server).unwrap();
         let group = client.negotiated_key_exchange_group().unwrap().name();
         assert_eq!(group, NamedGroup::X25519);

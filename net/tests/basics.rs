@@ -6,11 +6,12 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Node, config, key};
+use common::{LONG, Node, config, key, raw};
 use grid_net::{
     BindError, CloseCode, Config, ConnectError, Direction, DisconnectReason, Endpoint, Event,
     RequestError, StreamCode, TapDirection,
 };
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn both_sides_learn_who_the_other_is_and_where() {
@@ -199,14 +200,24 @@ async fn a_shutdown_is_noticed_at_once() {
 
 #[tokio::test]
 async fn dropping_the_endpoint_closes_its_connections() {
-    let (a, mut b) = (Node::start(1), Node::start(2));
+    let (mut a, mut b) = (Node::start(1), Node::start(2));
     a.dial(&b).await;
+    a.connected().await;
     b.connected().await;
     let clone = a.endpoint.clone();
-    drop(a);
+    drop(a.endpoint);
     b.quiet(Duration::from_millis(20)).await;
     drop(clone);
     b.disconnected().await;
+    let event = timeout(LONG, a.events.recv()).await.unwrap();
+    assert!(
+        matches!(event, Some(Event::Disconnected { .. })),
+        "{event:?}"
+    );
+    assert!(
+        timeout(LONG, a.events.recv()).await.unwrap().is_none(),
+        "the tasks live on"
+    );
 }
 
 #[tokio::test]
@@ -350,4 +361,38 @@ async fn a_handshake_on_loopback_takes_no_timer() {
         times[10], times[19]
     );
     assert!(times[10] < Duration::from_millis(20), "{times:?}");
+}
+
+/// A message that was not sent whole must not look like one: QUIC ends a stream that is dropped.
+#[tokio::test]
+async fn a_request_that_is_given_up_halfway_is_reset_not_ended() {
+    let a = Node::start(1);
+    let mut config = raw::server_config(raw::Shows::RawKey(key(2)), &[b"grid/1"]);
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(10_000u32.into());
+    config.transport_config(Arc::new(transport));
+    let server = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = server.local_addr().unwrap();
+    let reading = tokio::spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        let (mut greeting, _) = connection.accept_bi().await.unwrap();
+        greeting.finish().unwrap();
+        let (_send, mut receive) = connection.accept_bi().await.unwrap();
+        receive.read_exact(&mut [0; 5_000]).await.unwrap();
+        // More than the window and the sender's buffer: the rest is never written.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        receive.read_to_end(2 << 20).await
+    });
+    a.endpoint.connect(None, &[addr]).await.unwrap();
+    let request = a.endpoint.request(key(2).id(), vec![0; 1 << 20]);
+    assert!(timeout(Duration::from_millis(100), request).await.is_err());
+    let read = timeout(LONG, reading).await.unwrap().unwrap();
+    assert!(
+        matches!(
+            read,
+            Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(_)))
+        ),
+        "{:?}",
+        read.map(|message| message.len())
+    );
 }

@@ -21,6 +21,8 @@ const X509: &[u8] = include_bytes!("../data/self_signed_ed25519.der");
 /// What a raw peer shows of itself.
 pub enum Shows {
     Nothing,
+    /// Offers a raw key, and has none when it is asked for it.
+    PromisedKey,
     RawKey(NodeKey),
     /// The raw key of the first, signatures of the second.
     StolenKey(NodeKey, NodeKey),
@@ -47,6 +49,21 @@ fn raw_key(shown: &NodeKey, signs: &NodeKey) -> Arc<CertifiedKey> {
 fn x509() -> Arc<CertifiedKey> {
     let certificate = CertificateDer::from(X509);
     Arc::new(CertifiedKey::new(vec![certificate], signer(&super::key(9))))
+}
+
+#[derive(Debug)]
+struct NoKey;
+
+impl ResolvesClientCert for NoKey {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+    fn only_raw_public_keys(&self) -> bool {
+        true
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 /// Takes whatever the other side shows.
@@ -145,6 +162,7 @@ pub fn client_config(shows: Shows, alpn: &[&[u8]]) -> ClientConfig {
 fn resolver(shows: Shows) -> Option<Arc<dyn ResolvesClientCert>> {
     Some(match shows {
         Shows::Nothing => return None,
+        Shows::PromisedKey => Arc::new(NoKey),
         Shows::RawKey(key) => Arc::new(AlwaysResolvesClientRawPublicKeys::new(raw_key(&key, &key))),
         Shows::StolenKey(shown, signs) => Arc::new(AlwaysResolvesClientRawPublicKeys::new(
             raw_key(&shown, &signs),
@@ -181,13 +199,18 @@ pub async fn join(seed: u8, to: SocketAddr) -> (quinn::Endpoint, Connection) {
 
 /// A listening peer.
 pub fn server(shows: Shows, alpn: &[&[u8]]) -> quinn::Endpoint {
+    let config = server_config(shows, alpn);
+    quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+pub fn server_config(shows: Shows, alpn: &[&[u8]]) -> ServerConfig {
     let resolver: Arc<dyn ResolvesServerCert> = match shows {
         Shows::RawKey(key) => Arc::new(AlwaysResolvesServerRawPublicKeys::new(raw_key(&key, &key))),
         Shows::StolenKey(shown, signs) => Arc::new(AlwaysResolvesServerRawPublicKeys::new(
             raw_key(&shown, &signs),
         )),
         Shows::X509 => Arc::new(SingleCertAndKey::from(x509())),
-        Shows::Nothing => panic!("a TLS server shows something"),
+        Shows::Nothing | Shows::PromisedKey => panic!("a TLS server shows something"),
     };
     let raw = resolver.only_raw_public_keys();
     let mut tls =
@@ -197,6 +220,5 @@ pub fn server(shows: Shows, alpn: &[&[u8]]) -> quinn::Endpoint {
             .with_client_cert_verifier(Arc::new(AnyOne { raw }))
             .with_cert_resolver(resolver);
     tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-    quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap()
+    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
 }
