@@ -2,6 +2,7 @@
 //! a node weighs, and what it says when nobody asks.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,11 +100,12 @@ pub fn bench(options: &Bench) -> Result<u8> {
 fn measure(options: &Bench) -> Result<Report> {
     let mut backend = String::new();
     let mut sizes = Vec::new();
+    let lab = Lab::new()?;
     for &nodes in &options.nodes {
         if nodes < 2 {
             bail!("a mesh to join has at least 2 nodes, not {nodes}");
         }
-        let size = measure_size(options, nodes, &mut backend)
+        let size = measure_size(&lab, options, nodes, &mut backend)
             .with_context(|| format!("in a mesh of {nodes}"))?;
         sizes.push(size);
     }
@@ -119,13 +121,14 @@ fn measure(options: &Bench) -> Result<Report> {
     })
 }
 
-fn measure_size(options: &Bench, nodes: usize, backend: &mut String) -> Result<Size> {
+fn measure_size(lab: &Lab, options: &Bench, nodes: usize, backend: &mut String) -> Result<Size> {
     let mut progress = Progress::default();
     let mut joins: Vec<Duration> = Vec::new();
-    let lab = Lab::new()?;
     loop {
-        let mesh = found(&lab, options)?;
-        let mut mesh = mesh;
+        for node in lab.nodes() {
+            lab.remove_node(&node);
+        }
+        let mut mesh = found(lab, options)?;
         for number in 1..nodes {
             progress.step(&format!(
                 "mesh of {nodes}: join {} of at least {}",
@@ -142,9 +145,6 @@ fn measure_size(options: &Bench, nodes: usize, backend: &mut String) -> Result<S
             *backend = mesh.status(founder)?.backend;
             let idle = count_idle(&mesh, options.idle, &mut progress)?;
             return summarise(&mesh, joins, &idle, options.idle);
-        }
-        for node in lab.nodes() {
-            lab.remove_node(&node);
         }
     }
 }
@@ -167,12 +167,18 @@ fn timed_join(mesh: &mut Mesh, node: &std::sync::Arc<Node>) -> Result<Duration> 
     let founder = mesh.members().first().context("a mesh without members")?;
     let to = IpAddr::V4(mesh.status(founder)?.ipv4()?);
     let until = Instant::now() + Duration::from_secs(60);
+    let failed = AtomicBool::new(false);
     thread::scope(|scope| {
-        let echo = scope.spawn(|| first_reply(node, to, ECHO_EVERY, until));
-        let joined = mesh.join(node)?;
+        let echo = scope.spawn(|| {
+            let go_on = || Instant::now() < until && !failed.load(Ordering::Relaxed);
+            first_reply(node, to, ECHO_EVERY, go_on)
+        });
+        let joined = mesh.join(node);
+        failed.store(joined.is_err(), Ordering::Relaxed);
         let replied = echo
             .join()
             .map_err(|_| anyhow::anyhow!("the pinging thread panicked"))?;
+        let joined = joined?;
         let replied = replied.with_context(|| server::log_tail_report(node, 20))?;
         Ok(replied.saturating_duration_since(joined.started))
     })

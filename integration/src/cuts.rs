@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::lab::Lab;
-use crate::link;
+use crate::link::{self, LinkIndex};
 use crate::node::Node;
 
 impl Lab {
@@ -26,7 +26,8 @@ impl Lab {
     /// As [`Lab::unplug`].
     pub fn silence(&self, node: &Node) -> Result<()> {
         for port in node.ports() {
-            link::set_bridge(&mut self.netlink(), port.lab_side, None)
+            let island = self.new_island()?;
+            link::set_bridge(&mut self.netlink(), port.lab_side, island)
                 .with_context(|| format!("cannot cut {} off", node.name()))?;
         }
         Ok(())
@@ -39,7 +40,7 @@ impl Lab {
     pub fn heal(&self, node: &Node) -> Result<()> {
         for port in node.ports() {
             let mut netlink = self.netlink();
-            link::set_bridge(&mut netlink, port.lab_side, Some(port.bridge))
+            link::set_bridge(&mut netlink, port.lab_side, port.bridge)
                 .and_then(|()| link::set_up(&mut netlink, port.lab_side, true))
                 .with_context(|| format!("cannot connect {} again", node.name()))?;
         }
@@ -53,15 +54,11 @@ impl Lab {
     /// As [`Lab::unplug`]; some groups may have moved then, and [`Lab::heal_all`] puts them back.
     pub fn partition(&self, groups: &[&[&Node]]) -> Result<()> {
         for group in groups {
-            let number = self.with_islands(|islands| islands.len());
-            let island = link::create_bridge(&mut self.netlink(), &format!("island{number}"))
-                .context("cannot make a bridge for the partition")?;
-            self.with_islands(|islands| islands.push(island));
-            link::set_up(&mut self.netlink(), island, true)?;
+            let island = self.new_island()?;
             for node in *group {
                 for port in node.ports() {
                     if port.bridge == self.internet().bridge() {
-                        link::set_bridge(&mut self.netlink(), port.lab_side, Some(island))
+                        link::set_bridge(&mut self.netlink(), port.lab_side, island)
                             .with_context(|| format!("cannot move {}", node.name()))?;
                     }
                 }
@@ -82,5 +79,15 @@ impl Lab {
             link::delete(&mut self.netlink(), island)?;
         }
         Ok(())
+    }
+
+    /// A bridge without addresses, so that not even the lab itself answers on it.
+    fn new_island(&self) -> Result<LinkIndex> {
+        let number = self.with_islands(|islands| islands.len());
+        let island = link::create_bridge(&mut self.netlink(), &format!("island{number}"))
+            .context("cannot make a bridge for what is cut off")?;
+        self.with_islands(|islands| islands.push(island));
+        link::set_up(&mut self.netlink(), island, true)?;
+        Ok(island)
     }
 }

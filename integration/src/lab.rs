@@ -107,7 +107,7 @@ impl Lab {
         Ok(node)
     }
 
-    /// Ends a node and everything on it. Its addresses are not given to another.
+    /// Ends a node and everything on it. Its addresses on the internet go to the next node that asks.
     pub fn remove_node(&self, node: &Arc<Node>) {
         let mut state = self.state();
         state.nodes.retain(|other| !Arc::ptr_eq(other, node));
@@ -115,6 +115,7 @@ impl Lab {
         // The interfaces end with the network namespace, which the caller's handle may still hold.
         for port in node.ports() {
             let _ = crate::link::delete(&mut self.netlink(), port.lab_side);
+            self.internet.give_back(&port);
         }
         let _ = node.kill_all();
     }

@@ -2,15 +2,18 @@
 //!
 //! Links are named by index, so that a rename cannot redirect a later request.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    State,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -104,22 +107,88 @@ pub fn set_up(netlink: &mut Netlink, link: LinkIndex, up: bool) -> io::Result<()
     if up {
         message.header.flags = LinkFlags::Up;
     }
-    netlink.request(RouteNetlinkMessage::SetLink(message), 0)
+    netlink
+        .request(RouteNetlinkMessage::SetLink(message), 0)
+        .map(drop)
 }
 
-/// Makes `link` a port of `bridge`, or of none. The other end of a veth keeps its carrier.
+/// Waits until a link that is up, and whose other end is, carries packets.
+///
+/// The kernel starts a link's queue, and opens its bridge port, from a work item that other
+/// namespaces' comings and goings can hold up for a second; until then it drops what is sent.
+///
+/// # Errors
+/// `TimedOut` after five seconds.
+pub fn wait_until_it_runs(netlink: &mut Netlink, link: LinkIndex) -> io::Result<()> {
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        if operational_state(netlink, link)? == Some(State::Up) {
+            // The state is written a moment before the queue and the bridge port work, both under
+            // the lock that this request takes too: when it returns, they do.
+            return set_up(netlink, link, true);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("link {} does not start", link.0),
+    ))
+}
+
+/// Waits until link `name`, in the network namespace of the calling thread, hears neighbour
+/// solicitations for `address` (RFC 4291, section 2.7.1).
+///
+/// The kernel joins the multicast group of a new address from a work item; a solicitation that
+/// comes earlier is lost, and the next one is sent a second later.
+///
+/// # Errors
+/// `TimedOut` after five seconds.
+pub fn wait_until_it_can_be_found(name: &str, address: Ipv6Addr) -> io::Result<()> {
+    let [.., high, low] = address.segments();
+    let group = format!("ff0200000000000000000001ff{:02x}{low:04x}", high & 0xff);
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        let groups = fs::read_to_string("/proc/thread-self/net/igmp6")?;
+        let joined = groups.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next() == Some(name) && fields.next() == Some(&group)
+        });
+        if joined {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{name} does not listen for {address}"),
+    ))
+}
+
+/// The state of RFC 2863. `IFF_RUNNING` will not do: it is also set while the state is unknown.
+fn operational_state(netlink: &mut Netlink, link: LinkIndex) -> io::Result<Option<State>> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    let answers = netlink.request(RouteNetlinkMessage::GetLink(message), 0)?;
+    Ok(answers.into_iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => link.attributes.into_iter().find_map(|a| match a {
+            LinkAttribute::OperState(state) => Some(state),
+            _ => None,
+        }),
+        _ => None,
+    }))
+}
+
+/// Moves `link` to `bridge` as a port. The other end of a veth keeps its carrier.
 ///
 /// # Errors
 /// `ENODEV` when either is gone, `EPERM` without `CAP_NET_ADMIN`.
-pub fn set_bridge(
-    netlink: &mut Netlink,
-    link: LinkIndex,
-    bridge: Option<LinkIndex>,
-) -> io::Result<()> {
+pub fn set_bridge(netlink: &mut Netlink, link: LinkIndex, bridge: LinkIndex) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = link.0;
-    message.attributes = vec![LinkAttribute::Controller(bridge.map_or(0, |b| b.0))];
-    netlink.request(RouteNetlinkMessage::SetLink(message), 0)
+    message.attributes = vec![LinkAttribute::Controller(bridge.0)];
+    netlink
+        .request(RouteNetlinkMessage::SetLink(message), 0)
+        .map(drop)
 }
 
 /// Deletes a link.
@@ -129,7 +198,9 @@ pub fn set_bridge(
 pub fn delete(netlink: &mut Netlink, link: LinkIndex) -> io::Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = link.0;
-    netlink.request(RouteNetlinkMessage::DelLink(message), 0)
+    netlink
+        .request(RouteNetlinkMessage::DelLink(message), 0)
+        .map(drop)
 }
 
 /// Adds `address/length` to a link. IPv6 addresses skip duplicate address detection: the lab hands
@@ -166,10 +237,12 @@ pub fn add_address(
                 .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
     }
-    netlink.request(
-        RouteNetlinkMessage::NewAddress(message),
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    netlink
+        .request(
+            RouteNetlinkMessage::NewAddress(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .map(drop)
 }
 
 /// Adds a default route through `gateway`.
@@ -184,17 +257,21 @@ pub fn add_default_route(netlink: &mut Netlink, gateway: IpAddr) -> io::Result<(
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![RouteAttribute::Gateway(RouteAddress::from(gateway))];
-    netlink.request(
-        RouteNetlinkMessage::NewRoute(message),
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    netlink
+        .request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .map(drop)
 }
 
 fn create(netlink: &mut Netlink, message: LinkMessage) -> io::Result<()> {
-    netlink.request(
-        RouteNetlinkMessage::NewLink(message),
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
+    netlink
+        .request(
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .map(drop)
 }
 
 fn family(address: IpAddr) -> AddressFamily {

@@ -33,13 +33,17 @@ impl Netlink {
         })
     }
 
-    /// Sends `message` with `flags` besides `NLM_F_REQUEST | NLM_F_ACK`, and waits for the
-    /// kernel's acknowledgement.
+    /// Sends `message` with `flags` besides `NLM_F_REQUEST | NLM_F_ACK`, waits for the kernel's
+    /// acknowledgement, and returns what it answered before that.
     ///
     /// # Errors
     /// The kernel's error number, or `InvalidData` when its answer cannot be read. The kernel
     /// applies a request wholly or not at all.
-    pub fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    pub fn request(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
@@ -52,7 +56,8 @@ impl Netlink {
         self.acknowledgement()
     }
 
-    fn acknowledgement(&self) -> io::Result<()> {
+    fn acknowledgement(&self) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let mut answers = Vec::new();
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
             let mut rest = datagram.as_slice();
@@ -61,9 +66,10 @@ impl Netlink {
                     .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
                 if message.header.sequence_number == self.sequence {
                     match message.payload {
-                        NetlinkPayload::Error(e) if e.code.is_none() => return Ok(()),
+                        NetlinkPayload::Error(e) if e.code.is_none() => return Ok(answers),
                         NetlinkPayload::Error(e) => return Err(e.to_io()),
-                        NetlinkPayload::Done(_) => return Ok(()),
+                        NetlinkPayload::Done(_) => return Ok(answers),
+                        NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                         _ => {}
                     }
                 }

@@ -136,17 +136,23 @@ pub fn ping(node: &Node, to: impl Into<IpAddr>, timeout: Duration) -> Result<Opt
     Ok(pinger.ping(to, timeout).unwrap_or(None))
 }
 
-/// Sends echoes every `interval` until one is answered. Returns when that was.
+/// Sends echoes every `interval`, as long as `go_on` says so, until one is answered. Returns when
+/// that was.
 ///
 /// A request that cannot be sent yet, because there is no interface or no peer, is sent again.
 ///
 /// # Errors
-/// When the socket cannot be opened, or nothing was answered by `until`.
-pub fn first_reply(node: &Node, to: IpAddr, interval: Duration, until: Instant) -> Result<Instant> {
+/// When the socket cannot be opened, or nothing was answered.
+pub fn first_reply(
+    node: &Node,
+    to: IpAddr,
+    interval: Duration,
+    go_on: impl Fn() -> bool,
+) -> Result<Instant> {
     let mut pinger = Pinger::on(node, to)
         .with_context(|| format!("cannot open an ICMP socket on node {}", node.name()))?;
     let mut last_error = None;
-    while Instant::now() < until {
+    while go_on() {
         // A reply to an earlier request counts: a tunnel may hold the first packet back until its
         // handshake is done.
         match pinger

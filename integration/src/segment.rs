@@ -1,12 +1,15 @@
 //! A stretch of Ethernet: one bridge with an address plan. Plugging a node in gives it an interface
 //! with the next free addresses.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::Missing;
 use crate::link::{self, LinkIndex};
 use crate::netlink::Netlink;
 use crate::node::{Node, Port};
@@ -21,7 +24,7 @@ pub struct Segment {
     bridge: LinkIndex,
     ipv4: Ipv4Net,
     ipv6: Option<Ipv6Net>,
-    next_host: AtomicU32,
+    taken: Mutex<BTreeSet<u32>>,
 }
 
 impl Segment {
@@ -39,6 +42,7 @@ impl Segment {
             bail!("{ipv4} is too small for a segment: it needs a /27 or wider");
         }
         let bridge = link::create_bridge(netlink, name)
+            .map_err(|error| explain(error, "bridges", "bridge"))
             .with_context(|| format!("cannot make the bridge {name}"))?;
         link::set_up(netlink, bridge, true)?;
         Ok(Self {
@@ -46,7 +50,7 @@ impl Segment {
             bridge,
             ipv4,
             ipv6,
-            next_host: FIRST_NODE.into(),
+            taken: Mutex::default(),
         })
     }
 
@@ -86,7 +90,7 @@ impl Segment {
         link::add_address(netlink, self.bridge, gateway, self.ipv4.prefix_len())?;
         if let (Some(prefix), Some(gateway)) = (self.ipv6, self.gateway6()) {
             link::add_address(netlink, self.bridge, gateway.into(), prefix.prefix_len())
-                .context("cannot use IPv6 here (is it disabled in this kernel?)")?;
+                .map_err(|error| explain(error, "IPv6", "ipv6"))?;
         }
         Ok(())
     }
@@ -104,18 +108,12 @@ impl Segment {
         lab_side: &str,
         number: Option<u32>,
     ) -> Result<Port> {
-        let number = number.unwrap_or_else(|| self.next_host.fetch_add(1, Ordering::Relaxed));
+        let number = self.take_host(number)?;
         let ipv4 = host4(self.ipv4, number);
-        if ipv4 >= self.ipv4.broadcast() {
-            bail!(
-                "the segment {} ({}) has no free address",
-                self.name,
-                self.ipv4
-            );
-        }
         let ipv6 = self.ipv6.map(|prefix| host6(prefix, number));
         let namespace = node.namespaces().net();
         let lab_side = link::create_veth(netlink, lab_side, interface, namespace, self.bridge)
+            .map_err(|error| explain(error, "virtual cables", "veth"))
             .with_context(|| format!("cannot plug {} into {}", node.name(), self.name))?;
         link::set_up(netlink, lab_side, true)?;
         let mut addresses = vec![(IpAddr::V4(ipv4), self.ipv4.prefix_len())];
@@ -129,9 +127,14 @@ impl Segment {
                 for (address, length) in addresses {
                     link::add_address(&mut netlink, index, address, length)?;
                 }
-                link::set_up(&mut netlink, index, true)
+                link::set_up(&mut netlink, index, true)?;
+                link::wait_until_it_runs(&mut netlink, index)?;
+                ipv6.map_or(Ok(()), |address| {
+                    link::wait_until_it_can_be_found(interface, address)
+                })
             })?
             .with_context(|| format!("cannot set up {interface} of {}", node.name()))?;
+        link::wait_until_it_runs(netlink, lab_side)?;
         let port = Port {
             interface: interface.to_owned(),
             lab_side,
@@ -141,6 +144,35 @@ impl Segment {
         };
         node.add_port(port.clone());
         Ok(port)
+    }
+
+    fn take_host(&self, wanted: Option<u32>) -> Result<u32> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let broadcast = u32::from(self.ipv4.broadcast()) - u32::from(self.ipv4.network());
+        let number = match wanted {
+            Some(number) => Some(number).filter(|number| !taken.contains(number)),
+            None => (FIRST_NODE..broadcast).find(|number| !taken.contains(number)),
+        };
+        let Some(number) = number else {
+            bail!(
+                "the segment {} ({}) has no free address",
+                self.name,
+                self.ipv4
+            );
+        };
+        taken.insert(number);
+        Ok(number)
+    }
+
+    /// Lets the next node have the address of `port`, when that is a plug into this segment.
+    pub(crate) fn give_back(&self, port: &Port) {
+        if port.bridge == self.bridge {
+            let number = u32::from(port.ipv4) - u32::from(self.ipv4.network());
+            self.taken
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&number);
+        }
     }
 
     /// Points the default routes of `node` at this segment's gateway.
@@ -159,6 +191,19 @@ impl Segment {
                     .try_for_each(|to| link::add_default_route(&mut netlink, *to))
             })?
             .with_context(|| format!("cannot set the default route of {}", node.name()))
+    }
+}
+
+/// Tells what this kernel lacks from what went wrong.
+fn explain(error: io::Error, what: &str, module: &str) -> anyhow::Error {
+    match error.raw_os_error() {
+        // EACCES: IPv6 that is switched off.
+        Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EACCES) => Missing(format!(
+            "this kernel has no {what} ({error}): load the module with `sudo modprobe {module}`, or \
+             switch it on"
+        ))
+        .into(),
+        _ => error.into(),
     }
 }
 

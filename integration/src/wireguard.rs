@@ -1,5 +1,6 @@
 //! What WireGuard on a node says of itself: the cross-platform userspace interface
-//! (`get=1` on `/run/wireguard/NAME.sock`), and the `wg` program where there is one.
+//! (`get=1` on `/run/wireguard/NAME.sock`), and the `wg` program where there is one, which is also
+//! how the kernel's WireGuard is asked.
 //!
 //! Private and pre-shared keys are dropped while the answer is read: this module tells only whether
 //! there is a pre-shared key.
@@ -8,6 +9,7 @@ use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -61,14 +63,24 @@ pub struct Peer {
     pub persistent_keepalive: Option<Duration>,
 }
 
-/// Reads interface `name` of `node` through its socket.
+/// Reads interface `name` of `node`: through its socket, or, where it has none because the kernel
+/// runs it, through `wg`.
 ///
 /// # Errors
-/// When there is no such socket (the kernel's WireGuard has none), it does not answer within five
-/// seconds, answers an error, or says what cannot be read.
+/// [`crate::Missing`] when there is neither a socket nor a `wg`; else when there is no such
+/// interface, or it does not answer within five seconds, answers an error, or says what cannot be
+/// read.
 pub fn read(node: &Node, name: &str) -> Result<Interface> {
     let path = node.path(&format!("/run/wireguard/{name}.sock"));
-    let mut stream = UnixStream::connect(&path).with_context(|| {
+    if path.exists() {
+        read_socket(node, name, &path)
+    } else {
+        read_dump(node, name)
+    }
+}
+
+fn read_socket(node: &Node, name: &str, path: &Path) -> Result<Interface> {
+    let mut stream = UnixStream::connect(path).with_context(|| {
         format!(
             "cannot connect to /run/wireguard/{name}.sock of node {}",
             node.name()
@@ -86,6 +98,28 @@ pub fn read(node: &Node, name: &str) -> Result<Interface> {
     }
     parse(lines.iter().map(String::as_str))
         .with_context(|| format!("cannot read the state of {name} on node {}", node.name()))
+}
+
+fn read_dump(node: &Node, name: &str) -> Result<Interface> {
+    let printed = wg(node, &["show", name, "dump"])?;
+    parse_dump(&printed)
+        .with_context(|| format!("cannot read the state of {name} on node {}", node.name()))
+}
+
+/// Reads `wg show NAME dump`: a line for the interface, one for each peer, tabs between the fields.
+fn parse_dump(text: &str) -> Result<Interface> {
+    let mut lines = text.lines();
+    let own: Vec<&str> = lines
+        .next()
+        .context("no line for the interface")?
+        .split('\t')
+        .collect();
+    let [_private, _public, port, _mark] = own[..] else {
+        bail!("not four fields in line 1")
+    };
+    let listen_port = Some(port.parse()?).filter(|port| *port != 0);
+    let peers = lines.map(Peer::from_dump).collect::<Result<_>>()?;
+    Ok(Interface { listen_port, peers })
 }
 
 fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Interface> {
@@ -120,6 +154,32 @@ fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Interface> {
 }
 
 impl Peer {
+    fn from_dump(line: &str) -> Result<Self> {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [key, psk, endpoint, allowed, handshake, rx, tx, keepalive] = fields[..] else {
+            bail!("not eight fields in the line of a peer");
+        };
+        let given = |text: &str| text != "(none)";
+        let key = data_encoding::BASE64.decode(key.as_bytes()).ok();
+        let handshake = Duration::from_secs(handshake.parse()?);
+        let allowed = allowed.split(',').filter(|text| given(text));
+        Ok(Self {
+            public_key: PublicKey(
+                key.and_then(|bytes| bytes.try_into().ok())
+                    .context("a key that is not base64")?,
+            ),
+            has_preshared_key: given(psk),
+            endpoint: given(endpoint).then(|| endpoint.parse()).transpose()?,
+            allowed_ips: allowed.map(str::parse).collect::<Result<_, _>>()?,
+            last_handshake: Some(handshake).filter(|time| !time.is_zero()),
+            tx_bytes: tx.parse()?,
+            rx_bytes: rx.parse()?,
+            persistent_keepalive: match keepalive {
+                "off" => None,
+                seconds => Some(Duration::from_secs(seconds.parse()?)),
+            },
+        })
+    }
     fn new(key: &str) -> Result<Self> {
         let bytes = data_encoding::HEXLOWER_PERMISSIVE
             .decode(key.as_bytes())
@@ -170,11 +230,19 @@ impl Peer {
 /// # Errors
 /// [`crate::Missing`] when this machine has no `wg`; else what it complained about.
 pub fn wg_show(node: &Node, name: &str) -> Result<String> {
-    let output = node.tool(&["wg", "show", name], "", Duration::from_secs(10))?;
+    wg(node, &["show", name])
+}
+
+fn wg(node: &Node, arguments: &[&str]) -> Result<String> {
+    let command: Vec<&str> = std::iter::once("wg")
+        .chain(arguments.iter().copied())
+        .collect();
+    let output = node.tool(&command, "", Duration::from_secs(10))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
+        let command = command.join(" ");
         bail!(
-            "`wg show {name}` on node {} ended with {}: {said}",
+            "`{command}` on node {} ended with {}: {said}",
             node.name(),
             output.status
         );
@@ -229,6 +297,28 @@ errno=0";
             !shown.contains("e84b5a6d") && !shown.contains("18851509"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_dump_says_the_same() {
+        let text = ANSWER.replace("%2", "");
+        let mut wanted = parse(text.lines()).unwrap();
+        // A dump has whole seconds only.
+        wanted.peers[0].last_handshake = Some(Duration::from_secs(1_700_000_000));
+        let keys: Vec<String> = wanted
+            .peers
+            .iter()
+            .map(|p| p.public_key.to_string())
+            .collect();
+        let dump = format!(
+            "private\tpublic\t12912\toff\n\
+             {}\tpsk=\t[abcd:23::33]:51820\t192.168.4.4/32,fd00::4/128\t1700000000\t2224\t38333\t25\n\
+             {}\t(none)\t(none)\t(none)\t0\t0\t0\toff\n",
+            keys[0], keys[1]
+        );
+        assert_eq!(parse_dump(&dump).unwrap(), wanted);
+        assert!(parse_dump("").is_err());
+        assert!(parse_dump("private\tpublic\t1\toff\nkey\t(none)").is_err());
     }
 
     #[test]

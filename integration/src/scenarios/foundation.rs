@@ -161,7 +161,7 @@ fn nodes_reach_one_another(lab: &Lab) -> Result<()> {
         let times = matrix(&refs, &to, Duration::from_secs(1))?;
         ensure!(
             times.iter().flatten().all(Option::is_some),
-            "some are lost: {times:?}"
+            "some are lost to {to:?}: {times:?}"
         );
         let gateway = if v6 {
             lab.internet()
@@ -171,10 +171,7 @@ fn nodes_reach_one_another(lab: &Lab) -> Result<()> {
         } else {
             IpAddr::from(lab.internet().gateway4())
         };
-        ensure!(
-            ping(refs[0], gateway, SHORT)?.is_some(),
-            "the gateway {gateway} is silent"
-        );
+        gets_through(refs[0], gateway).context("the gateway")?;
     }
     // The other way round: an address that nobody has does not answer.
     ensure!(ping(refs[0], nobody().0, SHORT)?.is_none());
@@ -261,8 +258,8 @@ fn one_router(lab: &Lab) -> Result<()> {
         lab.add_node_on("c", &router.inside)?,
         lab.add_node_on("d", &router.inside)?,
     );
-    ensure!(reaches(&c, a.ipv4()?)?, "c does not get out");
-    ensure!(reaches(&c, d.ipv4()?)?, "c does not reach its neighbour");
+    gets_through(&c, a.ipv4()?)?;
+    gets_through(&c, d.ipv4()?)?;
     ensure!(!reaches(&a, c.ipv4()?)?, "a reaches behind the router");
     let from = seen_by(&a, &c, 5000)?;
     ensure!(
@@ -287,7 +284,7 @@ fn two_routers(lab: &Lab) -> Result<()> {
         Nat::KeepsPorts,
     )?;
     let c = lab.add_node_on("c", &inner.inside)?;
-    ensure!(reaches(&c, a.ipv4()?)?, "c does not get out");
+    gets_through(&c, a.ipv4()?)?;
     ensure!(!reaches(&a, c.ipv4()?)?, "a reaches behind the routers");
     let from = seen_by(&a, &c, 5000)?;
     ensure!(from.ip() == outer.node.ipv4()?, "c is seen as {from}");
@@ -377,8 +374,13 @@ fn removed_node(lab: &Lab) -> Result<()> {
     child.wait()?;
     ensure!(a.processes().is_empty(), "{:?} are left", a.processes());
     ensure!(!reaches(&b, a.ipv4()?)?, "a still answers");
-    // Its name is free again.
+    // Its name and its addresses are free again, and nobody remembers the old cable.
     let again = lab.add_node("a")?;
+    ensure!(
+        again.ports()[0].ipv4 == a.ports()[0].ipv4,
+        "{:?}",
+        again.ports()
+    );
     expect(&b, &again, true, "after a was made anew")
 }
 
@@ -467,13 +469,19 @@ fn expect(from: &Node, to: &Node, reached: bool, when: &str) -> Result<()> {
             if reached { "to reach" } else { "to lose" }
         );
         if reached {
-            // A cable that was plugged in again takes a moment.
-            wait_until(&what, Duration::from_secs(5), || reaches(from, address))?;
+            gets_through(from, address).context(what)?;
         } else {
             ensure!(!reaches(from, address)?, "wanted {what}");
         }
     }
     Ok(())
+}
+
+/// Waits: a cable that was just plugged in takes a moment, and so does a loaded machine.
+fn gets_through(from: &Node, to: impl Into<IpAddr>) -> Result<()> {
+    let to = to.into();
+    let what = format!("{to} to answer {}", from.name());
+    wait_until(&what, Duration::from_secs(5), || reaches(from, to))
 }
 
 fn reaches(from: &Node, to: impl Into<IpAddr>) -> Result<bool> {
