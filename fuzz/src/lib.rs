@@ -5,3 +5,4 @@
 //! fuzzer and without a nightly compiler.
 
 pub mod promises;
+pub mod wg;
