@@ -60,13 +60,43 @@ pub struct Report {
     pub peers_set: usize,
     /// Peers removed.
     pub peers_removed: usize,
+    /// Steps that this host does not allow. The others were carried out; the next plan tries
+    /// these again.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A step that was left out, because failing over it would cost more than doing without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The step.
+    pub step: Step,
+    /// Why.
+    pub why: SkipReason,
+}
+
+/// Why a step was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// Another interface has a route of the same prefix, and keeps it.
+    RouteTaken,
+    /// IPv6 is switched off on this host.
+    NoIpv6,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.why {
+            SkipReason::RouteTaken => "another interface has this route and keeps it",
+            SkipReason::NoIpv6 => "IPv6 is switched off on this host",
+        };
+        write!(f, "left out: {}: {why}", self.step)
+    }
 }
 
 impl Report {
     pub(crate) fn count(&mut self, step: &Step) {
         self.steps += 1;
         match step {
-            Step::Create => self.created = true,
             Step::SetPeer(_) => self.peers_set += 1,
             Step::RemovePeer(_) => self.peers_removed += 1,
             _ => {}

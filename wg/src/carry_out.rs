@@ -1,7 +1,9 @@
 //! Carrying out a plan, as far as the two back ends do it alike: the order, the kernel's half of
 //! the interface, the way back when the first step was the interface itself.
 
-use crate::backend::Report;
+use std::io;
+
+use crate::backend::{Report, SkipReason, Skipped};
 use crate::error::Error;
 use crate::name::IfName;
 use crate::netlink::{Address, Link, Netlink};
@@ -15,7 +17,7 @@ pub(crate) trait Engine {
     /// Takes away what [`Engine::create`] made, as far as that is possible.
     fn destroy(&mut self, name: &IfName);
 
-    /// Carries out a run of steps of WireGuard's own ([`is_wireguard`]), in order.
+    /// Carries out a run of steps of WireGuard's own, in order. Others are not its business.
     fn wireguard(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error>;
 
     /// The socket and the interface's number, for the kernel's half.
@@ -34,75 +36,114 @@ pub(crate) fn carry_out(
         });
     }
     let mut report = Report::default();
-    let mut created = false;
     for run in plan
         .steps
         .chunk_by(|a, b| is_wireguard(a) && is_wireguard(b))
     {
-        match carry_out_run(&plan.name, run, engine) {
-            Ok(newly) => created |= newly,
-            Err(source) => {
-                if created {
-                    engine.destroy(&plan.name);
-                }
-                return Err(Error::Apply {
-                    step: report.steps + 1,
-                    of: plan.steps.len(),
-                    what: describe(run),
-                    rolled_back: created,
-                    source: Box::new(source),
-                });
+        if let Err(source) = carry_out_run(plan, run, engine, &mut report) {
+            if report.created {
+                engine.destroy(&plan.name);
             }
+            return Err(Error::Apply {
+                step: report.steps + 1,
+                of: plan.steps.len(),
+                what: describe(run),
+                rolled_back: report.created,
+                source: Box::new(source),
+            });
         }
         run.iter().for_each(|step| report.count(step));
     }
-    report.created = created;
     Ok(report)
 }
 
 /// Whether the step is about the WireGuard device, not about the link it hangs on. The MTU is
 /// about both.
-pub(crate) const fn is_wireguard(step: &Step) -> bool {
+const fn is_wireguard(step: &Step) -> bool {
     matches!(
         step,
         Step::RemovePeer(_) | Step::Configure(_) | Step::SetPeer(_)
     )
 }
 
-/// True: the interface was created.
-fn carry_out_run(name: &IfName, run: &[Step], engine: &mut impl Engine) -> Result<bool, Error> {
-    let [step] = run else {
-        return engine.wireguard(name, run).map(|()| false);
-    };
-    if matches!(step, Step::Create) {
-        return engine.create(name);
+fn carry_out_run(
+    plan: &Plan,
+    run: &[Step],
+    engine: &mut impl Engine,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let name = &plan.name;
+    match run {
+        [Step::Create] => report.created = engine.create(name)?,
+        [step] if !is_wireguard(step) => {
+            if matches!(step, Step::SetMtu(_)) {
+                engine.wireguard(name, run)?;
+            }
+            let (netlink, index) = engine.netlink(name)?;
+            let skipped = configure_link(netlink, index, step)
+                .map_err(|source| link_error(plan, step, source))?;
+            let step = step.clone();
+            report
+                .skipped
+                .extend(skipped.map(|why| Skipped { step, why }));
+        }
+        run => engine.wireguard(name, run)?,
     }
-    if is_wireguard(step) || matches!(step, Step::SetMtu(_)) {
-        engine.wireguard(name, run)?;
-    }
-    let (netlink, index) = engine.netlink(name)?;
+    Ok(())
+}
+
+/// Some reason: this host does not allow the step.
+fn configure_link(
+    netlink: &mut Netlink,
+    index: u32,
+    step: &Step,
+) -> io::Result<Option<SkipReason>> {
     let result = match step {
         Step::SetMtu(mtu) => Link::set_mtu(netlink, index, mtu.get()),
         Step::RemoveRoute(route) => netlink.delete_route(index, *route),
         Step::LinkUp => Link::set_up(netlink, index),
         Step::RemoveAddress(address) => Address::delete(netlink, index, *address),
         Step::AddAddress(address) => Address::add(netlink, index, *address),
-        Step::AddRoute(route) => netlink.add_route(index, *route),
+        Step::AddRoute(route) => match netlink.add_route(index, *route) {
+            Ok(true) => Ok(()),
+            Ok(false) => return Ok(Some(SkipReason::RouteTaken)),
+            Err(error) => Err(error),
+        },
         Step::Create | Step::RemovePeer(_) | Step::Configure(_) | Step::SetPeer(_) => Ok(()),
     };
-    match result {
-        Ok(()) => Ok(false),
-        // The kernel's WireGuard binds its port when the link comes up.
-        Err(error)
-            if matches!(step, Step::LinkUp) && error.raw_os_error() == Some(libc::EADDRINUSE) =>
+    match (result, step) {
+        (Err(error), Step::AddAddress(net) | Step::AddRoute(net))
+            if net.addr().is_ipv6() && says_no_ipv6(&error) =>
         {
-            Err(Error::PortInUse {
-                name: name.clone(),
-                port: 0,
-            })
+            Ok(Some(SkipReason::NoIpv6))
         }
-        Err(source) => Err(Error::os(format!("configuring {name}"), source)),
+        (result, _) => result.map(|()| None),
     }
+}
+
+/// What the kernel answers where IPv6 is disabled, on the interface or altogether. The right to
+/// configure is not in question: other steps were carried out before.
+fn says_no_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EACCES | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)
+    )
+}
+
+fn link_error(plan: &Plan, step: &Step, source: io::Error) -> Error {
+    let name = plan.name.clone();
+    // The kernel's WireGuard binds its port when the link comes up.
+    if matches!(step, Step::LinkUp) && source.raw_os_error() == Some(libc::EADDRINUSE) {
+        let port = plan.steps.iter().find_map(|step| match step {
+            Step::Configure(change) => change.listen_port,
+            _ => None,
+        });
+        return Error::PortInUse {
+            name,
+            port: port.unwrap_or(0),
+        };
+    }
+    Error::os(format!("configuring {name}"), source)
 }
 
 fn describe(run: &[Step]) -> String {

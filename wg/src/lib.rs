@@ -32,7 +32,7 @@ pub mod plan;
 pub mod uapi;
 mod userspace;
 
-pub use backend::{Backend, BackendChoice, BackendKind, Report};
+pub use backend::{Backend, BackendChoice, BackendKind, Report, SkipReason, Skipped};
 pub use desired::{Desired, DesiredPeer, Mtu};
 pub use error::Error;
 pub use fake::Fake;

@@ -3,14 +3,17 @@
 //! Every test runs on a thread with its own network and mount namespace, so it needs root (or a
 //! user namespace in which it is root) and /dev/net/tun. Where they are missing it says SKIPPED.
 
+// What fails here fails a test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod common;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use common::{Site, in_namespace, key, net, nets, psk, requirements, wish};
+use common::scenarios::{self, Choices};
+use common::{in_namespace, key, requirements, wg, wish};
 use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Userspace;
@@ -22,7 +25,7 @@ fn backend() -> Box<dyn Backend> {
 macro_rules! or_skip {
     () => {
         if let Some(reason) = requirements() {
-            println!("SKIPPED: {reason}");
+            common::skipped(&reason);
             return;
         }
     };
@@ -193,6 +196,18 @@ fn a_port_in_use_is_an_error_and_nothing_changes() {
 }
 
 #[test]
+fn another_interface_keeps_its_route() {
+    or_skip!();
+    in_namespace(|| scenarios::another_interface_keeps_its_route(&mut *backend()));
+}
+
+#[test]
+fn without_ipv6_the_rest_comes_true() {
+    or_skip!();
+    in_namespace(|| scenarios::without_ipv6_the_rest_comes_true(&mut *backend()));
+}
+
+#[test]
 fn five_thousand_peers() {
     or_skip!();
     in_namespace(|| common::five_thousand_peers(&mut *backend()));
@@ -238,13 +253,6 @@ fn files() -> usize {
     infos.filter(|info| info.contains("iff:\tgone0")).count()
 }
 
-/// `wg` if it is on this machine.
-fn wg(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("wg").args(arguments).output().ok()?;
-    assert!(output.status.success(), "wg {arguments:?}: {output:?}");
-    Some(String::from_utf8(output.stdout).unwrap())
-}
-
 #[test]
 fn wg_shows_and_sets_the_device() {
     or_skip!();
@@ -261,7 +269,7 @@ fn wg_shows_and_sets_the_device() {
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         let Some(shown) = wg(&["show", "show0"]) else {
-            println!("SKIPPED: there is no wg on this machine");
+            common::skipped("there is no wg on this machine");
             return;
         };
         assert!(shown.contains(&format!("public key: {own}")), "{shown}");
@@ -328,184 +336,25 @@ fn a_leftover_socket_is_replaced_and_a_living_one_is_not() {
     });
 }
 
-/// Two sites with a cable between them, and what is measured through the tunnel.
-#[test]
-fn two_sites_talk_through_the_tunnel() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    common::check_traffic(&mut a, &mut b);
-}
+const BOTH: Choices = (CHOICE, CHOICE);
 
-#[test]
-fn a_changed_peer_leaves_the_other_session_alone() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    common::check_traffic(&mut a, &mut b);
-    let before = a.peer(b.key()).latest_handshake.unwrap();
-    // A second peer comes, changes, goes; the first one gets a prefix and a keepalive, in place.
-    let third = key(3).public();
-    let mut extra = grid_wg::DesiredPeer {
-        allowed_ips: nets(&["10.7.0.3/32"]),
-        ..Default::default()
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            scenarios::$name(BOTH);
+        })*
     };
-    for step in 0..4 {
-        match step {
-            0 => drop(a.desired.peers.insert(third, extra.clone())),
-            1 => {
-                extra.preshared_key = Some(psk(5));
-                a.desired.peers.insert(third, extra.clone());
-            }
-            2 => {
-                let b_at_a = a.desired.peers.get_mut(&b.key()).unwrap();
-                b_at_a.allowed_ips.insert(net("10.8.0.0/24"));
-                b_at_a.keepalive = Some(20);
-            }
-            _ => drop(a.desired.peers.remove(&third)),
-        }
-        let plan = a.reconcile();
-        assert_eq!(plan.steps.len(), 1, "{plan}");
-        assert!(a.ping(&mut b));
-        assert_eq!(
-            a.peer(b.key()).latest_handshake,
-            Some(before),
-            "no new handshake"
-        );
-        assert!(b.peer(a.key()).rx_bytes > 0);
-    }
 }
 
-#[test]
-fn a_new_preshared_key_on_both_ends_works_at_once() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    common::check_traffic(&mut a, &mut b);
-    let (ka, kb) = (a.key(), b.key());
-    let traffic = a.peer(kb).rx_bytes;
-    a.desired.peers.get_mut(&kb).unwrap().preshared_key = Some(psk(200));
-    b.desired.peers.get_mut(&ka).unwrap().preshared_key = Some(psk(200));
-    a.reconcile();
-    b.reconcile();
-    assert!(a.ping(&mut b));
-    assert!(a.peer(kb).rx_bytes > traffic, "counters go on");
-}
-
-#[test]
-fn a_wrong_preshared_key_lets_nothing_through() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    let ka = a.key();
-    common::introduce(&mut a, &mut b);
-    b.desired.peers.get_mut(&ka).unwrap().preshared_key = Some(psk(201));
-    a.reconcile();
-    b.reconcile();
-    assert!(!a.ping(&mut b));
-    assert_eq!(b.peer(ka).latest_handshake, None);
-}
-
-#[test]
-fn an_inner_source_that_is_not_the_peers_is_dropped() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    common::check_traffic(&mut a, &mut b);
-    // A takes an address that B has not granted it.
-    a.desired.addresses.insert(net("10.7.99.1/16"));
-    a.reconcile();
-    let from: IpAddr = "10.7.99.1".parse().unwrap();
-    assert!(!a.ping_from(from, &mut b));
-    assert!(a.ping(&mut b));
-}
-
-#[test]
-fn an_endpoint_follows_the_peer() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    common::check_traffic(&mut a, &mut b);
-    // A moves to another port; B learns it from A's next packet and keeps it.
-    let (ka, kb) = (a.key(), b.key());
-    a.desired.listen_port = 45_678;
-    a.reconcile();
-    let handshake = a.peer(kb).latest_handshake;
-    assert!(a.ping(&mut b));
-    let learnt: SocketAddr = b.peer(ka).endpoint.unwrap();
-    assert_eq!(learnt.port(), 45_678);
-    b.desired.peers.get_mut(&ka).unwrap().endpoint = None;
-    assert!(b.reconcile().is_empty());
-    assert_eq!(
-        a.peer(kb).latest_handshake,
-        handshake,
-        "the session survives"
-    );
-}
-
-#[test]
-fn garbage_on_the_port_harms_nothing() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    let to = b.outer();
-    a.run(move |_| {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        for length in (0..1400).step_by(7) {
-            for kind in 0..6u8 {
-                let mut packet = vec![0xa5; length];
-                if let Some(start) = packet.get_mut(..4) {
-                    start.copy_from_slice(&[kind, 0, 0, 0]);
-                }
-                let _ = socket.send_to(&packet, to);
-            }
-        }
-    });
-    common::check_traffic(&mut a, &mut b);
-}
-
-/// The largest packets that fit, over a stream.
-#[test]
-fn bulk_traffic_passes() {
-    or_skip!();
-    let (left, right) = common::cable();
-    let mut a = Site::new(left, "wga", 1);
-    let mut b = Site::new(right, "wgb", 2);
-    common::meet(&mut a, &mut b);
-    common::check_traffic(&mut a, &mut b);
-    const BYTES: usize = 8 << 20;
-    let to = b.run(|site| {
-        let listener = TcpListener::bind((site.inner(), 0)).unwrap();
-        let to = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
-        });
-        to
-    });
-    let started = SystemTime::now();
-    a.run(move |_| {
-        use std::io::Write;
-        let mut stream = std::net::TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap();
-        stream
-            .set_write_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        stream.write_all(&vec![7; BYTES]).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-    });
-    println!("{} MiB took {:?}", BYTES >> 20, started.elapsed().unwrap());
-    assert!(b.peer(a.key()).rx_bytes > BYTES as u64 / 2);
+scenarios! {
+    two_sites_talk_through_the_tunnel,
+    a_changed_peer_leaves_the_other_session_alone,
+    a_new_preshared_key_on_both_ends_works,
+    a_wrong_preshared_key_lets_nothing_through,
+    an_inner_source_that_is_not_the_peers_is_dropped,
+    an_endpoint_follows_the_peer,
+    garbage_on_the_port_harms_nothing,
+    bulk_traffic_passes,
 }

@@ -319,6 +319,25 @@ mod tests {
         }
     }
 
+    /// The corpus of the fuzz target is read by the tests too. It is little-endian.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_corpus_is_an_ordinary_event() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/wg_dump");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let result = Dump::default().push(&std::fs::read(&path).unwrap());
+            assert!(
+                name.starts_with("bad") != result.is_ok(),
+                "{name}: {result:?}"
+            );
+            read += 1;
+        }
+        assert!(read >= 6, "the corpus is there");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_an_ordinary_event(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

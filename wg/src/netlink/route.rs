@@ -36,8 +36,9 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Adds a route into the interface; one that is there is no error.
-    pub(crate) fn add_route(&mut self, index: u32, net: IpNet) -> io::Result<()> {
+    /// Adds a route into the interface; one that is there is no error. False: another interface
+    /// has the prefix, and keeps it.
+    pub(crate) fn add_route(&mut self, index: u32, net: IpNet) -> io::Result<bool> {
         let mut request = message(index, net);
         request.header.protocol = RouteProtocol::Static;
         request.header.scope = if net.addr().is_ipv4() {
@@ -45,8 +46,14 @@ impl Netlink {
         } else {
             RouteScope::Universe
         };
-        let result = self.change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &emit(&request));
-        already(result, &[libc::EEXIST])
+        match self.change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &emit(&request)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(self
+                .dump_routes(index)?
+                .iter()
+                .any(|route| route.net == net)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes all routes of the prefix into the interface but the kernel's own; that there is

@@ -240,7 +240,7 @@ impl Device {
                 && let Some(endpoint) = peer.endpoint
             {
                 udp.send(packet, endpoint);
-                peer.last_traversal = now;
+                peer.count_sent(packet);
             }
             let interval = Duration::from_secs(peer.keepalive.into());
             if !interval.is_zero() && now.duration_since(peer.last_traversal) >= interval {
@@ -287,7 +287,7 @@ impl Device {
         };
         if let TunnResult::WriteToNetwork(packet) = tunnel.encapsulate(packet, &mut self.outgoing) {
             udp.send(packet, endpoint);
-            peer.last_traversal = Instant::now();
+            peer.count_sent(packet);
         }
     }
 
@@ -349,6 +349,7 @@ impl Device {
                     // The sender has proved nothing yet.
                     return;
                 }
+                peer.count_sent(reply);
             }
             TunnResult::WriteToTunnelV4(packet, source) => {
                 inner = Some((&*packet, IpAddr::V4(source)));
@@ -361,7 +362,7 @@ impl Device {
         if let Packet::PacketCookieReply(_) = packet {
             return;
         }
-        let established = peer.authenticated(&packet, from);
+        let established = peer.authenticated(&packet, from, datagram);
         if let Some((packet, source)) = inner
             && peers.allowed_ips.find(source) == Some(id)
         {
@@ -376,9 +377,10 @@ impl Device {
 
 impl Peer {
     /// An authenticated packet came from `from`. True: it completed a handshake.
-    fn authenticated(&mut self, packet: &Packet<'_>, from: SocketAddr) -> bool {
+    fn authenticated(&mut self, packet: &Packet<'_>, from: SocketAddr, datagram: &[u8]) -> bool {
         self.endpoint = Some(from);
         self.last_traversal = Instant::now();
+        self.rx_bytes = self.rx_bytes.saturating_add(length_of(datagram));
         let established = match packet {
             Packet::HandshakeInit(_) => {
                 self.unconfirmed = true;
@@ -394,6 +396,16 @@ impl Peer {
         }
         established
     }
+
+    /// A packet was sent to the peer.
+    fn count_sent(&mut self, packet: &[u8]) {
+        self.last_traversal = Instant::now();
+        self.tx_bytes = self.tx_bytes.saturating_add(length_of(packet));
+    }
+}
+
+fn length_of(packet: &[u8]) -> u64 {
+    u64::try_from(packet.len()).unwrap_or(u64::MAX)
 }
 
 /// The peer that a packet claims to come from. The tunnel checks the claim.
@@ -422,7 +434,6 @@ fn set_preshared_key(peer: &mut Peer, change: Option<&PskChange>) -> bool {
 }
 
 fn renew_tunnel(peer: &mut Peer, id: PeerId, identity: &Identity) {
-    peer.carried = peer.traffic();
     peer.unconfirmed = false;
     peer.tunnel = Some(Tunn::new(
         identity.secret.clone(),
@@ -440,7 +451,6 @@ fn send_keepalive(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
     let (Some(endpoint), Some(tunnel)) = (peer.endpoint, &mut peer.tunnel) else {
         return;
     };
-    peer.last_traversal = Instant::now();
     let result = if tunnel.time_since_last_handshake().is_some() {
         tunnel.encapsulate(&[], buffer)
     } else {
@@ -448,6 +458,10 @@ fn send_keepalive(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
     };
     if let TunnResult::WriteToNetwork(packet) = result {
         udp.send(packet, endpoint);
+        peer.count_sent(packet);
+    } else {
+        // A handshake is under way and repeats itself.
+        peer.last_traversal = Instant::now();
     }
 }
 
@@ -455,14 +469,15 @@ fn send_keepalive(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
 fn flush(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
     /// More than a tunnel queues.
     const LIMIT: usize = 512;
-    let (Some(endpoint), Some(tunnel)) = (peer.endpoint, &mut peer.tunnel) else {
-        return;
-    };
     for _ in 0..LIMIT {
+        let (Some(endpoint), Some(tunnel)) = (peer.endpoint, &mut peer.tunnel) else {
+            return;
+        };
         let TunnResult::WriteToNetwork(packet) = tunnel.decapsulate(None, &[], buffer) else {
             return;
         };
         udp.send(packet, endpoint);
+        peer.count_sent(packet);
     }
 }
 

@@ -182,30 +182,39 @@ impl carry_out::Engine for Userspace {
     }
 
     fn wireguard(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error> {
+        /// So many steps at a time, so that packets are served in between.
+        const BATCH: usize = 64;
         let remote = self.running(name)?.engine.remote();
-        let done = remote
-            .apply(false, steps.to_vec())
-            .map_err(|_| Error::InterfaceGone { name: name.clone() })?;
-        done.map_err(|error| match error {
-            ConfigureError::Port(port, source) if source.kind() == io::ErrorKind::AddrInUse => {
-                Error::PortInUse {
-                    name: name.clone(),
-                    port,
-                }
-            }
-            ConfigureError::Port(port, source) => {
-                Error::os(format!("binding the UDP port {port} of {name}"), source)
-            }
-            ConfigureError::Mark(source) => Error::os(format!("marking packets of {name}"), source),
-            ConfigureError::Random => Error::os(
-                format!("adding a peer to {name}"),
-                io::Error::other("the system has no random numbers"),
-            ),
-        })
+        for batch in steps.chunks(BATCH) {
+            let done = remote
+                .apply(false, batch.to_vec())
+                .map_err(|_| Error::InterfaceGone { name: name.clone() })?;
+            done.map_err(|error| configure_error(name, error))?;
+        }
+        Ok(())
     }
 
     fn netlink(&mut self, name: &IfName) -> Result<(&mut Netlink, u32), Error> {
         let index = self.running(name)?.index;
         Ok((&mut self.netlink, index))
+    }
+}
+
+fn configure_error(name: &IfName, error: ConfigureError) -> Error {
+    match error {
+        ConfigureError::Port(port, source) if source.kind() == io::ErrorKind::AddrInUse => {
+            Error::PortInUse {
+                name: name.clone(),
+                port,
+            }
+        }
+        ConfigureError::Port(port, source) => {
+            Error::os(format!("binding the UDP port {port} of {name}"), source)
+        }
+        ConfigureError::Mark(source) => Error::os(format!("marking packets of {name}"), source),
+        ConfigureError::Random => Error::os(
+            format!("adding a peer to {name}"),
+            io::Error::other("the system has no random numbers"),
+        ),
     }
 }

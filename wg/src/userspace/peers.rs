@@ -41,8 +41,9 @@ pub(super) struct Peer {
     pub(super) latest_handshake: Option<SystemTime>,
     /// We have answered a handshake, and its first data packet will confirm it.
     pub(super) unconfirmed: bool,
-    /// Bytes received and sent by tunnels that were replaced.
-    pub(super) carried: (u64, u64),
+    /// Bytes of authenticated packets received, and of all packets sent, as the kernel counts.
+    pub(super) rx_bytes: u64,
+    pub(super) tx_bytes: u64,
 }
 
 impl Peer {
@@ -56,31 +57,20 @@ impl Peer {
             last_traversal: Instant::now(),
             latest_handshake: None,
             unconfirmed: false,
-            carried: (0, 0),
+            rx_bytes: 0,
+            tx_bytes: 0,
         }
     }
 
-    /// Bytes received and sent, over all tunnels to this peer.
-    pub(super) fn traffic(&self) -> (u64, u64) {
-        let (_, sent, received, ..) = self.tunnel.as_ref().map(Tunn::stats).unwrap_or_default();
-        let count = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
-        let (carried_received, carried_sent) = self.carried;
-        (
-            carried_received.saturating_add(count(received)),
-            carried_sent.saturating_add(count(sent)),
-        )
-    }
-
     pub(super) fn observe(&self, allowed_ips: BTreeSet<IpNet>) -> ObservedPeer {
-        let (rx_bytes, tx_bytes) = self.traffic();
         ObservedPeer {
             preshared_key: self.preshared_key.clone(),
             endpoint: self.endpoint,
             allowed_ips,
             keepalive: (self.keepalive != 0).then_some(self.keepalive),
             latest_handshake: self.latest_handshake,
-            rx_bytes,
-            tx_bytes,
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
         }
     }
 }

@@ -10,6 +10,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// How many random ports are tried until one is free in both families.
 const ATTEMPTS: usize = 16;
 
+/// Bytes that may wait while the device's thread is busy: some milliseconds of fast traffic, or
+/// the handshakes of a large network that starts at once.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
 /// The sockets. A host without one of the families has one socket.
 #[derive(Debug)]
 pub(super) struct Sockets {
@@ -82,6 +86,10 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
+    // Beyond the system's limit where we may, else up to it.
+    if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -1,24 +1,28 @@
 //! What the tests of both back ends share: namespaces, cables, sites.
 
 // Each test program uses a part of it; and what fails here fails a test.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
+pub(crate) mod scenarios;
 mod sites;
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::Command;
 use std::time::Instant;
 
 use grid_promises::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
-use grid_wg::{
-    Backend, BackendKind, Desired, DesiredPeer, Error, IfName, Mtu, Observed, Step, plan,
-};
+use grid_wg::{Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Step, plan};
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-
-pub(crate) use sites::{Site, cable, check_traffic, introduce, meet};
 
 pub(crate) fn key(n: u8) -> WgSecretKey {
     WgSecretKey::from_bytes(&Secret::new([n; 32]))
@@ -44,11 +48,22 @@ pub(crate) fn requirements() -> Option<String> {
     if let Err(error) = namespaces {
         return Some(format!("no network namespace ({error}): run as root"));
     }
+    if Command::new("ip").arg("-V").output().is_err() {
+        return Some("these tests build their networks with ip, which is not installed".to_owned());
+    }
     let tun = OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/net/tun");
     tun.err().map(|error| format!("/dev/net/tun: {error}"))
+}
+
+/// Says that a test did not run, past the capture that swallows what a passing test prints.
+pub(crate) fn skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // In one piece, because tests run side by side.
+    let line = format!("SKIPPED: {test}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Gives the calling thread its own network, and its own /var/run/wireguard.
@@ -380,6 +395,9 @@ pub(crate) fn five_thousand_peers(backend: &mut dyn Backend) {
     reconcile(backend, &desired);
 }
 
-pub(crate) fn name(text: &str) -> IfName {
-    text.parse().unwrap()
+/// `wg` if it is on this machine.
+pub(crate) fn wg(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("wg").args(arguments).output().ok()?;
+    assert!(output.status.success(), "wg {arguments:?}: {output:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
 }

@@ -83,11 +83,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(host: Host, name: &str, n: u8) -> Self {
-        Self::with(host, name, n, BackendChoice::Userspace)
-    }
-
-    pub(crate) fn with(host: Host, name: &str, n: u8, choice: BackendChoice) -> Self {
+    pub(crate) fn new(host: Host, name: &str, n: u8, choice: BackendChoice) -> Self {
         let backend = host.run(move || open(choice).unwrap());
         let desired = Desired {
             name: name.parse().unwrap(),
