@@ -10,8 +10,7 @@
 //! | socket address | `[address, port]` |
 //!
 //! Types of other crates cannot carry `minicbor`'s traits; fields of them name a module of this
-//! file: `#[cbor(n(2), with = "crate::wire::ip_net")]`. There is a plural module for a list and an
-//! `opt_` module for an optional field where statements need one.
+//! file: `#[cbor(n(2), with = "crate::wire::ip_net")]`. A plural name is for a list.
 //!
 //! One thing has one form. An IPv4 address never travels as an IPv4-mapped IPv6 address (RFC 4291
 //! section 2.5.5.2), and a prefix never carries host bits: encoders normalise both, decoders refuse
@@ -243,11 +242,11 @@ fn pair(d: &mut Decoder<'_>) -> Result<(), DecodeError> {
     }
 }
 
-/// The modules that `#[cbor(with = "...")]` names: the thing itself, a list of it, an optional one.
-macro_rules! modules {
-    ($($type:ty, $one:ident, $many:ident, $maybe:ident, $doc:literal;)*) => {$(
+/// The modules that `#[cbor(with = "...")]` names for one of a thing.
+macro_rules! one {
+    ($($type:ty, $module:ident, $doc:literal;)*) => {$(
         #[doc = concat!("For a field that is ", $doc, ".")]
-        pub mod $one {
+        pub mod $module {
             use super::*;
 
             /// Writes the field.
@@ -266,21 +265,32 @@ macro_rules! modules {
                 <$type>::take(d)
             }
         }
+    )*};
+}
+one! {
+    IpAddr, ip_addr, "an address of either family";
+    Ipv4Addr, ipv4_addr, "an IPv4 address";
+    Ipv6Addr, ipv6_addr, "an IPv6 address";
+    IpNet, ip_net, "a prefix of either family";
+    Ipv4Net, ipv4_net, "an IPv4 prefix";
+    Ipv6Net, ipv6_net, "an IPv6 prefix";
+    SocketAddr, socket_addr, "an address and a port";
+    [u8; 32], bytes32, "a string of exactly 32 bytes";
+    [u8; 64], bytes64, "a string of exactly 64 bytes";
+}
 
-        #[doc = concat!("For a field that is a list, each item of which is ", $doc, ".")]
-        pub mod $many {
+/// The modules that `#[cbor(with = "...")]` names for a list of a thing.
+macro_rules! list {
+    ($($type:ty, $module:ident, $doc:literal;)*) => {$(
+        #[doc = concat!("For a field that is a list of ", $doc, ".")]
+        pub mod $module {
             use super::*;
 
             /// Writes the list.
             ///
             /// # Errors
             /// What the writer reports.
-            #[allow(clippy::ptr_arg)]
-            pub fn encode<C, W: Write>(
-                list: &Vec<$type>,
-                e: &mut Encoder<W>,
-                _: &mut C,
-            ) -> Encoded<W> {
+            pub fn encode<C, W: Write>(list: &[$type], e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
                 e.array(list.len() as u64)?;
                 list.iter().try_for_each(|value| value.put(e))
             }
@@ -296,50 +306,11 @@ macro_rules! modules {
                 (0..length).map(|_| <$type>::take(d)).collect()
             }
         }
-
-        #[doc = concat!("For an optional field that is ", $doc, "; always written, as `null` when there is none.")]
-        pub mod $maybe {
-            use super::*;
-
-            /// Writes the field, or `null`.
-            ///
-            /// # Errors
-            /// What the writer reports.
-            pub fn encode<C, W: Write>(
-                value: &Option<$type>,
-                e: &mut Encoder<W>,
-                _: &mut C,
-            ) -> Encoded<W> {
-                match value {
-                    Some(value) => value.put(e),
-                    None => e.null()?.ok(),
-                }
-            }
-
-            /// Reads the field, or `null`.
-            ///
-            /// # Errors
-            /// The input ends, or is not the form that the module `wire` describes.
-            pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<$type>, DecodeError> {
-                if d.datatype()? == minicbor::data::Type::Null {
-                    d.null()?;
-                    return Ok(None);
-                }
-                <$type>::take(d).map(Some)
-            }
-        }
     )*};
 }
-modules! {
-    IpAddr, ip_addr, ip_addrs, opt_ip_addr, "an address of either family";
-    Ipv4Addr, ipv4_addr, ipv4_addrs, opt_ipv4_addr, "an IPv4 address";
-    Ipv6Addr, ipv6_addr, ipv6_addrs, opt_ipv6_addr, "an IPv6 address";
-    IpNet, ip_net, ip_nets, opt_ip_net, "a prefix of either family";
-    Ipv4Net, ipv4_net, ipv4_nets, opt_ipv4_net, "an IPv4 prefix";
-    Ipv6Net, ipv6_net, ipv6_nets, opt_ipv6_net, "an IPv6 prefix";
-    SocketAddr, socket_addr, socket_addrs, opt_socket_addr, "an address and a port";
-    [u8; 32], bytes32, list_of_bytes32, opt_bytes32, "a string of exactly 32 bytes";
-    [u8; 64], bytes64, list_of_bytes64, opt_bytes64, "a string of exactly 64 bytes";
+list! {
+    IpNet, ip_nets, "prefixes of either family";
+    SocketAddr, socket_addrs, "addresses with their ports";
 }
 
 #[cfg(test)]
@@ -372,8 +343,8 @@ mod tests {
         nets: Vec<IpNet>,
         #[cbor(n(8), with = "super::bytes64")]
         signature: [u8; 64],
-        #[cbor(n(9), with = "super::opt_ipv4_addr")]
-        claim: Option<Ipv4Addr>,
+        #[cbor(n(9), with = "super::ipv4_addr")]
+        claim: Ipv4Addr,
     }
 
     /// A field with a `with` module, alone: an array of one.
@@ -390,7 +361,6 @@ mod tests {
     alone!(Net6, Ipv6Net, "super::ipv6_net");
     alone!(Socket, SocketAddr, "super::socket_addr");
     alone!(Sockets, Vec<SocketAddr>, "super::socket_addrs");
-    alone!(Maybe, Option<IpNet>, "super::opt_ip_net");
     alone!(Exact, [u8; 32], "super::bytes32");
 
     fn hex(text: &str) -> Vec<u8> {
@@ -415,11 +385,7 @@ mod tests {
 
     fn any_all() -> impl Strategy<Value = All> {
         let nets = prop::collection::vec(any_net(), 0..5);
-        let plain = (
-            any::<[u8; 32]>(),
-            any::<u64>(),
-            prop::option::of(any::<[u8; 4]>()),
-        );
+        let plain = (any::<[u8; 32]>(), any::<u64>(), any::<[u8; 4]>());
         (plain, any_ip(), any_net(), any_ip(), any::<u16>(), nets).prop_map(
             |((bytes, time, claim), address, net, host, port, nets)| All {
                 id: ContentId::of(&bytes),
@@ -431,7 +397,7 @@ mod tests {
                 socket: SocketAddr::new(host, port),
                 nets,
                 signature: [bytes[0]; 64],
-                claim: claim.map(Ipv4Addr::from),
+                claim: Ipv4Addr::from(claim),
             },
         )
     }
@@ -482,18 +448,6 @@ mod tests {
         ] {
             assert_eq!(bytes, hex(&expected), "{expected}");
         }
-    }
-
-    #[test]
-    fn an_optional_field_is_null_and_not_left_out() {
-        assert_eq!(cbor::encode(&Maybe(None)), [0x81, 0xf6]);
-        assert_eq!(
-            cbor::decode::<Maybe>(&[0x81, 0xf6], &BOUNDS),
-            Ok(Maybe(None))
-        );
-        assert_refused::<Maybe>(&[0x80]);
-        let some = Maybe(Some("10.0.0.0/8".parse().unwrap()));
-        assert_eq!(cbor::decode(&cbor::encode(&some), &BOUNDS), Ok(some));
     }
 
     /// One address has one form: a rule that names `10.0.0.0/8` must not be got round by
