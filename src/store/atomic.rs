@@ -128,7 +128,11 @@ pub fn recover<D: Disk>(disk: &D, parent: &Path, name: &str) -> Result<()> {
         .into_iter()
         .map(|entry| entry.name)
         .collect();
-    let has = |suffix: &str| there.iter().any(|other| *other == format!("{name}{suffix}"));
+    let has = |suffix: &str| {
+        there
+            .iter()
+            .any(|other| *other == format!("{name}{suffix}"))
+    };
     if has(OLD) && has(NEW) && !has("") {
         at(&path, disk.rename(&new, &path))?;
         at(parent, disk.sync_dir(parent))?;

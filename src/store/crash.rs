@@ -217,10 +217,7 @@ impl CutDisk {
         paid
     }
 
-    fn operate<T>(
-        &self,
-        work: impl FnOnce(&mut Vec<Inode>) -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn operate<T>(&self, work: impl FnOnce(&mut Vec<Inode>) -> io::Result<T>) -> io::Result<T> {
         if self.pay(1) == 0 {
             return Err(io::Error::other("cut"));
         }

@@ -118,10 +118,7 @@ impl Store<RealDisk> {
     ///
     /// # Errors
     /// The key file is damaged or others can open it, or the system refuses.
-    pub fn node_key_or_new(
-        &self,
-        entropy: &mut dyn rand_core::Rng,
-    ) -> Result<NodeKey, StoreError> {
+    pub fn node_key_or_new(&self, entropy: &mut dyn rand_core::Rng) -> Result<NodeKey, StoreError> {
         let keys = self.home.keys();
         let _lock = lock::lock_folder(&keys).map_err(|error| StoreError::Write {
             path: keys.clone(),

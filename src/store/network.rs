@@ -61,11 +61,10 @@ pub(super) fn tidy<D: Disk>(disk: &D, folder: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::read(folder, error))?;
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     if has(LEFT) && FORGOTTEN.iter().any(|name| has(name)) {
-        disk.sync_dir(folder)
-            .map_err(|source| StoreError::Write {
-                path: folder.to_owned(),
-                source,
-            })?;
+        disk.sync_dir(folder).map_err(|source| StoreError::Write {
+            path: folder.to_owned(),
+            source,
+        })?;
         atomic::remove_files(disk, folder, FORGOTTEN)?;
     }
     Ok(())
@@ -157,20 +156,10 @@ fn check_promise(path: &Path, record: &NetworkRecord) -> Result<(), StoreError> 
     if promise.network != record.network() {
         return Err(StoreError::damaged(path, "it was made to another network"));
     }
-    if let Some(key) = &record.private_key
-        && key.public() != promise.public_key
-    {
-        let why = "it names another WireGuard key than the one in wireguard.key";
-        return Err(StoreError::damaged(path, why));
-    }
     Ok(())
 }
 
-fn load_what_can_be_had_again<D: Disk>(
-    reader: &Reader<'_, D>,
-    folder: &Path,
-    stored: &mut Stored,
-) {
+fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, stored: &mut Stored) {
     let path = folder.join(STATEMENTS);
     let statements = reader
         .optional(&path, parts::STATEMENTS_LIMIT as u64, Privacy::Plain)

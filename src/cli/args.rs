@@ -1,0 +1,381 @@
+//! The command line, as types. The server reads the words of a command with the same types.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use grid_promises::limits::MAX_USES;
+use grid_promises::network::charter::AdmissionRule;
+use grid_promises::network::name::NetworkName;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::duration;
+use crate::store::Backend;
+
+/// A WireGuard mesh without a coordination server
+///
+/// Every command is a promise: `grid --show PROMISE` prints what it says.
+#[derive(Debug, Parser)]
+#[command(
+    name = "grid",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(args_conflicts_with_subcommands = false)]
+#[command(after_help = "\
+Exit codes: 0 kept, 1 failed, 2 usage, 3 no server and none could be started,
+4 refused by a promise or a rule, 5 timed out.")]
+pub struct Cli {
+    /// What is common to all commands.
+    #[command(flatten)]
+    pub global: Global,
+
+    /// Print the text of a promise, by its name or content id
+    #[arg(long, value_name = "PROMISE", conflicts_with = "list")]
+    pub show: Option<String>,
+
+    /// List the promises and their content ids
+    #[arg(long)]
+    pub list: bool,
+
+    /// The promise to keep.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What is common to all commands.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// The folder of this node [default: $GRID_HOME, ~/.grid or /var/lib/grid]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        help_heading = "Global options"
+    )]
+    pub home: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+
+    /// Say more in the log of the server that this command starts (-vv: all of it)
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// The promises that can be called.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run this node in the foreground
+    StartServer(StartServer),
+    /// Stop this home's server; interfaces in userspace go with it, the networks stay on disk
+    StopServer,
+    /// Found a network and join it
+    CreateWireguardNet(Create),
+    /// Print an invite to a network, and nothing else
+    Invite(Invite),
+    /// Join a network, with an invite or by asking known peers
+    JoinWireguardNet(Join),
+    /// Withdraw this node's promise and take the interface down
+    LeaveWireguardNet(Leave),
+    /// Say what is promised, accepted and kept
+    Status(Status),
+    /// Accept a prefix that a node promises, or (as an owner) admit a node that asked
+    Accept(Accept),
+    /// Do not accept a prefix, from one node or from anybody
+    Reject(Reject),
+    /// Promise to route a subnet
+    Promise(Prefix),
+    /// Take the promise to route a subnet back
+    Withdraw(Prefix),
+    /// Withdraw a node's admission (owners only)
+    Revoke(Revoke),
+    /// Make another node a peer: it can be asked for open networks
+    ExchangeKeys(ExchangeKeys),
+    /// Make this node's key if there is none, and print the node id
+    GenerateKeys,
+    /// Write the present configuration of a network as a file for wg-quick
+    CreateConfig(CreateConfig),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man {
+        /// The folder to write to
+        dir: PathBuf,
+    },
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `start-server`.
+#[derive(Debug, Args)]
+pub struct StartServer {
+    /// Where QUIC listens [default: the home's configuration, or [::]:51821]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Where others can reach this node's QUIC, if that is not one of its own addresses
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub endpoint: Vec<SocketAddr>,
+
+    /// Run it in the background and return once it answers
+    #[arg(long, conflicts_with = "dry_run")]
+    pub background: bool,
+
+    /// This process is the one in the background
+    #[arg(long, hide = true)]
+    pub background_child: bool,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `create-wireguard-net`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name: 1 to 15 of a-z, 0-9 and '-'; also the interface's
+    pub net: NetworkName,
+
+    /// Its IPv4 range [default: a random /16 of 10.0.0.0/8]
+    #[arg(long, value_name = "CIDR")]
+    pub ipv4: Option<Ipv4Net>,
+
+    /// How nodes become members
+    #[arg(long, value_name = "RULE", value_enum, default_value_t)]
+    pub admission: Admission,
+
+    /// How this node runs WireGuard.
+    #[command(flatten)]
+    pub tunnel: TunnelOptions,
+}
+
+/// What founding and joining have in common.
+#[derive(Debug, Args)]
+pub struct TunnelOptions {
+    /// Who runs WireGuard on this machine
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+
+    /// WireGuard's UDP port [default: 51820, for further networks the next free one from 51822]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How nodes become members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Admission {
+    /// With an invite from a member
+    #[default]
+    Invite,
+    /// By an owner, who accepts each node
+    Approve,
+    /// Whoever asks
+    Open,
+}
+
+impl From<Admission> for AdmissionRule {
+    fn from(admission: Admission) -> Self {
+        match admission {
+            Admission::Invite => Self::Invite,
+            Admission::Approve => Self::Approve,
+            Admission::Open => Self::Open,
+        }
+    }
+}
+
+/// `invite`.
+#[derive(Debug, Args)]
+pub struct Invite {
+    /// The network
+    pub net: NetworkName,
+
+    /// How long it can be used: 30s, 10m, 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
+    pub expires: Duration,
+
+    /// How many nodes may join with it
+    #[arg(long, default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_USES)))]
+    pub uses: u32,
+
+    /// Where joiners should look for this node first
+    #[arg(long, value_name = "HOST:PORT")]
+    pub endpoint: Vec<String>,
+}
+
+/// `join-wireguard-net`.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The network
+    pub net: NetworkName,
+
+    /// The invite, or `-` to read it from standard input. Prefer `-`: what is on the command line
+    /// stays in the shell's history, and an invite is a secret. Without it, known peers are asked
+    /// for an open network of that name, and a network that was left is joined again
+    #[arg(value_name = "INVITE|-")]
+    pub invite: Option<String>,
+
+    /// How long to wait for other members: 30s, 10m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub wait: Duration,
+
+    /// How this node runs WireGuard.
+    #[command(flatten)]
+    pub tunnel: TunnelOptions,
+}
+
+/// `leave-wireguard-net`.
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// The network
+    pub net: NetworkName,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Only this network
+    pub net: Option<NetworkName>,
+}
+
+/// `accept`.
+#[derive(Debug, Args)]
+pub struct Accept {
+    /// The network
+    pub net: NetworkName,
+
+    /// The prefix to accept; or the node to admit, if this node is an owner
+    #[arg(value_name = "PREFIX|NODE")]
+    pub what: String,
+
+    /// Whose promise of that prefix: a node id, the beginning of one, or a name
+    #[arg(long, value_name = "NODE")]
+    pub from: Option<String>,
+}
+
+/// `reject`.
+#[derive(Debug, Args)]
+pub struct Reject {
+    /// The network
+    pub net: NetworkName,
+
+    /// The prefix
+    #[arg(value_parser = prefix)]
+    pub prefix: IpNet,
+
+    /// Whose promise of that prefix [default: anybody's]
+    #[arg(long, value_name = "NODE")]
+    pub from: Option<String>,
+}
+
+/// `promise` and `withdraw`.
+#[derive(Debug, Args)]
+pub struct Prefix {
+    /// The network
+    pub net: NetworkName,
+
+    /// The prefix
+    #[arg(value_parser = prefix)]
+    pub prefix: IpNet,
+}
+
+/// `revoke`.
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The network
+    pub net: NetworkName,
+
+    /// The node: its id, the beginning of it, or its name
+    pub node: String,
+}
+
+/// `exchange-keys`.
+#[derive(Debug, Args)]
+pub struct ExchangeKeys {
+    /// Where the node is; with #KEY, the node id that it must have
+    #[arg(value_name = "HOST:PORT[#KEY]")]
+    pub peer: String,
+}
+
+/// `create-config`.
+#[derive(Debug, Args)]
+pub struct CreateConfig {
+    /// The network
+    pub net: NetworkName,
+
+    /// The file [default: wg-quick.conf in the network's folder]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A prefix; a single address counts as one.
+///
+/// # Errors
+/// What is wrong with it, for the person who typed it.
+pub fn prefix(text: &str) -> Result<IpNet, String> {
+    let wrong = |_| "it is not a prefix such as 192.168.7.0/24 or fd00:7::/48";
+    let prefix = match text.parse::<IpNet>() {
+        Ok(prefix) => prefix,
+        Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(wrong)?,
+    };
+    if prefix == prefix.trunc() {
+        Ok(prefix)
+    } else {
+        Err(format!(
+            "it has bits behind its length; {} is meant?",
+            prefix.trunc()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_promise_that_people_can_call_is_a_command() {
+        let commands: Vec<String> = Cli::command()
+            .get_subcommands()
+            .map(|command| command.get_name().to_owned())
+            .collect();
+        for promise in grid_promises::texts::ALL {
+            if !matches!(promise.name, "answer" | "refusal") {
+                assert!(
+                    commands.iter().any(|name| name == promise.name),
+                    "{}",
+                    promise.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn prefixes_are_taken_as_people_write_them() {
+        assert_eq!(prefix("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(prefix("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(prefix("fd00::1").unwrap().to_string(), "fd00::1/128");
+        assert!(prefix("10.1.2.3/8").unwrap_err().contains("10.0.0.0/8"));
+        assert!(prefix("box").is_err());
+    }
+}

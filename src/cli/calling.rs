@@ -1,0 +1,188 @@
+//! Commands that the server of the home carries out.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::args::{Command, Global};
+use super::{background, handing_over, output, rehearsal, render, words};
+use crate::control::answer::{
+    ChangedReport, ConfigReport, ExchangedReport, InviteReport, JoinedReport, StatusReport,
+};
+use crate::control::client::Client;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::home::Home;
+use crate::store::Store;
+
+/// How long the server may take from one message to the next, beyond what was asked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server that said that it ends may take to.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Carries a command out.
+///
+/// # Errors
+/// Why it was not.
+pub(super) fn call(home: &Home, global: &Global, mut command: Command) -> Outcome {
+    let payload = match &command {
+        Command::JoinWireguardNet(join) => handing_over::take(join)?,
+        _ => Zeroizing::new(Vec::new()),
+    };
+    if let Some(rehearsed) = rehearse(home, &command, &payload) {
+        return rehearsed;
+    }
+    complete(&mut command)?;
+    let (name, words) =
+        words::of(&command).ok_or_else(|| Failure::usage("that is not for a server to do"))?;
+    let mut client = match reach(home, global, &command)? {
+        Reached::Server(client) => client,
+        Reached::Done => return Ok(()),
+    };
+    let limit = match &command {
+        Command::JoinWireguardNet(join) => PATIENCE + join.wait,
+        _ => PATIENCE,
+    };
+    let answer = client.call(name, &words, &payload, limit, output::say)?;
+    drop(payload);
+    show(global, &command, &answer)?;
+    if ends(&command, &answer) && !client.wait_for_end(ENDING) {
+        return Err(Failure::new(
+            Exit::TimedOut,
+            "the server said that it ends and is still there; its log says why",
+        ));
+    }
+    Ok(())
+}
+
+fn rehearse(home: &Home, command: &Command, payload: &[u8]) -> Option<Outcome> {
+    match command {
+        Command::CreateWireguardNet(create) if create.tunnel.dry_run => {
+            Some(rehearsal::create(home, create))
+        }
+        Command::JoinWireguardNet(join) if join.tunnel.dry_run => {
+            Some(rehearsal::join(home, join, payload))
+        }
+        Command::LeaveWireguardNet(leave) if leave.dry_run => {
+            Some(rehearsal::leave(home, &leave.net))
+        }
+        _ => None,
+    }
+}
+
+/// The server has another working directory.
+fn complete(command: &mut Command) -> Outcome {
+    if let Command::CreateConfig(config) = command
+        && let Some(path) = &mut config.output
+    {
+        *path = std::path::absolute(&*path)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        if path.to_str().is_none() {
+            return Err(Failure::usage(format!(
+                "{} is not UTF-8; choose another name",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+enum Reached {
+    Server(Client),
+    /// There was nothing to ask a server.
+    Done,
+}
+
+fn reach(home: &Home, global: &Global, command: &Command) -> Outcome<Reached> {
+    match command {
+        Command::CreateWireguardNet(_)
+        | Command::JoinWireguardNet(_)
+        | Command::ExchangeKeys(_) => {
+            return background::connect_or_start(home, global).map(Reached::Server);
+        }
+        _ => {}
+    }
+    if let Some(client) = Client::connect(home)? {
+        return Ok(Reached::Server(client));
+    }
+    match command {
+        Command::StopServer => {
+            output::say("no server runs");
+            Ok(Reached::Done)
+        }
+        Command::Status(_) if Store::look(home).networks()?.is_empty() => {
+            let node = Store::look(home).node_key()?;
+            let report = StatusReport {
+                node: node.map(|key| key.id().to_string()).unwrap_or_default(),
+                ..StatusReport::default()
+            };
+            let answer = serde_json::to_vec(&report).unwrap_or_default();
+            show(global, command, &answer)?;
+            Ok(Reached::Done)
+        }
+        Command::CreateConfig(config) => {
+            let report = rehearsal::config(home, config)?;
+            let answer = serde_json::to_vec(&report).unwrap_or_default();
+            show(global, command, &answer)?;
+            Ok(Reached::Done)
+        }
+        _ => Err(Failure::new(
+            Exit::NoServer,
+            format!(
+                "no server runs for {}; `grid start-server` runs one in the foreground, \
+                 `grid start-server --background` in the background",
+                home.path().display()
+            ),
+        )),
+    }
+}
+
+/// Shows what the server answered.
+fn show(global: &Global, command: &Command, answer: &[u8]) -> Outcome {
+    if global.json {
+        output::print_bytes(answer)?;
+        return output::print("\n");
+    }
+    match command {
+        Command::Status(_) => output::print(&render::status(&read::<StatusReport>(answer)?)),
+        Command::CreateWireguardNet(_) => {
+            output::print(&render::joined("founded", &read::<JoinedReport>(answer)?))
+        }
+        Command::JoinWireguardNet(_) => {
+            output::print(&render::joined("joined", &read::<JoinedReport>(answer)?))
+        }
+        Command::Invite(_) => {
+            output::print(&read::<InviteReport>(answer)?.invite)?;
+            output::print("\n")
+        }
+        Command::ExchangeKeys(_) => {
+            output::print(&render::exchanged(&read::<ExchangedReport>(answer)?))
+        }
+        Command::CreateConfig(_) => {
+            let report = read::<ConfigReport>(answer)?;
+            output::print(&format!("{}\n", report.path))
+        }
+        _ => {
+            let report = read::<ChangedReport>(answer)?;
+            let already = if report.changed {
+                ""
+            } else {
+                " (it was so already)"
+            };
+            output::print(&format!("{}{already}\n", report.text))
+        }
+    }
+}
+
+fn ends(command: &Command, answer: &[u8]) -> bool {
+    matches!(command, Command::StopServer | Command::LeaveWireguardNet(_))
+        && read::<ChangedReport>(answer).is_ok_and(|report| report.stopping)
+}
+
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Outcome<T> {
+    serde_json::from_slice(answer).map_err(|error| {
+        Failure::failed(format!(
+            "the server's answer cannot be read ({error}): it is of another version; restart it"
+        ))
+    })
+}

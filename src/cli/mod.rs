@@ -1,0 +1,110 @@
+//! The command line: what people type, and what they see.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `args`, `words`, `duration` | the commands as types, and in words for the server |
+//! | `calling` | commands that the server carries out |
+//! | `background` | starting a server in the background |
+//! | `handing_over` | an invite, from the person to the server |
+//! | `local` | commands that need no server |
+//! | `rehearsal` | what would be changed, with the core and without a network |
+//! | `render` | results for people |
+//! | `output` | standard output and standard error |
+//!
+//! Results go to standard output, everything else to standard error.
+
+pub mod args;
+mod background;
+mod calling;
+pub mod duration;
+mod handing_over;
+mod local;
+mod output;
+mod rehearsal;
+mod render;
+pub mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::home::Home;
+use crate::server;
+use args::{Cli, Command, Global, StartServer};
+
+/// Reads the command line, does what it says, and says how it went.
+#[must_use]
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => code(Exit::Kept),
+                _ => code(Exit::Usage),
+            };
+        }
+    };
+    match keep(cli) {
+        Ok(()) => code(Exit::Kept),
+        Err(failure) => {
+            output::complain(&failure.text);
+            code(failure.exit)
+        }
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}
+
+fn keep(cli: Cli) -> Outcome {
+    if cli.list {
+        return local::list(cli.global.json);
+    }
+    if let Some(promise) = &cli.show {
+        return local::show(promise);
+    }
+    let command = cli.command.ok_or_else(|| {
+        Failure::usage(
+            "no promise was named; `grid --list` lists them, `grid --help` explains them",
+        )
+    })?;
+    let home = Home::find(cli.global.home.as_deref()).map_err(|error| {
+        Failure::usage(format!(
+            "the home is a relative path, and there is no working directory: {error}"
+        ))
+    })?;
+    match command {
+        Command::StartServer(start) => start_server(&home, &cli.global, start),
+        Command::GenerateKeys => local::generate_keys(&home, cli.global.json),
+        Command::Man { dir } => local::man(&dir),
+        Command::Completions { shell } => local::completions(shell),
+        command => calling::call(&home, &cli.global, command),
+    }
+}
+
+fn start_server(home: &Home, global: &Global, start: StartServer) -> Outcome {
+    if start.dry_run {
+        return rehearsal::start(home);
+    }
+    if start.background {
+        return background::start(home, global, &start);
+    }
+    if start.background_child {
+        background::detach();
+    }
+    server::run(
+        home,
+        &server::Options {
+            listen: start.listen,
+            endpoints: start.endpoint,
+            background: start.background_child,
+            verbose: global.verbose,
+        },
+    )
+}

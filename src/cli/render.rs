@@ -1,0 +1,383 @@
+//! Results for people: aligned lines, no colours, nothing that a pipe would have to strip.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::control::answer::{
+    ExchangedReport, JoinedReport, NetworkReport, PeerReport, StatusReport,
+};
+
+/// What `create-` and `join-wireguard-net` come to.
+pub(super) fn joined(word: &str, report: &JoinedReport) -> String {
+    let others = match report.members {
+        0 => "no other members yet; `grid invite` prints an invite".to_owned(),
+        1 => format!("1 other member, {} answers", report.answering),
+        many => format!("{many} other members, {} answer so far", report.answering),
+    };
+    format!(
+        "{word} \"{}\" as {}\n  id         {}\n  interface  {} ({}, UDP {})\n  members    {others}\n",
+        report.network,
+        report.addresses.join(" and "),
+        report.id,
+        report.interface,
+        report.backend,
+        report.listen_port,
+    )
+}
+
+/// What `exchange-keys` comes to.
+pub(super) fn exchanged(report: &ExchangedReport) -> String {
+    let next = if report.pinned {
+        "That is the key that you named."
+    } else {
+        "Compare both with what the other person sees, over a channel that you trust."
+    };
+    format!(
+        "this node   {}\nother node  {}\n  at {}\n{next}\n",
+        report.own, report.peer, report.address
+    )
+}
+
+/// `status`.
+pub(super) fn status(report: &StatusReport) -> String {
+    status_at(report, now())
+}
+
+fn status_at(report: &StatusReport, now: u64) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    if !report.node.is_empty() {
+        let _ = writeln!(text, "node {}", report.node);
+    }
+    for network in &report.networks {
+        text.push('\n');
+        write_network(&mut text, network, now);
+    }
+    for broken in &report.broken {
+        let _ = writeln!(text, "\n{}: not started: {}", broken.name, broken.error);
+    }
+    if !report.left.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nleft: {} (`grid join-wireguard-net NET` joins again)",
+            report.left.join(", ")
+        );
+    }
+    if report.networks.is_empty() && report.broken.is_empty() {
+        let _ = writeln!(
+            text,
+            "This node is in no network. `grid create-wireguard-net NET` founds one, \
+             `grid join-wireguard-net NET -` joins one with an invite."
+        );
+    }
+    text
+}
+
+fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
+    let _ = writeln!(text, "{}", network.name);
+    let standing = match (network.standing.as_str(), &network.why) {
+        ("joining", _) => "joining: looking for members".to_owned(),
+        ("waiting", _) => "waiting for an owner to admit this node".to_owned(),
+        ("expelled", Some(why)) => format!("a member no longer: {why}"),
+        (standing, _) => format!("{standing}{}", if network.owner { ", owner" } else { "" }),
+    };
+    let backend = match &network.backend_reason {
+        Some(reason) => format!("{} ({reason})", network.backend),
+        None => network.backend.clone(),
+    };
+    let mut rows = vec![
+        ("id", network.id.clone()),
+        ("standing", standing),
+        ("admission", network.admission.clone()),
+        (
+            "interface",
+            format!(
+                "{}, UDP {}, {backend}",
+                network.interface, network.listen_port
+            ),
+        ),
+        (
+            "addresses",
+            match network.addresses.as_slice() {
+                [] => "none yet".to_owned(),
+                addresses => addresses.join(", "),
+            },
+        ),
+    ];
+    if let Some(problem) = &network.problem {
+        rows.push(("problem", problem.clone()));
+    }
+    if !network.promised.is_empty() {
+        rows.push(("promises", network.promised.join(", ")));
+    }
+    rows.extend(network.rules.iter().map(|rule| ("rule", rule.clone())));
+    for moved in &network.moves {
+        rows.push((
+            "moved",
+            format!(
+                "from {} to {}, {} ago: {} has the older claim",
+                moved.from,
+                moved.to,
+                span(now.saturating_sub(moved.at)),
+                short(&moved.holder)
+            ),
+        ));
+    }
+    for asking in &network.asking {
+        rows.push((
+            "asks",
+            format!(
+                "{}; `grid accept {} {}` admits it",
+                asking.name, network.name, asking.node
+            ),
+        ));
+    }
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:9}  {value}");
+    }
+    write_peers(text, &network.peers, now);
+}
+
+fn write_peers(text: &mut String, peers: &[PeerReport], now: u64) {
+    if peers.is_empty() {
+        let _ = writeln!(text, "  no other members");
+        return;
+    }
+    let mut table = vec![
+        [
+            "PEER",
+            "NODE",
+            "ADDRESS",
+            "PATH",
+            "HANDSHAKE",
+            "RECEIVED",
+            "SENT",
+            "PROMISED",
+            "ACCEPTED",
+            "KEPT",
+        ]
+        .map(str::to_owned),
+    ];
+    table.extend(peers.iter().map(|peer| row(peer, now)));
+    let mut widths = [0; 10];
+    for row in &table {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in &table {
+        let mut line = String::from("  ");
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for peer in peers {
+        for refused in &peer.refused {
+            let _ = writeln!(
+                text,
+                "  {} promises {}, not accepted: {}",
+                peer.name, refused.prefix, refused.why
+            );
+        }
+    }
+}
+
+fn row(peer: &PeerReport, now: u64) -> [String; 10] {
+    // A prefix of one address is an address.
+    let address = |prefix: &String| {
+        let host = prefix.strip_suffix("/32").or(prefix.strip_suffix("/128"));
+        host.map(str::to_owned)
+    };
+    let addresses: Vec<String> = peer.promised.iter().filter_map(address).collect();
+    [
+        peer.name.clone(),
+        short(&peer.node),
+        addresses.join(","),
+        match &peer.endpoint {
+            Some(endpoint) => format!("{endpoint} ({})", peer.path),
+            None => peer.path.clone(),
+        },
+        match peer.latest_handshake {
+            Some(at) => format!("{} ago", span(now.saturating_sub(at))),
+            None => "never".to_owned(),
+        },
+        bytes(peer.rx_bytes),
+        bytes(peer.tx_bytes),
+        peer.promised.len().to_string(),
+        peer.accepted.len().to_string(),
+        match peer.kept.reachable {
+            Some(true) => "answers".to_owned(),
+            Some(false) => "no answer".to_owned(),
+            None => "unknown".to_owned(),
+        },
+    ]
+}
+
+fn short(node: &str) -> String {
+    node.chars().take(10).collect()
+}
+
+/// Seconds as people say them: the two largest units.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// Bytes in the units of IEC 80000-13, as `wg` shows them.
+fn bytes(count: u64) -> String {
+    let mut scaled = count;
+    let mut rest = 0;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
+        if scaled < 1024 {
+            return if unit == "B" {
+                format!("{scaled} B")
+            } else {
+                format!("{scaled}.{} {unit}", rest * 10 / 1024)
+            };
+        }
+        rest = scaled % 1024;
+        scaled /= 1024;
+    }
+    format!("{scaled} EiB")
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::answer::{
+        AskingReport, BrokenReport, KeptReport, MoveReport, RefusedReport,
+    };
+
+    fn peer(name: &str, handshake: Option<u64>) -> PeerReport {
+        PeerReport {
+            node: format!("{name}aaaaaaaaaaaaaaaaaaaa"),
+            name: name.to_owned(),
+            public_key: "k".to_owned(),
+            endpoint: handshake.map(|_| "192.0.2.12:51820".to_owned()),
+            path: "local".to_owned(),
+            allowed_ips: Vec::new(),
+            latest_handshake: handshake,
+            rx_bytes: 148,
+            tx_bytes: 5_600_000,
+            promised: ["10.9.0.2/32", "fd00::2/128", "192.168.7.0/24"]
+                .map(str::to_owned)
+                .into(),
+            accepted: ["10.9.0.2/32", "fd00::2/128"].map(str::to_owned).into(),
+            refused: vec![RefusedReport {
+                prefix: "192.168.7.0/24".to_owned(),
+                why: "no local rule accepts it".to_owned(),
+            }],
+            kept: KeptReport {
+                reachable: handshake.map(|_| true),
+                ..KeptReport::default()
+            },
+            expires: 0,
+        }
+    }
+
+    fn network() -> NetworkReport {
+        NetworkReport {
+            name: "foo".to_owned(),
+            id: "bafy".to_owned(),
+            interface: "foo".to_owned(),
+            backend: "userspace".to_owned(),
+            backend_reason: None,
+            listen_port: 51820,
+            addresses: ["10.9.0.1/16", "fd00::1/64"].map(str::to_owned).into(),
+            public_key: None,
+            standing: "member".to_owned(),
+            why: None,
+            admission: "approve".to_owned(),
+            owner: true,
+            promised: Vec::new(),
+            rules: vec!["reject ::/0".to_owned()],
+            moves: vec![MoveReport {
+                at: 940,
+                from: "10.9.0.7".to_owned(),
+                to: "10.9.0.1".to_owned(),
+                holder: "hhhhhhhhhhhhhhhh".to_owned(),
+            }],
+            asking: vec![AskingReport {
+                node: "nnnn".to_owned(),
+                name: "newcomer".to_owned(),
+            }],
+            problem: None,
+            peers: vec![peer("b", Some(995)), peer("longer", None)],
+        }
+    }
+
+    #[test]
+    fn status_is_aligned_and_says_why_not() {
+        let report = StatusReport {
+            node: "own".to_owned(),
+            networks: vec![network()],
+            left: vec!["old".to_owned()],
+            broken: vec![BrokenReport {
+                name: "bad".to_owned(),
+                error: "x is damaged".to_owned(),
+            }],
+        };
+        assert_eq!(
+            status_at(&report, 1000),
+            "\
+node own
+
+foo
+  id         bafy
+  standing   member, owner
+  admission  approve
+  interface  foo, UDP 51820, userspace
+  addresses  10.9.0.1/16, fd00::1/64
+  rule       reject ::/0
+  moved      from 10.9.0.7 to 10.9.0.1, 1m00s ago: hhhhhhhhhh has the older claim
+  asks       newcomer; `grid accept foo nnnn` admits it
+  PEER    NODE        ADDRESS           PATH                      HANDSHAKE  RECEIVED  SENT     PROMISED  ACCEPTED  KEPT
+  b       baaaaaaaaa  10.9.0.2,fd00::2  192.0.2.12:51820 (local)  5s ago     148 B     5.3 MiB  3         2         answers
+  longer  longeraaaa  10.9.0.2,fd00::2  local                     never      148 B     5.3 MiB  3         2         unknown
+  b promises 192.168.7.0/24, not accepted: no local rule accepts it
+  longer promises 192.168.7.0/24, not accepted: no local rule accepts it
+
+bad: not started: x is damaged
+
+left: old (`grid join-wireguard-net NET` joins again)
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_status_says_what_to_do_next() {
+        let text = status_at(&StatusReport::default(), 0);
+        assert!(text.contains("grid create-wireguard-net"), "{text}");
+    }
+
+    #[test]
+    fn spans_and_sizes() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (61, "1m01s"),
+            (3_660, "1h01m"),
+            (90_000, "1d01h"),
+        ] {
+            assert_eq!(span(seconds), text);
+        }
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (u64::MAX, "15 EiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

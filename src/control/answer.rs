@@ -1,0 +1,218 @@
+//! What the server answers, as JSON. `--json` prints these values as they are.
+//!
+//! Of [`StatusReport`] the fields that `docs/cli.md` names are stable; others may come.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
+
+/// The answer to `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// This node.
+    pub node: String,
+    /// The networks that this node is in, or tries to be.
+    pub networks: Vec<NetworkReport>,
+    /// Networks that this node left and can join again by name.
+    pub left: Vec<String>,
+    /// Networks that could not be started.
+    pub broken: Vec<BrokenReport>,
+}
+
+/// A network that could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenReport {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// One network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkReport {
+    /// Its name.
+    pub name: String,
+    /// The content id of its charter.
+    pub id: String,
+    /// The name of its WireGuard interface.
+    pub interface: String,
+    /// Who runs WireGuard: `kernel` or `userspace`; the wish (`auto`) until that is known.
+    pub backend: String,
+    /// Why that one.
+    pub backend_reason: Option<String>,
+    /// The UDP port of its WireGuard.
+    pub listen_port: u16,
+    /// This node's addresses with the lengths of the network's prefixes.
+    pub addresses: Vec<String>,
+    /// This node's WireGuard public key.
+    pub public_key: Option<String>,
+    /// `joining`, `waiting`, `member` or `expelled`.
+    pub standing: String,
+    /// Why, where that needs a reason.
+    pub why: Option<String>,
+    /// How nodes become members.
+    pub admission: String,
+    /// Whether this node is an owner.
+    pub owner: bool,
+    /// Prefixes that this node promises to route.
+    pub promised: Vec<String>,
+    /// This node's rules, oldest first.
+    pub rules: Vec<String>,
+    /// Addresses that this node lost to others since it started.
+    pub moves: Vec<MoveReport>,
+    /// Nodes that ask to be admitted.
+    pub asking: Vec<AskingReport>,
+    /// Why the interface is not as it should be.
+    pub problem: Option<String>,
+    /// The other members.
+    pub peers: Vec<PeerReport>,
+}
+
+/// An address that was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveReport {
+    /// When, in Unix time.
+    pub at: u64,
+    /// The address that was lost.
+    pub from: String,
+    /// The new one.
+    pub to: String,
+    /// Who holds the old one.
+    pub holder: String,
+}
+
+/// A node that asks to be admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskingReport {
+    /// The node.
+    pub node: String,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// Another member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The node.
+    pub node: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its WireGuard public key.
+    pub public_key: String,
+    /// Where packets for it go.
+    pub endpoint: Option<String>,
+    /// How that endpoint came to be known.
+    pub path: String,
+    /// What WireGuard routes to it.
+    pub allowed_ips: Vec<String>,
+    /// When the last handshake was completed, in Unix time.
+    pub latest_handshake: Option<u64>,
+    /// Bytes received from it.
+    pub rx_bytes: u64,
+    /// Bytes sent to it.
+    pub tx_bytes: u64,
+    /// The prefixes that it promises.
+    pub promised: Vec<String>,
+    /// Those that this node accepts.
+    pub accepted: Vec<String>,
+    /// Those that it does not, and why.
+    pub refused: Vec<RefusedReport>,
+    /// What was measured.
+    pub kept: KeptReport,
+    /// Until when its promise stands, in Unix time.
+    pub expires: u64,
+}
+
+/// A promise that is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReport {
+    /// The prefix.
+    pub prefix: String,
+    /// Why not, in words.
+    pub why: String,
+}
+
+/// What was kept of a member's promise, as measured here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReport {
+    /// Whether its WireGuard answers; `null` while there is nothing to judge by.
+    pub reachable: Option<bool>,
+    /// When the last handshake was completed, in Unix time.
+    pub latest_handshake: Option<u64>,
+    /// Whether a QUIC connection to it stands.
+    pub connected: bool,
+}
+
+/// The answer to `create-wireguard-net` and `join-wireguard-net`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedReport {
+    /// The network's name.
+    pub network: String,
+    /// Its id.
+    pub id: String,
+    /// The interface.
+    pub interface: String,
+    /// Who runs WireGuard.
+    pub backend: String,
+    /// The UDP port of its WireGuard.
+    pub listen_port: u16,
+    /// This node's addresses with the lengths of the network's prefixes.
+    pub addresses: Vec<String>,
+    /// How many other members there are.
+    pub members: usize,
+    /// How many of them answered through WireGuard so far.
+    pub answering: usize,
+}
+
+/// The answer to `invite`. Whoever has the text can join: it is wiped when dropped.
+#[derive(Serialize, Deserialize)]
+pub struct InviteReport {
+    /// The invite.
+    pub invite: String,
+}
+
+impl Drop for InviteReport {
+    fn drop(&mut self) {
+        self.invite.zeroize();
+    }
+}
+
+impl std::fmt::Debug for InviteReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InviteReport([redacted])")
+    }
+}
+
+/// The answer to commands that change something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedReport {
+    /// Whether it was otherwise before.
+    pub changed: bool,
+    /// What is so now, as a sentence.
+    pub text: String,
+    /// Whether the server ends with this answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopping: bool,
+}
+
+/// The answer to `exchange-keys`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangedReport {
+    /// This node.
+    pub own: String,
+    /// The other one.
+    pub peer: String,
+    /// Where it was reached.
+    pub address: String,
+    /// Whether its key was given beforehand.
+    pub pinned: bool,
+}
+
+/// The answer to `create-config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigReport {
+    /// The file that was written.
+    pub path: String,
+    /// How many peers it names.
+    pub peers: usize,
+}

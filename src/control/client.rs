@@ -1,0 +1,133 @@
+//! The side of the command line: one request, its answer. Blocking, because there is nothing else
+//! to do meanwhile.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use grid_promises::{Message, texts};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{MAX_ANSWER, MORE, PROGRESS, frame};
+use crate::exit::{Exit, Failure};
+use crate::home::Home;
+
+/// A connection to the server of a home.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+}
+
+/// How things are going, as a sentence.
+#[derive(Debug, Deserialize)]
+struct Progress {
+    text: String,
+}
+
+impl Client {
+    /// Connects to the server of a home. `None`: none runs.
+    ///
+    /// # Errors
+    /// The socket may not be used by this user, or the system refuses.
+    pub fn connect(home: &Home) -> Result<Option<Self>, Failure> {
+        let path = home.socket();
+        match UnixStream::connect(&path) {
+            Ok(stream) => Ok(Some(Self { stream })),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                _ => Err(Failure::new(
+                    Exit::NoServer,
+                    format!(
+                        "cannot talk to the server at {}: {error}; run this as the user whose home \
+                         it is",
+                        path.display()
+                    ),
+                )),
+            },
+        }
+    }
+
+    /// Calls a promise and waits for its end, at most `limit` from one message to the next.
+    ///
+    /// # Errors
+    /// What the server says, or that it says nothing.
+    pub fn call(
+        &mut self,
+        promise: &str,
+        words: &[String],
+        payload: &[u8],
+        limit: Duration,
+        mut progress: impl FnMut(&str),
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let promise = texts::by_name(promise)
+            .ok_or_else(|| Failure::usage(format!("there is no promise \"{promise}\"")))?;
+        let mut message = Message::new(promise.id()).payload(payload);
+        for word in words {
+            message = message.arg(word.as_str());
+        }
+        message
+            .check_limits()
+            .map_err(|error| Failure::usage(format!("the command is too long: {error}")))?;
+        self.stream
+            .set_read_timeout(Some(limit))
+            .and_then(|()| frame::write(&mut self.stream, &message))
+            .map_err(|error| lost(&error))?;
+        // The payload may hold an invite.
+        let _wiped = Zeroizing::new(message.payload);
+        let mut whole = Zeroizing::new(Vec::new());
+        loop {
+            let answer = frame::read(&mut self.stream)
+                .map_err(|error| lost(&error))?
+                .ok_or_else(|| lost(&io::ErrorKind::UnexpectedEof.into()))?;
+            let part = Zeroizing::new(answer.payload);
+            if answer.promise == texts::REFUSAL.id() {
+                return Err(serde_json::from_slice(&part).unwrap_or_else(|_| unreadable()));
+            }
+            if answer.promise != texts::ANSWER.id() {
+                return Err(unreadable());
+            }
+            match answer.args.first() {
+                Some(arg) if arg == PROGRESS.as_bytes() => {
+                    let said: Progress = serde_json::from_slice(&part).map_err(|_| unreadable())?;
+                    progress(&said.text);
+                }
+                more => {
+                    if whole.len() + part.len() > MAX_ANSWER {
+                        return Err(unreadable());
+                    }
+                    whole.extend_from_slice(&part);
+                    if more.is_none_or(|arg| arg != MORE.as_bytes()) {
+                        return Ok(whole);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the server is gone, at most `limit`. Whether it is.
+    pub fn wait_for_end(mut self, limit: Duration) -> bool {
+        self.stream.set_read_timeout(Some(limit)).is_ok()
+            && matches!(frame::read(&mut self.stream), Ok(None))
+    }
+}
+
+fn lost(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::new(
+            Exit::TimedOut,
+            "the server did not answer in time; what was asked may still come about (`grid status`)",
+        ),
+        io::ErrorKind::InvalidData => unreadable(),
+        _ => Failure::failed(
+            "the server ended before it answered; its log says why, and `grid status` what was done",
+        ),
+    }
+}
+
+fn unreadable() -> Failure {
+    Failure::failed(
+        "the server answered what cannot be read: it is of another version; restart it \
+         (`grid stop-server`, `grid start-server`)",
+    )
+}

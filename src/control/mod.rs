@@ -1,0 +1,18 @@
+//! The control socket: how the command line talks to the server of its home.
+//!
+//! The messages have the form of those between nodes: a request is made under the promise that the
+//! subcommand is called by, its arguments are the words of the command line, its payload is what
+//! came on standard input. The answer comes under `answer` or `refusal`, with JSON as its payload.
+//! Before it there may be answers with the argument `progress` (a sentence to show) and `more` (the
+//! payload continues in the next message).
+
+pub mod answer;
+pub mod client;
+pub mod frame;
+
+/// The argument of an answer that says how things are going.
+pub const PROGRESS: &str = "progress";
+/// The argument of an answer whose payload goes on in the next one.
+pub const MORE: &str = "more";
+/// The longest payload of all parts of an answer together: status of the largest network.
+pub const MAX_ANSWER: usize = 64 << 20;

@@ -1,0 +1,489 @@
+//! The one task that owns the core: everything that happens goes in, everything that it wants done
+//! is carried out in order.
+//!
+//! A change of what is on disk is durable before anything behind it is done. If it cannot be made
+//! durable, the server ends: what was not written down must not be used.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use grid_net::{CloseCode, Endpoint, Responder};
+use grid_promises::core::{
+    Change, Command, CommandError, Core, Effect, HostFacts, Input, NetworkRecord, Parting, Reply,
+    ReplyTo, RequestId, Ticket, Tunnel,
+};
+use grid_promises::network::charter::NetworkId;
+use grid_promises::network::name::NetworkName;
+use grid_promises::{Millis, NodeId};
+use rand_chacha::ChaCha20Rng;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use super::clock::Clock;
+use super::host;
+use super::notices::Notices;
+use super::report;
+use super::tunnels::{Observations, Tunnels};
+use crate::control::answer::{BrokenReport, StatusReport};
+use crate::exit::{Failure, Outcome};
+use crate::store::{Backend, KnownPeer, Store, StoreError};
+
+/// How often the host's addresses are looked at.
+const HOST_EVERY: Duration = Duration::from_secs(10);
+/// The closing code that tells a node that it was revoked.
+const REVOKED: CloseCode = CloseCode::program(1);
+
+/// What the driver is asked or told by the rest of the server.
+pub(super) enum Event {
+    /// A person wants something.
+    Command {
+        /// What.
+        command: Box<Command>,
+        /// Who is to run WireGuard, for commands that decide it.
+        backend: Option<Backend>,
+        /// Told how it ended.
+        done: oneshot::Sender<Result<Reply, CommandError>>,
+    },
+    /// What is known of every network.
+    Status(oneshot::Sender<StatusReport>),
+    /// Which names and ports are taken.
+    Taken(oneshot::Sender<Taken>),
+    /// What WireGuard was told for a network.
+    Tunnel(NetworkName, oneshot::Sender<Option<Box<Tunnel>>>),
+    /// A peer to remember.
+    KnownPeer(KnownPeer, oneshot::Sender<Result<(), StoreError>>),
+    /// What WireGuard measured.
+    Observed(Observations),
+    /// Nobody could be reached.
+    ConnectFailed(NodeId),
+    /// A request was answered, or not.
+    Response(RequestId, Option<Vec<u8>>),
+    /// The server is to end.
+    Stop,
+}
+
+/// Names and ports that are taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken {
+    /// The WireGuard ports of networks that this node is in.
+    pub ports: Vec<u16>,
+    /// Networks that are there and cannot be started, and why.
+    pub broken: BTreeMap<String, String>,
+    /// The networks that this node is in.
+    pub names: Vec<NetworkName>,
+}
+
+/// A network as the driver knows it.
+struct Known {
+    name: NetworkName,
+    backend: Backend,
+    listen_port: u16,
+    left: bool,
+    tunnel: Option<Box<Tunnel>>,
+}
+
+/// The owner of the core.
+pub(super) struct Driver {
+    core: Core,
+    clock: Clock,
+    entropy: ChaCha20Rng,
+    store: Store,
+    endpoint: Endpoint,
+    tunnels: Tunnels,
+    events: mpsc::Sender<Event>,
+    networks: BTreeMap<NetworkId, Known>,
+    /// Who is to run the WireGuard of networks that are being founded or joined.
+    wished: BTreeMap<NetworkName, Backend>,
+    broken: Vec<BrokenReport>,
+    tickets: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
+    responders: BTreeMap<ReplyTo, Responder>,
+    counter: u64,
+    host: HostFacts,
+    fixed: Vec<SocketAddr>,
+    notices: Notices,
+}
+
+/// What a driver begins with.
+pub(super) struct Beginning {
+    /// The core, to which nothing has happened.
+    pub core: Core,
+    /// A seeded generator.
+    pub entropy: ChaCha20Rng,
+    /// The home.
+    pub store: Store,
+    /// The connections to other nodes.
+    pub endpoint: Endpoint,
+    /// WireGuard.
+    pub tunnels: Tunnels,
+    /// Where a person says that this node's QUIC can be reached.
+    pub fixed: Vec<SocketAddr>,
+    /// Networks that cannot be started.
+    pub broken: Vec<BrokenReport>,
+    /// Where the driver's own tasks report to.
+    pub events: mpsc::Sender<Event>,
+}
+
+impl Driver {
+    /// A driver that has not begun.
+    #[must_use]
+    pub(super) fn new(beginning: Beginning) -> Self {
+        let Beginning {
+            core,
+            entropy,
+            store,
+            endpoint,
+            tunnels,
+            fixed,
+            broken,
+            events,
+        } = beginning;
+        Self {
+            core,
+            clock: Clock::start(),
+            entropy,
+            store,
+            endpoint,
+            tunnels,
+            events,
+            networks: BTreeMap::new(),
+            wished: BTreeMap::new(),
+            broken,
+            tickets: BTreeMap::new(),
+            responders: BTreeMap::new(),
+            counter: 0,
+            host: HostFacts::default(),
+            fixed,
+            notices: Notices::default(),
+        }
+    }
+
+    /// Takes over what was on disk, and what the host is like.
+    ///
+    /// # Errors
+    /// Something could not be made durable.
+    pub(super) fn begin(
+        &mut self,
+        records: Vec<(NetworkRecord, Backend)>,
+        peers: Vec<KnownPeer>,
+    ) -> Outcome {
+        for (record, backend) in records {
+            self.know(&record, backend);
+            self.input(Input::Restore(Box::new(record)))?;
+        }
+        self.look_at_host()?;
+        for peer in peers {
+            self.input(Input::KnownPeer {
+                node: peer.node,
+                addrs: peer.addresses,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// Something could not be made durable.
+    pub(super) async fn run(
+        &mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut net: mpsc::Receiver<grid_net::Event>,
+    ) -> Outcome {
+        let mut host = tokio::time::interval(HOST_EVERY);
+        host.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let timer = self.core.next_timer();
+            tokio::select! {
+                () = sleep_until(&self.clock, timer) => self.input(Input::Tick)?,
+                event = events.recv() => match event {
+                    None | Some(Event::Stop) => return Ok(()),
+                    Some(event) => self.take(event)?,
+                },
+                event = net.recv() => match event {
+                    None => return Err(Failure::failed("the QUIC endpoint ended by itself")),
+                    Some(event) => self.take_net(event)?,
+                },
+                _ = host.tick() => self.look_at_host()?,
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Outcome {
+        match event {
+            Event::Command {
+                command,
+                backend,
+                done,
+            } => {
+                if let Some(backend) = backend {
+                    self.wished.insert(command.network().clone(), backend);
+                }
+                let ticket = Ticket(self.count());
+                self.tickets.insert(ticket, done);
+                self.input(Input::Command { command, ticket })?;
+            }
+            // Whoever asked may have gone; then nobody needs the answer.
+            Event::Status(answer) => drop(answer.send(self.status())),
+            Event::Taken(answer) => drop(answer.send(self.taken())),
+            Event::Tunnel(name, answer) => {
+                let known = self.networks.values().find(|known| known.name == name);
+                drop(answer.send(known.and_then(|known| known.tunnel.clone())));
+            }
+            Event::KnownPeer(peer, answer) => {
+                let saved = self.store.save_peer(&peer);
+                let is_saved = saved.is_ok();
+                let _ = answer.send(saved);
+                if is_saved {
+                    self.input(Input::KnownPeer {
+                        node: peer.node,
+                        addrs: peer.addresses,
+                    })?;
+                }
+            }
+            Event::Observed(observations) => {
+                for (network, peers) in observations {
+                    self.input(Input::Tunnel { network, peers })?;
+                }
+            }
+            Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer })?,
+            Event::Response(request, message) => {
+                self.input(Input::Response { request, message })?;
+            }
+            Event::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn take_net(&mut self, event: grid_net::Event) -> Outcome {
+        match event {
+            grid_net::Event::Connected {
+                peer,
+                remote,
+                direction,
+            } => {
+                debug!("{} is connected from {remote}", peer.short());
+                self.input(Input::Connected {
+                    peer,
+                    remote,
+                    outgoing: direction == grid_net::Direction::Outgoing,
+                })
+            }
+            grid_net::Event::Disconnected { peer, reason } => {
+                debug!("{} is disconnected: {reason}", peer.short());
+                self.input(Input::Disconnected { peer })
+            }
+            grid_net::Event::Request {
+                peer,
+                message,
+                respond,
+                ..
+            } => {
+                let reply = ReplyTo(self.count());
+                self.responders.insert(reply, respond);
+                self.input(Input::Request {
+                    peer,
+                    message,
+                    reply,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Tells the core, and does what it wants done.
+    fn input(&mut self, input: Input) -> Outcome {
+        self.core.handle(self.clock.now(), &mut self.entropy, input);
+        while let Some(effect) = self.core.pop_effect() {
+            self.carry_out(effect)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Outcome {
+        match effect {
+            Effect::Store {
+                network,
+                name,
+                change,
+            } => self.make_durable(network, &name, &change)?,
+            Effect::Configure {
+                network,
+                name,
+                tunnel,
+            } => {
+                let known = self.networks.get_mut(&network);
+                let backend = known.as_ref().map_or(Backend::Auto, |known| known.backend);
+                if let Some(known) = known {
+                    known.tunnel.clone_from(&tunnel);
+                }
+                self.tunnels.configure(network, name, backend, tunnel);
+            }
+            Effect::Connect { peer, addrs } => self.connect(peer, addrs),
+            Effect::Disconnect { peer, why } => {
+                let (code, reason) = match why {
+                    Parting::NotNeeded => (CloseCode::DONE, "nothing is shared"),
+                    Parting::Revoked => (REVOKED, "revoked"),
+                    Parting::Misbehaved => (CloseCode::PROTOCOL, "that does not hold"),
+                };
+                self.endpoint.disconnect(peer, code, reason);
+            }
+            Effect::Request { id, peer, message } => self.request(id, peer, message),
+            Effect::Respond { to, message } => {
+                if let Some(responder) = self.responders.remove(&to) {
+                    responder.send(message);
+                }
+            }
+            Effect::Done { ticket, outcome } => {
+                if let Some(done) = self.tickets.remove(&ticket) {
+                    let _ = done.send(outcome);
+                }
+            }
+            Effect::Notice(notice) => self.notices.write(notice),
+        }
+        Ok(())
+    }
+
+    fn connect(&self, peer: NodeId, addrs: Vec<SocketAddr>) {
+        let endpoint = self.endpoint.clone();
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            // That a connection stands comes as an event of the endpoint.
+            if let Err(error) = endpoint.connect(Some(peer), &addrs).await {
+                debug!("{} cannot be reached: {error}", peer.short());
+                let _ = events.send(Event::ConnectFailed(peer)).await;
+            }
+        });
+    }
+
+    fn request(&self, id: RequestId, peer: NodeId, message: Vec<u8>) {
+        let endpoint = self.endpoint.clone();
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let answer = endpoint.request(peer, message).await;
+            if let Err(error) = &answer {
+                debug!("{} did not answer: {error}", peer.short());
+            }
+            let _ = events.send(Event::Response(id, answer.ok())).await;
+        });
+    }
+
+    fn make_durable(&mut self, network: NetworkId, name: &NetworkName, change: &Change) -> Outcome {
+        match change {
+            Change::Network(record) => {
+                let backend = self.wished.remove(name).unwrap_or_default();
+                self.know(record, backend);
+            }
+            Change::Left(_) => {
+                if let Some(known) = self.networks.get_mut(&network) {
+                    known.left = true;
+                }
+            }
+            Change::Removed => drop(self.networks.remove(&network)),
+            _ => {}
+        }
+        let backend = self
+            .networks
+            .get(&network)
+            .map_or(Backend::Auto, |known| known.backend);
+        let written = tokio::task::block_in_place(|| self.store.apply(name, change, backend));
+        match (written, change) {
+            (Ok(()), _) => Ok(()),
+            // They can be had again from the members.
+            (Err(error), Change::Statements(_)) => {
+                warn!("{name}: {error}; the statements of others are not saved");
+                Ok(())
+            }
+            (Err(error), _) => Err(Failure::failed(format!(
+                "{error}; the server ends, because it must not use what it could not write down: \
+                 make room, then `grid start-server`"
+            ))),
+        }
+    }
+
+    fn know(&mut self, record: &NetworkRecord, backend: Backend) {
+        let known = Known {
+            name: record.name().clone(),
+            backend,
+            listen_port: record.listen_port,
+            left: record.is_left(),
+            tunnel: None,
+        };
+        self.networks.insert(record.network(), known);
+    }
+
+    fn look_at_host(&mut self) -> Outcome {
+        let own = self.networks.values().map(|known| &known.name);
+        match tokio::task::block_in_place(|| host::facts(own)) {
+            Ok((addresses, connected)) => {
+                let facts = HostFacts {
+                    addresses,
+                    connected,
+                    fixed_quic: self.fixed.clone(),
+                    quic_port: self.endpoint.local_addr().port(),
+                };
+                if facts != self.host {
+                    self.host = facts.clone();
+                    self.input(Input::Host(facts))?;
+                }
+            }
+            Err(error) => warn!("the host's addresses cannot be read: {error}"),
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> StatusReport {
+        let backend = |network: &NetworkId| {
+            self.networks
+                .get(network)
+                .map_or(Backend::Auto, |known| known.backend)
+        };
+        let networks = self
+            .core
+            .status(self.clock.now())
+            .iter()
+            .map(|status| {
+                let about = self.tunnels.about(&status.network);
+                report::network(status, &about, backend(&status.network))
+            })
+            .collect();
+        StatusReport {
+            node: self.core.id().to_string(),
+            networks,
+            left: self
+                .networks
+                .values()
+                .filter(|known| known.left)
+                .map(|known| known.name.to_string())
+                .collect(),
+            broken: self.broken.clone(),
+        }
+    }
+
+    fn taken(&self) -> Taken {
+        let here = || self.networks.values().filter(|known| !known.left);
+        Taken {
+            ports: here().map(|known| known.listen_port).collect(),
+            broken: self
+                .broken
+                .iter()
+                .map(|broken| (broken.name.clone(), broken.error.clone()))
+                .collect(),
+            names: here().map(|known| known.name.clone()).collect(),
+        }
+    }
+}
+
+/// Until a timer of the core; for ever if there is none.
+async fn sleep_until(clock: &Clock, timer: Option<Millis>) {
+    match timer {
+        // Timers count in milliseconds, and so do those of the runtime.
+        Some(timer) => tokio::time::sleep(clock.until(timer)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,248 @@
+//! The server of a home: everything that runs between `start-server` and `stop-server`.
+//!
+//! ```text
+//!  control socket ─ listener ─ commands ─┐
+//!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
+//!  WireGuard (grid-wg) <── tunnels <─────┘      └────> store
+//! ```
+//!
+//! No protocol logic is here: what follows from what is the core's.
+
+mod clock;
+mod commands;
+mod context;
+mod driver;
+pub mod host;
+mod listener;
+mod logging;
+mod notices;
+pub mod ports;
+mod report;
+pub mod tunnels;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use grid_net::{BindError, Endpoint};
+use grid_promises::core::{Config as CoreConfig, Core, NetworkRecord};
+use nix::sys::stat::{Mode, umask};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+use zeroize::Zeroize as _;
+
+use crate::control::answer::BrokenReport;
+use crate::exit::{Failure, Outcome};
+use crate::home::Home;
+use crate::store::{Backend, Config, Loaded, ServerLock, Store};
+use context::Context;
+use driver::{Beginning, Driver, Event};
+use tunnels::Tunnels;
+
+/// How often WireGuard is looked at while a peer has not answered yet.
+const LOOK_OFTEN: Duration = Duration::from_secs(1);
+/// How often otherwise.
+const LOOK: Duration = Duration::from_secs(10);
+/// How often interfaces are compared with what they should be.
+const GUARD: Duration = Duration::from_secs(30);
+/// How many events may wait for the driver.
+const QUEUE: usize = 1024;
+
+/// What a server is told when it is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where QUIC listens, if not where the configuration says.
+    pub listen: Option<SocketAddr>,
+    /// Where others can reach this node's QUIC, beyond what the configuration says.
+    pub endpoints: Vec<SocketAddr>,
+    /// Whether a command started it in the background: then it ends with the last network.
+    pub background: bool,
+    /// How often `-v` was given.
+    pub verbose: u8,
+}
+
+/// Runs the server of a home until it is stopped.
+///
+/// # Errors
+/// It could not be started, or could not go on.
+pub fn run(home: &Home, options: &Options) -> Outcome {
+    // Nothing that this process makes is for others.
+    umask(Mode::from_bits_truncate(0o077));
+    let store = Store::open(home)?;
+    let _lock = ServerLock::take(home)?;
+    store.recover()?;
+    store.ensure_config()?;
+    let config = store.config()?;
+    logging::start(options.verbose, config.log.as_deref());
+    for key in &config.unknown {
+        warn!("{}: \"{key}\" means nothing", home.config().display());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("grid")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
+    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options)));
+    // Connections to the control socket end with the process, and tell by it that it is gone.
+    std::mem::forget(runtime);
+    outcome
+}
+
+async fn serve(home: &Home, store: Store, config: &Config, options: &Options) -> Outcome {
+    let mut entropy = entropy()?;
+    let key = store.node_key_or_new(&mut entropy)?;
+    let (endpoint, net) = bind(&key, config, options)?;
+    info!("node {} listens on UDP {}", key.id(), endpoint.local_addr());
+    let (tunnels, thread) = Tunnels::start()
+        .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
+    let (events, incoming) = mpsc::channel(QUEUE);
+    let (records, broken) = load(&store)?;
+    let (peers, complaints) = store.peers();
+    for complaint in complaints {
+        warn!("a known peer is left out: {complaint}");
+    }
+    let label = config.label.clone().unwrap_or_else(host::label);
+    let mut fixed = config.endpoints.clone();
+    fixed.extend(&options.endpoints);
+    let mut driver = Driver::new(Beginning {
+        core: Core::new(CoreConfig { key, label }),
+        entropy,
+        store,
+        endpoint: endpoint.clone(),
+        tunnels: tunnels.clone(),
+        fixed,
+        broken,
+        events: events.clone(),
+    });
+    driver.begin(records, peers)?;
+    let (stop, stopped) = watch::channel(false);
+    let context = Context {
+        events: events.clone(),
+        tunnels: tunnels.clone(),
+        endpoint: endpoint.clone(),
+        home: home.clone(),
+        accept: Arc::new(config.accept.clone()),
+        background: options.background,
+        stop,
+        reserved: Arc::default(),
+    };
+    let tasks = [
+        tokio::spawn(look(tunnels.clone(), events.clone())),
+        tokio::spawn(guard(tunnels.clone())),
+        tokio::spawn(end(stopped, events)),
+    ];
+    // Last: who can connect finds a server that is ready.
+    let listener = listener::bind(home)?;
+    let listening = tokio::spawn(listener::listen(context, listener));
+    let outcome = driver.run(incoming, net).await;
+    info!("the server ends");
+    listening.abort();
+    let _ = std::fs::remove_file(home.socket());
+    for task in tasks {
+        task.abort();
+    }
+    endpoint.shutdown().await;
+    tunnels.close();
+    // Interfaces in userspace go down with their thread.
+    let _ = tokio::task::block_in_place(|| thread.join());
+    outcome
+}
+
+fn entropy() -> Outcome<ChaCha20Rng> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+    let entropy = ChaCha20Rng::from_seed(seed);
+    seed.zeroize();
+    Ok(entropy)
+}
+
+fn bind(
+    key: &grid_promises::NodeKey,
+    config: &Config,
+    options: &Options,
+) -> Outcome<(Endpoint, mpsc::Receiver<grid_net::Event>)> {
+    let mut net = grid_net::Config::new(key.clone());
+    if let Some(listen) = options.listen.or(config.listen) {
+        net.listen = listen;
+    }
+    let addr = net.listen;
+    Endpoint::bind(net).map_err(|error| match error {
+        BindError::AddrInUse { .. } => Failure::failed(format!(
+            "UDP {addr}, where this node's QUIC is to listen, is in use by {}; stop it, or choose \
+             another port with `grid start-server --listen ADDR:PORT` or \"listen\" in the \
+             configuration",
+            ports::holder(addr.port())
+        )),
+        error => Failure::failed(format!("this node's QUIC cannot listen: {error}")),
+    })
+}
+
+type Records = Vec<(NetworkRecord, Backend)>;
+
+fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
+    let mut records = Vec::new();
+    let mut broken = Vec::new();
+    for loaded in store.networks()? {
+        match loaded {
+            Loaded::Whole(stored) => {
+                for complaint in &stored.complaints {
+                    warn!("{}: started without: {complaint}", stored.record.name());
+                }
+                records.push((stored.record, stored.backend));
+            }
+            Loaded::Broken { name, error } => {
+                warn!("{name}: the network is not started: {error}");
+                let error = error.to_string();
+                broken.push(BrokenReport { name, error });
+            }
+        }
+    }
+    Ok((records, broken))
+}
+
+/// Measures WireGuard, often while somebody has not answered yet.
+async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
+    loop {
+        let observed = tunnels.observe().await;
+        let is_waiting = observed
+            .values()
+            .flat_map(|peers| peers.values())
+            .any(|peer| peer.latest_handshake.is_none());
+        if events.send(Event::Observed(observed)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(if is_waiting { LOOK_OFTEN } else { LOOK }) => {}
+            () = tunnels.configured() => tokio::time::sleep(LOOK_OFTEN).await,
+        }
+    }
+}
+
+/// Compares interfaces with what they should be.
+async fn guard(tunnels: Tunnels) {
+    loop {
+        tokio::time::sleep(GUARD).await;
+        tunnels.guard().await;
+    }
+}
+
+/// Ends the driver when a signal or a command says so.
+async fn end(mut stopped: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
+    let terminate = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => info!("stopped by SIGTERM"),
+            _ = interrupt.recv() => info!("stopped by SIGINT"),
+            _ = stopped.wait_for(|stop| *stop) => info!("stopped by a command"),
+        },
+        _ => drop(stopped.wait_for(|stop| *stop).await),
+    }
+    // The driver is gone already, if this fails.
+    let _ = events.send(Event::Stop).await;
+}

@@ -1,0 +1,85 @@
+//! What the core notices, in plain sentences for the log.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use grid_promises::NodeId;
+use grid_promises::core::Notice;
+use tracing::{info, warn};
+
+/// How often one peer's bad messages are worth a line.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Writes notices, and keeps peers from filling the disk with them.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    bad: BTreeMap<NodeId, Instant>,
+}
+
+impl Notices {
+    /// Writes one.
+    pub(super) fn write(&mut self, notice: Notice) {
+        match notice {
+            Notice::MemberJoined {
+                name,
+                node,
+                label,
+                address,
+            } => {
+                info!("{name}: {label} ({}) joined with {address}", node.short());
+            }
+            Notice::MemberGone { name, node, why } => {
+                info!("{name}: {} is gone: {why}", node.short());
+            }
+            Notice::AddressMoved {
+                name,
+                from,
+                to,
+                holder,
+            } => {
+                warn!(
+                    "{name}: {from} belongs to {}, who has the older claim; this node moves to {to}",
+                    holder.short()
+                );
+            }
+            Notice::RangeFull { name, range } => {
+                warn!(
+                    "{name}: every address of {range} is held; the network needs a wider range or \
+                     fewer members"
+                );
+            }
+            Notice::Expelled { name, why } => {
+                warn!("{name}: this node is a member no longer: {why}");
+            }
+            Notice::PromiseRefused {
+                name,
+                node,
+                prefix,
+                objection,
+            } => {
+                warn!(
+                    "{name}: {} promises {prefix}, which is not accepted: {objection}",
+                    node.short()
+                );
+            }
+            Notice::AdmissionAsked { name, node, label } => {
+                info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
+            }
+            Notice::BadMessage { peer, why } => self.bad_message(peer, &why),
+        }
+    }
+
+    fn bad_message(&mut self, peer: NodeId, why: &str) {
+        let now = Instant::now();
+        self.bad
+            .retain(|_, since| now.duration_since(*since) < EVERY);
+        if self.bad.contains_key(&peer) {
+            return;
+        }
+        warn!(
+            "{} sent what does not hold: {why} (more of it is not written for a minute)",
+            peer.short()
+        );
+        self.bad.insert(peer, now);
+    }
+}

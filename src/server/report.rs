@@ -1,0 +1,177 @@
+//! `status`: what the core knows and what WireGuard measured, as one answer.
+
+use std::time::Duration;
+
+use grid_promises::Timestamp;
+use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
+use grid_promises::network::accept::{Action, Rule};
+use ipnet::IpNet;
+
+use super::tunnels::About;
+use crate::control::answer::{
+    AskingReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
+};
+use crate::store::Backend;
+
+/// How old a handshake may be and still show that the member answers: a session is renewed every
+/// 120 seconds of use and given up after 180 (WireGuard paper, section 6.1).
+const FRESH: Duration = Duration::from_secs(190);
+
+/// One network.
+#[must_use]
+pub(super) fn network(status: &NetworkStatus, about: &About, wished: Backend) -> NetworkReport {
+    let (standing, why) = match &status.standing {
+        OwnStanding::Joining => ("joining", None),
+        OwnStanding::Waiting => ("waiting", None),
+        OwnStanding::Member => ("member", None),
+        OwnStanding::Expelled(why) => ("expelled", Some(why.clone())),
+        OwnStanding::Left => ("left", None),
+    };
+    NetworkReport {
+        name: status.name.to_string(),
+        id: status.network.to_string(),
+        interface: status.name.to_string(),
+        backend: about
+            .backend
+            .clone()
+            .unwrap_or_else(|| wished.as_str().to_owned()),
+        backend_reason: about.reason.clone(),
+        listen_port: status.listen_port,
+        addresses: addresses(status),
+        public_key: status.public_key.map(|key| key.to_string()),
+        standing: standing.to_owned(),
+        why,
+        admission: status.admission.to_string(),
+        owner: status.owner,
+        promised: strings(&status.promised),
+        rules: status.rules.iter().map(rule).collect(),
+        moves: status
+            .moves
+            .iter()
+            .map(|moved| MoveReport {
+                at: moved.at.0,
+                from: moved.from.to_string(),
+                to: moved.to.to_string(),
+                holder: moved.holder.to_string(),
+            })
+            .collect(),
+        asking: status
+            .asking
+            .iter()
+            .map(|(node, label)| AskingReport {
+                node: node.to_string(),
+                name: label.to_string(),
+            })
+            .collect(),
+        problem: about.problem.clone(),
+        peers: status
+            .peers
+            .iter()
+            .map(|peer| self::peer(peer, about))
+            .collect(),
+    }
+}
+
+fn addresses(status: &NetworkStatus) -> Vec<String> {
+    let Some(ipv4) = status.ipv4 else {
+        return Vec::new();
+    };
+    vec![
+        format!("{ipv4}/{}", status.ipv4_range.prefix_len()),
+        format!("{}/{}", status.ipv6, status.ipv6_prefix.prefix_len()),
+    ]
+}
+
+fn peer(peer: &PeerStatus, about: &About) -> PeerReport {
+    let seen = about.peers.get(&peer.public_key);
+    let accepted: Vec<IpNet> = peer
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.verdict.is_ok())
+        .map(|verdict| verdict.prefix)
+        .collect();
+    let refused = peer.verdicts.iter().filter_map(|verdict| {
+        verdict.verdict.err().map(|objection| RefusedReport {
+            prefix: verdict.prefix.to_string(),
+            why: objection.to_string(),
+        })
+    });
+    let handshake = peer.observed.and_then(|observed| observed.latest_handshake);
+    let latest_handshake = handshake.map(|at| at.0);
+    PeerReport {
+        node: peer.node.to_string(),
+        name: peer.label.to_string(),
+        public_key: peer.public_key.to_string(),
+        endpoint: seen
+            .and_then(|seen| seen.endpoint)
+            .or(peer.endpoint)
+            .map(|endpoint| endpoint.to_string()),
+        path: peer.path.to_owned(),
+        allowed_ips: match seen {
+            Some(seen) => seen.allowed_ips.iter().map(ToString::to_string).collect(),
+            None => strings(&accepted),
+        },
+        latest_handshake,
+        rx_bytes: peer.observed.map_or(0, |observed| observed.rx_bytes),
+        tx_bytes: peer.observed.map_or(0, |observed| observed.tx_bytes),
+        promised: peer
+            .verdicts
+            .iter()
+            .map(|verdict| verdict.prefix.to_string())
+            .collect(),
+        accepted: strings(&accepted),
+        refused: refused.collect(),
+        kept: KeptReport {
+            reachable: reachable(handshake, peer.observed.map(|o| o.tx_bytes), now()),
+            latest_handshake,
+            connected: peer.connected,
+        },
+        expires: peer.expires.0,
+    }
+}
+
+/// Whether a member's WireGuard answers. Silence says nothing while nothing was sent.
+fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) -> Option<bool> {
+    match (handshake, sent) {
+        (Some(at), _) if now.since(at) < FRESH => Some(true),
+        (None, Some(sent)) if sent > 0 => Some(false),
+        _ => None,
+    }
+}
+
+/// The wall clock, because that is what WireGuard dates handshakes with.
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| since.as_secs()))
+}
+
+fn strings(prefixes: &[IpNet]) -> Vec<String> {
+    prefixes.iter().map(ToString::to_string).collect()
+}
+
+fn rule(rule: &Rule) -> String {
+    let word = match rule.action {
+        Action::Accept => "accept",
+        Action::Reject => "reject",
+    };
+    match rule.from {
+        Some(from) => format!("{word} {} from {from}", rule.prefix),
+        None => format!("{word} {}", rule.prefix),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_not_called_reachable_because_it_promised_to_be() {
+        let now = Timestamp(10_000);
+        let at = |age: u64| Some(Timestamp(10_000 - age));
+        assert_eq!(reachable(None, None, now), None);
+        assert_eq!(reachable(None, Some(0), now), None);
+        assert_eq!(reachable(None, Some(148), now), Some(false));
+        assert_eq!(reachable(at(5), Some(148), now), Some(true));
+        assert_eq!(reachable(at(500), Some(148), now), None);
+    }
+}

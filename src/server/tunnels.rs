@@ -1,0 +1,216 @@
+//! WireGuard, on a thread that may block: what the core wants is planned and applied in order.
+//!
+//! The thread owns every back end. What somebody else changes on an interface of ours is put right
+//! by [`Tunnels::guard`], and what could not be done is tried again there.
+
+mod desired;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use grid_promises::WgPublicKey;
+use grid_promises::core::{PeerObservation, Tunnel};
+use grid_promises::network::charter::NetworkId;
+use grid_promises::network::name::NetworkName;
+use grid_wg::{BackendChoice, ObservedPeer};
+use tokio::sync::{Notify, oneshot};
+
+pub use desired::{desired, interface};
+
+use crate::exit::Failure;
+use crate::store::Backend;
+use worker::Worker;
+
+/// What WireGuard measured, by network.
+pub type Observations = BTreeMap<NetworkId, BTreeMap<WgPublicKey, PeerObservation>>;
+
+/// What is known of an interface.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Who runs it.
+    pub backend: Option<String>,
+    /// Why that one.
+    pub reason: Option<String>,
+    /// Why it is not as it should be.
+    pub problem: Option<String>,
+    /// Its peers as they were seen last.
+    pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
+}
+
+/// What the thread is asked for.
+enum Job {
+    Configure {
+        network: NetworkId,
+        name: NetworkName,
+        backend: Backend,
+        tunnel: Option<Box<Tunnel>>,
+    },
+    Check {
+        name: NetworkName,
+        backend: Backend,
+        answer: oneshot::Sender<Result<(), Failure>>,
+    },
+    Observe(oneshot::Sender<Observations>),
+    Guard(oneshot::Sender<()>),
+    /// Answered once everything before it is done.
+    Settled(oneshot::Sender<()>),
+    End,
+}
+
+/// The thread, from outside.
+#[derive(Clone)]
+pub struct Tunnels {
+    jobs: Sender<Job>,
+    about: Arc<Mutex<BTreeMap<NetworkId, About>>>,
+    configured: Arc<Notify>,
+}
+
+impl Tunnels {
+    /// Starts the thread. Interfaces in userspace end with it: see [`close`](Self::close).
+    ///
+    /// # Errors
+    /// The system has no room for a thread.
+    pub fn start() -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (jobs, todo) = channel();
+        let about = Arc::new(Mutex::new(BTreeMap::new()));
+        let worker = Worker::new(Arc::clone(&about));
+        let thread = std::thread::Builder::new()
+            .name("wireguard".to_owned())
+            .spawn(move || run(worker, &todo))?;
+        let configured = Arc::default();
+        let tunnels = Self {
+            jobs,
+            about,
+            configured,
+        };
+        Ok((tunnels, thread))
+    }
+
+    /// Brings an interface to this state, after everything asked before.
+    pub fn configure(
+        &self,
+        network: NetworkId,
+        name: NetworkName,
+        backend: Backend,
+        tunnel: Option<Box<Tunnel>>,
+    ) {
+        // The thread is there for as long as this value.
+        let _ = self.jobs.send(Job::Configure {
+            network,
+            name,
+            backend,
+            tunnel,
+        });
+        self.configured.notify_one();
+    }
+
+    /// Waits until something is configured.
+    pub async fn configured(&self) {
+        self.configured.notified().await;
+    }
+
+    /// Ends the thread once everything that was asked before is done.
+    pub fn close(&self) {
+        // It has ended by itself, if this fails.
+        let _ = self.jobs.send(Job::End);
+    }
+
+    /// Whether an interface of this name could be made, with this back end.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub async fn check(&self, name: NetworkName, backend: Backend) -> Result<(), Failure> {
+        let asked = self
+            .ask(|answer| Job::Check {
+                name,
+                backend,
+                answer,
+            })
+            .await;
+        asked.unwrap_or_else(|| Err(Failure::failed("the server is about to end")))
+    }
+
+    /// Measures every interface.
+    pub async fn observe(&self) -> Observations {
+        self.ask(Job::Observe).await.unwrap_or_default()
+    }
+
+    /// Puts right what is not as it should be.
+    pub async fn guard(&self) {
+        self.ask(Job::Guard).await;
+    }
+
+    /// Waits until everything that was asked before is done.
+    pub async fn settled(&self) {
+        self.ask(Job::Settled).await;
+    }
+
+    /// What is known of an interface.
+    #[must_use]
+    pub fn about(&self, network: &NetworkId) -> About {
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        about.get(network).cloned().unwrap_or_default()
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(job(answer)).ok()?;
+        answered.await.ok()
+    }
+}
+
+impl From<Backend> for BackendChoice {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Kernel => Self::Kernel,
+            Backend::Userspace => Self::Userspace,
+        }
+    }
+}
+
+fn run(mut worker: Worker, todo: &Receiver<Job>) {
+    while let Ok(first) = todo.recv() {
+        // Of several wishes for one interface only the last one counts: the plan is a difference.
+        let mut jobs = vec![first];
+        jobs.extend(todo.try_iter());
+        for at in 0..jobs.len() {
+            let superseded = match jobs.get(at) {
+                Some(Job::Configure { network, .. }) => jobs
+                    .iter()
+                    .skip(at + 1)
+                    .take_while(|job| matches!(job, Job::Configure { .. }))
+                    .any(|job| matches!(job, Job::Configure { network: later, .. } if later == network)),
+                _ => false,
+            };
+            if superseded && let Some(job) = jobs.get_mut(at) {
+                *job = Job::Settled(oneshot::channel().0);
+            }
+        }
+        for job in jobs {
+            // Whoever asked may have gone; then nobody needs the answer.
+            match job {
+                Job::Configure {
+                    network,
+                    name,
+                    backend,
+                    tunnel,
+                } => worker.configure(network, &name, backend, tunnel),
+                Job::Check {
+                    name,
+                    backend,
+                    answer,
+                } => drop(answer.send(worker.check(&name, backend))),
+                Job::Observe(answer) => drop(answer.send(worker.observe())),
+                Job::Guard(answer) => {
+                    worker.guard();
+                    let _ = answer.send(());
+                }
+                Job::Settled(answer) => drop(answer.send(())),
+                Job::End => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From what the core wants to what `grid-wg` is told.
+
+use std::time::{Duration, SystemTime};
+
+use grid_promises::core::Tunnel;
+use grid_promises::network::name::NetworkName;
+use grid_wg::{Desired, DesiredPeer, IfName, Mtu, Observed};
+
+use crate::exit::Failure;
+
+/// How old a handshake may be and still show that the endpoint works (WireGuard paper, section 6.1:
+/// a session is given up after 180 seconds).
+const FRESH: Duration = Duration::from_secs(180);
+
+/// The interface of a network.
+///
+/// # Errors
+/// The name is not one that the kernel takes.
+pub fn interface(name: &NetworkName) -> Result<IfName, Failure> {
+    IfName::try_from(name.as_str()).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// The wanted state of the interface.
+///
+/// A peer that answers at present is left where it answers, whatever endpoint the core would try
+/// first: the core may not have heard of the handshake yet.
+#[must_use]
+pub fn desired(name: IfName, tunnel: &Tunnel, observed: &Observed) -> Desired {
+    let answers = |key| {
+        observed
+            .interface
+            .as_ref()
+            .and_then(|interface| interface.peers.get(key)?.latest_handshake)
+            .is_some_and(|at| {
+                SystemTime::now()
+                    .duration_since(at)
+                    .is_ok_and(|age| age < FRESH)
+            })
+    };
+    Desired {
+        name,
+        private_key: tunnel.private_key.clone(),
+        listen_port: tunnel.listen_port,
+        mtu: Mtu::DEFAULT,
+        fwmark: None,
+        addresses: tunnel.addresses.clone(),
+        peers: tunnel
+            .peers
+            .iter()
+            .map(|(key, peer)| {
+                let desired = DesiredPeer {
+                    preshared_key: Some(peer.preshared_key.clone()),
+                    endpoint: peer.endpoint.filter(|_| !answers(key)),
+                    allowed_ips: peer.allowed_ips.clone(),
+                    keepalive: Some(peer.keepalive),
+                };
+                (*key, desired)
+            })
+            .collect(),
+        routes: tunnel.routes.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use grid_promises::core::TunnelPeer;
+    use grid_promises::{Secret, WgSecretKey};
+    use grid_wg::{BackendKind, ObservedInterface, ObservedPeer};
+
+    fn observed(key: grid_promises::WgPublicKey, handshake: Option<SystemTime>) -> Observed {
+        let peer = ObservedPeer {
+            latest_handshake: handshake,
+            ..ObservedPeer::default()
+        };
+        Observed {
+            interface: Some(ObservedInterface {
+                index: 1,
+                kind: BackendKind::Kernel,
+                up: true,
+                mtu: 1420,
+                public_key: None,
+                listen_port: 1,
+                fwmark: None,
+                addresses: BTreeSet::new(),
+                routes: BTreeMap::new(),
+                peers: BTreeMap::from([(key, peer)]),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_peer_that_answers_is_left_where_it_answers() {
+        let key = |byte| WgSecretKey::from_bytes(&Secret::new([byte; 32]));
+        let peer = key(2).public();
+        let endpoint = Some("192.0.2.1:51820".parse().unwrap());
+        let tunnel = Tunnel {
+            private_key: key(1),
+            listen_port: 51820,
+            addresses: BTreeSet::new(),
+            routes: BTreeSet::new(),
+            peers: BTreeMap::from([(
+                peer,
+                TunnelPeer {
+                    preshared_key: Secret::new([3; 32]),
+                    endpoint,
+                    allowed_ips: BTreeSet::new(),
+                    keepalive: 25,
+                },
+            )]),
+        };
+        let now = SystemTime::now();
+        let old = now - Duration::from_secs(181);
+        for (handshake, expected) in [(None, endpoint), (Some(now), None), (Some(old), endpoint)] {
+            let name = "foo".parse().unwrap();
+            let desired = desired(name, &tunnel, &observed(peer, handshake));
+            assert_eq!(desired.peers[&peer].endpoint, expected, "{handshake:?}");
+        }
+    }
+}
