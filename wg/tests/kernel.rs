@@ -247,6 +247,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_keepalive_builds_the_session, a_keepalive_builds_the_session_mixed;
     two_sites_talk_through_the_tunnel, two_sites_talk_through_the_tunnel_mixed;
     a_changed_peer_leaves_the_other_session_alone, a_changed_peer_leaves_the_other_session_alone_mixed;
     a_new_preshared_key_on_both_ends_works, a_new_preshared_key_on_both_ends_works_mixed;
@@ -255,4 +256,11 @@ scenarios! {
     an_endpoint_follows_the_peer, an_endpoint_follows_the_peer_mixed;
     garbage_on_the_port_harms_nothing, garbage_on_the_port_harms_nothing_mixed;
     bulk_traffic_passes, bulk_traffic_passes_mixed;
+}
+
+#[test]
+#[ignore = "takes an hour, or some seconds in a kernel with simulated time"]
+fn an_hour_of_keepalives_mixed() {
+    or_skip!();
+    scenarios::an_hour_of_keepalives((CHOICE, BackendChoice::Userspace));
 }

@@ -349,6 +349,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_keepalive_builds_the_session,
     two_sites_talk_through_the_tunnel,
     a_changed_peer_leaves_the_other_session_alone,
     a_new_preshared_key_on_both_ends_works,
@@ -357,4 +358,11 @@ scenarios! {
     an_endpoint_follows_the_peer,
     garbage_on_the_port_harms_nothing,
     bulk_traffic_passes,
+}
+
+#[test]
+#[ignore = "takes an hour, or some seconds in a kernel with simulated time"]
+fn an_hour_of_keepalives() {
+    or_skip!();
+    scenarios::an_hour_of_keepalives(BOTH);
 }

@@ -172,6 +172,59 @@ pub(crate) fn bulk_traffic_passes(choices: Choices) {
     assert!(b.peer(a.key()).rx_bytes > BYTES as u64 / 2);
 }
 
+/// A keepalive builds the session by itself, at once, whoever was configured first.
+pub(crate) fn a_keepalive_builds_the_session(choices: Choices) {
+    let (mut a, mut b) = two_sites(choices);
+    keep_alive(&mut a, &mut b);
+    assert!(within_seconds(3, || fresh(&mut a, &b, 60) && fresh(&mut b, &a, 60)));
+}
+
+/// Sessions are renewed for as long as the interfaces live, with no traffic but keepalives.
+pub(crate) fn an_hour_of_keepalives(choices: Choices) {
+    /// A session ends after 180 seconds; the next keepalive renews it.
+    const OLDEST: u64 = 180 + 25 + 10;
+    let (mut a, mut b) = two_sites(choices);
+    keep_alive(&mut a, &mut b);
+    std::thread::sleep(Duration::from_secs(10));
+    for minute in 0..60 {
+        assert!(
+            fresh(&mut a, &b, OLDEST) && fresh(&mut b, &a, OLDEST),
+            "minute {minute}"
+        );
+        if minute % 10 == 9 {
+            assert!(a.ping(&mut b), "minute {minute}");
+        }
+        std::thread::sleep(Duration::from_secs(60));
+    }
+    assert!(a.reconcile().is_empty() && b.reconcile().is_empty());
+}
+
+fn keep_alive(a: &mut Site, b: &mut Site) {
+    introduce(a, b);
+    for site in [a, b] {
+        for peer in site.desired.peers.values_mut() {
+            peer.keepalive = Some(25);
+        }
+        site.reconcile();
+    }
+}
+
+fn fresh(site: &mut Site, other: &Site, seconds: u64) -> bool {
+    let handshake = site.peer(other.key()).latest_handshake;
+    handshake.is_some_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() <= seconds))
+}
+
+fn within_seconds(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < deadline {
+        if check() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
 /// A prefix that another interface has stays there; everything else comes true.
 pub(crate) fn another_interface_keeps_its_route(backend: &mut dyn Backend) {
     ip(&[
