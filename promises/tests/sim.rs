@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use grid_promises::core::{Change, Command, CommandError, JoinWith, NetworkStatus, Notice, Reply};
+use grid_promises::core::{Command, CommandError, JoinWith, NetworkStatus, Notice, OwnStanding, Reply};
 use grid_promises::network::invite::Invite;
 use grid_promises::network::{AdmissionRule, NetworkId, NetworkName};
 use grid_promises::sim::{Faults, NodeIndex, World};
@@ -107,6 +107,23 @@ fn agree(world: &Sim, network: &NetworkId, nodes: &[NodeIndex]) -> bool {
     })
 }
 
+/// What to look at when machines do not agree.
+fn describe(world: &Sim, network: &NetworkId) -> String {
+    let lines = world.nodes.iter().enumerate().map(|(index, node)| {
+        let status = status(world, index);
+        let peers = node.tunnels.get(network).map_or(0, |tunnel| tunnel.peers.len());
+        let asserted = status.as_ref().map(|s| (s.standing.clone(), s.ipv4, s.peers.len()));
+        let known: Vec<_> = status
+            .iter()
+            .flat_map(|s| &s.peers)
+            .map(|p| format!("{}={:?}{}", p.label, p.ipv4, if p.connected { "*" } else { "" }))
+            .collect();
+        let last = node.notices.iter().rev().take(3).collect::<Vec<_>>();
+        format!("{index}: {asserted:?} tunnel {peers} side {} {known:?}\n    {last:?}\n", node.side)
+    });
+    lines.collect()
+}
+
 fn mesh(seed: u64, faults: Faults, count: usize, range: &str) -> (Sim, NetworkId, Invite) {
     let mut world = world(seed, faults);
     let founder = world.add();
@@ -136,4 +153,328 @@ fn five_nodes_agree_within_seconds() {
             );
         }
     }
+}
+
+/// Starts all joins at once and waits until everybody agrees.
+fn crowd(seed: u64, faults: Faults, count: usize, range: &str) -> (Sim, NetworkId) {
+    let mut world = world(seed, faults);
+    let founder = world.add();
+    let network = found(&mut world, founder, range, AdmissionRule::Invite);
+    let invite = invite(&mut world, founder, u32::try_from(count).unwrap());
+    for _ in 1..count {
+        let node = world.add();
+        world.command(node, join_command(JoinWith::Invite(Box::new(invite.clone()))));
+        world.run(Duration::from_millis(50));
+    }
+    (world, network)
+}
+
+#[test]
+fn two_hundred_nodes_agree_over_a_bad_network() {
+    let (mut world, network) = crowd(7, Faults::BAD, 200, "10.7.0.0/22");
+    let nodes: Vec<_> = (0..200).collect();
+    let agreed = (0..600).any(|_| {
+        world.run(Duration::from_secs(1));
+        agree(&world, &network, &nodes)
+    });
+    assert!(agreed);
+}
+
+#[test]
+fn a_seed_replays_a_run() {
+    let run = || {
+        let (mut world, _) = crowd(3, Faults::BAD, 12, "10.7.0.0/24");
+        world.run(Duration::from_secs(120));
+        let sent: Vec<_> = world.nodes.iter().map(|node| node.sent).collect();
+        let notices: Vec<_> =
+            world.nodes.iter().map(|node| format!("{:?}", node.notices)).collect();
+        (sent, notices)
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn crowded_ranges_settle_on_distinct_addresses() {
+    // 14 usable addresses, 12 nodes: most first candidates collide.
+    for seed in 0..6 {
+        let (mut world, network) = crowd(seed, Faults::BAD, 12, "10.7.0.0/28");
+        let nodes: Vec<_> = (0..12).collect();
+        assert!(
+            world.run_until(Duration::from_secs(900), |w| agree(w, &network, &nodes)),
+            "seed {seed}\n{}",
+            describe(&world, &network)
+        );
+    }
+}
+
+#[test]
+fn a_full_range_is_an_error_that_names_it() {
+    let (mut world, _, invite) = mesh(2, Faults::NONE, 2, "10.7.0.0/30");
+    let third = world.add();
+    let error = join(&mut world, third, &invite).unwrap_err();
+    assert!(error.to_string().contains("10.7.0.0/30"), "{error}");
+    assert!(world.nodes[third].disk.is_empty());
+    assert!(world.nodes[third].tunnels.is_empty());
+}
+
+#[test]
+fn a_partition_heals_and_what_both_sides_claimed_is_settled_alike() {
+    // Two sides of one network grow apart in a crowded range, then meet.
+    for seed in 0..4 {
+        let (mut world, network, invite) = mesh(seed, Faults::NONE, 4, "10.7.0.0/28");
+        world.run(Duration::from_secs(5));
+        world.partition(|node| u8::from(node == 1 || node == 3 || node >= 7));
+        let mut joiners = Vec::new();
+        for side in [0, 0, 0, 1, 1, 1] {
+            let node = world.add();
+            world.nodes[node].side = side;
+            joiners.push(node);
+        }
+        let more = |world: &mut Sim, by: NodeIndex| {
+            let command = Command::Invite {
+                name: foo(),
+                life: Duration::from_secs(3600),
+                uses: 3,
+                endpoints: vec![],
+            };
+            match world.run_command(by, command) {
+                Ok(Reply::Invite(text)) => Invite::from_text(&text).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (left, right) = (more(&mut world, 0), more(&mut world, 1));
+        drop(invite);
+        for (position, node) in joiners.iter().enumerate() {
+            let invite = if position < 3 { &left } else { &right };
+            join(&mut world, *node, invite).unwrap();
+        }
+        let nodes: Vec<_> = (0..10).collect();
+        assert!(!agree(&world, &network, &nodes));
+        world.partition(|_| 0);
+        assert!(
+            world.run_until(Duration::from_secs(900), |w| agree(w, &network, &nodes)),
+            "seed {seed}"
+        );
+        // Settled means settled: nobody moves on afterwards, also not over restarts.
+        let before: Vec<_> = nodes.iter().map(|n| status(&world, *n).unwrap().ipv4).collect();
+        for node in &nodes {
+            world.kill(*node);
+            world.start(*node);
+        }
+        assert!(world.run_until(Duration::from_secs(900), |w| agree(w, &network, &nodes)));
+        let after: Vec<_> = nodes.iter().map(|n| status(&world, *n).unwrap().ipv4).collect();
+        assert_eq!(before, after, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_without_any_peer_keeps_its_address_over_a_restart() {
+    let (mut world, network, _) = mesh(5, Faults::NONE, 3, "10.7.0.0/16");
+    let before = status(&world, 2).unwrap();
+    world.partition(|node| u8::from(node == 2));
+    world.kill(2);
+    world.start(2);
+    let after = status(&world, 2).unwrap();
+    assert_eq!((before.ipv4, before.public_key), (after.ipv4, after.public_key));
+    let tunnel = &world.nodes[2].tunnels[&network];
+    assert_eq!(tunnel.addresses.len(), 2, "the interface is up before any peer is reachable");
+}
+
+#[test]
+fn a_node_that_leaves_is_gone_within_seconds_and_can_come_back() {
+    let (mut world, network, _) = mesh(6, Faults::NONE, 6, "10.7.0.0/16");
+    let all: Vec<_> = (0..6).collect();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
+    let address = status(&world, 5).unwrap().ipv4;
+    let reply = world.run_command(5, Command::Leave { name: foo() }).unwrap();
+    assert!(matches!(reply, Reply::Left { told } if told > 0), "{reply:?}");
+    assert!(!world.nodes[5].tunnels.contains_key(&network));
+    let rest: Vec<_> = (0..5).collect();
+    assert!(world.run_until(Duration::from_secs(3), |w| agree(w, &network, &rest)));
+    // What is kept suffices to join again, and the address was reserved.
+    world.kill(5);
+    world.start(5);
+    world.run_command(5, join_command(JoinWith::Peers)).unwrap();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
+    assert_eq!(status(&world, 5).unwrap().ipv4, address);
+}
+
+#[test]
+fn a_revoked_node_is_cut_off_and_cannot_come_back_with_its_old_admission() {
+    let (mut world, network, invite) = mesh(8, Faults::NONE, 5, "10.7.0.0/16");
+    let all: Vec<_> = (0..5).collect();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
+    let bad = world.nodes[4].key.id().to_string();
+    let reply = world.run_command(0, Command::Revoke { name: foo(), node: bad }).unwrap();
+    assert!(matches!(&reply, Reply::Revoked { kept, .. } if kept.is_empty()), "{reply:?}");
+    let rest: Vec<_> = (0..4).collect();
+    assert!(world.run_until(Duration::from_secs(3), |w| agree(w, &network, &rest)));
+    assert!(world.run_until(Duration::from_secs(5), |w| {
+        matches!(status(w, 4).unwrap().standing, OwnStanding::Expelled(_))
+            && w.nodes[4].tunnels.is_empty()
+    }));
+    // From its disk, with the old admission.
+    world.kill(4);
+    world.start(4);
+    world.run(Duration::from_secs(300));
+    assert!(agree(&world, &network, &rest));
+    // From nothing, with the invite that it still holds; also under another key.
+    world.nodes[4].disk.clear();
+    world.kill(4);
+    world.start(4);
+    assert!(join(&mut world, 4, &invite).is_err());
+    let other = world.add();
+    let _ = join(&mut world, other, &invite);
+    world.run(Duration::from_secs(60));
+    assert!(agree(&world, &network, &rest));
+}
+
+#[test]
+fn revoking_a_member_keeps_those_it_had_invited() {
+    let (mut world, network, _) = mesh(9, Faults::NONE, 3, "10.7.0.0/16");
+    let through = invite(&mut world, 2, 5);
+    for _ in 0..2 {
+        let node = world.add();
+        join(&mut world, node, &through).unwrap();
+    }
+    let all: Vec<_> = (0..5).collect();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
+    let bad = world.nodes[2].key.id().to_string();
+    let reply = world.run_command(0, Command::Revoke { name: foo(), node: bad }).unwrap();
+    assert!(matches!(&reply, Reply::Revoked { kept, .. } if kept.len() == 2), "{reply:?}");
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1, 3, 4])));
+    let late = world.add();
+    let _ = join(&mut world, late, &through);
+    world.run(Duration::from_secs(60));
+    assert!(agree(&world, &network, &[0, 1, 3, 4]), "its invites are void");
+}
+
+#[test]
+fn a_single_use_invite_admits_one_node() {
+    let mut world = world(10, Faults::NONE);
+    let founder = world.add();
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let invite = invite(&mut world, founder, 1);
+    let (first, second) = (world.add(), world.add());
+    join(&mut world, first, &invite).unwrap();
+    world.run(Duration::from_secs(2));
+    let error = join(&mut world, second, &invite).unwrap_err();
+    assert_eq!(error, CommandError::InviteSpent);
+    assert!(world.nodes[second].disk.is_empty(), "nothing is left of the attempt");
+    assert!(agree(&world, &network, &[founder, first]));
+}
+
+#[test]
+fn a_single_use_invite_used_on_two_sides_has_one_winner_everywhere() {
+    for seed in 0..4 {
+        let (mut world, network, _) = mesh(seed, Faults::NONE, 2, "10.7.0.0/16");
+        let once = invite(&mut world, 0, 1);
+        let (a, b) = (world.add(), world.add());
+        // The second joiner can only reach a member that does not know of the first.
+        world.partition(|node| u8::from(node == 1 || node == b));
+        let mut far = once.clone();
+        far.bootstrap[0].node = world.nodes[1].key.id();
+        far.bootstrap[0].quic = vec![world.nodes[1].quic()];
+        join(&mut world, a, &once).unwrap();
+        let _ = join(&mut world, b, &far);
+        world.partition(|_| 0);
+        world.run(Duration::from_secs(300));
+        // The issuer itself saw the first one join.
+        assert!(agree(&world, &network, &[0, 1, a]), "seed {seed}\n{}", describe(&world, &network));
+        assert!(world.nodes[b].tunnels.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_open_network_is_joined_by_name() {
+    let mut world = world(11, Faults::NONE);
+    let (founder, joiner) = (world.add(), world.add());
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Open);
+    let nobody = world.run_command(joiner, join_command(JoinWith::Peers));
+    assert_eq!(nobody, Err(CommandError::NoPeers(foo())));
+    let known = grid_promises::core::Input::KnownPeer {
+        node: world.nodes[founder].key.id(),
+        addrs: vec![world.nodes[founder].quic()],
+    };
+    world.input(joiner, known);
+    world.run_command(joiner, join_command(JoinWith::Peers)).unwrap();
+    assert!(world.run_until(Duration::from_secs(5), |w| agree(w, &network, &[founder, joiner])));
+}
+
+#[test]
+fn a_closed_network_is_not_found_by_name() {
+    let mut world = world(12, Faults::NONE);
+    let (founder, joiner) = (world.add(), world.add());
+    found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let known = grid_promises::core::Input::KnownPeer {
+        node: world.nodes[founder].key.id(),
+        addrs: vec![world.nodes[founder].quic()],
+    };
+    world.input(joiner, known);
+    let outcome = world.run_command(joiner, join_command(JoinWith::Peers));
+    assert_eq!(outcome, Err(CommandError::NobodyHasIt(foo())));
+    assert!(world.nodes[joiner].disk.is_empty());
+}
+
+#[test]
+fn an_owner_admits_a_node_that_asks() {
+    let mut world = world(13, Faults::NONE);
+    let (founder, joiner) = (world.add(), world.add());
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Approve);
+    let known = grid_promises::core::Input::KnownPeer {
+        node: world.nodes[founder].key.id(),
+        addrs: vec![world.nodes[founder].quic()],
+    };
+    world.input(joiner, known);
+    let ticket = world.command(joiner, join_command(JoinWith::Peers));
+    assert!(world.run_until(Duration::from_secs(20), |w| {
+        w.nodes[founder].notices.iter().any(|n| matches!(n, Notice::AdmissionAsked { .. }))
+    }));
+    assert_eq!(status(&world, joiner).unwrap().standing, OwnStanding::Waiting);
+    let node = "node-1".to_owned();
+    world.run_command(founder, Command::Approve { name: foo(), node }).unwrap();
+    assert!(world.run_until(Duration::from_secs(30), |w| {
+        w.nodes[joiner].done.get(&ticket).is_some_and(Result::is_ok)
+            && agree(w, &network, &[founder, joiner])
+    }));
+}
+
+#[test]
+fn a_join_that_hears_nobody_claims_and_keeps_trying() {
+    let (mut world, network, invite) = mesh(14, Faults::NONE, 2, "10.7.0.0/16");
+    world.partition(|_| 0);
+    let joiner = world.add();
+    world.nodes[joiner].side = 1;
+    let outcome = join(&mut world, joiner, &invite);
+    assert_eq!(outcome, Err(CommandError::NobodyAnswered(foo())));
+    assert_eq!(status(&world, joiner).unwrap().standing, OwnStanding::Member);
+    world.partition(|_| 0);
+    assert!(world.run_until(Duration::from_secs(600), |w| agree(w, &network, &[0, 1, joiner])));
+}
+
+#[test]
+fn an_idle_network_says_little() {
+    let (mut world, _, _) = mesh(15, Faults::NONE, 30, "10.7.0.0/16");
+    world.run(Duration::from_secs(60));
+    let before: Vec<_> = world.nodes.iter().map(|node| node.sent.1).collect();
+    world.run(Duration::from_secs(600));
+    for (node, before) in world.nodes.iter().zip(before) {
+        let per_minute = (node.sent.1 - before) / 10;
+        assert!(per_minute < 2_000, "{per_minute} bytes of messages a minute");
+    }
+}
+
+#[test]
+fn promises_are_renewed_and_lapse() {
+    let (mut world, network, _) = mesh(16, Faults::NONE, 3, "10.7.0.0/16");
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1, 2])));
+    world.run(Duration::from_secs(3 * 24 * 3600));
+    assert!(agree(&world, &network, &[0, 1, 2]), "renewed for three days");
+    let address = status(&world, 2).unwrap().ipv4.unwrap();
+    world.kill(2);
+    world.run(Duration::from_secs(25 * 3600));
+    assert!(agree(&world, &network, &[0, 1]), "lapsed after a day");
+    world.start(2);
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1, 2])));
+    assert_eq!(status(&world, 2).unwrap().ipv4, Some(address), "reserved meanwhile");
 }

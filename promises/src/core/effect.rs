@@ -219,6 +219,13 @@ pub enum Notice {
         /// What is wrong with it.
         why: String,
     },
+    /// A node does not do what this one asked.
+    Refused {
+        /// Who.
+        peer: NodeId,
+        /// Why, in its words.
+        why: String,
+    },
     /// A node asks to be admitted; an owner decides.
     AdmissionAsked {
         /// The network.

@@ -156,24 +156,37 @@ impl Core {
         let Some(net) = self.networks.get(&network) else {
             return;
         };
-        if !net.is_member() {
+        if matches!(net.phase, Phase::Waiting | Phase::Expelled(_)) {
             return;
         }
-        let connected: Vec<NodeId> = net
+        let mut connected: Vec<NodeId> = net
             .others(&self.id)
             .filter(|node| self.links.is_up(node))
             .copied()
             .collect();
         if connected.is_empty() {
+            // Nobody was heard yet, or everybody known is gone: those to begin with may know more.
+            connected = net.bootstrap.iter().map(|b| b.node).collect();
+            connected.retain(|node| self.links.is_up(node));
+        }
+        if connected.is_empty() {
             return;
         }
+        let introduce = !net.heard;
         let pick = step.entropy.next_u64() % connected.len() as u64;
         let peer = usize::try_from(pick)
             .ok()
             .and_then(|pick| connected.get(pick))
             .copied();
         if let Some(peer) = peer {
-            self.sync(network, peer, false);
+            self.sync(network, peer, introduce);
+        }
+    }
+
+    /// A joiner does not wait a minute because one message was lost.
+    fn retry_first_sync(&mut self, network: NetworkId, now: Millis) {
+        if self.networks.get(&network).is_some_and(|net| !net.heard) {
+            self.timers.set_by(Timer::AntiEntropy(network), now + timers::FIRST_SYNC);
         }
     }
 
@@ -321,6 +334,10 @@ impl Core {
                 self.search_answered(ticket, &peer, &[], step);
                 Ok(())
             }
+            (About::Sync(network), None) => {
+                self.retry_first_sync(network, step.now);
+                Ok(())
+            }
             (_, None) => Ok(()),
             (About::Hello, Some(bytes)) => read_response::<Hello>(bytes).map(|response| {
                 if let Response::Answer(hello) = response {
@@ -364,7 +381,7 @@ impl Core {
         step: &mut Step<'_>,
     ) {
         match response {
-            Response::Refusal(why) => self.join_refused(network, &why),
+            Response::Refusal(why) => self.notice(Notice::Refused { peer, why }),
             Response::Answer(SyncAnswer::Equal) => self.heard(network, step),
             Response::Answer(SyncAnswer::Index(index)) => {
                 let Some(net) = self.networks.get(&network) else {
@@ -518,9 +535,6 @@ pub(crate) fn first_batch<'a>(statements: impl Iterator<Item = &'a [u8]>) -> (Ve
         more,
     )
 }
-
-/// The refusal that tells a node that its invite was used by others.
-pub(crate) const SPENT: &str = "the invite has been used up";
 
 /// The refusal that tells a node that it is in the wrong place.
 pub(crate) const NOT_HERE: &str = "this node is not in that network";

@@ -6,7 +6,7 @@ use minicbor::bytes::ByteVec;
 
 use crate::core::effect::{Effect, Parting, Reply};
 use crate::core::error::CommandError;
-use crate::core::gossip::{About, SPENT};
+use crate::core::gossip::About;
 use crate::core::input::{JoinWith, Ticket};
 use crate::core::network::{Network, Outgoing, Pending, Phase};
 use crate::core::protocol::{AdmitRequest, Ask};
@@ -585,17 +585,6 @@ impl Core {
             _ => {}
         }
         let _ = step;
-    }
-
-    /// A member refuses to talk about the network.
-    pub(crate) fn join_refused(&mut self, network: NetworkId, why: &str) {
-        let joining = self
-            .networks
-            .get(&network)
-            .is_some_and(|net| net.phase == Phase::Joining);
-        if joining && why == SPENT {
-            self.fail_join(network, |_| CommandError::InviteSpent);
-        }
     }
 
     /// Ends a join that cannot succeed; the network is as if it had never been.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use minicbor::bytes::{ByteArray, ByteVec};
 
 use crate::core::effect::{Effect, Notice};
-use crate::core::gossip::{About, NOT_HERE, SPENT, first_batch};
+use crate::core::gossip::{About, NOT_HERE, first_batch};
 use crate::core::input::ReplyTo;
 use crate::core::network::{Network, Phase};
 use crate::core::protocol::{
@@ -19,6 +19,7 @@ use crate::core::protocol::{
 use crate::core::{Core, Step};
 use crate::network::admission::{Admission, AdmissionRequest, Link, RawLink};
 use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::member::Member;
 use crate::network::membership::evidence_of_membership;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
@@ -33,8 +34,10 @@ const MAX_FOUND: usize = 8;
 /// Whether a node may see a network's statements.
 enum Reader {
     Yes,
-    /// It may see why it may not.
+    /// It may see why it may not: the revocations that name it.
     Revoked,
+    /// It may see why it may not: who used its invite before it.
+    Spent(NodeId),
     No(&'static str),
 }
 
@@ -101,8 +104,7 @@ impl Core {
             return Reader::No("no member of that network");
         };
         match Admission::decode(raw, net.ledger.charter(), peer) {
-            Ok(admission) if is_spent(net, peer, &admission) => Reader::No(SPENT),
-            Ok(_) => Reader::Yes,
+            Ok(admission) => spent_invite(net, peer, &admission).map_or(Reader::Yes, Reader::Spent),
             Err(_) => Reader::No("the admission does not admit"),
         }
     }
@@ -120,6 +122,11 @@ impl Core {
                     .filter(|revocation| revocation.nodes.contains(&peer))
                     .map(Signed::bytes);
                 let (statements, _) = first_batch(revocations);
+                return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
+            }
+            Reader::Spent(invite) => {
+                let users = net.ledger.members().values().filter(|m| came_by(m, &invite));
+                let (statements, _) = first_batch(users.map(|member| member.promise().bytes()));
                 return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
             }
             Reader::Yes => {}
@@ -256,21 +263,21 @@ impl Core {
     }
 }
 
-/// Whether others used up the invite that this admission ends with, as members with evidence.
-fn is_spent(net: &Network, peer: &NodeId, admission: &Admission) -> bool {
-    let Some(Link::Invite { grant, .. }) = admission.links().last() else {
-        return false;
-    };
+/// The invite that this admission ends with, if members with evidence have used it up. Its holder
+/// can convince itself: their promises show that they were first.
+fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<NodeId> {
+    let Some(Link::Invite { grant, .. }) = admission.links().last() else { return None };
     let uses = net
         .ledger
         .members()
         .values()
-        .filter(|member| member.node() != *peer)
-        .filter(|member| {
-            matches!(member.admission().links().last(),
-                Some(Link::Invite { grant: theirs, .. }) if theirs.invite == grant.invite)
-        })
+        .filter(|member| member.node() != *peer && came_by(member, &grant.invite))
         .filter(|member| evidence_of_membership(net.ledger.charter(), member).is_some())
         .count();
-    uses >= grant.uses as usize
+    (uses >= grant.uses as usize).then_some(grant.invite)
+}
+
+fn came_by(member: &Member, invite: &NodeId) -> bool {
+    matches!(member.admission().links().last(),
+        Some(Link::Invite { grant, .. }) if grant.invite == *invite)
 }

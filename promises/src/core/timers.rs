@@ -28,6 +28,8 @@ use crate::time::Millis;
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How often a network is compared with a random member, on average.
 pub(crate) const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+/// How soon a comparison is repeated that is the first of all and got no answer.
+pub(crate) const FIRST_SYNC: Duration = Duration::from_secs(1);
 /// How long changes of the own promise are gathered.
 pub(crate) const RESIGN: Duration = Duration::from_millis(100);
 /// How close two refreshes may follow each other.

@@ -9,6 +9,7 @@ use crate::core::{
 use crate::network::charter::NetworkId;
 use crate::network::name::Label;
 use crate::node_key::NodeKey;
+use crate::wireguard::WgPublicKey;
 
 /// What survives a restart.
 pub type Disk = BTreeMap<NetworkId, NetworkRecord>;
@@ -36,6 +37,8 @@ pub struct SimNode {
     pub sent: (u64, u64),
     /// The side of a partition that the machine is on.
     pub side: u8,
+    /// The public key of each interface.
+    pub(crate) keys: BTreeMap<NetworkId, WgPublicKey>,
     pub(crate) address: Ipv4Addr,
     pub(crate) timer: u64,
 }
@@ -52,6 +55,7 @@ impl SimNode {
             notices: Vec::new(),
             sent: (0, 0),
             side: 0,
+            keys: BTreeMap::new(),
             // 198.18.0.0/15 is for benchmarks (RFC 2544).
             address: Ipv4Addr::from(0xc612_0000 + 1 + number),
             timer: 0,

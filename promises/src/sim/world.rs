@@ -13,6 +13,7 @@ use crate::network::charter::NetworkId;
 use crate::node_key::{NodeId, NodeKey};
 use crate::sim::node::SimNode;
 use crate::time::Millis;
+use crate::wireguard::WgPublicKey;
 
 /// Names a machine.
 pub type NodeIndex = usize;
@@ -71,6 +72,7 @@ pub struct World<R> {
     pub faults: Faults,
     by_id: BTreeMap<NodeId, NodeIndex>,
     by_address: BTreeMap<SocketAddr, NodeIndex>,
+    by_key: BTreeMap<(NetworkId, WgPublicKey), NodeIndex>,
     connections: BTreeSet<(NodeIndex, NodeIndex)>,
     queue: BTreeMap<(Millis, u64), Event>,
     replies: BTreeMap<ReplyTo, (NodeIndex, NodeIndex, RequestId)>,
@@ -87,6 +89,7 @@ impl<R: Rng> World<R> {
             faults,
             by_id: BTreeMap::new(),
             by_address: BTreeMap::new(),
+            by_key: BTreeMap::new(),
             connections: BTreeSet::new(),
             queue: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -290,7 +293,12 @@ impl<R: Rng> World<R> {
                 *self.nodes[index].configured.entry(network).or_default() += 1;
                 match tunnel {
                     Some(tunnel) => {
-                        self.nodes[index].tunnels.insert(network, *tunnel);
+                        let key = tunnel.private_key.public();
+                        let node = &mut self.nodes[index];
+                        if node.keys.insert(network, key) != Some(key) {
+                            self.by_key.insert((network, key), index);
+                        }
+                        node.tunnels.insert(network, *tunnel);
                         let soon = Duration::from_millis(500);
                         self.schedule(soon, Event::Handshakes(index, network));
                     }
@@ -433,28 +441,23 @@ impl<R: Rng> World<R> {
         let Some(own) = self.nodes[index].tunnels.get(&network) else {
             return;
         };
-        let public = own.private_key.public();
+        let Some(public) = self.nodes[index].keys.get(&network) else { return };
         let at = self.now.timestamp();
         let mut peers = BTreeMap::new();
         for (key, peer) in &own.peers {
-            let answers = self.nodes.iter().any(|other| {
+            let other = self.by_key.get(&(network, *key)).map(|other| &self.nodes[*other]);
+            let answers = other.is_some_and(|other| {
                 other.side == self.nodes[index].side
+                    && other.keys.get(&network) == Some(key)
                     && other.tunnels.get(&network).is_some_and(|tunnel| {
-                        tunnel.private_key.public() == *key
-                            && tunnel
-                                .peers
-                                .get(&public)
-                                .is_some_and(|back| back.preshared_key == peer.preshared_key)
+                        tunnel
+                            .peers
+                            .get(public)
+                            .is_some_and(|back| back.preshared_key == peer.preshared_key)
                     })
             });
             let latest_handshake = answers.then_some(at);
-            peers.insert(
-                *key,
-                PeerObservation {
-                    latest_handshake,
-                    ..PeerObservation::default()
-                },
-            );
+            peers.insert(*key, PeerObservation { latest_handshake, ..PeerObservation::default() });
         }
         self.input(index, Input::Tunnel { network, peers });
     }
