@@ -1,9 +1,14 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
 pub mod foundation;
+pub mod readme;
 pub mod unsupervised;
 
 use crate::scenario::Scenario;
 
 /// Every group.
-pub(crate) const GROUPS: &[&[Scenario]] = &[foundation::SCENARIOS, unsupervised::SCENARIOS];
+pub(crate) const GROUPS: &[&[Scenario]] = &[
+    foundation::SCENARIOS,
+    readme::SCENARIOS,
+    unsupervised::SCENARIOS,
+];

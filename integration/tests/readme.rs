@@ -1,0 +1,53 @@
+//! README.md against the project: every command in it is run by somebody, and every promise stands
+//! in its table.
+
+// Clippy's allowance for tests covers test functions only, not what they share.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+
+use grid_integration::scenario;
+use grid_integration::scenarios::readme::{commands, text};
+
+grid_integration::scenario_tests!("readme":
+    readme_quick_start,
+);
+
+#[test]
+fn every_command_is_run_by_somebody_who_exists() {
+    let scenarios = scenario::names("readme");
+    for command in commands().unwrap() {
+        let exists = match command.by.strip_prefix("scenario ") {
+            Some(rest) => rest
+                .split_once(" on ")
+                .is_some_and(|(name, _)| scenarios.contains(&name) && command.with.is_empty()),
+            None => command.by == ".ci/run",
+        };
+        assert!(exists, "nobody runs {command:?}");
+    }
+}
+
+#[test]
+fn the_first_two_commands_are_the_lab_and_the_tests() {
+    let lines: Vec<String> = commands().unwrap().into_iter().map(|c| c.line).collect();
+    assert_eq!(
+        lines[..2],
+        ["cargo lab up --nodes 3", "cargo test --workspace"]
+    );
+}
+
+#[test]
+fn the_table_lists_every_promise_that_people_can_call() {
+    let readme = text().unwrap();
+    let listed: Vec<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split([' ', '`']).next())
+        .collect();
+    let there: BTreeSet<&str> = grid_promises::texts::ALL
+        .iter()
+        .map(|promise| promise.name)
+        .filter(|name| !matches!(*name, "answer" | "refusal"))
+        .collect();
+    assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), there);
+    assert_eq!(listed.len(), there.len(), "a promise is listed twice");
+}
