@@ -8,12 +8,13 @@ use zeroize::Zeroizing;
 use super::args::{Command, Global};
 use super::{background, handing_over, output, rehearsal, render, words};
 use crate::control::answer::{
-    ChangedReport, ConfigReport, ExchangedReport, InviteReport, JoinedReport, StatusReport,
+    BrokenReport, ChangedReport, ConfigReport, ExchangedReport, InviteReport, JoinedReport,
+    StatusReport,
 };
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
-use crate::store::Store;
+use crate::store::{Loaded, Store};
 
 /// How long the server may take from one message to the next, beyond what was asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,12 +111,7 @@ fn reach(home: &Home, global: &Global, command: &Command) -> Outcome<Reached> {
             output::say("no server runs");
             Ok(Reached::Done)
         }
-        Command::Status(_) if Store::look(home).networks()?.is_empty() => {
-            let node = Store::look(home).node_key()?;
-            let report = StatusReport {
-                node: node.map(|key| key.id().to_string()).unwrap_or_default(),
-                ..StatusReport::default()
-            };
+        Command::Status(_) if let Some(report) = idle(home)? => {
             let answer = serde_json::to_vec(&report).unwrap_or_default();
             show(global, command, &answer)?;
             Ok(Reached::Done)
@@ -135,6 +131,28 @@ fn reach(home: &Home, global: &Global, command: &Command) -> Outcome<Reached> {
             ),
         )),
     }
+}
+
+/// The status of a home without a server, if that is how it should be: it is in no network.
+fn idle(home: &Home) -> Outcome<Option<StatusReport>> {
+    let store = Store::look(home);
+    let mut report = StatusReport::default();
+    for loaded in store.networks()? {
+        match loaded {
+            Loaded::Whole(stored) if stored.record.is_left() => {
+                report.left.push(stored.record.name().to_string());
+            }
+            Loaded::Whole(_) => return Ok(None),
+            Loaded::Broken { name, error } => report.broken.push(BrokenReport {
+                name,
+                error: error.to_string(),
+            }),
+        }
+    }
+    if let Some(key) = store.node_key()? {
+        report.node = key.id().to_string();
+    }
+    Ok(Some(report))
 }
 
 /// Shows what the server answered.

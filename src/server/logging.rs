@@ -25,7 +25,7 @@ fn is_fit(target: &str, level: tracing::Level) -> bool {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         })
     };
-    !within(SILENT) && !(within(QUIET) && level > tracing::Level::WARN)
+    !(within(SILENT) || within(QUIET) && level > tracing::Level::WARN)
 }
 
 /// Starts writing to standard error: `-v` and `-vv`, else `$GRID_LOG`, else the configuration.

@@ -65,11 +65,21 @@ impl Notices {
             Notice::AdmissionAsked { name, node, label } => {
                 info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
             }
-            Notice::BadMessage { peer, why } => self.bad_message(peer, &why),
+            Notice::Refused { peer, why } => {
+                tracing::debug!("{} does not do what this node asked: {why}", peer.short());
+            }
+            Notice::BadMessage { peer, why } => {
+                self.complain(peer, &format!("sent what does not hold: {why}"));
+            }
+            Notice::Refused { peer, why } => {
+                let why = readable(&why);
+                self.complain(peer, &format!("does not do what it was asked: {why}"));
+            }
         }
     }
 
-    fn bad_message(&mut self, peer: NodeId, why: &str) {
+    /// Once a minute for each peer: it costs a peer nothing to be wrong.
+    fn complain(&mut self, peer: NodeId, what: &str) {
         let now = Instant::now();
         self.bad
             .retain(|_, since| now.duration_since(*since) < EVERY);
@@ -77,9 +87,29 @@ impl Notices {
             return;
         }
         warn!(
-            "{} sent what does not hold: {why} (more of it is not written for a minute)",
+            "{} {what} (more of it is not written for a minute)",
             peer.short()
         );
         self.bad.insert(peer, now);
+    }
+}
+
+/// A text from a peer, fit for a log: at most 200 characters, none of them a control character.
+fn readable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(200)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_write_lines_of_the_log() {
+        let text = readable(&format!("a\n\x1b[31m{}", "x".repeat(500)));
+        assert_eq!(text.chars().count(), 200);
+        assert!(text.starts_with("a  [31m"), "{text}");
     }
 }
