@@ -10,9 +10,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     if Path::new(&name).file_name() == Some(OsStr::new("grid")) {
-        // Until the program has its entry point.
-        grid_integration::output::say("grid: this build has no program yet");
-        return ExitCode::FAILURE;
+        return grid::main();
     }
     if arguments.next().as_deref() == Some(OsStr::new("grid")) {
         let error = Command::new("/proc/self/exe")
