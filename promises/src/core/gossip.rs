@@ -39,7 +39,8 @@ pub(crate) struct Sent {
 pub(crate) enum About {
     Hello,
     Find(Ticket),
-    Sync(NetworkId),
+    /// And whether the request showed this node's admission.
+    Sync(NetworkId, bool),
     Pull(NetworkId),
     Push(NetworkId),
     Admit(NetworkId),
@@ -148,7 +149,7 @@ impl Core {
                 .filter(|_| introduce)
                 .map(Admission::raw),
         };
-        self.request(peer, &Ask::Sync(network, request), About::Sync(network));
+        self.request(peer, &Ask::Sync(network, request), About::Sync(network, introduce));
     }
 
     /// Compares with one connected member, picked at random.
@@ -180,6 +181,13 @@ impl Core {
             .copied();
         if let Some(peer) = peer {
             self.sync(network, peer, introduce);
+        }
+    }
+
+    /// Compares sooner than the timer would; not for a network that is gone meanwhile.
+    fn compare_soon(&mut self, network: NetworkId, at: Millis) {
+        if self.networks.contains_key(&network) {
+            self.timers.set_by(Timer::AntiEntropy(network), at);
         }
     }
 
@@ -327,6 +335,9 @@ impl Core {
         };
         let outcome = match (about, message) {
             (About::Push(network), None) => {
+                // Whether it arrived is not known: a comparison will tell.
+                let soon = step.now + timers::AFTER_LOST_PUSH;
+                self.compare_soon(network, soon);
                 self.leave_told(network, false, step);
                 Ok(())
             }
@@ -334,7 +345,7 @@ impl Core {
                 self.search_answered(ticket, &peer, &[], step);
                 Ok(())
             }
-            (About::Sync(network), None) => {
+            (About::Sync(network, _), None) => {
                 self.retry_first_sync(network, step.now);
                 Ok(())
             }
@@ -351,8 +362,8 @@ impl Core {
                 };
                 self.search_answered(ticket, &peer, &charters, step);
             }),
-            (About::Sync(network), Some(bytes)) => read_response::<SyncAnswer>(bytes)
-                .map(|response| self.take_sync(network, peer, response, step)),
+            (About::Sync(network, introduced), Some(bytes)) => read_response::<SyncAnswer>(bytes)
+                .map(|response| self.take_sync(network, peer, introduced, response, step)),
             (About::Pull(network), Some(bytes)) => read_response::<Push>(bytes).map(|response| {
                 if let Response::Answer(push) = response {
                     self.take_statements(network, peer, &push.statements, step);
@@ -377,10 +388,13 @@ impl Core {
         &mut self,
         network: NetworkId,
         peer: NodeId,
+        introduced: bool,
         response: Response<SyncAnswer>,
         step: &mut Step<'_>,
     ) {
         match response {
+            // The peer does not know this node as a member (yet): its promise got lost on the way.
+            Response::Refusal(_) if !introduced => self.sync(network, peer, true),
             Response::Refusal(why) => self.notice(Notice::Refused { peer, why }),
             Response::Answer(SyncAnswer::Equal) => self.heard(network, step),
             Response::Answer(SyncAnswer::Index(index)) => {

@@ -30,6 +30,8 @@ pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);
 pub(crate) const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 /// How soon a comparison is repeated that is the first of all and got no answer.
 pub(crate) const FIRST_SYNC: Duration = Duration::from_secs(1);
+/// How soon a comparison follows a push that got no answer.
+pub(crate) const AFTER_LOST_PUSH: Duration = Duration::from_secs(5);
 /// How long changes of the own promise are gathered.
 pub(crate) const RESIGN: Duration = Duration::from_millis(100);
 /// How close two refreshes may follow each other.
