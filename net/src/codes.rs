@@ -85,6 +85,8 @@ impl StreamCode {
     pub const TOO_SLOW: Self = Self(0x02);
     /// The program does not answer this request.
     pub const UNANSWERED: Self = Self(0x03);
+    /// The receiver has no room for a large message at the moment. Worth retrying after a while.
+    pub const BUSY: Self = Self(0x04);
 
     /// The number on the wire.
     #[must_use]
@@ -108,6 +110,7 @@ impl fmt::Display for StreamCode {
             Self::TOO_LARGE => f.write_str("message too large"),
             Self::TOO_SLOW => f.write_str("too slow"),
             Self::UNANSWERED => f.write_str("not answered"),
+            Self::BUSY => f.write_str("busy"),
             Self(number) => write!(f, "code {number:#x}"),
         }
     }

@@ -102,10 +102,14 @@ pub struct Limits {
     pub retry_threshold: usize,
     /// Requests that one peer may have under way. Default 64.
     pub max_streams: u32,
-    /// Bytes of messages from one peer that are incomplete or unanswered, beyond the first 4 KiB
-    /// of each. Reading pauses at the bound. At least `max_message` is used. Default 4 MiB.
+    /// Bytes of requests from one peer that are incomplete or unanswered; those of up to 4 KiB do
+    /// not count. An incomplete one counts as `max_message`. One that finds no room is refused
+    /// ([`BUSY`](crate::StreamCode::BUSY)). To spare peers that, this end has no more than
+    /// `max_buffered_per_peer / max_message` requests of over 4 KiB under way to one peer; more wait
+    /// their turn. At least `max_message` is used. Default 4 MiB.
     pub max_buffered_per_peer: u32,
-    /// The same for all peers together. Default 64 MiB.
+    /// The same for the requests of all peers together. Answers are bounded by `max_message` and
+    /// by how many requests the program has under way. Default 64 MiB.
     pub max_buffered: u32,
     /// Requests per second that one peer may send for long. More are delayed. Default 100.
     pub request_rate: u32,

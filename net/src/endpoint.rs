@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use crate::codes::CloseCode;
+use crate::codes::{CloseCode, StreamCode};
 use crate::config::{Config, Limits, Tap, TapDirection};
 use crate::dial;
 use crate::error::{BindError, ConnectError, DisconnectReason, RequestError};
@@ -299,6 +299,12 @@ impl Inner {
     async fn ask(&self, link: &Link, message: &[u8]) -> Result<Vec<u8>, RequestError> {
         let limit = self.limits.max_message;
         let lost = |error| RequestError::Disconnected(link.reason(&error));
+        // Held until the answer is here, by when the peer has let go of the request. The semaphore
+        // is never closed.
+        let _place = match message::is_large(message) {
+            true => link.large.acquire().await.ok(),
+            false => None,
+        };
         let (send, mut receive) = link.connection.open_bi().await.map_err(lost)?;
         self.tap(TapDirection::Sent, &link.peer, message);
         Outgoing::new(send)
@@ -314,6 +320,7 @@ impl Inner {
                 Ok(answer)
             }
             Err(ReadFailure::TooLarge) => Err(RequestError::AnswerTooLarge { limit }),
+            Err(ReadFailure::Busy) => Err(RequestError::Refused(StreamCode::BUSY)),
             Err(ReadFailure::Reset(code)) => Err(RequestError::Refused(code)),
             Err(ReadFailure::Lost(error)) => Err(lost(error)),
         }

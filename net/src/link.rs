@@ -126,6 +126,7 @@ pub(crate) async fn candidate(
         connection,
         direction,
         budget: Budget::new(&inner.limits, &inner.buffered),
+        large: message::large_at_once(&inner.limits),
         events: Reserved::new(&inner.events).await,
     })
 }
@@ -208,6 +209,10 @@ async fn exchange(inner: Arc<Inner>, link: Arc<Link>, send: SendStream, mut rece
         Ok(Err(ReadFailure::Reset(_) | ReadFailure::Lost(_))) => return,
         Ok(Err(ReadFailure::TooLarge)) => {
             return refuse(&link, receive, answer, StreamCode::TOO_LARGE);
+        }
+        Ok(Err(ReadFailure::Busy)) => {
+            let _ = receive.stop(StreamCode::BUSY.wire());
+            return answer.give_up(StreamCode::BUSY);
         }
         Err(_) => return refuse(&link, receive, answer, StreamCode::TOO_SLOW),
     };

@@ -21,8 +21,9 @@ const STEP: usize = 16 * 1024;
 /// The memory that requests may take: of one peer, and of all together.
 ///
 /// A message that outgrows [`FREE`] first reserves room for the longest message there can be, and
-/// returns what it does not need when it is complete. So a message that was begun can always be
-/// read to its end; reserving piece by piece could leave many messages waiting for each other.
+/// returns what it does not need when it is complete. If there is no room it is refused. It does not
+/// wait, because what a stream leaves unread takes up the window of the whole connection: messages
+/// that wait for room would keep those that have room from ever being complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     peer: Arc<Semaphore>,
@@ -49,16 +50,27 @@ impl Budget {
         }
     }
 
-    async fn reserve(&self) -> Hold {
+    fn reserve(&self) -> Option<Hold> {
         let peer = Arc::clone(&self.peer)
-            .acquire_many_owned(self.longest)
-            .await;
+            .try_acquire_many_owned(self.longest)
+            .ok()?;
         let total = Arc::clone(&self.total)
-            .acquire_many_owned(self.longest)
-            .await;
-        // The semaphores are never closed, so both are there.
-        Hold(peer.ok().zip(total.ok()).map(|(peer, total)| [peer, total]))
+            .try_acquire_many_owned(self.longest)
+            .ok()?;
+        Some(Hold(Some([peer, total])))
     }
+}
+
+/// What a peer has room for if its limits are the same: how many requests above [`FREE`] may be
+/// under way to it. Those that wait here do not occupy its window.
+pub(crate) fn large_at_once(limits: &Limits) -> Semaphore {
+    let count = usize::try_from(limits.max_buffered_per_peer / limits.max_message.max(1));
+    Semaphore::new(count.unwrap_or(1).clamp(1, Semaphore::MAX_PERMITS))
+}
+
+/// Whether a request takes one of those places.
+pub(crate) fn is_large(message: &[u8]) -> bool {
+    message.len() > FREE
 }
 
 impl Hold {
@@ -79,6 +91,7 @@ fn room(wanted: u32, longest: u32) -> Semaphore {
 #[derive(Debug)]
 pub(crate) enum ReadFailure {
     TooLarge,
+    Busy,
     Reset(StreamCode),
     Lost(ConnectionError),
 }
@@ -96,8 +109,9 @@ pub(crate) async fn read(
     loop {
         let mut step = STEP;
         if let (Some(budget), None) = (budget, &hold.0) {
-            match FREE.saturating_sub(message.len()) {
-                0 => hold = budget.reserve().await,
+            // One more byte than is free shows whether there is more.
+            match (FREE + 1).saturating_sub(message.len()) {
+                0 => hold = budget.reserve().ok_or(ReadFailure::Busy)?,
                 free => step = free,
             }
         }
@@ -190,8 +204,8 @@ impl Drop for Outgoing {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_complete_message_returns_what_it_does_not_need() {
+    #[test]
+    fn a_complete_message_returns_what_it_does_not_need() {
         let limits = Limits {
             max_message: 1000,
             max_buffered_per_peer: 2000,
@@ -200,22 +214,55 @@ mod tests {
         let total = Budget::shared(&limits);
         let all = total.available_permits();
         let budget = Budget::new(&limits, &total);
-        let mut first = budget.reserve().await;
+        let mut first = budget.reserve().unwrap();
         assert_eq!(budget.peer.available_permits(), 1000);
         first.shrink(300);
         assert_eq!(budget.peer.available_permits(), 1700);
         assert_eq!(total.available_permits(), all - 300);
-        let second = budget.reserve().await;
-        let third = budget.reserve();
-        tokio::pin!(third);
-        assert!(
-            tokio::time::timeout(std::time::Duration::from_millis(10), &mut third)
-                .await
-                .is_err()
-        );
+        let second = budget.reserve().unwrap();
+        assert!(budget.reserve().is_none());
         drop((first, second));
-        drop(third.await);
         assert_eq!(total.available_permits(), all);
         assert_eq!(budget.peer.available_permits(), 2000);
+    }
+
+    #[test]
+    fn what_one_peer_takes_another_does_not_get() {
+        let limits = Limits {
+            max_message: 1000,
+            max_buffered_per_peer: 2000,
+            max_buffered: 3000,
+            ..Limits::default()
+        };
+        let total = Budget::shared(&limits);
+        let (a, b) = (Budget::new(&limits, &total), Budget::new(&limits, &total));
+        let _held = [
+            a.reserve().unwrap(),
+            a.reserve().unwrap(),
+            b.reserve().unwrap(),
+        ];
+        assert!(b.reserve().is_none());
+        assert_eq!(
+            b.peer.available_permits(),
+            1000,
+            "a failed reservation holds nothing"
+        );
+    }
+
+    #[test]
+    fn a_sender_never_exceeds_the_room_of_a_receiver_with_the_same_limits() {
+        for (budget, longest, at_once) in [(4 << 20, 1 << 20, 4), (10, 100, 1), (299, 100, 2)] {
+            let limits = Limits {
+                max_buffered_per_peer: budget,
+                max_message: longest,
+                ..Limits::default()
+            };
+            assert_eq!(large_at_once(&limits).available_permits(), at_once);
+            assert!(
+                Budget::new(&limits, &Budget::shared(&limits))
+                    .reserve()
+                    .is_some()
+            );
+        }
     }
 }

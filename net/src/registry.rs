@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use grid_promises::NodeId;
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::codes::CloseCode;
 use crate::config::Limits;
@@ -38,6 +38,8 @@ pub(crate) struct Link {
     pub(crate) connection: quinn::Connection,
     pub(crate) direction: Direction,
     pub(crate) budget: Budget,
+    /// Places for our large requests to this peer.
+    pub(crate) large: Semaphore,
     id: LinkId,
     closed_with: OnceLock<CloseCode>,
     strikes: AtomicU32,
@@ -74,6 +76,7 @@ pub(crate) struct Candidate {
     pub(crate) connection: quinn::Connection,
     pub(crate) direction: Direction,
     pub(crate) budget: Budget,
+    pub(crate) large: Semaphore,
     pub(crate) events: Reserved,
 }
 
@@ -375,6 +378,7 @@ impl Peer {
             connection,
             direction,
             budget,
+            large,
             events,
         } = candidate;
         let remote = canonical(connection.remote_address());
@@ -392,6 +396,7 @@ impl Peer {
             connection,
             direction,
             budget,
+            large,
             id,
             closed_with: OnceLock::new(),
             strikes: AtomicU32::new(0),

@@ -8,7 +8,8 @@ use crate::config::Limits;
 use crate::error::BindError;
 
 /// Unread bytes that QUIC holds for one stream, and for one connection. 512 kB at a round trip of
-/// 100 ms is 5 MB/s: plenty for messages, and little enough for 256 hostile peers.
+/// 100 ms is 5 MB/s: plenty for messages, and little enough for 256 hostile peers. The connection's
+/// window is smaller than the sum of its streams', so every stream must be read as it comes.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 

@@ -1,4 +1,5 @@
 //! Connecting, asking, answering, and the ends of connections, between two ordinary nodes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 
@@ -59,19 +60,25 @@ async fn requests_go_both_ways() {
     }
 }
 
+/// In both directions at once, more than the windows and buffers hold: none may wait for room that
+/// only another one could give.
 #[tokio::test]
 async fn many_large_requests_at_once_all_come_through() {
     let (a, b) = (Node::start(1), Node::start(2));
     a.dial(&b).await;
-    let b = b.echo();
+    let (a, b) = (a.echo(), b.echo());
     let mut asked = tokio::task::JoinSet::new();
-    for n in 0..20u8 {
-        let (a, to) = (a.endpoint.clone(), b.node_id());
-        asked.spawn(async move { (n, a.request(to, vec![n; 1 << 20]).await) });
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        for n in 0..20u8 {
+            let (from, to) = (from.clone(), to.node_id());
+            asked.spawn(async move {
+                let answer = from.request(to, vec![n; 1 << 20]).await;
+                answer.map(|answer| answer == vec![n; 1 << 20])
+            });
+        }
     }
     while let Some(done) = asked.join_next().await {
-        let (n, answer) = done.unwrap();
-        assert_eq!(answer, Ok(vec![n; 1 << 20]));
+        assert_eq!(done.unwrap(), Ok(true));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Peers with a valid key that break the rules: each costs itself its connection at most, and the
 //! others nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 
@@ -30,37 +31,21 @@ fn strict(seed: u8) -> Endpoint {
     Node::limited(seed, limits()).echo()
 }
 
-async fn close_code(connection: &Connection) -> CloseCode {
+/// Waits for the node to close the connection, with that code.
+async fn closed_with(connection: &Connection, code: CloseCode) {
     match timeout(LONG, connection.closed())
         .await
         .expect("not closed")
     {
         ConnectionError::ApplicationClosed(close) => {
-            let code = close.error_code.into_inner();
-            (0..=8)
-                .map(code_of)
-                .find(|known| u64::from(known.number()) == code)
-                .expect("a code")
+            assert_eq!(
+                close.error_code,
+                VarInt::from_u32(code.number()),
+                "{close}, not {code}"
+            );
         }
         other => panic!("{other}"),
     }
-}
-
-fn code_of(number: u32) -> CloseCode {
-    [
-        CloseCode::DONE,
-        CloseCode::SHUTDOWN,
-        CloseCode::DUPLICATE,
-        CloseCode::REPLACED,
-        CloseCode::BUSY,
-        CloseCode::PROTOCOL,
-        CloseCode::FLOOD,
-        CloseCode::TOO_SLOW,
-        CloseCode::PENALTY,
-    ]
-    .into_iter()
-    .find(|code| code.number() == number)
-    .expect("a code of this list")
 }
 
 fn wire(code: StreamCode) -> VarInt {
@@ -205,12 +190,12 @@ async fn a_peer_that_trickles_on_many_streams_is_disconnected_and_turned_away_fo
             }
         }
     });
-    assert_eq!(close_code(&peer).await, CloseCode::PROTOCOL);
+    closed_with(&peer, CloseCode::PROTOCOL).await;
     trickle.await.unwrap();
     let (_again, turned_away) = raw::connect(2, node.local_addr()).await;
     let (mut greeting, _answer) = turned_away.open_bi().await.unwrap();
     greeting.finish().unwrap();
-    assert_eq!(close_code(&turned_away).await, CloseCode::PENALTY);
+    closed_with(&turned_away, CloseCode::PENALTY).await;
     assert_eq!(
         good.endpoint.request(node.node_id(), vec![1]).await,
         Ok(vec![1])
@@ -223,12 +208,12 @@ async fn a_peer_that_trickles_on_many_streams_is_disconnected_and_turned_away_fo
 async fn without_a_greeting_there_is_no_connection() {
     let mut node = Node::limited(1, limits());
     let (_endpoint, silent) = raw::connect(2, node.addr()).await;
-    assert_eq!(close_code(&silent).await, CloseCode::TOO_SLOW);
+    closed_with(&silent, CloseCode::TOO_SLOW).await;
     let (_endpoint, wordy) = raw::connect(2, node.addr()).await;
     let (mut send, _receive) = wordy.open_bi().await.unwrap();
     send.write_all(b"hello").await.unwrap();
     send.finish().unwrap();
-    assert_eq!(close_code(&wordy).await, CloseCode::PROTOCOL);
+    closed_with(&wordy, CloseCode::PROTOCOL).await;
     node.quiet(Duration::from_millis(10)).await;
 }
 
@@ -321,15 +306,19 @@ async fn a_flood_is_delayed_then_disconnected_and_others_do_not_feel_it() {
         slowest = slowest.max(asked.elapsed());
         sleep(Duration::from_millis(25)).await;
     }
-    assert_eq!(close_code(&peer).await, CloseCode::FLOOD);
+    closed_with(&peer, CloseCode::FLOOD).await;
     assert!(
         start.elapsed() >= Duration::from_secs(1),
         "no patience: {:?}",
         start.elapsed()
     );
+    let allowed = 50.0 + 100.0 * start.elapsed().as_secs_f64() + 1.0;
     let answered = flooding.await.unwrap();
     println!("{answered} answered; slowest request of another peer {slowest:?}");
-    assert!((100..=200).contains(&answered), "{answered} answered");
+    assert!(
+        answered >= 50 && f64::from(u32::try_from(answered).unwrap()) <= allowed,
+        "{answered}"
+    );
     assert!(slowest < Duration::from_millis(250), "{slowest:?}");
 }
 
@@ -546,4 +535,49 @@ async fn a_program_that_is_slow_gets_everything_in_the_end() {
     sleep(Duration::from_millis(300)).await;
     let _node = node.echo();
     assert!(asked.join_all().await.into_iter().all(|whole| whole));
+}
+
+/// A peer fills its share of the buffers. Large requests are refused until there is room; small ones
+/// and those of others go through.
+#[tokio::test]
+async fn a_peer_that_fills_its_buffers_is_told_to_come_back() {
+    let limits = Limits {
+        max_buffered_per_peer: 20_000,
+        request_timeout: Duration::from_secs(5),
+        ..limits()
+    };
+    let node = Node::limited(1, limits.clone()).echo();
+    let good = Node::limited(3, limits);
+    good.endpoint
+        .connect(None, &[node.local_addr()])
+        .await
+        .unwrap();
+    let (_endpoint, peer) = raw::join(2, node.local_addr()).await;
+    let mut unfinished = Vec::new();
+    for _ in 0..2 {
+        let (mut send, receive) = peer.open_bi().await.unwrap();
+        send.write_all(&[0; 5000]).await.unwrap();
+        unfinished.push((send, receive));
+    }
+    let ask = async |size: usize| {
+        let (mut send, mut receive) = peer.open_bi().await.unwrap();
+        let _ = send.write_all(&vec![1; size]).await;
+        let _ = send.finish();
+        receive.read_to_end(10_000).await
+    };
+    // Until the node has read them; what comes in the meantime would take their room.
+    sleep(Duration::from_millis(200)).await;
+    let busy = Err(ReadToEndError::Read(ReadError::Reset(wire(
+        StreamCode::BUSY,
+    ))));
+    assert_eq!(ask(5000).await, busy);
+    assert_eq!(ask(4096).await, Ok(vec![1; 4096]));
+    assert_eq!(
+        good.endpoint.request(node.node_id(), vec![2; 9000]).await,
+        Ok(vec![2; 9000])
+    );
+    let (mut send, mut receive) = unfinished.pop().unwrap();
+    send.finish().unwrap();
+    assert_eq!(receive.read_to_end(10_000).await, Ok(vec![0; 5000]));
+    assert_eq!(ask(5000).await, Ok(vec![1; 5000]));
 }

@@ -1,4 +1,5 @@
 //! Who may be at the other end of a connection, and what happens when it is someone else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Memory stays bounded while hostile peers send all they can. The attackers are another process,
 //! so that what is measured is the node alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
 

@@ -1,4 +1,10 @@
 //! One connection per pair, whoever dials, and however often a node dies and comes back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)] // helpers
 
 mod common;
 
@@ -171,8 +177,13 @@ impl Mortal {
 
     /// Like `kill -9`: no packet leaves, the socket is closed.
     fn kill(self) {
-        // Without the runtime, nothing sends what dropping the endpoint wants to send.
-        self.runtime.shutdown_background();
+        // First the runtime and its threads, without which nothing sends what dropping the
+        // endpoint wants to send. On a thread of its own, since a runtime may not be waited for
+        // on another one's.
+        let runtime = self.runtime;
+        std::thread::spawn(move || runtime.shutdown_timeout(LONG))
+            .join()
+            .unwrap();
         drop(self.node);
     }
 
