@@ -32,8 +32,13 @@ pub(super) fn exchanged(report: &ExchangedReport) -> String {
     } else {
         "Compare both with what the other person sees, over a channel that you trust."
     };
+    let place = if report.is_there {
+        ""
+    } else {
+        ", where it was connected already: the place that was named was not tried"
+    };
     format!(
-        "this node   {}\nother node  {}\n  at {}\n{next}\n",
+        "this node   {}\nother node  {}\n  at {}{place}\n{next}\n",
         report.own, report.peer, report.address
     )
 }

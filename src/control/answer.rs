@@ -204,6 +204,8 @@ pub struct ExchangedReport {
     pub peer: String,
     /// Where it was reached.
     pub address: String,
+    /// Whether that is the place that was named; else a connection to it stood already.
+    pub is_there: bool,
     /// Whether its key was given beforehand.
     pub pinned: bool,
 }

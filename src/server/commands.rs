@@ -288,11 +288,11 @@ async fn exchange_keys(context: &Context, peer: &str) -> Outcome<Answer> {
         .await
         .map_err(|error| exchange_failure(place, &error))?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A connection that stood already says nothing about the place that was named.
+    let is_there = addrs.contains(&connected.remote);
     let peer = KnownPeer {
         node: connected.peer,
-        addresses: std::iter::once(connected.remote)
-            .chain(addrs.into_iter().filter(|addr| *addr != connected.remote))
-            .collect(),
+        addresses: vec![connected.remote],
         since: Timestamp(since.map_or(0, |since| since.as_secs())),
         label: None,
     };
@@ -303,6 +303,7 @@ async fn exchange_keys(context: &Context, peer: &str) -> Outcome<Answer> {
         own: context.node().to_string(),
         peer: connected.peer.to_string(),
         address: connected.remote.to_string(),
+        is_there,
         pinned: pin.is_some(),
     })
 }
@@ -372,7 +373,9 @@ async fn create_config(context: &Context, config: args::CreateConfig) -> Outcome
 
 /// The addresses of `HOST:PORT`.
 async fn resolve(place: &str) -> Outcome<Vec<SocketAddr>> {
-    if let Ok(address) = place.parse() {
+    if let Ok(address) = place.parse::<SocketAddr>()
+        && address.port() != 0
+    {
         return Ok(vec![address]);
     }
     if !place.rsplit_once(':').is_some_and(|(host, port)| {

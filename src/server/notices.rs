@@ -65,9 +65,6 @@ impl Notices {
             Notice::AdmissionAsked { name, node, label } => {
                 info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
             }
-            Notice::Refused { peer, why } => {
-                tracing::debug!("{} does not do what this node asked: {why}", peer.short());
-            }
             Notice::BadMessage { peer, why } => {
                 self.complain(peer, &format!("sent what does not hold: {why}"));
             }

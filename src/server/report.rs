@@ -76,6 +76,10 @@ fn addresses(status: &NetworkStatus) -> Vec<String> {
     let Some(ipv4) = status.ipv4 else {
         return Vec::new();
     };
+    // The claim is kept on disk, but nobody believes it any more.
+    if matches!(status.standing, OwnStanding::Expelled(_)) {
+        return Vec::new();
+    }
     vec![
         format!("{ipv4}/{}", status.ipv4_range.prefix_len()),
         format!("{}/{}", status.ipv6, status.ipv6_prefix.prefix_len()),

@@ -26,7 +26,7 @@ pub struct Config {
     pub endpoints: Vec<SocketAddr>,
     /// What the log holds: a level, or filters by module.
     pub log: Option<String>,
-    /// The promises that this node takes part in.
+    /// The promises that this node takes part in; without such a list, all of this version.
     pub accept: Vec<ContentId>,
     /// Keys that mean nothing; for a warning.
     pub unknown: Vec<String>,
@@ -70,6 +70,9 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
     let document = toml_edit::Document::parse(text)
         .map_err(|error| toml_error(path, text, error.span(), error.message()))?;
     let mut config = Config::default();
+    if document.get("accept").is_none() {
+        config.accept = texts::ALL.iter().map(texts::Promise::id).collect();
+    }
     for (key, item) in document.iter() {
         let value = Value {
             path,
@@ -180,6 +183,9 @@ mod tests {
                 "{text:?}: {error}"
             );
         }
-        assert_eq!(read("colour = 1\n").unwrap().unknown, ["colour"]);
+        let config = read("colour = 1\n").unwrap();
+        assert_eq!(config.unknown, ["colour"]);
+        assert_eq!(config.accept.len(), texts::ALL.len());
+        assert!(read("accept = []\n").unwrap().accept.is_empty());
     }
 }

@@ -6,7 +6,7 @@
 //! what was done to them. [`CutDisk::crashed`] yields these states.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -152,21 +152,33 @@ impl CutDisk {
             })
             .collect();
         let none = vec![0; pending.len()];
-        let mut kept_names = vec![pending.clone(), none.clone()];
-        for (at, many) in pending.iter().enumerate() {
-            for kept in 0..=*many {
-                for others in [&pending, &none] {
-                    let mut names = others.clone();
-                    names[at] = kept;
-                    kept_names.push(names);
+        let mut kept_names = BTreeSet::from([pending.clone(), none.clone()]);
+        // Inside a write, the rest was looked at before the write began.
+        if !self.is_mid_write() {
+            for (at, many) in pending.iter().enumerate() {
+                for kept in 0..=*many {
+                    for others in [&pending, &none] {
+                        let mut names = others.clone();
+                        names[at] = kept;
+                        kept_names.insert(names);
+                    }
                 }
             }
         }
-        kept_names.dedup();
+        let is_synced = |inode: &Inode| match inode {
+            Inode::File { synced, now } => synced.len() == now.len(),
+            Inode::Dir { .. } => true,
+        };
+        // A part of what was written so far is what an earlier cut inside the write left.
+        let contents: &[Kept] = if self.is_mid_write() || inodes.iter().all(is_synced) {
+            &[Kept::All]
+        } else {
+            &[Kept::All, Kept::Half, Kept::None]
+        };
         let mut states = vec![self.whole()];
         for names in &kept_names {
-            for content in [Kept::All, Kept::Half, Kept::None] {
-                states.push(self.after(names, content));
+            for content in contents {
+                states.push(self.after(names, *content));
             }
         }
         states

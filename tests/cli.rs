@@ -1,0 +1,257 @@
+//! What people type and what they see, without a server.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use common::TestHome;
+use grid_promises::texts;
+
+const COMMANDS: &[&str] = &[
+    "start-server",
+    "stop-server",
+    "create-wireguard-net",
+    "invite",
+    "join-wireguard-net",
+    "leave-wireguard-net",
+    "status",
+    "accept",
+    "reject",
+    "promise",
+    "withdraw",
+    "revoke",
+    "exchange-keys",
+    "generate-keys",
+    "create-config",
+];
+
+#[test]
+fn every_command_explains_itself() {
+    let home = TestHome::new();
+    let all = home.run(&["--help"]);
+    assert_eq!(all.code, 0);
+    for command in COMMANDS {
+        assert!(all.out.contains(&format!("\n  {command} ")), "{command}");
+        let help = home.run(&[command, "--help"]);
+        assert_eq!((help.code, help.err.as_str()), (0, ""), "{command}");
+        assert!(help.out.contains("Usage: grid "), "{}", help.out);
+        assert!(help.out.contains(command), "{}", help.out);
+    }
+    assert!(all.out.contains("Exit codes:"), "{}", all.out);
+    let join = home.run(&["join-wireguard-net", "--help"]).out;
+    assert!(join.contains("Prefer `-`"), "{join}");
+    assert!(!home.path().exists(), "help makes no home");
+}
+
+#[test]
+fn what_cannot_be_meant_is_a_usage_error() {
+    let home = TestHome::new();
+    for words in [
+        &[][..],
+        &["frobnicate"],
+        &["create-wireguard-net"],
+        &["create-wireguard-net", "Foo"],
+        &["create-wireguard-net", "lo"],
+        &["create-wireguard-net", "foo", "--ipv4", "10.0.0.0"],
+        &["create-wireguard-net", "foo", "--admission", "never"],
+        &["create-wireguard-net", "foo", "--backend", "magic"],
+        &["create-wireguard-net", "foo", "--port", "0"],
+        &["invite", "foo", "--expires", "soon"],
+        &["invite", "foo", "--uses", "0"],
+        &["join-wireguard-net", "foo", "-", "--wait", "1.5s"],
+        &["promise", "foo", "10.1.2.3/8"],
+        &["reject", "foo", "everything"],
+        &["accept", "foo"],
+        &["start-server", "--listen", "here"],
+        &["--show", "frobnicate"],
+    ] {
+        let ran = home.run(words);
+        assert_eq!(ran.code, 2, "{words:?}: {ran:?}");
+        assert_eq!(ran.out, "", "{words:?}");
+        assert!(!ran.err.is_empty(), "{words:?}");
+    }
+    assert!(!home.path().exists(), "usage errors make no home");
+}
+
+#[test]
+fn promises_are_listed_and_shown() {
+    let home = TestHome::new();
+    let list = home.run(&["--list"]);
+    assert_eq!((list.code, list.err.as_str()), (0, ""));
+    assert_eq!(list.out.lines().count(), texts::ALL.len());
+    for (promise, line) in texts::ALL.iter().zip(list.out.lines()) {
+        let mut words = line.split_whitespace();
+        assert_eq!(words.next(), Some(promise.name));
+        let id = words.next().unwrap();
+        assert_eq!(id, promise.id().to_string());
+        assert_eq!(home.run(&["--show", promise.name]).out, promise.text);
+        assert_eq!(home.run(&["--show", id]).out, promise.text);
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&home.run(&["--list", "--json"]).out).unwrap();
+    assert_eq!(json["promises"][0]["name"], texts::ALL[0].name);
+}
+
+#[test]
+fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
+    let home = TestHome::new();
+    let status = home.run(&["status"]);
+    assert_eq!((status.code, status.err.as_str()), (0, ""));
+    assert!(status.out.contains("grid create-wireguard-net NET"));
+    let json: serde_json::Value =
+        serde_json::from_str(&home.run(&["status", "--json"]).out).unwrap();
+    assert_eq!(json["networks"], serde_json::json!([]));
+    assert!(!home.path().exists());
+}
+
+#[test]
+fn without_a_server_commands_say_how_to_get_one() {
+    let home = TestHome::new();
+    for words in [
+        &["invite", "foo"][..],
+        &["leave-wireguard-net", "foo"],
+        &["accept", "foo", "10.0.0.0/8", "--from", "box"],
+        &["reject", "foo", "10.0.0.0/8"],
+        &["promise", "foo", "10.0.0.0/8"],
+        &["withdraw", "foo", "10.0.0.0/8"],
+        &["revoke", "foo", "box"],
+    ] {
+        let ran = home.run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{words:?}");
+        assert!(ran.err.contains("grid start-server"), "{}", ran.err);
+    }
+    let stop = home.run(&["stop-server"]);
+    assert_eq!((stop.code, stop.err.as_str()), (0, "no server runs\n"));
+}
+
+#[test]
+fn a_key_is_made_once() {
+    let home = TestHome::new();
+    let first = home.run(&["generate-keys"]);
+    assert_eq!((first.code, first.err.as_str()), (0, ""));
+    assert_eq!(first.out.trim().len(), 52);
+    assert_eq!(home.run(&["generate-keys"]).out, first.out);
+    assert_eq!(common::mode(&home.file("keys/node.key")), 0o600);
+    assert_eq!(common::mode(&home.file("keys")), 0o700);
+    assert_eq!(common::mode(&home.path()), 0o700);
+    let key = fs::read_to_string(home.file("keys/node.key")).unwrap();
+    assert!(!first.out.contains(key.trim()));
+}
+
+#[test]
+fn many_at_once_make_one_key() {
+    let home = TestHome::new();
+    let all: Vec<String> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| home.run(&["generate-keys"]).out))
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(all.iter().all(|id| *id == all[0]), "{all:?}");
+}
+
+#[test]
+fn a_key_that_is_not_as_it_should_be_is_refused_and_left_alone() {
+    let good = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n";
+    for (content, mode, word) in [
+        (good, 0o640, "chmod 600"),
+        (good, 0o604, "chmod 600"),
+        ("", 0o600, "empty"),
+        ("AwMDAwMDAwM", 0o600, "cut short"),
+        ("\u{1F511}", 0o600, "cut short"),
+    ] {
+        let home = TestHome::new();
+        home.write("keys/node.key", content, mode);
+        for words in [
+            &["generate-keys"][..],
+            &["start-server", "--listen", "127.0.0.1:0"],
+        ] {
+            let ran = home.run(words);
+            assert_eq!(
+                (ran.code, ran.out.as_str()),
+                (1, ""),
+                "{content:?} {mode:o}"
+            );
+            assert!(ran.err.contains(word), "{}", ran.err);
+            assert!(ran.err.contains("node.key"), "{}", ran.err);
+            assert!(!ran.err.contains(good.trim()), "{}", ran.err);
+        }
+        let background = home.run(&["create-wireguard-net", "foo"]);
+        assert_eq!(background.code, 3, "{background:?}");
+        assert!(background.err.contains(word), "{}", background.err);
+        let path = home.file("keys/node.key");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        assert_eq!(common::mode(&path), mode);
+    }
+    let home = TestHome::new();
+    home.write("keys/node.key", good, 0o600);
+    assert_eq!(home.run(&["generate-keys"]).code, 0);
+}
+
+#[test]
+fn a_broken_configuration_is_located() {
+    let home = TestHome::new();
+    home.write("config", "# mine\nlisten = 7\n", 0o600);
+    let ran = home.run(&["start-server"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("config:2:10: listen must be"),
+        "{}",
+        ran.err
+    );
+    home.write("config", "label = \"a\nlisten = 7\n", 0o600);
+    let ran = home.run(&["start-server"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("config:1:"), "{}", ran.err);
+}
+
+#[test]
+fn a_home_that_others_can_write_to_is_refused() {
+    let home = TestHome::new();
+    fs::create_dir(home.path()).unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let ran = home.run(&["generate-keys"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("chmod 700"), "{}", ran.err);
+    assert!(fs::read_dir(home.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let home = TestHome::new();
+    for words in [&["--list"][..], &["--help"], &["--show", "status"]] {
+        let mut child = home
+            .command(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), err.as_str()),
+            (Some(0), ""),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn manuals_and_completions_are_written() {
+    let home = TestHome::new();
+    let dir = tempfile::tempdir().unwrap();
+    let ran = home.run(&["man", dir.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for command in COMMANDS {
+        let page = dir.path().join(format!("grid-{command}.1"));
+        assert!(page.exists(), "{}", page.display());
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = home.run(&["completions", shell]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains("join-wireguard-net"), "{shell}");
+    }
+}
