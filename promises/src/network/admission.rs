@@ -5,6 +5,8 @@
 //! verify the chain, with nobody online. Whether a link was *revoked*, or an invite used too often,
 //! follows from the set of statements and is decided in [`membership`](crate::network::membership).
 
+use std::collections::BTreeSet;
+
 use minicbor::{Decode, Encode};
 
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
@@ -192,6 +194,15 @@ impl Link {
         }
     }
 
+    /// When the node was admitted, as the link says.
+    #[must_use]
+    pub fn made(&self) -> Timestamp {
+        match self {
+            Self::Direct(direct) => direct.issued,
+            Self::Invite { used, .. } => used.joined,
+        }
+    }
+
     /// The form that travels.
     #[must_use]
     pub fn raw(&self) -> RawLink {
@@ -224,6 +235,12 @@ pub enum AdmissionError {
     OutOfTime {
         /// When it expired.
         expires: Timestamp,
+    },
+    /// A link says that it was made after the promise that shows it.
+    #[error("the admission was made {ahead} seconds after the promise that shows it")]
+    Later {
+        /// By how much.
+        ahead: u64,
     },
     /// The charter does not admit in this way.
     #[error("this network admits by {rule}")]
@@ -307,8 +324,10 @@ impl Admission {
             return Err(AdmissionError::Broken);
         }
         let mut admitted = first.issuer();
+        let mut seen = BTreeSet::from([admitted]);
         for link in &self.links {
-            if link.issuer() != admitted {
+            // A chain that comes back to a node would let that node's own guests vouch for it.
+            if link.issuer() != admitted || !seen.insert(link.node()) {
                 return Err(AdmissionError::Broken);
             }
             verify_link(link, charter)?;
@@ -336,6 +355,17 @@ impl Admission {
     /// Everybody who vouched, from the owner on.
     pub fn issuers(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.links.iter().map(Link::issuer)
+    }
+
+    /// The chain as far as a node that is on it, if it is: empty when it begins with that node.
+    #[must_use]
+    pub fn up_to(&self, node: &NodeId) -> Option<Self> {
+        if self.links.first()?.issuer() == *node {
+            return Some(Self::default());
+        }
+        let position = self.links.iter().position(|link| link.node() == *node)?;
+        let links = self.links.iter().take(position + 1).cloned().collect();
+        Some(Self { links })
     }
 
     /// The chain with one more link at its end.

@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cbor::{self, Bounds};
-use crate::limits::{MAX_ENDPOINTS, MAX_INVITE_TEXT};
+use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_INVITE_TEXT};
 use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, GrantUse, Link, RawLink};
 use crate::network::charter::Charter;
@@ -245,11 +245,21 @@ impl Invite {
         Ok(())
     }
 
-    /// Admits a node by this invite.
+    /// Admits a node by this invite. The issuer, and a node that it came in by, get the admission
+    /// that they have.
     ///
     /// # Errors
     /// When the chain would be too long, or the invite cannot admit that node.
     pub fn admit(&self, node: NodeId, now: Timestamp) -> Result<Admission, AdmissionError> {
+        if self.issuer.links().len() >= MAX_CHAIN {
+            return Err(AdmissionError::TooLong);
+        }
+        if node == self.grant.issuer {
+            return Ok(self.issuer.clone());
+        }
+        if let Some(admission) = self.issuer.up_to(&node) {
+            return Ok(admission);
+        }
         // A clock that lags behind the issuer's, within the skew, must not make the use void.
         let joined = now.max(self.grant.issued);
         let used = Signed::sign(

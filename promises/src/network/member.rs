@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME};
+use crate::limits::{
+    CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME,
+};
 use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, RawLink};
 use crate::network::charter::{Charter, NetworkId};
@@ -237,6 +239,12 @@ impl Member {
                 known.grant(bytes)
             })?,
         };
+        // So no admission of the far future is kept for as long as its invite would have lasted.
+        let latest = promise.issued.after(CLOCK_SKEW);
+        if let Some(link) = admission.links().iter().find(|link| link.made() > latest) {
+            let ahead = link.made().since(promise.issued).as_secs();
+            return Err(AdmissionError::Later { ahead }.into());
+        }
         if promise.ipv6 != address::ipv6(charter.ipv6, &promise.node) {
             return Err(PromiseError::NotItsIpv6(promise.ipv6));
         }
@@ -253,7 +261,7 @@ impl Member {
             .filter(|receipt| {
                 receipt.network == promise.network
                     && receipt.subject == promise.node
-                    && receipt.issued <= promise.issued.after(crate::limits::CLOCK_SKEW)
+                    && receipt.issued <= latest
             })
             .collect();
         Ok(Self {
