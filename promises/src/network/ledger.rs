@@ -238,24 +238,27 @@ impl Ledger {
         }
         let node = member.node();
         match self.members.get(&node) {
-            Some(standing) => match rank(standing).cmp(&rank(&member)) {
-                std::cmp::Ordering::Equal => return Ok(Merged::Known),
-                std::cmp::Ordering::Greater => return Ok(Merged::Stale),
-                std::cmp::Ordering::Less => {}
-            },
+            // What a prune would forget stands in nobody's way, so that it does not matter when
+            // each node prunes.
+            Some(standing) if retained_until(standing) >= now => {
+                match rank(standing).cmp(&rank(&member)) {
+                    std::cmp::Ordering::Equal => return Ok(Merged::Known),
+                    std::cmp::Ordering::Greater => return Ok(Merged::Stale),
+                    std::cmp::Ordering::Less => {}
+                }
+            }
             None if self.members.len() >= MAX_MEMBERS => return Err(Refusal::Full),
-            None => {}
+            _ => {}
         }
-        let invite = invite_of(&member);
+        let beyond = self.beyond(&member);
+        if beyond.contains(&node) {
+            return Err(Refusal::InviteSpent);
+        }
+        for loser in &beyond {
+            self.remove(loser);
+        }
         self.put(member);
-        if let Some((invite, uses)) = invite {
-            self.trim(&invite, uses);
-        }
-        if self.members.contains_key(&node) {
-            Ok(Merged::New)
-        } else {
-            Err(Refusal::InviteSpent)
-        }
+        Ok(Merged::New)
     }
 
     fn insert_revocation(
@@ -307,23 +310,51 @@ impl Ledger {
         }
     }
 
-    /// Drops what is beyond an invite's uses and some spare, the worst first. Without it, whoever
-    /// holds an invite key could fill every node's memory with uses of it.
-    fn trim(&mut self, invite: &NodeId, uses: u32) {
-        let limit = uses as usize + SPARE_USES;
-        let mut ranked: Vec<_> = self
+    /// Who is beyond an invite's uses and some spare once `member` is one of those it admitted: the
+    /// worst ranks. Without this, whoever holds an invite key could fill every node's memory with
+    /// uses of it.
+    ///
+    /// Every grant has a count of its own. Whoever has an invite's key and is a member could sign
+    /// another grant of that key with fewer uses, and would put others out if the two were one.
+    fn beyond(&self, member: &Member) -> Vec<NodeId> {
+        let Some(grant) = invite_of(member) else {
+            return Vec::new();
+        };
+        let limit = grant.uses as usize + SPARE_USES;
+        let all: Vec<&Member> = self
             .members
             .values()
-            .filter(|member| invite_of(member).is_some_and(|(key, _)| key == *invite))
-            .map(|member| (use_rank(&self.charter, invite, member), member.node()))
+            .filter(|other| other.node() != member.node())
+            .filter(|other| invite_of(other).is_some_and(|theirs| theirs.id() == grant.id()))
+            .chain([member])
             .collect();
-        if ranked.len() <= limit {
-            return;
+        if all.len() <= limit {
+            return Vec::new();
         }
+        let mut ranked: Vec<_> = all
+            .into_iter()
+            .map(|member| {
+                let node = member.node();
+                (use_rank(&self.charter, grant, &node, Some(member)), node)
+            })
+            .collect();
         ranked.sort();
-        for (_, node) in ranked.drain(limit..) {
-            self.remove(&node);
-        }
+        ranked.drain(limit..).map(|(_, node)| node).collect()
+    }
+
+    /// The promises that something follows from at a moment: all but those that a
+    /// [`prune`](Self::prune) would forget.
+    pub(crate) fn retained(&self, now: Timestamp) -> impl Iterator<Item = &Member> {
+        self.members
+            .values()
+            .filter(move |member| retained_until(member) >= now)
+    }
+
+    /// The same for one node.
+    pub(crate) fn retained_of(&self, node: &NodeId, now: Timestamp) -> Option<&Member> {
+        self.members
+            .get(node)
+            .filter(|member| retained_until(member) >= now)
     }
 
     /// Forgets what lapsed so long ago that nothing follows from it. Says whose promises those were.
@@ -456,27 +487,30 @@ fn rank(member: &Member) -> (u64, ContentId) {
     (member.promise().sequence, member.promise().id())
 }
 
-/// The invite that admitted a node, with its uses.
-fn invite_of(member: &Member) -> Option<(NodeId, u32)> {
+/// The invite that admitted a node.
+fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
     match member.admission().links().last() {
-        Some(Link::Invite { grant, .. }) => Some((grant.invite, grant.uses)),
+        Some(Link::Invite { grant, .. }) => Some(grant),
         _ => None,
     }
 }
 
-/// How a use of an invite ranks among others: the older evidence first, then the lower hash.
+/// How a node's use of an invite ranks among others: the older evidence first, then the lower hash.
+///
+/// `member` is what the node promises. It is evidence only if it came in by this invite: those who
+/// vouched for it in another way say nothing about this one.
 pub(crate) fn use_rank(
     charter: &Signed<Charter>,
-    invite: &NodeId,
-    member: &Member,
+    grant: &Signed<Grant>,
+    node: &NodeId,
+    member: Option<&Member>,
 ) -> (Timestamp, [u8; 32]) {
-    let since = evidence_of_membership(charter, member).unwrap_or(Timestamp(u64::MAX));
-    (since, use_hash(invite, &member.node()))
-}
-
-/// The tie-break between uses of an invite without evidence.
-pub(crate) fn use_hash(invite: &NodeId, node: &NodeId) -> [u8; 32] {
-    address::hash("grid/1 invite use", &[&invite.0, &node.0])
+    let since = member
+        .filter(|member| invite_of(member).is_some_and(|theirs| theirs.id() == grant.id()))
+        .and_then(|member| evidence_of_membership(charter, member))
+        .unwrap_or(Timestamp(u64::MAX));
+    let hash = address::hash("grid/1 invite use", &[&grant.invite.0, &node.0]);
+    (since, hash)
 }
 
 /// Until when a promise matters: the address's quiet time, and as long as its invite could be used

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::content_id::ContentId;
 use crate::limits::INVITE_GRACE;
-use crate::network::admission::{Direct, Link, RawLink};
+use crate::network::admission::{Direct, Grant, Link, RawLink};
 use crate::network::charter::Charter;
-use crate::network::ledger::{Ledger, use_hash, use_rank};
+use crate::network::ledger::{Ledger, use_rank};
 use crate::network::member::Member;
 use crate::network::revocation::Revocation;
 use crate::network::statement::Signed;
@@ -20,7 +21,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Withdrawn {
     nodes: BTreeSet<NodeId>,
-    readmitted: BTreeSet<NodeId>,
+    /// Nodes that were admitted by name, and the owners who did.
+    readmitted: BTreeMap<NodeId, BTreeSet<NodeId>>,
     closed: BTreeMap<NodeId, BTreeSet<NodeId>>,
 }
 
@@ -32,7 +34,10 @@ impl Withdrawn {
             if let RawLink::Direct(bytes) = link
                 && let Ok(direct) = Signed::<Direct>::decode(bytes)
             {
-                self.readmitted.insert(direct.node);
+                self.readmitted
+                    .entry(direct.node)
+                    .or_default()
+                    .insert(direct.owner);
             }
         }
         for closure in &revocation.closures {
@@ -56,20 +61,41 @@ impl Withdrawn {
         self.closed.contains_key(invite)
     }
 
+    /// Whether an owner admitted this node by name when it withdrew another's admission. What an
+    /// owner said who was revoked itself does not count.
+    fn is_readmitted(&self, node: &NodeId) -> bool {
+        !self.is_revoked(node)
+            && self
+                .readmitted
+                .get(node)
+                .is_some_and(|owners| owners.iter().any(|owner| !self.is_revoked(owner)))
+    }
+
     /// Whether a member's admission was withdrawn: itself, someone on the way to it, or its invite.
     #[must_use]
     pub fn voids(&self, member: &Member) -> bool {
-        let node = member.node();
-        if self.is_revoked(&node) {
-            return true;
+        let links = member.admission().links();
+        self.is_revoked(&member.node())
+            || links[self.first_that_counts(member)..]
+                .iter()
+                .any(|link| self.cuts(link))
+    }
+
+    /// The first link of a member's admission that its membership depends on: the one after the last
+    /// node that an owner readmitted, because that node needs none of those before.
+    fn first_that_counts(&self, member: &Member) -> usize {
+        if self.is_readmitted(&member.node()) {
+            return member.admission().links().len();
         }
-        !self.readmitted.contains(&node) && member.admission().links().iter().any(|l| self.cuts(l))
+        member
+            .admission()
+            .links()
+            .iter()
+            .rposition(|link| self.is_readmitted(&link.node()))
+            .map_or(0, |position| position + 1)
     }
 
     fn cuts(&self, link: &Link) -> bool {
-        if self.readmitted.contains(&link.node()) && !self.is_revoked(&link.node()) {
-            return false;
-        }
         self.is_revoked(&link.node())
             || self.is_revoked(&link.issuer())
             || matches!(link, Link::Invite { grant, .. }
@@ -111,50 +137,39 @@ fn witnessed_by(charter: &Signed<Charter>, member: &Member, links: &[Link]) -> O
         .min()
 }
 
-/// Who wins each invite that was used more often than it allows.
-struct Spent(BTreeMap<NodeId, BTreeSet<NodeId>>);
+/// Who wins each invite that was used more often than it allows, by the content id of its grant.
+struct Spent(BTreeMap<ContentId, BTreeSet<NodeId>>);
 
 impl Spent {
-    fn of(ledger: &Ledger) -> Self {
-        let mut uses: BTreeMap<NodeId, (u32, BTreeSet<NodeId>)> = BTreeMap::new();
-        for member in ledger.members().values() {
-            for link in member.admission().links() {
-                if let Link::Invite { grant, .. } = link {
-                    uses.entry(grant.invite)
-                        .or_insert_with(|| (grant.uses, BTreeSet::new()))
-                        .1
-                        .insert(link.node());
-                }
+    fn of(ledger: &Ledger, now: Timestamp) -> Self {
+        let mut uses: BTreeMap<ContentId, (&Signed<Grant>, BTreeSet<NodeId>)> = BTreeMap::new();
+        for link in ledger.retained(now).flat_map(|m| m.admission().links()) {
+            if let Link::Invite { grant, .. } = link {
+                uses.entry(grant.id())
+                    .or_insert_with(|| (grant, BTreeSet::new()))
+                    .1
+                    .insert(link.node());
             }
         }
-        uses.retain(|_, (allowed, nodes)| nodes.len() > *allowed as usize);
-        let winners = uses.into_iter().map(|(invite, (allowed, nodes))| {
+        uses.retain(|_, (grant, nodes)| nodes.len() > grant.uses as usize);
+        let winners = uses.into_iter().map(|(id, (grant, nodes))| {
             let mut ranked: Vec<_> = nodes
                 .into_iter()
                 .map(|node| {
-                    let rank = ledger.members().get(&node).map_or_else(
-                        || (Timestamp(u64::MAX), use_hash(&invite, &node)),
-                        |member| use_rank(ledger.charter(), &invite, member),
-                    );
-                    (rank, node)
+                    let member = ledger.retained_of(&node, now);
+                    (use_rank(ledger.charter(), grant, &node, member), node)
                 })
                 .collect();
             ranked.sort();
-            (
-                invite,
-                ranked
-                    .into_iter()
-                    .take(allowed as usize)
-                    .map(|(_, node)| node)
-                    .collect(),
-            )
+            let winners = ranked.into_iter().take(grant.uses as usize);
+            (id, winners.map(|(_, node)| node).collect())
         });
         Self(winners.collect())
     }
 
-    fn lost(&self, invite: &NodeId, node: &NodeId) -> bool {
+    fn lost(&self, grant: &Signed<Grant>, node: &NodeId) -> bool {
         self.0
-            .get(invite)
+            .get(&grant.id())
             .is_some_and(|winners| !winners.contains(node))
     }
 }
@@ -162,10 +177,9 @@ impl Spent {
 /// Decides for every node of the ledger whether it is a member now.
 #[must_use]
 pub fn decide(ledger: &Ledger, now: Timestamp) -> BTreeMap<NodeId, Result<(), NotAMember>> {
-    let spent = Spent::of(ledger);
+    let spent = Spent::of(ledger, now);
     ledger
-        .members()
-        .values()
+        .retained(now)
         .map(|member| (member.node(), decide_one(ledger, &spent, member, now)))
         .collect()
 }
@@ -176,20 +190,18 @@ fn decide_one(
     member: &Member,
     now: Timestamp,
 ) -> Result<(), NotAMember> {
-    if ledger.withdrawn().readmitted.contains(&member.node()) {
-        return Ok(());
-    }
     let links = member.admission().links();
-    for (position, link) in links.iter().enumerate() {
+    let first = ledger.withdrawn().first_that_counts(member);
+    for (position, link) in links.iter().enumerate().skip(first) {
         let Link::Invite { grant, .. } = link else {
             continue;
         };
         let invite = grant.invite;
-        if spent.lost(&invite, &link.node()) {
+        if spent.lost(grant, &link.node()) {
             return Err(NotAMember::InviteSpent { invite });
         }
         let deadline = grant.expires.after(INVITE_GRACE);
-        if now > deadline && !seen_in_time(ledger, member, &links[..=position], deadline) {
+        if now > deadline && !seen_in_time(ledger, member, &links[..=position], now, deadline) {
             return Err(NotAMember::InviteExpired { invite });
         }
     }
@@ -199,7 +211,13 @@ fn decide_one(
 /// Whether somebody who vouched, or an owner, saw the node of the last of `links` join in time; or,
 /// when that node's own promise is gone, sees the node at the end of the chain as a member at all.
 /// Without this, whoever finds an old invite could date a use of it back.
-fn seen_in_time(ledger: &Ledger, member: &Member, links: &[Link], deadline: Timestamp) -> bool {
+fn seen_in_time(
+    ledger: &Ledger,
+    member: &Member,
+    links: &[Link],
+    now: Timestamp,
+    deadline: Timestamp,
+) -> bool {
     let charter = ledger.charter();
     let Some(last) = links.last() else {
         return true;
@@ -208,6 +226,6 @@ fn seen_in_time(ledger: &Ledger, member: &Member, links: &[Link], deadline: Time
     if last.node() == member.node() {
         return in_time(member);
     }
-    ledger.members().get(&last.node()).is_some_and(in_time)
+    ledger.retained_of(&last.node(), now).is_some_and(in_time)
         || witnessed_by(charter, member, links).is_some()
 }

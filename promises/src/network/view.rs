@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::limits::QUIET_TIME;
 use crate::network::address;
@@ -151,7 +152,7 @@ impl View {
     }
 
     /// The earliest time that another member gives for a claim. The founder was there before any
-    /// other member could see it, so that the charter is its evidence.
+    /// other member could see it, so that the charter is its evidence; nobody else's is as old.
     fn evidence(
         &self,
         ledger: &Ledger,
@@ -163,6 +164,7 @@ impl View {
         if member.node() == charter.founder {
             return Some(charter.created);
         }
+        let earliest = charter.created.after(Duration::from_secs(1));
         member
             .receipts()
             .iter()
@@ -173,6 +175,7 @@ impl View {
             })
             .filter_map(|receipt| since(receipt))
             .min()
+            .map(|since| since.max(earliest))
     }
 }
 
