@@ -7,8 +7,8 @@
 set -euo pipefail
 
 number=$1
-address=10.77.0.$((10 + number))
-founder=10.77.0.11
+address=192.168.56.$((10 + number))
+founder=192.168.56.11
 export HOME=/root
 
 name_and_address() {
