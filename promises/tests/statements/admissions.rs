@@ -1,0 +1,328 @@
+//! Chains from an owner to a node: every way in which one does not admit.
+
+use grid_promises::network::AdmissionRule;
+use grid_promises::network::admission::{
+    Admission, AdmissionError, Direct, Grant, GrantUse, Link, RawLink,
+};
+use grid_promises::network::statement::{Signed, StatementError};
+use grid_promises::{Timestamp, limits};
+
+use crate::common::{DAY, HOUR, INVITES, Net, Node, SECOND, T0, forge, forge_raw, key, unframe};
+
+fn net() -> Net {
+    Net::new(AdmissionRule::Invite)
+}
+
+/// Reads a chain for node `n`.
+fn decode(net: &Net, chain: &[RawLink], n: u16) -> Result<Admission, AdmissionError> {
+    Admission::decode(chain, &net.charter, &key(n).id())
+}
+
+/// A chain of `length` invites; the node at its end has that number.
+fn chain(net: &Net, length: u16) -> Node {
+    (1..=length).fold(net.founder(), |issuer, n| {
+        net.joined(&issuer, INVITES + n, 5, n)
+    })
+}
+
+#[test]
+fn owners_need_no_chain_and_others_do() {
+    let net = Net::with(|c| c.owners = crate::ids([&net().founder(), &net().admitted(9)]));
+    assert!(decode(&net, &[], 0).is_ok());
+    assert!(decode(&net, &[], 9).is_ok());
+    for rule in [AdmissionRule::Invite, AdmissionRule::Approve] {
+        let net = Net::new(rule);
+        assert_eq!(decode(&net, &[], 1), Err(AdmissionError::Rule { rule }));
+    }
+    let open = Net::new(AdmissionRule::Open);
+    assert!(decode(&open, &[], 1).is_ok());
+}
+
+#[test]
+fn a_chain_admits_the_node_at_its_end_and_nobody_else() {
+    let net = net();
+    for length in 1..=6 {
+        let node = chain(&net, length);
+        assert_eq!(
+            decode(&net, &node.body.admission, length),
+            Ok(node.admission.clone())
+        );
+        assert_eq!(
+            decode(&net, &node.body.admission, length + 1),
+            Err(AdmissionError::Broken)
+        );
+    }
+    let node = chain(&net, 2);
+    assert_eq!(
+        node.admission.issuers().collect::<Vec<_>>(),
+        [key(0).id(), key(1).id()]
+    );
+}
+
+#[test]
+fn chains_are_of_bounded_length() {
+    let net = net();
+    let long = chain(&net, 7);
+    assert_eq!(
+        decode(&net, &long.body.admission, 7),
+        Err(AdmissionError::TooLong)
+    );
+    assert_eq!(
+        long.admission.verify(&net.charter, &long.id()),
+        Err(AdmissionError::TooLong)
+    );
+    // Counted before a single signature is checked.
+    let garbage = vec![RawLink::Direct(vec![]); limits::MAX_CHAIN + 1];
+    assert_eq!(decode(&net, &garbage, 1), Err(AdmissionError::TooLong));
+}
+
+#[test]
+fn every_link_hangs_on_the_one_before() {
+    let net = net();
+    let full = chain(&net, 3).body.admission;
+    let broken = Err(AdmissionError::Broken);
+    // Without its beginning, its middle, its end; out of order; through another issuer.
+    assert_eq!(decode(&net, &full[1..], 3), broken);
+    assert_eq!(decode(&net, &[full[0].clone(), full[2].clone()], 3), broken);
+    assert_eq!(decode(&net, &full[..2], 3), broken);
+    let mut swapped = full.clone();
+    swapped.swap(1, 2);
+    assert_eq!(decode(&net, &swapped, 3), broken);
+    let stranger = net.grant(&key(44), INVITES, 5);
+    let through = [
+        full[0].clone(),
+        net.link(&stranger, INVITES, &key(5).id()).raw(),
+    ];
+    assert_eq!(decode(&net, &through, 5), broken);
+    // Founded on somebody who is no owner.
+    let alone = [net.link(&stranger, INVITES, &key(5).id()).raw()];
+    assert_eq!(decode(&net, &alone, 5), broken);
+}
+
+#[test]
+fn a_chain_does_not_come_back_to_a_node() {
+    let net = net();
+    let a = net.joined(&net.founder(), INVITES, 5, 1);
+    let b = net.joined(&a, INVITES + 1, 5, 2);
+    for (issuer, n) in [(&a, 1), (&b, 1), (&b, 0), (&b, 2), (&net.founder(), 0)] {
+        let round = net.joined(issuer, INVITES + 2, 5, n);
+        assert_eq!(
+            decode(&net, &round.body.admission, n),
+            Err(AdmissionError::Broken)
+        );
+    }
+}
+
+#[test]
+fn only_owners_admit_by_name() {
+    let net = net();
+    let direct = net.direct(&key(7), &key(1).id()).raw();
+    assert_eq!(decode(&net, &[direct], 1), Err(AdmissionError::Broken));
+    // A member that is no owner, in the place that it has in its own chain.
+    let member = net.admitted(7);
+    let chain = [
+        member.body.admission[0].clone(),
+        net.direct(&key(7), &key(1).id()).raw(),
+    ];
+    assert_eq!(decode(&net, &chain, 1), Err(AdmissionError::Broken));
+    // In an open network too: there anybody can invite, and nobody but an owner name.
+    let open = Net::new(AdmissionRule::Open);
+    let direct = open.direct(&key(7), &key(1).id()).raw();
+    assert_eq!(decode(&open, &[direct], 1), Err(AdmissionError::Broken));
+    let invited = open.joined(&open.node(7, Admission::default()), INVITES, 1, 1);
+    assert!(decode(&open, &invited.body.admission, 1).is_ok());
+}
+
+#[test]
+fn links_of_another_network_are_refused() {
+    let (net, other) = (net(), Net::with(|c| c.nonce[0] ^= 0));
+    assert_eq!(net.id(), other.id(), "the same charter is the same network");
+    let other = Net::with(|c| c.created.0 += 1);
+    for node in [
+        other.admitted(1),
+        other.joined(&other.founder(), INVITES, 5, 1),
+    ] {
+        assert_eq!(
+            decode(&net, &node.body.admission, 1),
+            Err(AdmissionError::OtherNetwork)
+        );
+    }
+    // A grant here, used for a network there.
+    let link = Link::Invite {
+        grant: net.grant(&key(0), INVITES, 5),
+        used: other.grant_use(INVITES, &key(1).id(), T0),
+    };
+    assert_eq!(
+        decode(&net, &[link.raw()], 1),
+        Err(AdmissionError::OtherNetwork)
+    );
+}
+
+#[test]
+fn an_invite_key_admits_by_its_own_grant_only() {
+    let net = net();
+    let link = Link::Invite {
+        grant: net.grant(&key(0), INVITES, 5),
+        used: net.grant_use(INVITES + 1, &key(1).id(), T0),
+    };
+    assert_eq!(decode(&net, &[link.raw()], 1), Err(AdmissionError::Broken));
+}
+
+#[test]
+fn an_invite_is_used_within_its_time() {
+    let net = net();
+    let grant = net.grant(&key(0), INVITES, 5);
+    let at = |joined: Timestamp| {
+        let used = net.grant_use(INVITES, &key(1).id(), joined);
+        let link = Link::Invite {
+            grant: grant.clone(),
+            used,
+        };
+        decode(&net, &[link.raw()], 1).map(|_| ())
+    };
+    let out = Err(AdmissionError::OutOfTime {
+        expires: grant.expires,
+    });
+    assert_eq!(at(T0), Ok(()));
+    assert_eq!(at(T0.before(limits::CLOCK_SKEW)), Ok(()));
+    assert_eq!(at(T0.before(limits::CLOCK_SKEW + SECOND)), out);
+    assert_eq!(at(T0.after(DAY)), Ok(()));
+    assert_eq!(at(T0.after(DAY + SECOND)), out);
+    assert_eq!(at(Timestamp(0)), out);
+    assert_eq!(at(Timestamp(u64::MAX)), out);
+}
+
+#[test]
+fn the_charters_rule_counts() {
+    let approve = Net::new(AdmissionRule::Approve);
+    let invited = approve.joined(&approve.founder(), INVITES, 5, 1);
+    assert_eq!(
+        decode(&approve, &invited.body.admission, 1),
+        Err(AdmissionError::Rule {
+            rule: AdmissionRule::Approve
+        })
+    );
+    for rule in [
+        AdmissionRule::Approve,
+        AdmissionRule::Invite,
+        AdmissionRule::Open,
+    ] {
+        let net = Net::new(rule);
+        assert!(decode(&net, &net.admitted(1).body.admission, 1).is_ok());
+    }
+}
+
+#[test]
+fn grants_have_bounds() {
+    let net = net();
+    let why = |change: fn(&mut Grant)| {
+        let mut body = net.grant_body(&key(0).id(), INVITES, 5);
+        change(&mut body);
+        match Signed::<Grant>::decode(&forge(&body, &key(0))) {
+            Err(StatementError::Invalid { why, .. }) => Err(why),
+            Ok(_) => Ok(()),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let uses = Err("an invite has 1 to 10000 uses");
+    let life = Err("an invite lives for at most 366 days");
+    assert_eq!(why(|g| g.uses = 0), uses);
+    assert_eq!(why(|g| g.uses = 10_001), uses);
+    assert_eq!(why(|g| g.uses = 10_000), Ok(()));
+    assert_eq!(why(|g| g.expires = g.issued), life);
+    assert_eq!(why(|g| g.expires = g.issued.before(SECOND)), life);
+    assert_eq!(why(|g| g.expires = g.issued.after(366 * DAY)), Ok(()));
+    assert_eq!(
+        why(|g| g.expires = g.issued.after(366 * DAY + SECOND)),
+        life
+    );
+    assert_eq!(
+        why(|g| (g.issued, g.expires) = (Timestamp(0), Timestamp(u64::MAX))),
+        life
+    );
+}
+
+#[test]
+fn links_that_were_not_signed_are_refused() {
+    let net = net();
+    let grant = net.grant(&key(0), INVITES, 5);
+    let used = net.grant_use(INVITES, &key(1).id(), T0);
+    let statement = |error| Err(AdmissionError::Statement(error));
+    // The node signs its own admission.
+    let own = forge(
+        &GrantUse {
+            network: net.id(),
+            invite: key(INVITES).id(),
+            node: key(1).id(),
+            joined: T0,
+        },
+        &key(1),
+    );
+    assert_eq!(
+        decode(&net, &[RawLink::Invite(grant.bytes().to_vec(), own)], 1),
+        statement(StatementError::Signature("invite use"))
+    );
+    let body = Direct {
+        network: net.id(),
+        owner: key(0).id(),
+        node: key(1).id(),
+        issued: T0,
+    };
+    assert_eq!(
+        decode(&net, &[RawLink::Direct(forge(&body, &key(1)))], 1),
+        statement(StatementError::Signature("admission"))
+    );
+    // An invite use in the place of an admission by name, and the other way round. They have the
+    // same shape, and the invite key could be an owner's key by the numbers.
+    let wrong = |expected, got| statement(StatementError::Kind { expected, got });
+    assert_eq!(
+        decode(&net, &[RawLink::Direct(used.bytes().to_vec())], 1),
+        wrong("admission", 3)
+    );
+    assert_eq!(
+        decode(
+            &net,
+            &[RawLink::Invite(
+                used.bytes().to_vec(),
+                grant.bytes().to_vec()
+            )],
+            1
+        ),
+        wrong("invite grant", 3)
+    );
+    let (_, use_body, _) = unframe(used.bytes());
+    let relabelled = forge_raw(4, "invite use", &use_body, &key(INVITES));
+    assert_eq!(
+        decode(&net, &[RawLink::Direct(relabelled)], 1),
+        statement(StatementError::Signature("admission"))
+    );
+}
+
+/// Otherwise an admission of the far future would be kept for as long as its invite could be used.
+#[test]
+fn a_promise_is_no_older_than_its_admission() {
+    let net = net();
+    let ledger = net.ledger();
+    let far = T0.after(10_000 * DAY);
+    let mut grant = net.grant_body(&key(0).id(), INVITES, 5);
+    (grant.issued, grant.expires) = (far, far.after(DAY));
+    let grant = Signed::sign(grant, &key(0)).unwrap();
+    let link = net.link(&grant, INVITES, &key(1).id());
+    let node = net.node(1, Admission::from_links(vec![link]));
+    assert_eq!(
+        crate::refusal(&ledger, &node.bytes(), T0),
+        grid_promises::network::member::PromiseError::from(AdmissionError::Later {
+            ahead: far.since(T0).as_secs()
+        })
+        .into()
+    );
+    // Clocks differ a little.
+    let node = net.admitted(1);
+    let mut ledger = net.ledger();
+    let early = node.at(1, T0.before(limits::CLOCK_SKEW));
+    assert!(ledger.insert_bytes(&early.bytes(), T0).is_ok());
+    let earlier = node.at(2, T0.before(limits::CLOCK_SKEW + SECOND));
+    assert!(ledger.insert_bytes(&earlier.bytes(), T0).is_err());
+    let hour = node.at(3, T0.before(HOUR));
+    assert!(ledger.insert_bytes(&hour.bytes(), T0).is_err());
+}

@@ -1,0 +1,94 @@
+//! The wire format, pinned: fixed keys give these bytes. Whoever changes one of them changes the
+//! protocol, and `docs/wire.md` with it.
+
+use grid_promises::network::AdmissionRule;
+use grid_promises::network::address;
+use grid_promises::network::invite::Invite;
+use grid_promises::network::statement::Kind;
+
+use crate::common::{INVITES, Net, T0, key, one_of_each};
+
+const fn pinned(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Charter => include_str!("../vectors/charter.hex"),
+        Kind::Grant => include_str!("../vectors/grant.hex"),
+        Kind::GrantUse => include_str!("../vectors/use.hex"),
+        Kind::Direct => include_str!("../vectors/direct.hex"),
+        Kind::Member => include_str!("../vectors/member.hex"),
+        Kind::Revocation => include_str!("../vectors/revocation.hex"),
+        Kind::Receipt => include_str!("../vectors/receipt.hex"),
+        Kind::Request => include_str!("../vectors/request.hex"),
+    }
+}
+
+#[test]
+fn statements_have_the_pinned_bytes() {
+    for (kind, bytes) in one_of_each() {
+        let hex = data_encoding::HEXLOWER.encode(&bytes);
+        assert_eq!(hex, pinned(kind).trim_end(), "{kind:?}");
+    }
+}
+
+#[test]
+fn an_invite_has_the_pinned_text() {
+    let net = Net::new(AdmissionRule::Invite);
+    let member = net.joined(&net.founder(), INVITES, 5, 1);
+    let text = net.invite(&member, INVITES + 1, 1).to_text();
+    let pinned = include_str!("../vectors/invite.txt");
+    assert_eq!(*text, pinned.trim_end());
+    assert!(Invite::from_text(pinned).is_ok());
+}
+
+/// Numbers and names that enter the signed bytes.
+#[test]
+fn kinds_keep_their_numbers_and_names() {
+    let kinds: Vec<(u8, &str)> = one_of_each()
+        .iter()
+        .map(|(kind, _)| (*kind as u8, kind.name()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (1, "charter"),
+            (2, "invite grant"),
+            (3, "invite use"),
+            (4, "admission"),
+            (5, "member promise"),
+            (6, "revocation"),
+            (7, "receipt"),
+            (8, "admission request"),
+        ]
+    );
+}
+
+/// What follows from hashes: two nodes with other results could not talk to each other.
+#[test]
+fn derived_values_are_pinned() {
+    let net = Net::new(AdmissionRule::Invite);
+    let mut lines = vec![
+        format!("network {}", net.id()),
+        format!("founder {}", key(0).id()),
+        format!("ipv6 prefix {}", net.charter.ipv6),
+    ];
+    for n in 0..2 {
+        let id = key(n).id();
+        lines.push(format!(
+            "node {n} ipv6 {}",
+            address::ipv6(net.charter.ipv6, &id)
+        ));
+        for k in [0, 1, 65_536] {
+            lines.push(format!("node {n} candidate {k} {}", net.candidate(&id, k)));
+        }
+    }
+    let founder = net.founder();
+    let member = net.joined(&founder, INVITES, 5, 1);
+    let mut ledger = net.ledger_of([&founder, &member]);
+    let revocation = net.revoke(&[&net.admitted(2)]);
+    ledger.insert_bytes(revocation.bytes(), T0).unwrap();
+    lines.push(format!(
+        "root {}",
+        data_encoding::HEXLOWER.encode(&ledger.root())
+    ));
+    lines.push(String::new());
+    assert_eq!(lines.join("\n"), include_str!("../vectors/derived.txt"));
+}
