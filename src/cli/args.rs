@@ -116,8 +116,12 @@ pub enum Command {
 /// `start-server`.
 #[derive(Debug, Args)]
 pub struct StartServer {
-    /// Where QUIC listens [default: the home's configuration, or [::]:51821]
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Where QUIC listens, if not where the home's configuration says
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "Where QUIC listens [default: what the home's configuration says, or [::]:51821]"
+    )]
     pub listen: Option<SocketAddr>,
 
     /// Where others can reach this node's QUIC, if that is not one of its own addresses
@@ -131,6 +135,11 @@ pub struct StartServer {
     /// This process is the one in the background
     #[arg(long, hide = true)]
     pub background_child: bool,
+
+    /// A test instrument: append every message that goes to or comes from a peer to FILE, in
+    /// plaintext
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "background")]
+    pub tap: Option<PathBuf>,
 
     /// Print what would be changed on this machine, and change nothing
     #[arg(long)]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::args::{Global, StartServer};
 use super::output;
+use crate::control::answer::StatusReport;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
@@ -38,14 +39,30 @@ const LONG_LOG: u64 = 8 << 20;
 /// How much of a log is shown, in lines and in bytes.
 const TAIL: (usize, u64) = (8, 8 << 10);
 
-/// A connection to the home's server; one is started if none runs, and that is said.
+/// A connection to the home's server, and whether it was started for that, which is said.
 ///
 /// # Errors
 /// None runs and none could be started, with the end of its log.
-pub(super) fn connect_or_start(home: &Home, global: &Global) -> Outcome<Client> {
+pub(super) fn connect_or_start(home: &Home, global: &Global) -> Outcome<(Client, bool)> {
     match running(home)? {
-        Some(client) => Ok(client),
-        None => launch(home, global, &[]),
+        Some(client) => Ok((client, false)),
+        None => launch(home, global, &[]).map(|client| (client, true)),
+    }
+}
+
+/// Stops a server that was started for a command that failed, if it has nothing else to do.
+pub(super) fn stop_if_idle(home: &Home) {
+    let ask = |promise| {
+        let mut client = Client::connect(home).ok()??;
+        let answer = client.call(promise, &[], &[], ENDING, |_| {}).ok()?;
+        Some((client, answer))
+    };
+    let is_idle = ask("status").is_some_and(|(_, answer)| {
+        serde_json::from_slice::<StatusReport>(&answer)
+            .is_ok_and(|status| status.networks.is_empty())
+    });
+    if is_idle && ask("stop-server").is_some_and(|(client, _)| client.wait_for_end(ENDING)) {
+        output::say("the server that was started is stopped again");
     }
 }
 

@@ -36,18 +36,33 @@ pub(super) fn call(home: &Home, global: &Global, mut command: Command) -> Outcom
     complete(&mut command)?;
     let (name, words) =
         words::of(&command).ok_or_else(|| Failure::usage("that is not for a server to do"))?;
-    let mut client = match reach(home, global, &command)? {
-        Reached::Server(client) => client,
+    let (client, is_new) = match reach(home, global, &command)? {
+        Reached::Server(client, is_new) => (client, is_new),
         Reached::Done => return Ok(()),
     };
-    let limit = match &command {
+    let done = ask(client, global, &command, (name, &words), payload);
+    if done.is_err() && is_new {
+        background::stop_if_idle(home);
+    }
+    done
+}
+
+/// Has the server do it, and shows what it answers.
+fn ask(
+    mut client: Client,
+    global: &Global,
+    command: &Command,
+    (name, words): (&str, &[String]),
+    payload: Zeroizing<Vec<u8>>,
+) -> Outcome {
+    let limit = match command {
         Command::JoinWireguardNet(join) => PATIENCE + join.wait,
         _ => PATIENCE,
     };
-    let answer = client.call(name, &words, &payload, limit, output::say)?;
+    let answer = client.call(name, words, &payload, limit, output::say)?;
     drop(payload);
-    show(global, &command, &answer)?;
-    if ends(&command, &answer) && !client.wait_for_end(ENDING) {
+    show(global, command, &answer)?;
+    if ends(command, &answer) && !client.wait_for_end(ENDING) {
         return Err(Failure::new(
             Exit::TimedOut,
             "the server said that it ends and is still there; its log says why",
@@ -89,7 +104,8 @@ fn complete(command: &mut Command) -> Outcome {
 }
 
 enum Reached {
-    Server(Client),
+    /// And whether it was started for this command.
+    Server(Client, bool),
     /// There was nothing to ask a server.
     Done,
 }
@@ -99,12 +115,13 @@ fn reach(home: &Home, global: &Global, command: &Command) -> Outcome<Reached> {
         Command::CreateWireguardNet(_)
         | Command::JoinWireguardNet(_)
         | Command::ExchangeKeys(_) => {
-            return background::connect_or_start(home, global).map(Reached::Server);
+            let (client, is_new) = background::connect_or_start(home, global)?;
+            return Ok(Reached::Server(client, is_new));
         }
         _ => {}
     }
     if let Some(client) = Client::connect(home)? {
-        return Ok(Reached::Server(client));
+        return Ok(Reached::Server(client, false));
     }
     match command {
         Command::StopServer => {

@@ -105,6 +105,7 @@ fn start_server(home: &Home, global: &Global, start: StartServer) -> Outcome {
             endpoints: start.endpoint,
             background: start.background_child,
             verbose: global.verbose,
+            tap: start.tap,
         },
     )
 }

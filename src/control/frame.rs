@@ -58,10 +58,10 @@ pub fn read(from: &mut impl Read) -> io::Result<Option<Message>> {
     decode(&bytes).map(Some)
 }
 
-/// As [`write`].
+/// As [`write()`].
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub async fn send(to: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::Result<()> {
     to.write_all(&encode(message)?).await
 }

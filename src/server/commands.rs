@@ -171,7 +171,8 @@ async fn leave(context: &Context, net: NetworkName) -> Outcome<Answer> {
         Reply::Left { told } => told,
         _ => 0,
     };
-    let stop = context.background && context.taken().await?.names.is_empty();
+    let stop =
+        context.background && !context.is_joining() && context.taken().await?.names.is_empty();
     let mut text = format!(
         "left \"{net}\"; {told} member{} confirmed it; \
          `grid join-wireguard-net {net}` joins it again",

@@ -117,6 +117,13 @@ impl Context {
         Ok((port, Reservation { port, reserved }))
     }
 
+    /// Whether a network is being founded or joined.
+    #[must_use]
+    pub(super) fn is_joining(&self) -> bool {
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        !reserved.is_empty()
+    }
+
     /// Ends the server.
     pub(super) fn end(&self) {
         self.stop.send_replace(true);

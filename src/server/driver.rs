@@ -4,14 +4,16 @@
 //! A change of what is on disk is durable before anything behind it is done. If it cannot be made
 //! durable, the server ends: what was not written down must not be used.
 
+mod effects;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use grid_net::{CloseCode, Endpoint, Responder};
+use grid_net::{Endpoint, Responder};
 use grid_promises::core::{
-    Change, Command, CommandError, Core, Effect, HostFacts, Input, NetworkRecord, Parting, Reply,
-    ReplyTo, RequestId, Ticket, Tunnel,
+    Command, CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, RequestId,
+    Ticket, Tunnel,
 };
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
@@ -31,8 +33,6 @@ use crate::store::{Backend, KnownPeer, Store, StoreError};
 
 /// How often the host's addresses are looked at.
 const HOST_EVERY: Duration = Duration::from_secs(10);
-/// The closing code that tells a node that it was revoked.
-const REVOKED: CloseCode = CloseCode::program(1);
 
 /// What the driver is asked or told by the rest of the server.
 pub(super) enum Event {
@@ -303,107 +303,6 @@ impl Driver {
             self.carry_out(effect)?;
         }
         Ok(())
-    }
-
-    fn carry_out(&mut self, effect: Effect) -> Outcome {
-        match effect {
-            Effect::Store {
-                network,
-                name,
-                change,
-            } => self.make_durable(network, &name, &change)?,
-            Effect::Configure {
-                network,
-                name,
-                tunnel,
-            } => {
-                let known = self.networks.get_mut(&network);
-                let backend = known.as_ref().map_or(Backend::Auto, |known| known.backend);
-                if let Some(known) = known {
-                    known.tunnel.clone_from(&tunnel);
-                }
-                self.tunnels.configure(network, name, backend, tunnel);
-            }
-            Effect::Connect { peer, addrs } => self.connect(peer, addrs),
-            Effect::Disconnect { peer, why } => {
-                let (code, reason) = match why {
-                    Parting::NotNeeded => (CloseCode::DONE, "nothing is shared"),
-                    Parting::Revoked => (REVOKED, "revoked"),
-                    Parting::Misbehaved => (CloseCode::PROTOCOL, "that does not hold"),
-                };
-                self.endpoint.disconnect(peer, code, reason);
-            }
-            Effect::Request { id, peer, message } => self.request(id, peer, message),
-            Effect::Respond { to, message } => {
-                if let Some(responder) = self.responders.remove(&to) {
-                    responder.send(message);
-                }
-            }
-            Effect::Done { ticket, outcome } => {
-                if let Some(done) = self.tickets.remove(&ticket) {
-                    let _ = done.send(outcome);
-                }
-            }
-            Effect::Notice(notice) => self.notices.write(notice),
-        }
-        Ok(())
-    }
-
-    fn connect(&self, peer: NodeId, addrs: Vec<SocketAddr>) {
-        let endpoint = self.endpoint.clone();
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            // That a connection stands comes as an event of the endpoint.
-            if let Err(error) = endpoint.connect(Some(peer), &addrs).await {
-                debug!("{} cannot be reached: {error}", peer.short());
-                let _ = events.send(Event::ConnectFailed(peer)).await;
-            }
-        });
-    }
-
-    fn request(&self, id: RequestId, peer: NodeId, message: Vec<u8>) {
-        let endpoint = self.endpoint.clone();
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let answer = endpoint.request(peer, message).await;
-            if let Err(error) = &answer {
-                debug!("{} did not answer: {error}", peer.short());
-            }
-            let _ = events.send(Event::Response(id, answer.ok())).await;
-        });
-    }
-
-    fn make_durable(&mut self, network: NetworkId, name: &NetworkName, change: &Change) -> Outcome {
-        match change {
-            Change::Network(record) => {
-                let backend = self.wished.remove(name).unwrap_or_default();
-                self.know(record, backend);
-            }
-            Change::Left(_) => {
-                if let Some(known) = self.networks.get_mut(&network) {
-                    known.left = true;
-                }
-            }
-            Change::Removed => drop(self.networks.remove(&network)),
-            _ => {}
-        }
-        let backend = self
-            .networks
-            .get(&network)
-            .map_or(Backend::Auto, |known| known.backend);
-        let written = tokio::task::block_in_place(|| self.store.apply(name, change, backend));
-        match (written, change) {
-            (Ok(()), _) => Ok(()),
-            // They can be had again from the members.
-            (Err(error), Change::Statements(_)) => {
-                warn!("{name}: {error}; the statements of others are not saved");
-                Ok(())
-            }
-            (Err(error), _) => Err(Failure::failed(format!(
-                "{error}; the server ends, because it must not use what it could not write down: \
-                 make room, then `grid start-server`"
-            ))),
-        }
     }
 
     fn know(&mut self, record: &NetworkRecord, backend: Backend) {

@@ -18,9 +18,11 @@ mod logging;
 mod notices;
 pub mod ports;
 mod report;
+mod tap;
 pub mod tunnels;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +64,8 @@ pub struct Options {
     pub background: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Where every message is written to in plaintext: a test instrument.
+    pub tap: Option<PathBuf>,
 }
 
 /// Runs the server of a home until it is stopped.
@@ -170,6 +174,13 @@ fn bind(
     if let Some(listen) = options.listen.or(config.listen) {
         net.listen = listen;
     }
+    if let Some(path) = &options.tap {
+        net.tap = Some(tap::open(path)?);
+        warn!(
+            "every message is written to {} in plaintext",
+            path.display()
+        );
+    }
     let addr = net.listen;
     Endpoint::bind(net).map_err(|error| match error {
         BindError::AddrInUse { .. } => Failure::failed(format!(
@@ -207,6 +218,7 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
 
 /// Measures WireGuard, often while somebody has not answered yet.
 async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
+    let mut configured = tunnels.configured();
     loop {
         let observed = tunnels.observe().await;
         let is_waiting = observed
@@ -218,15 +230,20 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
         }
         tokio::select! {
             () = tokio::time::sleep(if is_waiting { LOOK_OFTEN } else { LOOK }) => {}
-            () = tunnels.configured() => tokio::time::sleep(LOOK_OFTEN).await,
+            _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
         }
     }
 }
 
-/// Compares interfaces with what they should be.
+/// Compares interfaces with what they should be: from time to time, and after each change.
 async fn guard(tunnels: Tunnels) {
+    let mut configured = tunnels.configured();
     loop {
-        tokio::time::sleep(GUARD).await;
+        tokio::select! {
+            () = tokio::time::sleep(GUARD) => {}
+            _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
+        }
+        configured.mark_unchanged();
         tunnels.guard().await;
     }
 }

@@ -15,7 +15,7 @@ use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_wg::{BackendChoice, ObservedPeer};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 
 pub use desired::{desired, interface};
 
@@ -64,7 +64,7 @@ enum Job {
 pub struct Tunnels {
     jobs: Sender<Job>,
     about: Arc<Mutex<BTreeMap<NetworkId, About>>>,
-    configured: Arc<Notify>,
+    configured: watch::Sender<u64>,
 }
 
 impl Tunnels {
@@ -79,7 +79,7 @@ impl Tunnels {
         let thread = std::thread::Builder::new()
             .name("wireguard".to_owned())
             .spawn(move || run(worker, &todo))?;
-        let configured = Arc::default();
+        let configured = watch::Sender::new(0);
         let tunnels = Self {
             jobs,
             about,
@@ -103,12 +103,14 @@ impl Tunnels {
             backend,
             tunnel,
         });
-        self.configured.notify_one();
+        self.configured
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Waits until something is configured.
-    pub async fn configured(&self) {
-        self.configured.notified().await;
+    /// Changes whenever something is configured.
+    #[must_use]
+    pub fn configured(&self) -> watch::Receiver<u64> {
+        self.configured.subscribe()
     }
 
     /// Ends the thread once everything that was asked before is done.

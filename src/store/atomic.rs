@@ -102,11 +102,7 @@ pub fn write_folder<D: Disk>(
     // The new folder is durable before the old one is touched: whoever finds the old one renamed
     // finds the new one whole.
     at(parent, disk.sync_dir(parent))?;
-    match disk.rename(&path, &old) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return at(&path, Err(error)),
-        Ok(()) => at(parent, disk.sync_dir(parent))?,
-    }
+    gone(&path, disk.rename(&path, &old))?;
     at(&path, disk.rename(&new, &path))?;
     at(parent, disk.sync_dir(parent))?;
     remove_tree(disk, &old)

@@ -2,8 +2,9 @@
 //! and that forgets what was not synced.
 //!
 //! After a kill, everything that was done is there. After a power cut, of a file that was not synced
-//! any beginning may be there, and of the names in a folder that was not synced any beginning of
-//! what was done to them. [`CutDisk::crashed`] yields these states.
+//! any beginning may be there, and of the names in a folder that was not synced any part of what was
+//! done to them, in whatever order the file system chose (if that was much: any beginning of it).
+//! [`CutDisk::crashed`] yields these states.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,13 +38,23 @@ enum DirOp {
     Rename(String, String),
 }
 
+/// Which of the operations on a folder's names are kept: one bit each, the first one lowest.
+type Mask = u64;
+/// Up to how many operations every part of them is looked at.
+const FEW: usize = 4;
+
+const fn all(count: usize) -> Mask {
+    (1 << count) - 1
+}
+
 fn entries(
     synced: &BTreeMap<String, usize>,
     since: &[DirOp],
-    kept: usize,
+    kept: Mask,
 ) -> BTreeMap<String, usize> {
     let mut names = synced.clone();
-    for op in since.iter().take(kept) {
+    let ops = since.iter().enumerate();
+    for (_, op) in ops.filter(|(at, _)| kept & (1 << at) != 0) {
         match op {
             DirOp::Add(name, inode) => {
                 names.insert(name.clone(), *inode);
@@ -125,7 +136,7 @@ impl CutDisk {
             match &inodes[at] {
                 Inode::File { now, .. } => drop(tree.insert(path, Some(now.clone()))),
                 Inode::Dir { synced, since } => {
-                    for (name, inode) in entries(synced, since, since.len()) {
+                    for (name, inode) in entries(synced, since, all(since.len())) {
                         folders.push((path.join(name), inode));
                     }
                     tree.insert(path, None);
@@ -151,13 +162,19 @@ impl CutDisk {
                 Inode::Dir { since, .. } => since.len(),
             })
             .collect();
-        let none = vec![0; pending.len()];
-        let mut kept_names = BTreeSet::from([pending.clone(), none.clone()]);
+        let everything: Vec<Mask> = pending.iter().map(|count| all(*count)).collect();
+        let nothing = vec![0; pending.len()];
+        let mut kept_names = BTreeSet::from([everything.clone(), nothing.clone()]);
         // Inside a write, the rest was looked at before the write began.
         if !self.is_mid_write() {
             for (at, many) in pending.iter().enumerate() {
-                for kept in 0..=*many {
-                    for others in [&pending, &none] {
+                let parts: Vec<Mask> = if *many <= FEW {
+                    (0..=all(*many)).collect()
+                } else {
+                    (0..=*many).map(all).collect()
+                };
+                for kept in parts {
+                    for others in [&everything, &nothing] {
                         let mut names = others.clone();
                         names[at] = kept;
                         kept_names.insert(names);
@@ -184,7 +201,7 @@ impl CutDisk {
         states
     }
 
-    fn after(&self, kept_names: &[usize], content: Kept) -> Self {
+    fn after(&self, kept_names: &[Mask], content: Kept) -> Self {
         let inodes = self
             .inodes
             .borrow()
@@ -264,7 +281,7 @@ enum Kept {
 
 fn names_of(inodes: &[Inode], at: usize) -> io::Result<BTreeMap<String, usize>> {
     match &inodes[at] {
-        Inode::Dir { synced, since } => Ok(entries(synced, since, since.len())),
+        Inode::Dir { synced, since } => Ok(entries(synced, since, all(since.len()))),
         Inode::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
     }
 }
@@ -336,7 +353,7 @@ impl Disk for CutDisk {
         self.operate(|inodes| {
             let at = find(inodes, path)?;
             if let Inode::Dir { synced, since } = &mut inodes[at] {
-                *synced = entries(synced, since, since.len());
+                *synced = entries(synced, since, all(since.len()));
                 since.clear();
             }
             Ok(())
