@@ -1,10 +1,13 @@
 //! Whole networks in virtual time.
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use grid_promises::core::{Command, CommandError, JoinWith, NetworkStatus, Notice, OwnStanding, Reply};
+use grid_promises::core::{
+    Command, CommandError, JoinWith, NetworkStatus, Notice, OwnStanding, Reply,
+};
 use grid_promises::network::invite::Invite;
 use grid_promises::network::{AdmissionRule, NetworkId, NetworkName};
 use grid_promises::sim::{Faults, NodeIndex, World};
@@ -111,15 +114,30 @@ fn agree(world: &Sim, network: &NetworkId, nodes: &[NodeIndex]) -> bool {
 fn describe(world: &Sim, network: &NetworkId) -> String {
     let lines = world.nodes.iter().enumerate().map(|(index, node)| {
         let status = status(world, index);
-        let peers = node.tunnels.get(network).map_or(0, |tunnel| tunnel.peers.len());
-        let asserted = status.as_ref().map(|s| (s.standing.clone(), s.ipv4, s.peers.len()));
+        let peers = node
+            .tunnels
+            .get(network)
+            .map_or(0, |tunnel| tunnel.peers.len());
+        let asserted = status
+            .as_ref()
+            .map(|s| (s.standing.clone(), s.ipv4, s.peers.len()));
         let known: Vec<_> = status
             .iter()
             .flat_map(|s| &s.peers)
-            .map(|p| format!("{}={:?}{}", p.label, p.ipv4, if p.connected { "*" } else { "" }))
+            .map(|p| {
+                format!(
+                    "{}={:?}{}",
+                    p.label,
+                    p.ipv4,
+                    if p.connected { "*" } else { "" }
+                )
+            })
             .collect();
         let last = node.notices.iter().rev().take(3).collect::<Vec<_>>();
-        format!("{index}: {asserted:?} tunnel {peers} side {} {known:?}\n    {last:?}\n", node.side)
+        format!(
+            "{index}: {asserted:?} tunnel {peers} side {} {known:?}\n    {last:?}\n",
+            node.side
+        )
     });
     lines.collect()
 }
@@ -163,8 +181,11 @@ fn crowd(seed: u64, faults: Faults, count: usize, range: &str) -> (Sim, NetworkI
     let invite = invite(&mut world, founder, u32::try_from(count).unwrap());
     for _ in 1..count {
         let node = world.add();
-        world.command(node, join_command(JoinWith::Invite(Box::new(invite.clone()))));
-        world.run(Duration::from_millis(50));
+        world.command(
+            node,
+            join_command(JoinWith::Invite(Box::new(invite.clone()))),
+        );
+        world.run(Duration::from_millis(5));
     }
     (world, network)
 }
@@ -186,8 +207,11 @@ fn a_seed_replays_a_run() {
         let (mut world, _) = crowd(3, Faults::BAD, 12, "10.7.0.0/24");
         world.run(Duration::from_secs(120));
         let sent: Vec<_> = world.nodes.iter().map(|node| node.sent).collect();
-        let notices: Vec<_> =
-            world.nodes.iter().map(|node| format!("{:?}", node.notices)).collect();
+        let notices: Vec<_> = world
+            .nodes
+            .iter()
+            .map(|node| format!("{:?}", node.notices))
+            .collect();
         (sent, notices)
     };
     assert_eq!(run(), run());
@@ -256,13 +280,19 @@ fn a_partition_heals_and_what_both_sides_claimed_is_settled_alike() {
             "seed {seed}"
         );
         // Settled means settled: nobody moves on afterwards, also not over restarts.
-        let before: Vec<_> = nodes.iter().map(|n| status(&world, *n).unwrap().ipv4).collect();
+        let before: Vec<_> = nodes
+            .iter()
+            .map(|n| status(&world, *n).unwrap().ipv4)
+            .collect();
         for node in &nodes {
             world.kill(*node);
             world.start(*node);
         }
         assert!(world.run_until(Duration::from_secs(900), |w| agree(w, &network, &nodes)));
-        let after: Vec<_> = nodes.iter().map(|n| status(&world, *n).unwrap().ipv4).collect();
+        let after: Vec<_> = nodes
+            .iter()
+            .map(|n| status(&world, *n).unwrap().ipv4)
+            .collect();
         assert_eq!(before, after, "seed {seed}");
     }
 }
@@ -275,9 +305,16 @@ fn a_node_without_any_peer_keeps_its_address_over_a_restart() {
     world.kill(2);
     world.start(2);
     let after = status(&world, 2).unwrap();
-    assert_eq!((before.ipv4, before.public_key), (after.ipv4, after.public_key));
+    assert_eq!(
+        (before.ipv4, before.public_key),
+        (after.ipv4, after.public_key)
+    );
     let tunnel = &world.nodes[2].tunnels[&network];
-    assert_eq!(tunnel.addresses.len(), 2, "the interface is up before any peer is reachable");
+    assert_eq!(
+        tunnel.addresses.len(),
+        2,
+        "the interface is up before any peer is reachable"
+    );
 }
 
 #[test]
@@ -286,8 +323,13 @@ fn a_node_that_leaves_is_gone_within_seconds_and_can_come_back() {
     let all: Vec<_> = (0..6).collect();
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
     let address = status(&world, 5).unwrap().ipv4;
-    let reply = world.run_command(5, Command::Leave { name: foo() }).unwrap();
-    assert!(matches!(reply, Reply::Left { told } if told > 0), "{reply:?}");
+    let reply = world
+        .run_command(5, Command::Leave { name: foo() })
+        .unwrap();
+    assert!(
+        matches!(reply, Reply::Left { told } if told > 0),
+        "{reply:?}"
+    );
     assert!(!world.nodes[5].tunnels.contains_key(&network));
     let rest: Vec<_> = (0..5).collect();
     assert!(world.run_until(Duration::from_secs(3), |w| agree(w, &network, &rest)));
@@ -305,8 +347,19 @@ fn a_revoked_node_is_cut_off_and_cannot_come_back_with_its_old_admission() {
     let all: Vec<_> = (0..5).collect();
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
     let bad = world.nodes[4].key.id().to_string();
-    let reply = world.run_command(0, Command::Revoke { name: foo(), node: bad }).unwrap();
-    assert!(matches!(&reply, Reply::Revoked { kept, .. } if kept.is_empty()), "{reply:?}");
+    let reply = world
+        .run_command(
+            0,
+            Command::Revoke {
+                name: foo(),
+                node: bad,
+            },
+        )
+        .unwrap();
+    assert!(
+        matches!(&reply, Reply::Revoked { kept, .. } if kept.is_empty()),
+        "{reply:?}"
+    );
     let rest: Vec<_> = (0..4).collect();
     assert!(world.run_until(Duration::from_secs(3), |w| agree(w, &network, &rest)));
     assert!(world.run_until(Duration::from_secs(5), |w| {
@@ -340,13 +393,31 @@ fn revoking_a_member_keeps_those_it_had_invited() {
     let all: Vec<_> = (0..5).collect();
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
     let bad = world.nodes[2].key.id().to_string();
-    let reply = world.run_command(0, Command::Revoke { name: foo(), node: bad }).unwrap();
-    assert!(matches!(&reply, Reply::Revoked { kept, .. } if kept.len() == 2), "{reply:?}");
-    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1, 3, 4])));
+    let reply = world
+        .run_command(
+            0,
+            Command::Revoke {
+                name: foo(),
+                node: bad,
+            },
+        )
+        .unwrap();
+    assert!(
+        matches!(&reply, Reply::Revoked { kept, .. } if kept.len() == 2),
+        "{reply:?}"
+    );
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(
+        w,
+        &network,
+        &[0, 1, 3, 4]
+    )));
     let late = world.add();
     let _ = join(&mut world, late, &through);
     world.run(Duration::from_secs(60));
-    assert!(agree(&world, &network, &[0, 1, 3, 4]), "its invites are void");
+    assert!(
+        agree(&world, &network, &[0, 1, 3, 4]),
+        "its invites are void"
+    );
 }
 
 #[test]
@@ -360,7 +431,10 @@ fn a_single_use_invite_admits_one_node() {
     world.run(Duration::from_secs(2));
     let error = join(&mut world, second, &invite).unwrap_err();
     assert_eq!(error, CommandError::InviteSpent);
-    assert!(world.nodes[second].disk.is_empty(), "nothing is left of the attempt");
+    assert!(
+        world.nodes[second].disk.is_empty(),
+        "nothing is left of the attempt"
+    );
     assert!(agree(&world, &network, &[founder, first]));
 }
 
@@ -380,7 +454,11 @@ fn a_single_use_invite_used_on_two_sides_has_one_winner_everywhere() {
         world.partition(|_| 0);
         world.run(Duration::from_secs(300));
         // The issuer itself saw the first one join.
-        assert!(agree(&world, &network, &[0, 1, a]), "seed {seed}\n{}", describe(&world, &network));
+        assert!(
+            agree(&world, &network, &[0, 1, a]),
+            "seed {seed}\n{}",
+            describe(&world, &network)
+        );
         assert!(world.nodes[b].tunnels.is_empty(), "seed {seed}");
     }
 }
@@ -397,8 +475,14 @@ fn an_open_network_is_joined_by_name() {
         addrs: vec![world.nodes[founder].quic()],
     };
     world.input(joiner, known);
-    world.run_command(joiner, join_command(JoinWith::Peers)).unwrap();
-    assert!(world.run_until(Duration::from_secs(5), |w| agree(w, &network, &[founder, joiner])));
+    world
+        .run_command(joiner, join_command(JoinWith::Peers))
+        .unwrap();
+    assert!(world.run_until(Duration::from_secs(5), |w| agree(
+        w,
+        &network,
+        &[founder, joiner]
+    )));
 }
 
 #[test]
@@ -428,11 +512,19 @@ fn an_owner_admits_a_node_that_asks() {
     world.input(joiner, known);
     let ticket = world.command(joiner, join_command(JoinWith::Peers));
     assert!(world.run_until(Duration::from_secs(20), |w| {
-        w.nodes[founder].notices.iter().any(|n| matches!(n, Notice::AdmissionAsked { .. }))
+        w.nodes[founder]
+            .notices
+            .iter()
+            .any(|n| matches!(n, Notice::AdmissionAsked { .. }))
     }));
-    assert_eq!(status(&world, joiner).unwrap().standing, OwnStanding::Waiting);
+    assert_eq!(
+        status(&world, joiner).unwrap().standing,
+        OwnStanding::Waiting
+    );
     let node = "node-1".to_owned();
-    world.run_command(founder, Command::Approve { name: foo(), node }).unwrap();
+    world
+        .run_command(founder, Command::Approve { name: foo(), node })
+        .unwrap();
     assert!(world.run_until(Duration::from_secs(30), |w| {
         w.nodes[joiner].done.get(&ticket).is_some_and(Result::is_ok)
             && agree(w, &network, &[founder, joiner])
@@ -447,9 +539,16 @@ fn a_join_that_hears_nobody_claims_and_keeps_trying() {
     world.nodes[joiner].side = 1;
     let outcome = join(&mut world, joiner, &invite);
     assert_eq!(outcome, Err(CommandError::NobodyAnswered(foo())));
-    assert_eq!(status(&world, joiner).unwrap().standing, OwnStanding::Member);
+    assert_eq!(
+        status(&world, joiner).unwrap().standing,
+        OwnStanding::Member
+    );
     world.partition(|_| 0);
-    assert!(world.run_until(Duration::from_secs(600), |w| agree(w, &network, &[0, 1, joiner])));
+    assert!(world.run_until(Duration::from_secs(600), |w| agree(
+        w,
+        &network,
+        &[0, 1, joiner]
+    )));
 }
 
 #[test]
@@ -460,7 +559,10 @@ fn an_idle_network_says_little() {
     world.run(Duration::from_secs(600));
     for (node, before) in world.nodes.iter().zip(before) {
         let per_minute = (node.sent.1 - before) / 10;
-        assert!(per_minute < 2_000, "{per_minute} bytes of messages a minute");
+        assert!(
+            per_minute < 2_000,
+            "{per_minute} bytes of messages a minute"
+        );
     }
 }
 
@@ -469,12 +571,19 @@ fn promises_are_renewed_and_lapse() {
     let (mut world, network, _) = mesh(16, Faults::NONE, 3, "10.7.0.0/16");
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1, 2])));
     world.run(Duration::from_secs(3 * 24 * 3600));
-    assert!(agree(&world, &network, &[0, 1, 2]), "renewed for three days");
+    assert!(
+        agree(&world, &network, &[0, 1, 2]),
+        "renewed for three days"
+    );
     let address = status(&world, 2).unwrap().ipv4.unwrap();
     world.kill(2);
     world.run(Duration::from_secs(25 * 3600));
     assert!(agree(&world, &network, &[0, 1]), "lapsed after a day");
     world.start(2);
     assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1, 2])));
-    assert_eq!(status(&world, 2).unwrap().ipv4, Some(address), "reserved meanwhile");
+    assert_eq!(
+        status(&world, 2).unwrap().ipv4,
+        Some(address),
+        "reserved meanwhile"
+    );
 }

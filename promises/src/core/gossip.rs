@@ -77,7 +77,7 @@ impl Core {
         outgoing: bool,
         step: &mut Step<'_>,
     ) {
-        self.links.connected(peer, remote);
+        self.links.connected(peer, remote, outgoing, step.now);
         if self.links.is_banned(&peer, step.now) {
             self.effects.push_back(Effect::Disconnect {
                 peer,
@@ -149,7 +149,11 @@ impl Core {
                 .filter(|_| introduce)
                 .map(Admission::raw),
         };
-        self.request(peer, &Ask::Sync(network, request), About::Sync(network, introduce));
+        self.request(
+            peer,
+            &Ask::Sync(network, request),
+            About::Sync(network, introduce),
+        );
     }
 
     /// Compares with one connected member, picked at random.
@@ -191,14 +195,21 @@ impl Core {
         }
     }
 
-    /// A joiner does not wait a minute because one message was lost.
-    fn retry_first_sync(&mut self, network: NetworkId, now: Millis) {
-        if self.networks.get(&network).is_some_and(|net| !net.heard) {
-            self.timers.set_by(Timer::AntiEntropy(network), now + timers::FIRST_SYNC);
-        }
+    /// Nobody waits a minute because one message was lost, and a joiner not even seconds.
+    fn retry_sync(&mut self, network: NetworkId, now: Millis) {
+        let heard = self.networks.get(&network).is_some_and(|net| net.heard);
+        let pause = if heard {
+            timers::AFTER_LOSS
+        } else {
+            timers::FIRST_SYNC
+        };
+        self.compare_soon(network, now + pause);
     }
 
     /// Pushes what is new to the connected members.
+    ///
+    /// At once, unless that was done a moment ago: what comes in bursts goes out in one message for
+    /// each member, not in one for each statement.
     pub(crate) fn flush(&mut self, network: NetworkId, step: &Step<'_>) {
         let Some(net) = self.networks.get_mut(&network) else {
             return;
@@ -206,7 +217,16 @@ impl Core {
         if net.outbox.is_empty() {
             return;
         }
-        let outbox = std::mem::take(&mut net.outbox);
+        let leaving = matches!(net.pending, Some(Pending::Leave { .. }));
+        let due = net.flushed_at.map_or(step.now, |last| last + timers::FLUSH);
+        if due > step.now && !leaving {
+            self.timers.set_by(Timer::Flush(network), due);
+            return;
+        }
+        net.flushed_at = Some(step.now);
+        let mut outbox = std::mem::take(&mut net.outbox);
+        // What was overtaken meanwhile need not be told any more.
+        outbox.retain(|out| net.ledger.knows(&out.bytes));
         let revoked = |node: &NodeId| net.ledger.withdrawn().is_revoked(node);
         let receivers: Vec<NodeId> = self
             .links
@@ -249,6 +269,7 @@ impl Core {
     ) -> Ingested {
         let own = self.id;
         let mut result = Ingested::default();
+        let mut revoked = false;
         let mut seen_own = None;
         let Some(net) = self.networks.get_mut(&network) else {
             return result;
@@ -267,15 +288,17 @@ impl Core {
                 }
             };
             let of_sender = matches!(&item, Item::Member(m) if m.node() == source);
-            if let Item::Member(promised) = &item {
-                if promised.node() == own {
-                    seen_own = seen_own.max(Some(promised.promise().sequence));
-                    continue;
-                }
+            if let Item::Member(promised) = &item
+                && promised.node() == own
+            {
+                seen_own = seen_own.max(Some(promised.promise().sequence));
+                continue;
             }
+            let revokes = matches!(item, Item::Revocation(_));
             match net.ledger.insert(item, now.timestamp()) {
                 Ok(Merged::New) => {
                     net.dirty = true;
+                    revoked |= revokes;
                     net.outbox.push(Outgoing {
                         bytes: bytes.to_vec(),
                         source: Some(source),
@@ -295,6 +318,10 @@ impl Core {
         }
         if let Some(sequence) = seen_own {
             self.own_promise_seen(network, sequence, now);
+        }
+        if revoked {
+            // Nobody who was told comes back as if it had not been, however soon it is killed.
+            self.save_statements(network);
         }
         result
     }
@@ -336,7 +363,7 @@ impl Core {
         let outcome = match (about, message) {
             (About::Push(network), None) => {
                 // Whether it arrived is not known: a comparison will tell.
-                let soon = step.now + timers::AFTER_LOST_PUSH;
+                let soon = step.now + timers::AFTER_LOSS;
                 self.compare_soon(network, soon);
                 self.leave_told(network, false, step);
                 Ok(())
@@ -346,7 +373,7 @@ impl Core {
                 Ok(())
             }
             (About::Sync(network, _), None) => {
-                self.retry_first_sync(network, step.now);
+                self.retry_sync(network, step.now);
                 Ok(())
             }
             (_, None) => Ok(()),
@@ -467,7 +494,7 @@ impl Core {
             .and_then(|bytes| Signed::<Receipt>::decode(&bytes).ok());
         let better = receipt.is_some_and(|receipt| {
             self.with_network(&network, step.now, |net, around, _| {
-                net.is_member() && net.keep_receipt(receipt, around)
+                net.may_speak() && net.keep_receipt(receipt, around)
             }) == Some(true)
         });
         if better {

@@ -34,12 +34,63 @@ const BAN: Duration = Duration::from_secs(60);
 pub(crate) struct Link {
     up: Option<SocketAddr>,
     dialling: bool,
+    /// Since when it stands, if this node dialled.
+    dialled: Option<Millis>,
     failures: u32,
     retry_at: Millis,
     strikes: u32,
     banned_until: Millis,
     /// Where the other side sees this node.
     pub(crate) seen_at: Option<SocketAddr>,
+}
+
+/// The members of a network in the orders in which this node would have them as neighbours. Hashing
+/// and sorting them all is too dear for every step, so that it is done when the members change.
+#[derive(Debug, Default)]
+pub(crate) struct Neighbours {
+    /// By their distance on the ring.
+    ring: Vec<NodeId>,
+    /// By this node's own taste.
+    liked: Vec<NodeId>,
+}
+
+impl Neighbours {
+    pub(crate) fn of(network: &NetworkId, own: &NodeId, members: &BTreeSet<NodeId>) -> Self {
+        let id = network.0.to_bytes();
+        let place = |node: &NodeId| address::hash("grid/1 ring", &[&id, &node.0]);
+        let mine = place(own);
+        let others = || members.iter().filter(|node| *node != own);
+        let mut ring: Vec<(bool, [u8; 32], NodeId)> = others()
+            .map(|node| {
+                let theirs = place(node);
+                (theirs < mine, theirs, *node)
+            })
+            .collect();
+        ring.sort_unstable();
+        let mut liked: Vec<([u8; 32], NodeId)> = others()
+            .map(|node| {
+                (
+                    address::hash("grid/1 choice", &[&id, &own.0, &node.0]),
+                    *node,
+                )
+            })
+            .collect();
+        liked.sort_unstable();
+        Self {
+            ring: ring.into_iter().map(|(_, _, node)| node).collect(),
+            liked: liked.into_iter().map(|(_, node)| node).collect(),
+        }
+    }
+
+    /// How many members there are besides this node.
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// The members besides this node.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NodeId> {
+        self.ring.iter()
+    }
 }
 
 /// Every node that there is or was a connection to.
@@ -75,12 +126,32 @@ impl Links {
             .collect()
     }
 
-    pub(crate) fn connected(&mut self, node: NodeId, remote: SocketAddr) {
+    pub(crate) fn connected(
+        &mut self,
+        node: NodeId,
+        remote: SocketAddr,
+        outgoing: bool,
+        now: Millis,
+    ) {
         let link = self.0.entry(node).or_default();
         link.up = Some(remote);
+        link.dialled = outgoing.then_some(now);
         link.dialling = false;
         link.failures = 0;
         link.retry_at = Millis(0);
+    }
+
+    /// The nodes that this node dialled, whose connections stand for at least `span`.
+    pub(crate) fn dialled_before(
+        &self,
+        now: Millis,
+        span: Duration,
+    ) -> impl Iterator<Item = NodeId> + '_ {
+        self.0
+            .iter()
+            .filter(|(_, link)| link.up.is_some())
+            .filter(move |(_, link)| link.dialled.is_some_and(|since| now - since >= span))
+            .map(|(node, _)| *node)
     }
 
     pub(crate) fn see(&mut self, node: &NodeId, seen_at: SocketAddr) -> bool {
@@ -175,39 +246,15 @@ impl Links {
     }
 
     /// The members that this node wants connections to.
-    pub(crate) fn choose(
-        &self,
-        network: &NetworkId,
-        own: &NodeId,
-        members: &BTreeSet<NodeId>,
-    ) -> BTreeSet<NodeId> {
-        let id = network.0.to_bytes();
-        let place = |node: &NodeId| address::hash("grid/1 ring", &[&id, &node.0]);
-        let mine = place(own);
-        let others = || members.iter().filter(|node| *node != own);
-        let mut ring: Vec<(bool, [u8; 32], NodeId)> = others()
-            .map(|node| {
-                let theirs = place(node);
-                (theirs < mine, theirs, *node)
-            })
-            .collect();
-        ring.sort();
-        let mut liked: Vec<([u8; 32], NodeId)> = others()
-            .map(|node| {
-                (
-                    address::hash("grid/1 choice", &[&id, &own.0, &node.0]),
-                    *node,
-                )
-            })
-            .collect();
-        liked.sort();
-        let mut chosen = self.take(ring.into_iter().map(|(_, _, node)| node), RING);
-        let rest: Vec<NodeId> = liked
-            .into_iter()
-            .map(|(_, node)| node)
-            .filter(|node| !chosen.contains(node))
-            .collect();
-        chosen.extend(self.take(rest.into_iter(), OWN_CHOICE));
+    pub(crate) fn choose(&self, neighbours: &Neighbours) -> BTreeSet<NodeId> {
+        let mut chosen = self.take(neighbours.ring.iter().copied(), RING);
+        let ring = chosen.clone();
+        let rest = neighbours
+            .liked
+            .iter()
+            .copied()
+            .filter(|node| !ring.contains(node));
+        chosen.extend(self.take(rest, OWN_CHOICE));
         chosen
     }
 
@@ -256,7 +303,7 @@ mod tests {
         let mut reached = BTreeSet::from([NodeId([1; 32])]);
         let mut todo = vec![NodeId([1; 32])];
         while let Some(node) = todo.pop() {
-            let chosen = links.choose(&network, &node, &members);
+            let chosen = links.choose(&Neighbours::of(&network, &node, &members));
             assert!(chosen.len() <= RING + OWN_CHOICE && !chosen.contains(&node));
             for next in chosen {
                 if reached.insert(next) {
@@ -274,14 +321,14 @@ mod tests {
         let own = NodeId([1; 32]);
         let mut links = Links::default();
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let first = links.choose(&network, &own, &members);
+        let first = links.choose(&Neighbours::of(&network, &own, &members));
         links.due(&first, Millis(0));
         for node in &first {
             for _ in 0..GIVE_UP_AFTER {
                 links.failed(node, Millis(0), &mut rng);
             }
         }
-        let second = links.choose(&network, &own, &members);
+        let second = links.choose(&Neighbours::of(&network, &own, &members));
         assert_eq!(second.difference(&first).count(), RING + OWN_CHOICE);
     }
 

@@ -90,6 +90,8 @@ pub struct Core {
     sent: BTreeMap<RequestId, Sent>,
     last_request: u64,
     timers: Timers,
+    /// Whether it has to be looked anew whom to be connected to.
+    relink: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -111,6 +113,7 @@ impl Core {
             sent: BTreeMap::new(),
             last_request: 0,
             timers: Timers::default(),
+            relink: false,
             effects: VecDeque::new(),
         }
     }
@@ -126,6 +129,12 @@ impl Core {
     /// `now` never runs backwards between calls.
     pub fn handle(&mut self, now: Millis, entropy: &mut dyn Rng, input: Input) {
         let mut step = Step { now, entropy };
+        // Messages alone change nothing about whom this node wants connections to; the views that
+        // follow from them do.
+        self.relink |= !matches!(
+            input,
+            Input::Request { .. } | Input::Response { .. } | Input::Tunnel { .. }
+        );
         match input {
             Input::Tick => self.tick(&mut step),
             Input::Restore(record) => self.restore(*record, &mut step),
@@ -272,12 +281,12 @@ impl Core {
             }
             Timer::Resign(network) => {
                 self.with_network(&network, step.now, |net, around, out| {
-                    if net.is_member() {
+                    if net.may_speak() {
                         net.renew(around, out);
                     }
                 });
             }
-            Timer::Refresh(_) | Timer::Dial => {}
+            Timer::Refresh(_) | Timer::Flush(_) | Timer::Dial => {}
             Timer::Save(network) => self.save_statements(network),
             Timer::ClaimAnyway(network) => self.claim(network, step),
             Timer::AskAgain(network) => self.ask_for_admission(network, step),
@@ -314,6 +323,7 @@ impl Core {
             self.timers
                 .set_by(Timer::Save(network), step.now + timers::SAVE);
         }
+        self.part_from_idle(step.now);
         let known: BTreeSet<NodeId> = self
             .networks
             .values()
@@ -329,6 +339,21 @@ impl Core {
         self.links.retain(step.now, |node| known.contains(node));
     }
 
+    /// Closes connections that this node dialled and needs no longer, such as that to the member that
+    /// it began with: otherwise everybody would stay connected to the one who invites.
+    fn part_from_idle(&mut self, now: Millis) {
+        let wanted = self.wanted();
+        let idle: Vec<NodeId> = self
+            .links
+            .dialled_before(now, timers::LINGER)
+            .filter(|node| !wanted.contains(node) && !self.known_peers.contains_key(node))
+            .collect();
+        for peer in idle {
+            let why = Parting::NotNeeded;
+            self.effects.push_back(Effect::Disconnect { peer, why });
+        }
+    }
+
     /// Carries the consequences of an input through: views, tunnels, pushes, dials.
     fn settle(&mut self, step: &mut Step<'_>) {
         let networks: Vec<NetworkId> = self.networks.keys().copied().collect();
@@ -338,8 +363,10 @@ impl Core {
             self.watch_paths(network, step.now);
             self.flush(network, step);
         }
-        self.part_from_revoked(step);
-        self.dial(step);
+        if std::mem::take(&mut self.relink) {
+            self.part_from_revoked(step);
+            self.dial(step);
+        }
     }
 
     /// Refreshes a network that has news: at once, unless that was done a moment ago. Statements that
@@ -353,6 +380,7 @@ impl Core {
             self.timers.set_by(Timer::Refresh(network), due);
             return;
         }
+        self.relink = true;
         // A refresh that makes this node move on to another address asks for one more.
         for _ in 0..4 {
             let again = self.with_network(&network, now, |net, around, out| {
@@ -387,18 +415,17 @@ impl Core {
     fn wanted(&self) -> BTreeSet<NodeId> {
         let mut wanted = BTreeSet::new();
         for net in self.networks.values() {
-            let members: BTreeSet<NodeId> = net.others(&self.id).copied().collect();
-            let connected = members.iter().any(|node| self.links.is_up(node));
+            let bootstrap = net.bootstrap.iter().map(|bootstrap| bootstrap.node);
             match net.phase {
                 Phase::Member => {
-                    wanted.extend(self.links.choose(&net.id(), &self.id, &members));
-                    if !connected {
-                        wanted.extend(net.bootstrap.iter().map(|bootstrap| bootstrap.node));
+                    wanted.extend(self.links.choose(&net.neighbours));
+                    if !net.neighbours.iter().any(|node| self.links.is_up(node)) {
+                        wanted.extend(bootstrap);
                     }
                 }
                 Phase::Joining | Phase::Waiting => {
-                    wanted.extend(net.bootstrap.iter().map(|bootstrap| bootstrap.node));
-                    wanted.extend(self.links.choose(&net.id(), &self.id, &members));
+                    wanted.extend(bootstrap);
+                    wanted.extend(self.links.choose(&net.neighbours));
                 }
                 Phase::Expelled(_) => {}
             }

@@ -11,6 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::core::effect::{Effect, Notice, Tunnel, TunnelPeer};
 use crate::core::input::{HostFacts, PeerObservation, Ticket};
+use crate::core::links::Neighbours;
 use crate::core::paths::{self, Path};
 use crate::core::record::Change;
 use crate::core::status::AddressMove;
@@ -105,9 +106,13 @@ pub(crate) struct Network {
     pub(crate) moves: Vec<AddressMove>,
     pub(crate) asking: BTreeMap<NodeId, Label>,
     pub(crate) approved: BTreeMap<NodeId, Admission>,
+    /// For whose uses of an invite this node has signed receipts since it started.
+    pub(crate) witnessed: BTreeMap<NodeId, BTreeSet<NodeId>>,
     pub(crate) outbox: Vec<Outgoing>,
+    pub(crate) neighbours: Neighbours,
     pub(crate) dirty: bool,
     pub(crate) refreshed_at: Option<Millis>,
+    pub(crate) flushed_at: Option<Millis>,
     preshared: BTreeMap<WgPublicKey, PresharedKey>,
     objected: BTreeSet<(NodeId, IpNet)>,
     range_full: bool,
@@ -152,9 +157,12 @@ impl Network {
             moves: Vec::new(),
             asking: BTreeMap::new(),
             approved: BTreeMap::new(),
+            witnessed: BTreeMap::new(),
             outbox: Vec::new(),
+            neighbours: Neighbours::default(),
             dirty: true,
             refreshed_at: None,
+            flushed_at: None,
             preshared: BTreeMap::new(),
             objected: BTreeSet::new(),
             range_full: false,
@@ -175,6 +183,19 @@ impl Network {
 
     pub(crate) fn is_member(&self) -> bool {
         self.phase == Phase::Member
+    }
+
+    /// Whether it may speak: as a member, or to show evidence that came in after it lost a contest for
+    /// its invite. Who was revoked has nothing to show.
+    pub(crate) fn may_speak(&self) -> bool {
+        match &self.phase {
+            Phase::Member => true,
+            Phase::Expelled(_) => self
+                .own_member
+                .as_ref()
+                .is_some_and(|own| !self.ledger.withdrawn().voids(own)),
+            Phase::Joining | Phase::Waiting => false,
+        }
     }
 
     pub(crate) fn store(&self, change: Change, out: &mut VecDeque<Effect>) {
@@ -198,6 +219,7 @@ impl Network {
         self.view = View::of(&self.ledger, around.now.timestamp());
         self.check_own_standing(around, out);
         self.move_if_lost(around, out);
+        self.meet_neighbours(&around.id);
         self.report_members(&before, around, out);
         self.verdicts = accept::decide(
             &self.ledger,
@@ -295,6 +317,15 @@ impl Network {
         }));
         self.promise(around, out);
         self.view = View::of(&self.ledger, at);
+    }
+
+    fn meet_neighbours(&mut self, own: &NodeId) {
+        let members: BTreeSet<NodeId> = self.others(own).copied().collect();
+        let same = members.len() == self.neighbours.len()
+            && self.neighbours.iter().all(|node| members.contains(node));
+        if !same {
+            self.neighbours = Neighbours::of(&self.id(), own, &members);
+        }
     }
 
     fn report_members(
@@ -495,11 +526,12 @@ impl Network {
                 .get(node)
                 .and_then(|member| member.public_key);
             if let Some(measured) = key.and_then(|key| observed.get(&key)) {
+                let before = (path.endpoint(), path.is_verified());
                 path.observe(measured.latest_handshake, measured.tx_bytes, now);
+                self.dirty |= before != (path.endpoint(), path.is_verified());
             }
         }
         self.observed = observed;
-        self.dirty = true;
     }
 
     /// Whether a member has not answered on its path yet.

@@ -14,7 +14,7 @@ use crate::core::record::Change;
 use crate::limits::{MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
 use crate::network::endpoint::{Endpoint, EndpointKind, is_reachable};
-use crate::network::ledger::Item;
+use crate::network::ledger::{Item, invite_of};
 use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
 use crate::network::membership::evidence_of_membership;
 use crate::network::receipt::Receipt;
@@ -226,6 +226,33 @@ impl Network {
         kept
     }
 
+    /// Remembers to have vouched for a use of an invite, before its node shows the receipt.
+    pub(crate) fn witness(&mut self, subject: &NodeId) {
+        let member = self.ledger.members().get(subject);
+        if let Some(invite) = member.and_then(invite_of).map(|grant| grant.invite) {
+            self.witnessed.entry(invite).or_default().insert(*subject);
+        }
+    }
+
+    /// Whether this node knows others to have used up the invite that a member came by. Seconds decide
+    /// contests, so that a receipt for a late one could put out the first.
+    fn is_late(&self, member: &Member) -> bool {
+        let Some(grant) = invite_of(member) else {
+            return false;
+        };
+        let mut users = self
+            .witnessed
+            .get(&grant.invite)
+            .cloned()
+            .unwrap_or_default();
+        let shown = self.ledger.members().values().filter(|other| {
+            invite_of(other).is_some_and(|theirs| theirs.invite == grant.invite)
+                && evidence_of_membership(self.ledger.charter(), other).is_some()
+        });
+        users.extend(shown.map(Member::node));
+        !users.contains(&member.node()) && users.len() >= grant.uses as usize
+    }
+
     /// A receipt for what another member promised to this node directly, where it lacks one.
     pub(crate) fn receipt_for(
         &self,
@@ -241,6 +268,7 @@ impl Network {
             || self.phase != Phase::Member
             || view.ipv4 != Some(promise.ipv4.address)
             || view.public_key != Some(promise.public_key)
+            || self.is_late(member)
         {
             return None;
         }

@@ -125,7 +125,11 @@ impl Core {
                 return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
             }
             Reader::Spent(invite) => {
-                let users = net.ledger.members().values().filter(|m| came_by(m, &invite));
+                let users = net
+                    .ledger
+                    .members()
+                    .values()
+                    .filter(|m| came_by(m, &invite));
                 let (statements, _) = first_batch(users.map(|member| member.promise().bytes()));
                 return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
             }
@@ -192,8 +196,9 @@ impl Core {
             if net.dirty {
                 net.refresh(around, out);
             }
-            net.receipt_for(&peer, around)
-                .map(|receipt| ByteVec::from(receipt.bytes().to_vec()))
+            let receipt = net.receipt_for(&peer, around)?;
+            net.witness(&peer);
+            Some(ByteVec::from(receipt.bytes().to_vec()))
         })
         .flatten()
     }
@@ -266,7 +271,9 @@ impl Core {
 /// The invite that this admission ends with, if members with evidence have used it up. Its holder
 /// can convince itself: their promises show that they were first.
 fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<NodeId> {
-    let Some(Link::Invite { grant, .. }) = admission.links().last() else { return None };
+    let Some(Link::Invite { grant, .. }) = admission.links().last() else {
+        return None;
+    };
     let uses = net
         .ledger
         .members()

@@ -6,6 +6,7 @@
 //! | `AntiEntropy(network)` | the network is there | 45 to 75 s | compares with one random connected member |
 //! | `Resign(network)` | this node's promise should change | 100 ms | signs and pushes it, if it differs |
 //! | `Refresh(network)` | news came in right after a refresh | 50 ms after that | looks at the view again |
+//! | `Flush(network)` | news came in right after a push | 50 ms after that | pushes it |
 //! | `Save(network)` | statements changed | 5 s | hands the statements to the driver |
 //! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
 //! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
@@ -30,12 +31,14 @@ pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);
 pub(crate) const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 /// How soon a comparison is repeated that is the first of all and got no answer.
 pub(crate) const FIRST_SYNC: Duration = Duration::from_secs(1);
-/// How soon a comparison follows a push that got no answer.
-pub(crate) const AFTER_LOST_PUSH: Duration = Duration::from_secs(5);
+/// How soon a comparison follows a push or a comparison that got no answer.
+pub(crate) const AFTER_LOSS: Duration = Duration::from_secs(5);
 /// How long changes of the own promise are gathered.
 pub(crate) const RESIGN: Duration = Duration::from_millis(100);
 /// How close two refreshes may follow each other.
 pub(crate) const REFRESH: Duration = Duration::from_millis(50);
+/// How close two rounds of pushes may follow each other.
+pub(crate) const FLUSH: Duration = Duration::from_millis(50);
 /// How long changes of statements are gathered before they go to disk.
 pub(crate) const SAVE: Duration = Duration::from_secs(5);
 /// How long a joiner waits for members before it claims an address.
@@ -44,6 +47,8 @@ pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often paths without an answer are looked at.
 pub(crate) const PATHS: Duration = Duration::from_secs(2);
+/// How long a connection that is not needed any longer stays up.
+pub(crate) const LINGER: Duration = Duration::from_secs(60);
 /// How long a revoked node has to take notice.
 pub(crate) const PART: Duration = Duration::from_secs(2);
 /// How long leaving waits for members to confirm.
@@ -56,6 +61,7 @@ pub(crate) enum Timer {
     AntiEntropy(NetworkId),
     Resign(NetworkId),
     Refresh(NetworkId),
+    Flush(NetworkId),
     Save(NetworkId),
     ClaimAnyway(NetworkId),
     AskAgain(NetworkId),
@@ -72,6 +78,7 @@ impl Timer {
             | Self::AntiEntropy(network)
             | Self::Resign(network)
             | Self::Refresh(network)
+            | Self::Flush(network)
             | Self::Save(network)
             | Self::ClaimAnyway(network)
             | Self::AskAgain(network)

@@ -56,7 +56,7 @@ pub const fn usable(range: Ipv4Net) -> u32 {
     if bits < 2 {
         0
     } else {
-        ((1u64 << bits) - 2) as u32
+        (u32::MAX >> (32 - bits)) - 1
     }
 }
 

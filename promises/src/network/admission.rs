@@ -162,6 +162,8 @@ pub enum RawLink {
 }
 
 /// One verified link.
+// Nearly all links are invites: boxing them would cost an allocation each and save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {
     /// Admitted by an owner, by name.

@@ -488,7 +488,7 @@ fn rank(member: &Member) -> (u64, ContentId) {
 }
 
 /// The invite that admitted a node.
-fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
+pub(crate) fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
     match member.admission().links().last() {
         Some(Link::Invite { grant, .. }) => Some(grant),
         _ => None,

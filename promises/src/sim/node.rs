@@ -1,6 +1,6 @@
 //! One simulated machine: a core, a disk that survives restarts, and a tunnel as configured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::core::{
@@ -39,6 +39,8 @@ pub struct SimNode {
     pub side: u8,
     /// The public key of each interface.
     pub(crate) keys: BTreeMap<NetworkId, WgPublicKey>,
+    /// Interfaces whose handshakes are about to be measured.
+    pub(crate) measuring: BTreeSet<NetworkId>,
     pub(crate) address: Ipv4Addr,
     pub(crate) timer: u64,
 }
@@ -56,6 +58,7 @@ impl SimNode {
             sent: (0, 0),
             side: 0,
             keys: BTreeMap::new(),
+            measuring: BTreeSet::new(),
             // 198.18.0.0/15 is for benchmarks (RFC 2544).
             address: Ipv4Addr::from(0xc612_0000 + 1 + number),
             timer: 0,

@@ -130,6 +130,7 @@ impl<R: Rng> World<R> {
     pub fn kill(&mut self, index: NodeIndex) {
         self.nodes[index].core = None;
         self.nodes[index].tunnels.clear();
+        self.nodes[index].measuring.clear();
         self.cut(|a, b| a == index || b == index);
         // What was under way to or from the dead process is of no use to the next one.
         self.queue.retain(|_, event| match event {
@@ -299,8 +300,10 @@ impl<R: Rng> World<R> {
                             self.by_key.insert((network, key), index);
                         }
                         node.tunnels.insert(network, *tunnel);
-                        let soon = Duration::from_millis(500);
-                        self.schedule(soon, Event::Handshakes(index, network));
+                        if node.measuring.insert(network) {
+                            let soon = Duration::from_millis(500);
+                            self.schedule(soon, Event::Handshakes(index, network));
+                        }
                     }
                     None => {
                         self.nodes[index].tunnels.remove(&network);
@@ -438,14 +441,20 @@ impl<R: Rng> World<R> {
     /// WireGuard: a handshake is complete with every peer that has this node as a peer too, with the
     /// same pre-shared key, and is on the same side.
     fn handshakes(&mut self, index: NodeIndex, network: NetworkId) {
+        self.nodes[index].measuring.remove(&network);
         let Some(own) = self.nodes[index].tunnels.get(&network) else {
             return;
         };
-        let Some(public) = self.nodes[index].keys.get(&network) else { return };
+        let Some(public) = self.nodes[index].keys.get(&network) else {
+            return;
+        };
         let at = self.now.timestamp();
         let mut peers = BTreeMap::new();
         for (key, peer) in &own.peers {
-            let other = self.by_key.get(&(network, *key)).map(|other| &self.nodes[*other]);
+            let other = self
+                .by_key
+                .get(&(network, *key))
+                .map(|other| &self.nodes[*other]);
             let answers = other.is_some_and(|other| {
                 other.side == self.nodes[index].side
                     && other.keys.get(&network) == Some(key)
@@ -457,7 +466,13 @@ impl<R: Rng> World<R> {
                     })
             });
             let latest_handshake = answers.then_some(at);
-            peers.insert(*key, PeerObservation { latest_handshake, ..PeerObservation::default() });
+            peers.insert(
+                *key,
+                PeerObservation {
+                    latest_handshake,
+                    ..PeerObservation::default()
+                },
+            );
         }
         self.input(index, Input::Tunnel { network, peers });
     }
