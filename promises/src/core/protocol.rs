@@ -3,7 +3,7 @@
 //! A request is a [`Message`] under the promise that it is made by; its first argument names the
 //! request, its second the network (its binary id) or the name asked for, and its payload is one of
 //! the types here in deterministic CBOR. A response is a message under `answer` with a payload that
-//! belongs to the request, or under `refusal` with a [`Refused`].
+//! belongs to the request, or under `refusal` with a `Refused`.
 
 use std::net::SocketAddr;
 
