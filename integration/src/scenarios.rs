@@ -1,7 +1,9 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
 pub mod foundation;
+pub mod mesh;
 pub mod readme;
+mod seen;
 pub mod unsupervised;
 
 use crate::scenario::Scenario;
@@ -9,6 +11,7 @@ use crate::scenario::Scenario;
 /// Every group.
 pub(crate) const GROUPS: &[&[Scenario]] = &[
     foundation::SCENARIOS,
+    mesh::SCENARIOS,
     readme::SCENARIOS,
     unsupervised::SCENARIOS,
 ];

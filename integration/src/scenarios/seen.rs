@@ -1,0 +1,162 @@
+//! What the scenarios of the real program look at, and how they wait for it. Nothing here changes
+//! a node.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::node::Node;
+use crate::ping::ping;
+use crate::server;
+use crate::status::{Network, Status};
+use crate::wait::wait_until;
+use crate::wireguard;
+
+/// How long things may take that have no bound of their own.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a node keeps over restarts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Its node id.
+    pub(super) node: String,
+    /// Its WireGuard public key, in base64.
+    pub(super) public_key: String,
+    /// Its addresses in the network.
+    pub(super) addresses: Vec<String>,
+}
+
+/// What `node` says of network `net`.
+pub(super) fn network(node: &Node, net: &str) -> Result<Network> {
+    let json = node.grid_ok(&["status", net, "--json"], "")?;
+    Ok(Status::parse(&json)?.network(net)?.clone())
+}
+
+/// All that `grid status NET --json` prints, also what the lab's types leave out.
+pub(super) fn status(node: &Node, net: &str) -> Result<Value> {
+    let json = node.grid_ok(&["status", net, "--json"], "")?;
+    serde_json::from_str(&json).context("`grid status --json` did not print JSON")
+}
+
+/// Who `node` is in network `net`.
+pub(super) fn identity(node: &Node, net: &str) -> Result<Identity> {
+    let status = status(node, net)?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let found = &status["networks"][0];
+    let addresses = found["addresses"].as_array().map(Vec::as_slice);
+    Ok(Identity {
+        node: text(&status["node"]).context("no node id")?,
+        public_key: text(&found["public_key"]).context("no WireGuard key")?,
+        addresses: addresses
+            .unwrap_or_default()
+            .iter()
+            .filter_map(text)
+            .collect(),
+    })
+}
+
+/// The peers that WireGuard itself has on interface `net`, by key, in base64.
+pub(super) fn wireguard_peers(node: &Node, net: &str) -> Result<BTreeSet<String>> {
+    let interface = wireguard::read(node, net)?;
+    Ok(interface
+        .peers
+        .iter()
+        .map(|peer| peer.public_key.to_string())
+        .collect())
+}
+
+/// What WireGuard itself routes to the peer with `key` on interface `net`; nothing without one.
+pub(super) fn allowed_ips(node: &Node, net: &str, key: &str) -> Result<BTreeSet<IpNet>> {
+    let interface = wireguard::read(node, net)?;
+    let peer = interface
+        .peers
+        .into_iter()
+        .find(|peer| peer.public_key.to_string() == key);
+    Ok(peer
+        .map(|peer| peer.allowed_ips.into_iter().collect())
+        .unwrap_or_default())
+}
+
+/// Whether `node` has an interface called `name`.
+pub(super) fn has_interface(node: &Node, name: &str) -> Result<bool> {
+    Ok(node
+        .namespaces()
+        .in_net(|| nix::net::if_::if_nametoindex(name).is_ok())?)
+}
+
+/// Fails unless none of `nodes` has the peer `key` in WireGuard after `within`.
+pub(super) fn cut_off(nodes: &[&Node], net: &str, key: &str, within: Duration) -> Result<()> {
+    wait_until("a peer to be gone from all others", within, || {
+        for node in nodes {
+            if wireguard_peers(node, net)?.contains(key) {
+                bail!("{} still has it", node.name());
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// Waits until `to` answers `from`.
+pub(super) fn reaches(from: &Node, to: IpAddr, within: Duration) -> Result<()> {
+    let what = format!("{to} to answer {}", from.name());
+    wait_until(&what, within, || {
+        Ok(ping(from, to, Duration::from_millis(500))?.is_some())
+    })
+    .with_context(|| server::log_tail_report(from, 20))
+}
+
+/// Fails if `to` answers `from`: it gets three chances.
+pub(super) fn does_not_reach(from: &Node, to: IpAddr) -> Result<()> {
+    for _ in 0..3 {
+        let answered = ping(from, to, Duration::from_millis(300))?;
+        ensure!(answered.is_none(), "{to} answers {}", from.name());
+    }
+    Ok(())
+}
+
+/// Waits until no server runs on `node`.
+pub(super) fn stopped(node: &Node) -> Result<()> {
+    let what = format!("the server of {} to end", node.name());
+    wait_until(&what, PATIENCE, || Ok(server::pid(node).is_none()))
+}
+
+/// Starts a server in the background.
+pub(super) fn start(node: &Node) -> Result<()> {
+    node.grid_ok(&["start-server", "--background"], "")
+        .map(drop)
+}
+
+/// Runs `grid`, expects one of `codes`, none of which is 0, and a sentence; returns it.
+pub(super) fn refused(
+    node: &Node,
+    arguments: &[&str],
+    input: &str,
+    codes: &[i32],
+) -> Result<String> {
+    let output = node.grid_with_input(arguments, input)?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let code = output.status.code();
+    let command = arguments.join(" ");
+    ensure!(
+        code.is_some_and(|code| codes.contains(&code)),
+        "`grid {command}` on {} ended with {code:?} and not with one of {codes:?}; it said: {said}",
+        node.name()
+    );
+    ensure!(
+        said.split_whitespace().count() >= 4,
+        "`grid {command}` explained itself with {said:?}"
+    );
+    Ok(said)
+}
+
+/// The node id of `node`, whatever networks it is in.
+pub(super) fn identity_of(node: &Node) -> Result<String> {
+    let json = node.grid_ok(&["status", "--json"], "")?;
+    let status: Value = serde_json::from_str(&json)?;
+    let id = status["node"].as_str().context("no node id")?;
+    Ok(id.to_owned())
+}
