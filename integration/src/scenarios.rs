@@ -1,6 +1,7 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
 pub mod foundation;
+pub mod life;
 pub mod mesh;
 pub mod readme;
 mod seen;
@@ -11,6 +12,7 @@ use crate::scenario::Scenario;
 /// Every group.
 pub(crate) const GROUPS: &[&[Scenario]] = &[
     foundation::SCENARIOS,
+    life::SCENARIOS,
     mesh::SCENARIOS,
     readme::SCENARIOS,
     unsupervised::SCENARIOS,
