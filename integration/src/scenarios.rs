@@ -3,6 +3,7 @@
 pub mod foundation;
 pub mod life;
 pub mod mesh;
+pub mod networks;
 pub mod readme;
 mod seen;
 pub mod unsupervised;
@@ -14,6 +15,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     foundation::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
+    networks::SCENARIOS,
     readme::SCENARIOS,
     unsupervised::SCENARIOS,
 ];
