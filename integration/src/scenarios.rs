@@ -1,5 +1,6 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
+pub mod claims;
 pub mod foundation;
 pub mod life;
 pub mod mesh;
@@ -12,6 +13,7 @@ use crate::scenario::Scenario;
 
 /// Every group.
 pub(crate) const GROUPS: &[&[Scenario]] = &[
+    claims::SCENARIOS,
     foundation::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
