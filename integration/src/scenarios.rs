@@ -1,5 +1,6 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
+pub mod acceptance;
 pub mod claims;
 pub mod foundation;
 pub mod life;
@@ -13,6 +14,7 @@ use crate::scenario::Scenario;
 
 /// Every group.
 pub(crate) const GROUPS: &[&[Scenario]] = &[
+    acceptance::SCENARIOS,
     claims::SCENARIOS,
     foundation::SCENARIOS,
     life::SCENARIOS,
