@@ -1,6 +1,7 @@
 //! Runs the program in homes of its own. Nothing here needs root.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "this is a test, though clippy cannot see it")]
 
 use std::fs;
 use std::io::Write as _;
