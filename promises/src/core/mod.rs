@@ -12,7 +12,8 @@
 //! | `network` | one network of this node: its view, its tunnel |
 //! | `own` | this node's own promise: claim, renewal, receipts |
 //! | `commands` | what people ask for |
-//! | `joining` | from an invite, or from nothing, to a claim; restoring; leaving |
+//! | `beginning`, `joining`, `leaving` | the life of a membership |
+//! | `search`, `asking` | finding a network by its name, being admitted by an owner |
 //! | `revoking` | an owner withdraws admissions |
 //! | `protocol` | the bodies of messages between nodes |
 //! | `serving` | requests of other nodes |
@@ -20,12 +21,15 @@
 //! | `links` | whom to be connected to, and when to try again |
 //! | `paths` | which endpoint of a member to send to |
 
+mod asking;
+mod beginning;
 mod commands;
 pub mod effect;
 pub mod error;
 mod gossip;
 pub mod input;
 mod joining;
+mod leaving;
 mod links;
 mod network;
 mod own;
@@ -33,6 +37,7 @@ mod paths;
 pub mod protocol;
 pub mod record;
 mod revoking;
+mod search;
 mod serving;
 pub mod status;
 mod timers;
@@ -49,9 +54,9 @@ use std::net::SocketAddr;
 use rand_core::Rng;
 
 use crate::core::gossip::Sent;
-use crate::core::joining::Search;
 use crate::core::links::Links;
 use crate::core::network::{Network, Phase, Surroundings};
+use crate::core::search::Search;
 use crate::core::timers::{Timer, Timers};
 use crate::network::accept::LocalFacts;
 use crate::network::charter::NetworkId;
