@@ -2,6 +2,7 @@
 
 pub mod acceptance;
 pub mod claims;
+pub mod errors;
 pub mod foundation;
 pub mod life;
 pub mod mesh;
@@ -16,6 +17,7 @@ use crate::scenario::Scenario;
 pub(crate) const GROUPS: &[&[Scenario]] = &[
     acceptance::SCENARIOS,
     claims::SCENARIOS,
+    errors::SCENARIOS,
     foundation::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,

@@ -1,0 +1,239 @@
+//! Files, capabilities, devices, ports, interfaces and ranges that are not as they should be.
+
+use std::ffi::CStr;
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Bad, exit, prepare};
+use crate::lab::Lab;
+use crate::mesh::{Mesh, MeshOptions};
+use crate::node::Node;
+use crate::run::run_with_deadline;
+use crate::server;
+use crate::tap::{QUIC_PORT, WIREGUARD_PORT};
+use crate::wait::wait_until;
+
+/// `linux/capability.h`.
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_NET_ADMIN: u32 = 12;
+
+const CREATE: &[&str] = &["create-wireguard-net", "foo"];
+const START: &[&str] = &["start-server"];
+const START_BEHIND: &[&str] = &["start-server", "--background"];
+
+pub(super) fn bad_files(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    prepare(&node)?;
+    let whole = State::read(&node)?;
+    let config = |text: &str| whole.with("config", text.as_bytes(), 0o600);
+    let key = |text: &[u8], mode| whole.with("keys/node.key", text, mode);
+    let seed = whole.content("keys/node.key")?.to_vec();
+    let half = seed.get(..20).context("the key is short")?;
+    let secret = &["holds a secret, and others can open it", "chmod 600"][..];
+    let cut = &["is damaged", "cut short", "restore it from a copy"][..];
+    let empty = &["is damaged: it is empty", "restore it from a copy"][..];
+    for (files, says) in [
+        (config("listen = \"[::]:518"), &["config:1:"][..]),
+        (config("listen = 7\n"), &["config:1:", "listen"]),
+        (key(&seed, 0o640), secret),
+        (key(&seed, 0o604), secret),
+        (key(b"", 0o600), empty),
+        (key(half, 0o600), cut),
+    ] {
+        files.write(&node)?;
+        Bad::new(START, exit::FAILED, says).fails_on(&node)?;
+        Bad::new(START_BEHIND, exit::NO_SERVER, says).fails_on(&node)?;
+        Bad::new(CREATE, exit::NO_SERVER, says).fails_on(&node)?;
+        ensure!(server::pid(&node).is_none(), "a server runs");
+    }
+    for (file, path) in [("config", "config"), ("keys/node.key", "node.key")] {
+        whole.with(file, &whole.content(file)?, 0).write(&node)?;
+        let says = &["cannot read", path, "ermission denied"];
+        Bad::new(CREATE, exit::NO_SERVER, says)
+            .without(&[CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH])
+            .fails_on(&node)?;
+    }
+    // With the files as they were the node starts, and is the one that it was.
+    whole.write(&node)?;
+    node.grid_ok(START_BEHIND, "")?;
+    Bad::new(
+        START,
+        exit::FAILED,
+        &["another server holds", "grid stop-server"],
+    )
+    .fails_on(&node)?;
+    ensure!(node.grid(&["status"])?.status.success());
+    Ok(())
+}
+
+/// Two files of a home, as they are to be.
+struct State(Vec<(&'static str, Vec<u8>, u32)>);
+
+impl State {
+    fn read(node: &Node) -> Result<Self> {
+        let read = |name| -> Result<_> { Ok((name, fs::read(node.home().join(name))?, 0o600)) };
+        Ok(Self(vec![read("config")?, read("keys/node.key")?]))
+    }
+
+    fn content(&self, name: &str) -> Result<Vec<u8>> {
+        let found = self.0.iter().find(|(other, ..)| *other == name);
+        found
+            .map(|(_, content, _)| content.clone())
+            .context("no such file")
+    }
+
+    fn with(&self, name: &str, content: &[u8], mode: u32) -> Self {
+        let changed = self.0.iter().map(|(other, was, usual)| {
+            if *other == name {
+                (*other, content.to_vec(), mode)
+            } else {
+                (*other, was.clone(), *usual)
+            }
+        });
+        Self(changed.collect())
+    }
+
+    fn write(&self, node: &Node) -> Result<()> {
+        for (name, content, mode) in &self.0 {
+            let path = node.home().join(name);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, Permissions::from_mode(*mode))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn bad_network_file(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    let options = || MeshOptions {
+        ipv4: Some("10.91.0.0/24".to_owned()),
+        ..MeshOptions::default()
+    };
+    Mesh::found(&node, "foo", options())?;
+    node.grid_ok(&["stop-server"], "")?;
+    let path = node.home().join("nets/foo/wireguard.key");
+    let whole = fs::read(&path)?;
+    for (content, mode, says) in [
+        (whole.as_slice(), 0o640, "others can open it"),
+        (b"", 0o600, "it is empty"),
+        (&whole[..20], 0o600, "cut short"),
+    ] {
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        node.grid_ok(START_BEHIND, "")?;
+        let shown = node.grid_ok(&["status"], "")?;
+        ensure!(shown.contains(says) && shown.contains("foo"), "{shown}");
+        let refused = &["could not be started", says, "move"];
+        Bad::new(CREATE, exit::REFUSED, refused).fails_on(&node)?;
+        node.grid_ok(&["stop-server"], "")?;
+    }
+    fs::write(&path, &whole)?;
+    node.grid_ok(START_BEHIND, "")?;
+    wait_until(
+        "the network to be there again",
+        Duration::from_secs(10),
+        || Ok(node.grid(&["status", "foo"])?.status.success()),
+    )
+}
+
+pub(super) fn lacking(lab: &Lab) -> Result<()> {
+    let (a, b) = (lab.add_node("a")?, lab.add_node("b")?);
+    a.namespaces().in_net(crate::requirements::wireguard)??;
+    for backend in ["auto", "userspace"] {
+        prepare(&a)?;
+        let create = [CREATE, &["--backend", backend]].concat();
+        Bad::new(&create, exit::FAILED, &["CAP_NET_ADMIN", "run it as root"])
+            .without(&[CAP_NET_ADMIN])
+            .fails_on(&a)?;
+        // The server that it started is without the capability too.
+        a.grid_ok(&["stop-server"], "")?;
+    }
+    prepare(&b)?;
+    empty_folder(&b, c"/dev/net")?;
+    let create = [CREATE, &["--backend", "userspace"]].concat();
+    let says = &["/dev/net/tun", "modprobe tun"];
+    Bad::new(&create, exit::FAILED, says).fails_on(&b)?;
+    a.grid_ok(CREATE, "").map(drop)
+}
+
+/// Shows `node` an empty folder at `path`.
+#[allow(unsafe_code)]
+fn empty_folder(node: &Node, path: &'static CStr) -> Result<()> {
+    let mut command = node.command("true");
+    let mount = move || {
+        let kind = c"tmpfs".as_ptr();
+        // SAFETY: the strings are static and end with a zero byte; no data is given.
+        let done = unsafe { libc::mount(kind, path.as_ptr(), kind, 0, std::ptr::null()) };
+        if done == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: the closure neither allocates nor locks. It runs behind the one that enters the node.
+    unsafe { command.pre_exec(mount) };
+    let output = run_with_deadline(command, b"", Duration::from_secs(5))?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+pub(super) fn taken(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(crate::requirements::wireguard)??;
+    prepare(&node)?;
+    let hold = |port| {
+        node.namespaces()
+            .in_net(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))
+    };
+    let held = hold(QUIC_PORT)??;
+    let says = &["51821", "in use by", "--listen"];
+    Bad::new(START, exit::FAILED, says).fails_on(&node)?;
+    Bad::new(CREATE, exit::NO_SERVER, says).fails_on(&node)?;
+    drop(held);
+    node.grid_ok(START_BEHIND, "")?;
+    let held = hold(WIREGUARD_PORT)??;
+    let says = &["51820", "in use by", "--port"];
+    Bad::new(CREATE, exit::FAILED, says).fails_on(&node)?;
+    drop(held);
+    let bridge = node.ports().first().context("no plug")?.bridge;
+    let foreign = crate::link::create_veth(
+        &mut lab.netlink(),
+        "foreign",
+        "foo",
+        node.namespaces().net(),
+        bridge,
+    )?;
+    let says = &[
+        "the interface foo exists and is not ours",
+        "choose another name",
+    ];
+    for backend in ["auto", "userspace"] {
+        let create = [CREATE, &["--backend", backend]].concat();
+        Bad::new(&create, exit::REFUSED, says).fails_on(&node)?;
+    }
+    crate::link::delete(&mut lab.netlink(), foreign)?;
+    node.grid_ok(CREATE, "").map(drop)
+}
+
+pub(super) fn full_range(lab: &Lab) -> Result<()> {
+    let options = MeshOptions {
+        ipv4: Some("10.99.0.0/30".to_owned()),
+        ..MeshOptions::default()
+    };
+    let mesh = Mesh::of_size(lab, "foo", 2, options)?;
+    let c = lab.add_node("c")?;
+    c.grid_ok(START_BEHIND, "")?;
+    let join = ["join-wireguard-net", "foo", "-"];
+    let says = &["every address of 10.99.0.0/30 is held", "a wider range"];
+    Bad::new(&join, exit::FAILED, says)
+        .input(mesh.invite())
+        .fails_on(&c)?;
+    mesh.wait_whole(Duration::from_secs(10))
+}
