@@ -8,6 +8,7 @@ pub mod life;
 pub mod mesh;
 pub mod networks;
 pub mod readme;
+pub mod secrets;
 mod seen;
 pub mod unsupervised;
 
@@ -23,5 +24,6 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     mesh::SCENARIOS,
     networks::SCENARIOS,
     readme::SCENARIOS,
+    secrets::SCENARIOS,
     unsupervised::SCENARIOS,
 ];
