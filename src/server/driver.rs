@@ -270,7 +270,7 @@ impl Driver {
                 })
             }
             grid_net::Event::Disconnected { peer, reason } => {
-                debug!("{} is disconnected: {reason}", peer.short());
+                self.notices.parted(peer, &reason);
                 self.input(Input::Disconnected { peer })
             }
             grid_net::Event::Request {

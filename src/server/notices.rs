@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use grid_net::{CloseCode, DisconnectReason};
 use grid_promises::NodeId;
 use grid_promises::core::Notice;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How often one peer's bad messages are worth a line.
 const EVERY: Duration = Duration::from_secs(60);
@@ -72,6 +73,16 @@ impl Notices {
                 let why = readable(&why);
                 self.complain(peer, &format!("does not do what it was asked: {why}"));
             }
+        }
+    }
+
+    /// Writes how a connection ended, for everybody to see if the peer broke the rules of `grid/1`.
+    pub(super) fn parted(&mut self, peer: NodeId, reason: &DisconnectReason) {
+        match reason {
+            DisconnectReason::Local(
+                CloseCode::PROTOCOL | CloseCode::FLOOD | CloseCode::TOO_SLOW,
+            ) => self.complain(peer, &format!("is disconnected: {reason}")),
+            _ => debug!("{} is disconnected: {reason}", peer.short()),
         }
     }
 
