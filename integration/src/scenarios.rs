@@ -4,6 +4,7 @@ pub mod acceptance;
 pub mod claims;
 pub mod errors;
 pub mod foundation;
+pub mod hostile;
 pub mod life;
 pub mod mesh;
 pub mod networks;
@@ -20,6 +21,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     claims::SCENARIOS,
     errors::SCENARIOS,
     foundation::SCENARIOS,
+    hostile::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
     networks::SCENARIOS,

@@ -1,0 +1,205 @@
+//! A member that lies, floods and babbles changes nothing between the others.
+//!
+//! The attacker is one person with one invite for many uses, hence with as many node keys as it
+//! likes, each validly admitted. It speaks the real protocol from a machine of its own.
+
+mod lies;
+mod noise;
+mod rogue;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use grid_promises::NodeId;
+use grid_promises::network::invite::Invite;
+use tokio::runtime::Builder;
+
+use crate::lab::Lab;
+use crate::mesh::{Mesh, MeshOptions};
+use crate::node::Node;
+use crate::output::say;
+use crate::scenario::Scenario;
+use crate::server;
+use crate::wait::wait_until;
+use rogue::Rogue;
+use watch::{Honest, Pings};
+
+const GROUP: &str = "hostile";
+
+/// Run by `tests/hostile.rs`.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        group: GROUP,
+        name: "lies_of_a_member_change_nothing",
+        run: lies_change_nothing,
+    },
+    Scenario {
+        group: GROUP,
+        name: "noise_of_a_member_changes_nothing",
+        run: noise_changes_nothing,
+    },
+];
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// By how much a node's memory may grow, in KiB.
+const GROWTH: u64 = 30 << 10;
+
+fn lies_change_nothing(lab: &Lab) -> Result<()> {
+    under_attack(lab, |target| async move { lies::tell(&target).await })
+}
+
+fn noise_changes_nothing(lab: &Lab) -> Result<()> {
+    under_attack(lab, |target| async move { noise::make(&target).await })
+}
+
+/// What an attacker knows.
+struct Target {
+    invite: Invite,
+    victims: Vec<Victim>,
+    /// A promise that a victim made in another network.
+    elsewhere: Vec<u8>,
+    /// A promise of the second victim that it has replaced since.
+    old: Vec<u8>,
+}
+
+struct Victim {
+    node: Arc<Node>,
+    id: NodeId,
+    public_key: [u8; 32],
+    ipv4: std::net::Ipv4Addr,
+    ipv6: std::net::Ipv6Addr,
+}
+
+/// Has three nodes in a network, attacks them, and looks whether the network between them is what it
+/// was. `attack` returns the node keys that it used and that the logs have to name.
+fn under_attack<F>(lab: &Lab, attack: impl FnOnce(Arc<Target>) -> F + Send) -> Result<()>
+where
+    F: Future<Output = Result<Vec<Accused>>>,
+{
+    let options = MeshOptions {
+        // Few addresses, so that it is easy to want that of another.
+        ipv4: Some("10.66.0.0/28".to_owned()),
+        ..MeshOptions::default()
+    };
+    let mesh = Mesh::of_size(lab, "foo", 3, options)?;
+    let target = Arc::new(Target::of(&mesh)?);
+    let attacker = lab.add_node("mallory")?;
+    let honest = Honest::new(mesh.members())?;
+    let before = honest.settled(PATIENCE)?;
+    let memory: Vec<u64> = resident(&mesh)?;
+
+    let pings = Pings::start(&honest)?;
+    let accused = attacker.namespaces().in_net(|| -> Result<Vec<Accused>> {
+        // On this thread alone: others would be in another network namespace.
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(attack(Arc::clone(&target)))
+    })??;
+    // Also what follows from it a little later.
+    std::thread::sleep(Duration::from_secs(3));
+    pings.stop()?;
+
+    let after = honest.look()?;
+    ensure!(before == after, "was {before:#?}\nis {after:#?}");
+    honest.others_have_only_their_own()?;
+    let now = resident(&mesh)?;
+    say(&format!(
+        "resident before and after, in KiB: {memory:?}, {now:?}"
+    ));
+    for (before, after) in memory.iter().zip(now) {
+        ensure!(after < before + GROWTH, "from {before} to {after} KiB");
+    }
+    for Accused { id, of } in accused {
+        let name = id.short();
+        wait_until(&format!("a log to say who did {of}"), PATIENCE, || {
+            let logs: Result<Vec<String>> = mesh.members().iter().map(|n| server::log(n)).collect();
+            Ok(logs?
+                .iter()
+                .flat_map(|log| log.lines())
+                .any(|line| line.contains("WARN") && line.contains(&name)))
+        })?;
+    }
+    mesh_is_whole(&mesh)
+}
+
+/// A node key that did something, and what.
+struct Accused {
+    id: NodeId,
+    of: &'static str,
+}
+
+impl Accused {
+    fn new(rogue: &Rogue, of: &'static str) -> Self {
+        Self { id: rogue.id(), of }
+    }
+}
+
+impl Target {
+    fn of(mesh: &Mesh) -> Result<Self> {
+        let [a, b, ..] = mesh.members() else {
+            anyhow::bail!("not two members")
+        };
+        a.grid_ok(&["create-wireguard-net", "bar"], "")?;
+        let promise =
+            |node: &Node, net| std::fs::read(node.home().join("nets").join(net).join("promise"));
+        let old = promise(b, "foo")?;
+        // Nobody accepts it, so that nothing but the promise becomes another.
+        b.grid_ok(&["promise", "foo", "192.168.66.0/24"], "")?;
+        let mut victims = Vec::new();
+        for node in mesh.members() {
+            victims.push(Victim::of(mesh, node)?);
+        }
+        Ok(Self {
+            invite: Invite::from_text(mesh.invite())?,
+            victims,
+            elsewhere: promise(a, "bar")?,
+            old,
+        })
+    }
+
+    fn first(&self) -> Result<&Victim> {
+        self.victims.first().context("no victims")
+    }
+
+    fn second(&self) -> Result<&Victim> {
+        self.victims.get(1).context("no second victim")
+    }
+}
+
+impl Victim {
+    fn of(mesh: &Mesh, node: &Arc<Node>) -> Result<Self> {
+        let own = mesh.status(node)?;
+        let id = node.grid_ok(&["generate-keys"], "")?;
+        let key = std::fs::read_to_string(node.home().join("nets/foo/wireguard.key"))?;
+        let key = data_encoding::BASE64.decode(key.trim().as_bytes())?;
+        let key: [u8; 32] = key.try_into().ok().context("not a WireGuard key")?;
+        let key = grid_promises::WgSecretKey::from_bytes(&grid_promises::Secret::new(key));
+        Ok(Self {
+            node: Arc::clone(node),
+            id: id.trim().parse().ok().context("not a node id")?,
+            public_key: key.public().0,
+            ipv4: own.ipv4()?,
+            ipv6: own.ipv6()?,
+        })
+    }
+}
+
+fn resident(mesh: &Mesh) -> Result<Vec<u64>> {
+    let members = mesh.members().iter();
+    members
+        .map(|node| Ok(server::memory(node)?.now_kib))
+        .collect()
+}
+
+fn mesh_is_whole(mesh: &Mesh) -> Result<()> {
+    let addresses = mesh.addresses()?;
+    for node in mesh.members() {
+        for address in addresses.iter().flatten() {
+            wait_until("an answer after the attack", PATIENCE, || {
+                Ok(crate::ping::ping(node, *address, Duration::from_secs(1))?.is_some())
+            })?;
+        }
+    }
+    Ok(())
+}

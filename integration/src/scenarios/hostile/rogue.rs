@@ -1,0 +1,214 @@
+//! One node key of the attacker: what it can sign, and its connections.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use grid_net::{Config, Endpoint, Event, Limits};
+use grid_promises::cbor;
+use grid_promises::limits::PROMISE_LIFETIME;
+use grid_promises::network::address;
+use grid_promises::network::admission::Admission;
+use grid_promises::network::charter::Charter;
+use grid_promises::network::invite::Invite;
+use grid_promises::network::member::{Claim, MemberPromise, Standing};
+use grid_promises::network::name::Label;
+use grid_promises::network::statement::Signed;
+use grid_promises::{Message, NodeId, NodeKey, Secret, Timestamp, WgPublicKey, WgSecretKey, texts};
+use ipnet::IpNet;
+use minicbor::Encode;
+use minicbor::bytes::ByteVec;
+use tokio::sync::mpsc::Receiver;
+
+use super::Victim;
+use crate::tap::QUIC_PORT;
+
+/// The body of a push, as the protocol has it.
+#[derive(Encode)]
+struct Push {
+    #[n(0)]
+    statements: Vec<ByteVec>,
+}
+
+/// A node key with a valid admission.
+pub(super) struct Rogue {
+    key: NodeKey,
+    wireguard: WgSecretKey,
+    admission: Admission,
+    charter: Signed<Charter>,
+    pub(super) endpoint: Endpoint,
+    events: Receiver<Event>,
+}
+
+impl Rogue {
+    /// The node key that begins with the number `seed`.
+    pub(super) fn admitted(invite: &Invite, seed: u64) -> Result<Self> {
+        Self::limited(invite, seed, Limits::default())
+    }
+
+    /// One that holds itself to other limits.
+    pub(super) fn limited(invite: &Invite, seed: u64, limits: Limits) -> Result<Self> {
+        let key = key(seed);
+        let mut config = Config::new(key.clone());
+        config.listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        config.limits = limits;
+        let (endpoint, events) = Endpoint::bind(config)?;
+        Ok(Self {
+            wireguard: WgSecretKey::from_bytes(&key.seed()),
+            // It says that it joined as early as the invite lets it.
+            admission: invite.admit(key.id(), invite.grant.issued)?,
+            charter: invite.charter.clone(),
+            key,
+            endpoint,
+            events,
+        })
+    }
+
+    /// As [`Rogue::admitted`], with a key whose first candidate is `wanted`.
+    pub(super) fn who_may_claim(invite: &Invite, wanted: Ipv4Addr, from: u64) -> Result<Self> {
+        let (network, range) = (invite.charter.network(), invite.charter.ipv4);
+        let seed = (from..from + 100_000)
+            .find(|seed| address::candidate(&network, range, &key(*seed).id(), 0) == wanted)
+            .context("no key of 100000 may have that address")?;
+        Self::admitted(invite, seed)
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.key.id()
+    }
+
+    /// An honest promise.
+    pub(super) fn promise(&self) -> MemberPromise {
+        let network = self.charter.network();
+        let address = address::candidate(&network, self.charter.ipv4, &self.id(), 0);
+        let issued = now();
+        MemberPromise {
+            network,
+            node: self.id(),
+            sequence: 1,
+            issued,
+            expires: issued.after(PROMISE_LIFETIME),
+            standing: Standing::Promised,
+            public_key: self.wireguard.public(),
+            ipv6: address::ipv6(self.charter.ipv6, &self.id()),
+            ipv4: Claim { address, number: 0 },
+            wireguard: Vec::new(),
+            quic: Vec::new(),
+            prefixes: Vec::new(),
+            label: Label::from_host_name("mallory"),
+            admission: self.admission.raw(),
+            receipts: Vec::new(),
+        }
+    }
+
+    /// One that was made when the network was founded, as it says.
+    pub(super) fn antedated(&self) -> MemberPromise {
+        let issued = self.charter.created;
+        let invited = self.admission.links().last().map(|link| link.made());
+        let issued = invited.map_or(issued, |invited| issued.max(invited));
+        MemberPromise {
+            issued,
+            expires: issued.after(PROMISE_LIFETIME),
+            ..self.promise()
+        }
+    }
+
+    /// One with further prefixes.
+    pub(super) fn routing(&self, prefixes: &[IpNet]) -> MemberPromise {
+        let mut prefixes = prefixes.to_vec();
+        prefixes.sort();
+        prefixes.dedup();
+        MemberPromise {
+            prefixes,
+            ..self.promise()
+        }
+    }
+
+    /// One with the WireGuard key of another.
+    pub(super) fn with_key_of(&self, victim: &Victim) -> MemberPromise {
+        MemberPromise {
+            public_key: WgPublicKey(victim.public_key),
+            ..self.antedated()
+        }
+    }
+
+    pub(super) fn sign(&self, promise: MemberPromise) -> Result<Vec<u8>> {
+        Ok(Signed::sign(promise, &self.key)?.bytes().to_vec())
+    }
+
+    /// Connects to a victim.
+    pub(super) async fn connect(&self, victim: &Victim) -> Result<()> {
+        let to = SocketAddr::from((victim.node.ipv4()?, QUIC_PORT));
+        self.endpoint.connect(Some(victim.id), &[to]).await?;
+        Ok(())
+    }
+
+    /// Pushes statements to each victim. Says which of them took the message as one.
+    pub(super) async fn push(
+        &mut self,
+        victims: &[Victim],
+        statements: &[Vec<u8>],
+    ) -> Result<Vec<bool>> {
+        let message = self.pushing(statements);
+        let mut taken = Vec::new();
+        for victim in victims {
+            self.connect(victim).await?;
+            let answer = self.ask(victim, message.clone()).await?;
+            let answer = Message::decode(&answer, &Message::BOUNDS)?;
+            taken.push(answer.promise == texts::ANSWER.id());
+        }
+        Ok(taken)
+    }
+
+    /// Becomes a member of good standing in the eyes of all victims.
+    pub(super) async fn join(&mut self, victims: &[Victim]) -> Result<()> {
+        let promise = self.sign(self.promise())?;
+        let taken = self.push(victims, &[promise]).await?;
+        ensure!(
+            taken.iter().all(|taken| *taken),
+            "an honest promise is refused"
+        );
+        Ok(())
+    }
+
+    /// Asks a victim, and lets its own requests go unanswered.
+    pub(super) async fn ask(&mut self, victim: &Victim, message: Vec<u8>) -> Result<Vec<u8>> {
+        let request = self.endpoint.request(victim.id, message);
+        tokio::pin!(request);
+        loop {
+            tokio::select! {
+                answer = &mut request => return Ok(answer?),
+                event = self.events.recv() => drop(event.context("the endpoint ended")?),
+            }
+        }
+    }
+
+    pub(super) fn pushing(&self, statements: &[Vec<u8>]) -> Vec<u8> {
+        let body = Push {
+            statements: statements.iter().cloned().map(ByteVec::from).collect(),
+        };
+        Message::new(texts::JOIN_WIREGUARD_NET.id())
+            .arg("push")
+            .arg(self.charter.network().0.to_bytes())
+            .payload(cbor::encode(&body))
+            .encode()
+    }
+
+    /// Lets events that wait go.
+    pub(super) fn ignore_events(&mut self) {
+        while self.events.try_recv().is_ok() {}
+    }
+}
+
+fn key(seed: u64) -> NodeKey {
+    let mut bytes = [0xa5; 32];
+    for (to, from) in bytes.iter_mut().zip(seed.to_be_bytes()) {
+        *to = from;
+    }
+    NodeKey::from_seed(&Secret::new(bytes))
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.unwrap_or(Duration::ZERO).as_secs())
+}
