@@ -3,6 +3,10 @@
 // Helpers of tests may panic as the tests do.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod common;
+#[path = "laws/ledgers.rs"]
+mod ledgers;
+
 use grid_promises::cbor::{Bounds, CborFault};
 use grid_promises::content_id::HashCode;
 use grid_promises::envelope::{Envelope, EnvelopeError, GRID_PREFIX, LegacyEnvelope};

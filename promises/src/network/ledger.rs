@@ -4,6 +4,11 @@
 //! promise with the highest `(sequence, content id)` stands, revocations only add up, and what a
 //! revocation voids stays out in whatever order the two arrive. So nodes that were told the same
 //! things hold the same set, and the same views follow from it.
+//!
+//! A ledger is bounded, and so it forgets what is void. That leaves three cases in which the order
+//! of arrival can leave two ledgers that differ by a promise, until they next [compare](Ledger::compare):
+//! an owner readmits a node whose promise was void before; a node came in again in a way that is void;
+//! a node drops evidence that it had for a use of an invite that too many used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -250,7 +255,7 @@ impl Ledger {
             None if self.members.len() >= MAX_MEMBERS => return Err(Refusal::Full),
             _ => {}
         }
-        let beyond = self.beyond(&member);
+        let beyond = self.beyond(&member, now);
         if beyond.contains(&node) {
             return Err(Refusal::InviteSpent);
         }
@@ -316,14 +321,13 @@ impl Ledger {
     ///
     /// Every grant has a count of its own. Whoever has an invite's key and is a member could sign
     /// another grant of that key with fewer uses, and would put others out if the two were one.
-    fn beyond(&self, member: &Member) -> Vec<NodeId> {
+    fn beyond(&self, member: &Member, now: Timestamp) -> Vec<NodeId> {
         let Some(grant) = invite_of(member) else {
             return Vec::new();
         };
         let limit = grant.uses as usize + SPARE_USES;
         let all: Vec<&Member> = self
-            .members
-            .values()
+            .retained(now)
             .filter(|other| other.node() != member.node())
             .filter(|other| invite_of(other).is_some_and(|theirs| theirs.id() == grant.id()))
             .chain([member])

@@ -336,6 +336,28 @@ fn memory_for_losers_is_bounded() {
     assert_eq!(members(&ledger, T0, &[&winner]).len(), 1);
 }
 
+/// What a prune would forget takes nobody's place.
+#[test]
+fn losers_that_lapsed_long_ago_make_room() {
+    let net = net();
+    let founder = net.founder();
+    let old: Vec<Node> = (1..=17)
+        .map(|n| seen(&net, &net.joined(&founder, INVITES, 1, n), 0, T0))
+        .collect();
+    let ledger = net.ledger_of(&old);
+    let now = T0.after(DAY + QUIET_TIME);
+    let late = |n: u16, now| net.joined(&founder, INVITES, 1, n).at(1, now).bytes();
+    assert_eq!(
+        crate::refusal(&ledger, &late(18, now), now),
+        Refusal::InviteSpent
+    );
+    let now = now.after(SECOND);
+    let mut ledger = ledger;
+    assert_eq!(ledger.insert_bytes(&late(18, now), now), Ok(Merged::New));
+    assert_eq!(ledger.prune(now).len(), 17);
+    assert_eq!(ledger.members().len(), 1);
+}
+
 /// A promise that would be the worst of too many is refused, and what the node said before stands.
 #[test]
 fn a_refused_use_does_not_cost_a_node_its_place() {

@@ -1,0 +1,550 @@
+//! Ledgers merge: nodes that were told the same hold the same, in whatever order they were told.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use grid_promises::limits::{QUIET_TIME, SPARE_USES};
+use grid_promises::network::admission::Admission;
+use grid_promises::network::ledger::{Item, Ledger, Merged};
+use grid_promises::network::statement::Signed;
+use grid_promises::network::view::{Presence, View};
+use grid_promises::{NodeId, Timestamp};
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
+use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, closure, key};
+
+/// When statements are merged, unless a law says otherwise: after the last of them was made.
+const NOW: Timestamp = T0.after(HOUR).after(HOUR);
+
+/// Statements of one network, verified.
+struct Pool {
+    net: Net,
+    items: Vec<Item>,
+}
+
+/// Two owners, nodes 0 and 9, and a few addresses, so that claims meet.
+fn network() -> Net {
+    let owners = BTreeSet::from([key(0).id(), key(9).id()]);
+    Net::with(|charter| {
+        charter.ipv4 = "10.7.0.0/28".parse().unwrap();
+        charter.owners = owners.into_iter().collect();
+    })
+}
+
+/// What a node may say in its life: renewals, two promises of one number, receipts, a withdrawal.
+fn life(net: &Net, node: &Node) -> Vec<Node> {
+    let at = |sequence: u64| {
+        node.at(
+            sequence,
+            T0.after(MINUTE * u32::try_from(sequence).unwrap()),
+        )
+    };
+    let mut life = vec![
+        at(1),
+        at(2),
+        at(2).called("again"),
+        at(3),
+        at(3).called("twice"),
+    ];
+    for (sequence, witness) in [(4, 0), (5, 8)] {
+        if key(witness).id() != node.id() {
+            let since = T0.after(MINUTE * u32::from(witness + 1));
+            let receipt = net.receipt(&key(witness), node, since, since);
+            life.push(at(sequence).carrying(&[receipt]));
+        }
+    }
+    life.push(at(6).withdrawn());
+    life
+}
+
+/// The founder, an owner, five users of an invite for three, their guests, one admitted by name.
+fn people(net: &Net) -> Vec<Node> {
+    let founder = net.founder();
+    let mut people = vec![founder.clone(), net.node(9, Admission::default())];
+    people.extend((1..=5).map(|n| net.joined(&founder, INVITES, 3, n)));
+    let host = people[2].clone();
+    people.extend((6..=7).map(|n| net.joined(&host, INVITES + 1, 1, n)));
+    let guest = people[7].clone();
+    people.push(net.joined(&guest, INVITES + 2, 5, 10));
+    people.push(net.admitted(8));
+    // Somebody else's WireGuard key.
+    people[6].body.public_key = host.body.public_key;
+    people
+}
+
+/// Statements of nodes that keep the admission that they came by, and revocations that readmit
+/// nobody.
+static PLAIN: LazyLock<Pool> = LazyLock::new(|| {
+    let net = network();
+    let people = people(&net);
+    let mut bytes: Vec<Vec<u8>> = people
+        .iter()
+        .flat_map(|node| life(&net, node))
+        .map(|node| node.bytes())
+        .collect();
+    let closing = |keep: &[&Node]| {
+        net.revocation(&[&net.admitted(50)], |body| {
+            body.closures = vec![closure(INVITES, keep)];
+        })
+    };
+    let by_other = net.revocation_body(&key(9), &[&people[3]]);
+    let revocations = [
+        net.revoke(&[&people[2]]),
+        net.revoke(&[&people[7], &people[8]]),
+        net.revoke(&[&people[1]]),
+        Signed::sign(by_other, &key(9)).unwrap(),
+        closing(&[&people[3], &people[4]]),
+        closing(&[&people[4], &people[5]]),
+    ];
+    bytes.extend(revocations.iter().map(|r| r.bytes().to_vec()));
+    pool(net, &bytes)
+});
+
+/// All of that, and what makes statements void and valid again: readmissions, nodes that came in
+/// again in another way, and another grant of an invite's key.
+static WILD: LazyLock<Pool> = LazyLock::new(|| {
+    let net = network();
+    let people = people(&net);
+    let mut bytes: Vec<Vec<u8>> = PLAIN
+        .items
+        .iter()
+        .map(|item| item.bytes().to_vec())
+        .collect();
+    for (n, node) in (1..=7).zip(&people[2..]) {
+        let named = net.direct(&key(9), &node.id());
+        let again = node.by(Admission::from_links(vec![named]));
+        bytes.push(again.at(2, T0.after(3 * MINUTE)).bytes());
+        bytes.push(again.at(7, T0.after(20 * MINUTE)).bytes());
+        let rival = net.joined(&people[2], INVITES, 1, n + 60);
+        bytes.push(rival.bytes());
+    }
+    for (owner, kept) in [(0, 3), (0, 7), (0, 9), (9, 8), (9, 2)] {
+        let mut body = net.revocation_body(&key(owner), &[&people[2]]);
+        body.readmit = vec![net.direct(&key(owner), &people[kept].id()).raw()];
+        body.nodes = vec![key(70).id()];
+        bytes.push(Signed::sign(body, &key(owner)).unwrap().bytes().to_vec());
+    }
+    pool(net, &bytes)
+});
+
+fn pool(net: Net, bytes: &[Vec<u8>]) -> Pool {
+    let empty = net.ledger();
+    let verify = |bytes: &Vec<u8>| empty.verify(bytes).unwrap();
+    Pool {
+        items: bytes.iter().map(verify).collect(),
+        net,
+    }
+}
+
+impl Pool {
+    /// A ledger that was told these, in this order, at this time.
+    fn ledger(&self, order: &[usize], now: Timestamp) -> Ledger {
+        let mut ledger = self.net.ledger();
+        tell(
+            &mut ledger,
+            order.iter().map(|at| self.items[*at].clone()),
+            now,
+        );
+        ledger
+    }
+
+    /// Some of the statements, in the pool's order.
+    fn some(&self) -> impl Strategy<Value = Vec<usize>> + use<> {
+        let count = self.items.len();
+        subsequence((0..count).collect::<Vec<_>>(), 0..=count)
+    }
+
+    fn is_revocation(&self, at: usize) -> bool {
+        matches!(self.items[at], Item::Revocation(_))
+    }
+}
+
+fn tell(ledger: &mut Ledger, items: impl IntoIterator<Item = Item>, now: Timestamp) {
+    for item in items {
+        let before = ledger.root();
+        let result = ledger.insert(item, now);
+        if !matches!(result, Ok(Merged::New)) {
+            assert_eq!(ledger.root(), before, "{result:?} changed the ledger");
+        }
+    }
+}
+
+/// Everything that `from` holds goes into `into`, revocations first, as nodes send it.
+fn merge(into: &Ledger, from: &Ledger, now: Timestamp) -> Ledger {
+    let mut merged = into.clone();
+    for bytes in from.statements() {
+        let _ = merged.insert_bytes(bytes, now);
+    }
+    merged
+}
+
+/// A list, and the same in two other orders with some of it twice.
+fn orders(some: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = [Vec<usize>; 2]> {
+    some.prop_flat_map(|list| {
+        let doubled = [list.clone(), list.clone()].concat();
+        (Just(list).prop_shuffle(), Just(doubled).prop_shuffle())
+    })
+    .prop_map(|(a, b)| [a, b])
+}
+
+/// One exchange as two nodes do it: `a` asks with its index, `b` answers with what `a` lacks and
+/// with the ids of what it lacks itself, and `a` sends those.
+fn exchange(a: &mut Ledger, b: &mut Ledger, now: Timestamp) {
+    let index = a.index();
+    let (for_a, wanted) = {
+        let difference = b.compare(&index);
+        let for_a: Vec<Vec<u8>> = difference.they_lack.iter().map(|s| s.to_vec()).collect();
+        (
+            for_a,
+            difference.i_lack.iter().copied().collect::<BTreeSet<_>>(),
+        )
+    };
+    let for_b: Vec<Vec<u8>> = a.statements_of(&wanted).map(<[u8]>::to_vec).collect();
+    for bytes in for_a {
+        let _ = a.insert_bytes(&bytes, now);
+    }
+    for bytes in for_b {
+        let _ = b.insert_bytes(&bytes, now);
+    }
+}
+
+/// Exchanges until both hold the same; says how often it took.
+fn settle(a: &mut Ledger, b: &mut Ledger, now: Timestamp) -> usize {
+    for round in 0..8 {
+        if a.root() == b.root() {
+            assert!(a.compare(&b.index()).they_lack.is_empty());
+            assert!(a.compare(&b.index()).i_lack.is_empty());
+            return round;
+        }
+        exchange(a, b, now);
+    }
+    panic!("no end of exchanging");
+}
+
+/// What holds for every view.
+fn assert_sound(ledger: &Ledger, now: Timestamp) {
+    let view = View::of(ledger, now);
+    for (address, holder) in &view.addresses {
+        let member = view.members.get(holder).unwrap();
+        assert_eq!(member.ipv4, Some(*address));
+    }
+    for (public_key, holder) in &view.keys {
+        let member = view.members.get(holder).unwrap();
+        assert_eq!(member.public_key, Some(*public_key));
+    }
+    let mut addresses = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    for (node, member) in &view.members {
+        assert!(!view.refused.contains_key(node));
+        assert!(!ledger.withdrawn().is_revoked(node));
+        let promise = ledger.members().get(node).unwrap().promise();
+        if let Some(address) = member.ipv4 {
+            assert_eq!(view.addresses.get(&address), Some(node));
+            assert_eq!(promise.ipv4.address, address);
+            assert!(addresses.insert(address), "{address} is held twice");
+        }
+        if let Some(public_key) = member.public_key {
+            assert_eq!(view.keys.get(&public_key), Some(node));
+            assert!(keys.insert(public_key), "a key is held twice");
+        }
+        let has_all = member.ipv4.is_some() && member.public_key.is_some();
+        assert_eq!(member.lost_to.is_none(), has_all);
+        assert_eq!(view.is_live(node), member.presence == Presence::Live);
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_arrival_does_not_matter([a, b] in orders(PLAIN.some())) {
+        let (a, b) = (PLAIN.ledger(&a, NOW), PLAIN.ledger(&b, NOW));
+        prop_assert_eq!(a.root(), b.root());
+        prop_assert_eq!(a.index(), b.index());
+        for later in [0, 1, 5, 9, 20] {
+            let now = NOW.after(later * DAY);
+            prop_assert_eq!(View::of(&a, now), View::of(&b, now));
+            assert_sound(&a, now);
+        }
+    }
+
+    #[test]
+    fn ledgers_merge_like_sets(a in PLAIN.some(), b in PLAIN.some(), c in PLAIN.some()) {
+        let [a, b, c] = [a, b, c].map(|list| PLAIN.ledger(&list, NOW));
+        let both = merge(&a, &b, NOW);
+        prop_assert_eq!(both.root(), merge(&b, &a, NOW).root());
+        prop_assert_eq!(both.root(), merge(&both, &b, NOW).root());
+        prop_assert_eq!(merge(&a, &a, NOW).root(), a.root());
+        let left = merge(&both, &c, NOW);
+        let right = merge(&a, &merge(&b, &c, NOW), NOW);
+        prop_assert_eq!(left.root(), right.root());
+        prop_assert_eq!(View::of(&left, NOW), View::of(&right, NOW));
+    }
+
+    /// Once the revocations are known, nothing else has an order.
+    #[test]
+    fn after_the_revocations_order_does_not_matter([a, b] in orders(WILD.some())) {
+        let revocations_first = |mut list: Vec<usize>| {
+            list.sort_by_key(|at| !WILD.is_revocation(*at));
+            WILD.ledger(&list, NOW)
+        };
+        let (a, b) = (revocations_first(a), revocations_first(b));
+        prop_assert_eq!(a.root(), b.root());
+        for later in [0, 1, 5, 9] {
+            let now = NOW.after(later * DAY);
+            prop_assert_eq!(View::of(&a, now), View::of(&b, now));
+            assert_sound(&a, now);
+        }
+    }
+
+    #[test]
+    fn exchanging_differences_makes_ledgers_equal(a in WILD.some(), b in WILD.some()) {
+        for (first, second) in [(&a, &b), (&b, &a)] {
+            let mut one = WILD.ledger(first, NOW);
+            let mut other = WILD.ledger(second, NOW);
+            let rounds = settle(&mut one, &mut other, NOW);
+            prop_assert!(rounds <= 3, "{rounds} rounds");
+            prop_assert_eq!(View::of(&one, NOW), View::of(&other, NOW));
+            assert_sound(&one, NOW);
+        }
+    }
+
+    /// Where no statement is void in one order and valid in another, one exchange is enough, and it
+    /// ends where a merge does.
+    #[test]
+    fn one_exchange_is_a_merge(a in PLAIN.some(), b in PLAIN.some()) {
+        let (a, b) = (PLAIN.ledger(&a, NOW), PLAIN.ledger(&b, NOW));
+        let (mut one, mut other) = (a.clone(), b.clone());
+        let rounds = settle(&mut one, &mut other, NOW);
+        prop_assert!(rounds <= 2, "{rounds} rounds");
+        prop_assert_eq!(one.root(), merge(&a, &b, NOW).root());
+    }
+
+    /// Five ledgers in a row that each exchange with the next: twice through is enough for all.
+    #[test]
+    fn what_one_node_knows_reaches_all(lists in prop::array::uniform5(WILD.some())) {
+        let mut ledgers = lists.map(|list| WILD.ledger(&list, NOW));
+        let mut passes = 0;
+        while !ledgers.windows(2).all(|pair| pair[0].root() == pair[1].root()) {
+            passes += 1;
+            prop_assert!(passes <= 6, "no end of exchanging");
+            for at in 0..4 {
+                let (left, right) = ledgers.split_at_mut(at + 1);
+                settle(&mut left[at], &mut right[0], NOW);
+            }
+        }
+    }
+
+    #[test]
+    fn verifying_with_what_is_known_changes_nothing(list in WILD.some()) {
+        let mut by_bytes = WILD.net.ledger();
+        let mut by_items = WILD.net.ledger();
+        for at in list {
+            let item = &WILD.items[at];
+            let one = by_bytes.insert_bytes(item.bytes(), NOW);
+            let other = by_items.insert(item.clone(), NOW);
+            prop_assert_eq!(one, other);
+            prop_assert_eq!(by_bytes.knows(item.bytes()), by_items.knows(item.bytes()));
+        }
+        prop_assert_eq!(by_bytes.root(), by_items.root());
+        for at in 0..WILD.items.len() {
+            let bytes = WILD.items[at].bytes();
+            let held = by_bytes.statements().any(|statement| statement == bytes);
+            prop_assert_eq!(by_bytes.knows(bytes), held);
+        }
+    }
+}
+
+/// Promises of one node that lapse at other times than their numbers say, as after a clock that was
+/// put right.
+static LAPSING: LazyLock<Pool> = LazyLock::new(|| {
+    let net = network();
+    let mut bytes = Vec::new();
+    for (n, node) in people(&net).iter().enumerate() {
+        for sequence in 1..=5u64 {
+            let days = (sequence * 5 + u64::try_from(n).unwrap() * 3) % 11;
+            let issued = T0.after(DAY * u32::try_from(days).unwrap());
+            bytes.push(node.at(sequence, issued).bytes());
+        }
+    }
+    let revocations = [
+        net.revoke(&[&net.admitted(1)]),
+        net.revoke(&[&net.admitted(6)]),
+    ];
+    bytes.extend(revocations.iter().map(|r| r.bytes().to_vec()));
+    pool(net, &bytes)
+});
+
+proptest! {
+    #[test]
+    fn when_a_node_prunes_does_not_matter(
+        a in LAPSING.some(), b in LAPSING.some(), day in 0u32..25,
+    ) {
+        let last = T0.after(11 * DAY);
+        let now = last.after(day * DAY);
+        let (a, b) = (LAPSING.ledger(&a, last), LAPSING.ledger(&b, last));
+        let pruned = |ledger: &Ledger| {
+            let mut pruned = ledger.clone();
+            let gone = pruned.prune(now);
+            let left = ledger.members().len() - gone.len();
+            assert_eq!(pruned.members().len(), left);
+            assert_eq!(View::of(ledger, now), View::of(&pruned, now));
+            pruned
+        };
+        let late = pruned(&merge(&a, &b, now));
+        let early = merge(&pruned(&a), &pruned(&b), now);
+        prop_assert_eq!(late.root(), early.root());
+        prop_assert_eq!(pruned(&late).root(), late.root());
+    }
+}
+
+/// Forty users of an invite for one: without evidence, and with more and more of it.
+static CROWD: LazyLock<Pool> = LazyLock::new(|| {
+    let net = network();
+    let founder = net.founder();
+    let mut bytes = Vec::new();
+    for n in 100..140 {
+        let node = net.joined(&founder, INVITES, 1, n);
+        bytes.push(node.bytes());
+        for (sequence, minutes) in [(2, 50), (3, 20)] {
+            let since = T0.after(MINUTE * (minutes + u32::from(n % 7)));
+            let seen = node.carrying(&[net.receipt(&founder.key, &node, since, since)]);
+            bytes.push(seen.at(sequence, T0.after(HOUR)).bytes());
+        }
+    }
+    pool(net, &bytes)
+});
+
+/// The node of a statement in [`CROWD`].
+fn user(at: usize) -> usize {
+    at / 3
+}
+
+proptest! {
+    /// Of too many uses the same ones are kept in every order, as long as no node loses evidence
+    /// that it had.
+    #[test]
+    fn losers_are_dropped_alike([a, b] in orders(CROWD.some())) {
+        let users: BTreeSet<usize> = a.iter().map(|at| user(*at)).collect();
+        let (a, b) = (CROWD.ledger(&a, NOW), CROWD.ledger(&b, NOW));
+        prop_assert_eq!(a.root(), b.root());
+        prop_assert_eq!(a.members().len(), users.len().min(1 + SPARE_USES));
+        prop_assert_eq!(View::of(&a, NOW), View::of(&b, NOW));
+        prop_assert_eq!(View::of(&a, NOW).members.len(), users.len().min(1));
+    }
+
+    #[test]
+    fn crowds_exchange_until_they_are_equal(a in CROWD.some(), b in CROWD.some()) {
+        let (mut a, mut b) = (CROWD.ledger(&a, NOW), CROWD.ledger(&b, NOW));
+        let merged = merge(&a, &b, NOW);
+        let rounds = settle(&mut a, &mut b, NOW);
+        prop_assert!(rounds <= 2, "{rounds} rounds");
+        prop_assert_eq!(a.root(), merged.root());
+    }
+}
+
+/// What no ledger of bounded size can do: a statement that was void when it came, or outranked, is
+/// forgotten, and what it had replaced before is not remembered. Two orders can then end in two
+/// states; one exchange makes them one. These are all the ways, each as small as it gets.
+#[test]
+fn where_order_matters_an_exchange_heals() {
+    let net = network();
+    let founder = net.founder();
+    let people = people(&net);
+    let host = &people[2];
+    let guest = &people[7];
+    let revoke_host = net.revoke(&[host]);
+    let keep_guest = net.revocation(&[&net.admitted(70)], |body| {
+        body.readmit = vec![net.direct(&founder.key, &guest.id()).raw()];
+    });
+    // A promise that was void for a while: it comes back from whoever heard of both at once.
+    let readmitted = [
+        guest.bytes(),
+        revoke_host.bytes().to_vec(),
+        keep_guest.bytes().to_vec(),
+    ];
+    // A node that came in again in a way that is void: who hears of that first keeps the old way.
+    let named = net.admitted(7).at(1, T0);
+    let changed = [
+        named.bytes(),
+        people[8].at(2, T0).bytes(),
+        revoke_host.bytes().to_vec(),
+    ];
+    for statements in [readmitted, changed] {
+        let ledgers: Vec<Ledger> = [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ]
+        .iter()
+        .map(|order| {
+            let mut ledger = net.ledger();
+            for at in order {
+                let _ = ledger.insert_bytes(&statements[*at], NOW);
+            }
+            ledger
+        })
+        .collect();
+        let roots: BTreeSet<[u8; 32]> = ledgers.iter().map(Ledger::root).collect();
+        assert_eq!(
+            roots.len(),
+            2,
+            "order matters no longer: strengthen the laws"
+        );
+        for one in &ledgers {
+            for other in &ledgers {
+                let (mut one, mut other) = (one.clone(), other.clone());
+                assert!(settle(&mut one, &mut other, NOW) <= 1);
+            }
+        }
+    }
+}
+
+/// A node that drops the evidence it had: it loses its place among too many uses of an invite, or
+/// another one does, by the order of arrival. None of them is a member, and an exchange heals it.
+#[test]
+fn a_node_that_drops_its_evidence_may_change_who_is_kept_of_the_losers() {
+    let net = network();
+    let founder = net.founder();
+    let seen = |n: u16, minutes: u32| {
+        let node = net.joined(&founder, INVITES, 1, n);
+        let since = T0.after(MINUTE * minutes);
+        node.carrying(&[net.receipt(&founder.key, &node, since, since)])
+            .at(1, since)
+    };
+    let others: Vec<Node> = (100..117).map(|n| seen(n, u32::from(n - 99))).collect();
+    let good = seen(200, 0);
+    let bare = good.carrying(&[]).at(2, T0.after(HOUR));
+    let told = |order: &[&Node]| {
+        let mut ledger = net.ledger();
+        for node in order {
+            let _ = ledger.insert_bytes(&node.bytes(), NOW);
+        }
+        ledger
+    };
+    let all: Vec<&Node> = others.iter().collect();
+    let first = told(&[&[&good, &bare][..], &all].concat());
+    let last = told(&[&all[..], &[&good, &bare]].concat());
+    assert_ne!(first.root(), last.root());
+    let winner = |ledger: &Ledger| -> Vec<NodeId> {
+        View::of(ledger, NOW).members.keys().copied().collect()
+    };
+    assert_eq!(winner(&first), winner(&last));
+    let (mut one, mut other) = (first, last);
+    assert!(settle(&mut one, &mut other, NOW) <= 2);
+}
+
+#[test]
+fn a_pruned_ledger_is_one_that_was_never_told() {
+    let net = network();
+    let old = net.admitted(1);
+    let new = net.admitted(2).at(1, T0.after(DAY));
+    let now = old.body.expires.after(QUIET_TIME).after(SECOND);
+    let mut ledger = net.ledger_of([&old, &new]);
+    assert_eq!(ledger.prune(now.before(SECOND)), []);
+    assert_eq!(ledger.prune(now), [old.id()]);
+    assert_eq!(ledger.root(), net.ledger_of([&new]).root());
+    assert!(!ledger.knows(&old.bytes()));
+}
