@@ -1,6 +1,9 @@
 //! A server and its control socket. No network is founded, so that nothing needs root.
 
-#![allow(clippy::unwrap_used, reason = "this is a test, though clippy cannot see it in helpers")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is a test, though clippy cannot see it in helpers"
+)]
 
 mod common;
 

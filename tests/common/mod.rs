@@ -1,7 +1,10 @@
 //! Runs the program in homes of its own. Nothing here needs root.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "this is a test, though clippy cannot see it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is a test, though clippy cannot see it"
+)]
 
 use std::fs;
 use std::io::Write as _;
