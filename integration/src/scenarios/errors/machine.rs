@@ -42,6 +42,7 @@ pub(super) fn bad_files(lab: &Lab) -> Result<()> {
     for (files, says) in [
         (config("listen = \"[::]:518"), &["config:1:"][..]),
         (config("listen = 7\n"), &["config:1:", "listen"]),
+        (config(""), empty),
         (key(&seed, 0o640), secret),
         (key(&seed, 0o604), secret),
         (key(b"", 0o600), empty),
