@@ -54,24 +54,24 @@ fn two_networks(lab: &Lab) -> Result<()> {
         meshes.push(mesh);
     }
     for node in [&a, &b] {
-        let (foo, bar) = (seen::network(node, "foo")?, seen::network(node, "bar")?);
-        ensure!(foo.interface == "foo" && bar.interface == "bar");
+        let (one, other) = (seen::network(node, "foo")?, seen::network(node, "bar")?);
+        ensure!(one.interface == "foo" && other.interface == "bar");
         ensure!(
             seen::has_interface(node, "foo")? && seen::has_interface(node, "bar")?,
             "not both interfaces are there"
         );
-        ensure!(foo.id != bar.id && foo.listen_port != bar.listen_port);
-        for net in [&foo, &bar] {
+        ensure!(one.id != other.id && one.listen_port != other.listen_port);
+        for net in [&one, &other] {
             let interface = wireguard::read(node, &net.name)?;
             ensure!(
                 interface.listen_port == Some(net.listen_port),
                 "{interface:?}"
             );
         }
-        let (one, other) = (seen::identity(node, "foo")?, seen::identity(node, "bar")?);
-        ensure!(one.node == other.node, "two node keys");
+        let (first, second) = (seen::identity(node, "foo")?, seen::identity(node, "bar")?);
+        ensure!(first.node == second.node, "two node keys");
         ensure!(
-            one.public_key != other.public_key,
+            first.public_key != second.public_key,
             "one WireGuard key for both networks"
         );
     }
