@@ -270,6 +270,7 @@ impl Core {
         let own = self.id;
         let mut result = Ingested::default();
         let mut revoked = false;
+        let mut newcomers = false;
         let mut seen_own = None;
         let Some(net) = self.networks.get_mut(&network) else {
             return result;
@@ -295,10 +296,13 @@ impl Core {
                 continue;
             }
             let revokes = matches!(item, Item::Revocation(_));
+            let newcomer = matches!(&item, Item::Member(m)
+                if !net.ledger.members().contains_key(&m.node()));
             match net.ledger.insert(item, now.timestamp()) {
                 Ok(Merged::New) => {
                     net.dirty = true;
                     revoked |= revokes;
+                    newcomers |= newcomer;
                     net.outbox.push(Outgoing {
                         bytes: bytes.to_vec(),
                         source: Some(source),
@@ -322,6 +326,10 @@ impl Core {
         if revoked {
             // Nobody who was told comes back as if it had not been, however soon it is killed.
             self.save_statements(network);
+        }
+        if newcomers {
+            let soon = now + timers::SAVE_NEWCOMERS;
+            self.timers.set_by(Timer::Save(network), soon);
         }
         result
     }
