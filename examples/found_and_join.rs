@@ -16,12 +16,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 fn main() -> Result<()> {
-    let foo: NetworkName = "foo".parse()?;
+    let name: NetworkName = "foo".parse()?;
     let mut world = World::new(ChaCha8Rng::seed_from_u64(7), Faults::NONE);
     let (a, b) = (world.add(), world.add());
 
     let create = Command::Create {
-        name: foo.clone(),
+        name: name.clone(),
         ipv4: Some("10.77.0.0/16".parse()?),
         admission: AdmissionRule::Invite,
         listen_port: 51820,
@@ -33,7 +33,7 @@ fn main() -> Result<()> {
 
     // An invite is text that a person carries; it is a secret, so it is not printed here.
     let invite = Command::Invite {
-        name: foo.clone(),
+        name: name.clone(),
         life: Duration::from_secs(3600),
         uses: 1,
         endpoints: Vec::new(),
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
 
     let started = world.now;
     let join = Command::Join {
-        name: foo,
+        name,
         with: JoinWith::Invite(Box::new(Invite::from_text(&text)?)),
         listen_port: 51820,
         wait: Duration::from_secs(30),

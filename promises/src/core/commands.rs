@@ -126,7 +126,7 @@ impl Core {
             created: step.now.timestamp(),
             nonce,
         };
-        self.check_ranges(&charter)?;
+        self.check_charter(&charter)?;
         let charter = Signed::sign(charter, &self.config.key)?;
         self.found(charter, listen_port, step)
     }
@@ -382,8 +382,10 @@ impl Core {
             moves: net.moves.clone(),
             promised: net.prefixes.iter().copied().collect(),
             rules: net.rules.clone(),
+            // Who is out sees nobody: what it knows of the others is no longer its business.
             peers: net
                 .others(&self.id)
+                .filter(|_| !matches!(net.phase, Phase::Expelled(_)))
                 .filter_map(|node| self.peer_status(net, node))
                 .collect(),
             asking: net.asking.clone(),

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::content_id::ContentId;
 use crate::network::admission::AdmissionError;
 use crate::network::charter::AdmissionRule;
 use crate::network::invite::InviteError;
@@ -52,6 +53,17 @@ pub enum CommandError {
         range: IpNet,
         /// What is connected.
         connected: IpNet,
+    },
+    /// The members of the network make a promise that this program does not know.
+    #[error(
+        "the members of \"{name}\" make the promise {contract}, which this version of grid does not \
+         keep; a newer one may"
+    )]
+    OtherContract {
+        /// The network.
+        name: NetworkName,
+        /// The promise in its charter.
+        contract: ContentId,
     },
     /// The range overlaps that of another network of this node.
     #[error("the range {range} overlaps that of the network \"{other}\", which this node is in")]
@@ -188,6 +200,7 @@ impl CommandError {
             Self::NobodyAnswered(_) | Self::WaitsForOwner { .. } => FailureKind::TimedOut,
             Self::Admission(_)
             | Self::RangeConnected { .. }
+            | Self::OtherContract { .. }
             | Self::RangeTaken { .. }
             | Self::InviteSpent
             | Self::Revoked

@@ -15,6 +15,7 @@ use crate::network::charter::{AdmissionRule, Charter, NetworkId};
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
 use crate::node_key::NodeId;
+use crate::texts;
 
 impl Core {
     /// Begins to join.
@@ -77,7 +78,7 @@ impl Core {
     ) -> Result<NetworkId, CommandError> {
         let now = step.now.timestamp();
         invite.check(name, now)?;
-        self.check_ranges(&invite.charter)?;
+        self.check_charter(&invite.charter)?;
         let admission = invite.admit(self.id, now)?;
         let last_promise = self.left.remove(name).and_then(|record| {
             (record.network() == invite.charter.network())
@@ -102,7 +103,7 @@ impl Core {
         listen_port: u16,
         step: &mut Step<'_>,
     ) -> Result<NetworkId, CommandError> {
-        self.check_ranges(&record.charter)?;
+        self.check_charter(&record.charter)?;
         let admission = record
             .admission
             .as_ref()
@@ -119,8 +120,15 @@ impl Core {
         Ok(self.begin(beginning, listen_port, step))
     }
 
-    /// Whether a network's ranges would cut this machine off from something.
-    pub(crate) fn check_ranges(&self, charter: &Charter) -> Result<(), CommandError> {
+    /// Whether this node can make the promise that a network's members make, and whether its ranges
+    /// would cut this machine off from something.
+    pub(crate) fn check_charter(&self, charter: &Charter) -> Result<(), CommandError> {
+        if charter.contract != texts::JOIN_WIREGUARD_NET.id() {
+            return Err(CommandError::OtherContract {
+                name: charter.name.clone(),
+                contract: charter.contract,
+            });
+        }
         for range in [charter.ipv4.into(), charter.ipv6.into()] {
             if let Some(connected) = self.host.connected.iter().find(|c| overlaps(c, &range)) {
                 return Err(CommandError::RangeConnected {

@@ -14,6 +14,7 @@ use crate::core::record::Change;
 use crate::limits::{MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
 use crate::network::endpoint::{Endpoint, EndpointKind, is_reachable};
+use crate::network::evidence;
 use crate::network::ledger::{Item, invite_of};
 use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
 use crate::network::membership::evidence_of_membership;
@@ -273,51 +274,35 @@ impl Network {
             return None;
         }
         let now = around.now.timestamp();
-        let valid: Vec<&Signed<Receipt>> = member
-            .receipts()
-            .iter()
-            .filter(|r| now <= r.until())
-            .filter(|r| self.view.members.contains_key(&r.witness) || charter.is_owner(&r.witness))
-            .collect();
-        let address: Vec<_> = valid
-            .iter()
-            .filter(|r| r.address == promise.ipv4.address)
-            .collect();
-        let key: Vec<_> = valid
-            .iter()
-            .filter(|r| r.public_key == promise.public_key)
-            .collect();
+        let ledger = &self.ledger;
+        let own = ledger.members().get(&around.id)?;
+        // A receipt is worth what its witness's standing is worth.
+        if !charter.is_owner(&around.id) {
+            evidence::member_since(ledger, own)?;
+        }
+        let address = promise.ipv4.address;
         let vouches = charter.is_owner(&around.id)
             || member
                 .admission()
                 .issuers()
                 .any(|issuer| issuer == around.id);
-        let membership = evidence_of_membership(charter, member);
-        let stale = address
-            .iter()
-            .all(|r| now.since(r.issued) >= RECEIPT_RENEWAL);
-        if !(stale || key.is_empty() || (vouches && membership.is_none())) {
+        let membership = evidence::member_since(ledger, member);
+        let key_since = evidence::key_since(ledger, member, &promise.public_key, now);
+        let stale = evidence::last_seen(ledger, member, address, now)
+            .is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL);
+        if !(stale || key_since.is_none() || (vouches && membership.is_none())) {
             return None;
         }
+        let address_since = evidence::address_since(ledger, member, address, now);
         let body = Receipt {
             network: self.id(),
             witness: around.id,
             subject: *subject,
             member_since: membership.unwrap_or(now).min(now),
             public_key: promise.public_key,
-            key_since: key
-                .iter()
-                .map(|r| r.key_since)
-                .min()
-                .unwrap_or(now)
-                .min(now),
-            address: promise.ipv4.address,
-            address_since: address
-                .iter()
-                .map(|r| r.address_since)
-                .min()
-                .unwrap_or(now)
-                .min(now),
+            key_since: key_since.unwrap_or(now).min(now),
+            address,
+            address_since: address_since.unwrap_or(now).min(now),
             issued: now,
         };
         Signed::sign(body, around.key).ok()

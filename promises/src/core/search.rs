@@ -149,7 +149,7 @@ impl Core {
             );
             return;
         }
-        if let Err(error) = self.check_ranges(&charter) {
+        if let Err(error) = self.check_charter(&charter) {
             self.done(ticket, Err(error));
             return;
         }

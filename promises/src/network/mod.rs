@@ -5,6 +5,7 @@ pub mod address;
 pub mod admission;
 pub mod charter;
 pub mod endpoint;
+pub mod evidence;
 pub mod invite;
 pub mod ledger;
 pub mod member;

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use crate::limits::QUIET_TIME;
 use crate::network::address;
+use crate::network::evidence;
 use crate::network::ledger::Ledger;
 use crate::network::member::{Member, Standing};
 use crate::network::membership::{self, NotAMember};
@@ -77,10 +77,10 @@ impl View {
             .filter(|member| is_reserved(member, now))
             .collect();
         view.addresses = contest(&members, |m| {
-            (m.promise().ipv4.address, view.claim_rank(ledger, m, now))
+            (m.promise().ipv4.address, claim_rank(ledger, m, now))
         });
         view.keys = contest(&members, |m| {
-            (m.promise().public_key, view.key_rank(ledger, m, now))
+            (m.promise().public_key, key_rank(ledger, m, now))
         });
         for member in members {
             view.settle(member, now);
@@ -134,49 +134,18 @@ impl View {
             .map(|(a, _)| *a)
             .collect()
     }
+}
 
-    fn claim_rank(&self, ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
-        let address = member.promise().ipv4.address;
-        let since = self.evidence(ledger, member, now, |receipt| {
-            (receipt.address == address).then_some(receipt.address_since)
-        });
-        Rank::new(since, "grid/1 claim", member, &address.octets())
-    }
+fn claim_rank(ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
+    let address = member.promise().ipv4.address;
+    let since = evidence::address_since(ledger, member, address, now);
+    Rank::new(since, "grid/1 claim", member, &address.octets())
+}
 
-    fn key_rank(&self, ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
-        let key = member.promise().public_key;
-        let since = self.evidence(ledger, member, now, |receipt| {
-            (receipt.public_key == key).then_some(receipt.key_since)
-        });
-        Rank::new(since, "grid/1 key", member, &key.0)
-    }
-
-    /// The earliest time that another member gives for a claim. The founder was there before any
-    /// other member could see it, so that the charter is its evidence; nobody else's is as old.
-    fn evidence(
-        &self,
-        ledger: &Ledger,
-        member: &Member,
-        now: Timestamp,
-        since: impl Fn(&crate::network::receipt::Receipt) -> Option<Timestamp>,
-    ) -> Option<Timestamp> {
-        let charter = ledger.charter();
-        if member.node() == charter.founder {
-            return Some(charter.created);
-        }
-        let earliest = charter.created.after(Duration::from_secs(1));
-        member
-            .receipts()
-            .iter()
-            .filter(|receipt| {
-                now <= receipt.until()
-                    && (self.members.contains_key(&receipt.witness)
-                        || charter.is_owner(&receipt.witness))
-            })
-            .filter_map(|receipt| since(receipt))
-            .min()
-            .map(|since| since.max(earliest))
-    }
+fn key_rank(ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
+    let key = member.promise().public_key;
+    let since = evidence::key_since(ledger, member, &key, now);
+    Rank::new(since, "grid/1 key", member, &key.0)
 }
 
 impl MemberView {

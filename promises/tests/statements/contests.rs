@@ -27,11 +27,13 @@ struct Scene {
 fn scene() -> Scene {
     let net = Net::crowded();
     let other = |node: Node, last| node.claiming(&net, Ipv4Addr::new(10, 7, 0, last));
+    let witness = other(net.admitted(3), 2);
     Scene {
         founder: other(net.founder(), 1),
         a: net.admitted(1).claiming(&net, ADDRESS),
         b: net.admitted(2).claiming(&net, ADDRESS),
-        witness: other(net.admitted(3), 2),
+        // The founder has seen it since the beginning, so that its word counts from then on.
+        witness: witness.carrying(&[net.receipt(&key(0), &witness, T0, T0)]),
         net,
     }
 }
@@ -159,6 +161,7 @@ fn strangers_and_those_who_are_out_are_no_witnesses() {
         .net
         .admitted(77)
         .claiming(&scene.net, [10, 7, 0, 9].into());
+    let member = scene.seen(&member, 0, T0);
     let view = scene.view(&[&honest, &hostile, &member], now);
     assert_holds(&view, &scene.b, &scene.a);
     // It is revoked, and counts no longer.
@@ -183,6 +186,28 @@ fn strangers_and_those_who_are_out_are_no_witnesses() {
         .net
         .ledger_of([&scene.seen(&scene.a, 0, T0), &scene.b]);
     assert_holds(&View::of(&ledger, T0), &scene.a, &scene.b);
+}
+
+#[test]
+fn accomplices_who_came_late_cannot_date_each_other_back() {
+    let scene = scene();
+    let now = T0.after(HOUR);
+    let honest = scene.seen(&scene.a, 3, T0.after(10 * MINUTE));
+    // Two identities of one person: the founder saw both join after half an hour.
+    let accomplice = scene
+        .net
+        .admitted(4)
+        .claiming(&scene.net, [10, 7, 0, 9].into());
+    let joined = T0.after(30 * MINUTE);
+    let unseen = scene.view(&[&honest, &scene.seen(&scene.b, 4, T0), &accomplice], now);
+    assert_holds(&unseen, &scene.a, &scene.b);
+    let seen = scene.seen(&accomplice, 0, joined);
+    let view = scene.view(&[&honest, &scene.seen(&scene.b, 4, T0), &seen], now);
+    assert_holds(&view, &scene.a, &scene.b);
+    // They count from when they were seen on.
+    let late = scene.seen(&scene.a, 3, T0.after(40 * MINUTE));
+    let view = scene.view(&[&late, &scene.seen(&scene.b, 4, T0), &seen], now);
+    assert_holds(&view, &scene.b, &scene.a);
 }
 
 #[test]
