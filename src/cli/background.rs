@@ -89,7 +89,11 @@ pub(super) fn start(home: &Home, global: &Global, options: &StartServer) -> Outc
 fn running(home: &Home) -> Outcome<Option<Client>> {
     let begun = Instant::now();
     loop {
-        if let Some(client) = Client::connect(home)? {
+        // A server that is just being killed still takes connections for a moment, but it has let go
+        // of its home.
+        if let Some(client) = Client::connect(home)?
+            && ServerLock::is_held(home)
+        {
             return Ok(Some(client));
         }
         if !ServerLock::is_held(home) || begun.elapsed() > ENDING {
