@@ -4,5 +4,9 @@
 //! and replays the corpus, so that what a fuzzer found once is tested on every run, without a
 //! fuzzer and without a nightly compiler.
 
+/// The test kit of `grid-promises`: fixed keys, networks, statements.
+#[path = "../../promises/tests/common/mod.rs"]
+pub mod kit;
 pub mod promises;
+pub mod statements;
 pub mod wg;

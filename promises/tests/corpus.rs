@@ -6,10 +6,23 @@ use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
 
+#[path = "common/mod.rs"]
+mod kit;
 // Public for the fuzz crate.
 #[allow(unreachable_pub)]
 #[path = "../../fuzz/src/promises.rs"]
-mod targets;
+mod promises;
+#[allow(unreachable_pub)]
+#[path = "../../fuzz/src/statements.rs"]
+mod statements;
+
+/// Every target, with the module that has its body.
+fn targets() -> impl Iterator<Item = (&'static str, promises::Target)> {
+    let of = |module, targets: &'static [promises::Target]| {
+        targets.iter().map(move |target| (module, *target))
+    };
+    of("promises", promises::TARGETS).chain(of("statements", statements::TARGETS))
+}
 
 fn fuzz_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
@@ -33,7 +46,7 @@ fn corpus(target: &str) -> Vec<PathBuf> {
 #[test]
 fn every_file_of_the_corpus_passes() {
     let mut failed = Vec::new();
-    for (name, target) in targets::TARGETS {
+    for (_, (name, target)) in targets() {
         for file in corpus(name) {
             let data = fs::read(&file).unwrap();
             if panic::catch_unwind(|| target(&data)).is_err() {
@@ -51,7 +64,7 @@ fn every_file_of_the_corpus_passes() {
 /// A corpus is a handful of meaningful files, not what a night of fuzzing leaves behind.
 #[test]
 fn the_corpus_is_small() {
-    for (name, _) in targets::TARGETS {
+    for (_, (name, _)) in targets() {
         let files = corpus(name);
         assert!(
             files.len() < 100,
@@ -69,14 +82,14 @@ fn the_corpus_is_small() {
 #[test]
 fn every_target_has_its_fuzzer() {
     let manifest = fs::read_to_string(fuzz_folder().join("Cargo.toml")).unwrap();
-    for (name, _) in targets::TARGETS {
+    for (module, (name, _)) in targets() {
         let source = fuzz_folder()
             .join("fuzz_targets")
             .join(format!("{name}.rs"));
         let body = fs::read_to_string(&source)
             .unwrap_or_else(|error| panic!("{}: {error}", source.display()));
         assert!(
-            body.contains(&format!("promises::{name}(data)")),
+            body.contains(&format!("{module}::{name}(data)")),
             "{}",
             source.display()
         );
@@ -84,5 +97,30 @@ fn every_target_has_its_fuzzer() {
             manifest.contains(&format!("name = \"{name}\"")),
             "{name} is not in the manifest"
         );
+    }
+}
+
+/// The seeds for statements are what the kit makes of them, so that they still reach what they are
+/// named for when the wire format has changed.
+#[test]
+fn the_seeds_are_those_of_the_kit() {
+    for (target, name, bytes) in kit::seeds::seeds() {
+        let file = fuzz_folder().join("corpus").join(target).join(&name);
+        let committed = fs::read(&file).unwrap_or_default();
+        assert!(
+            committed == bytes && file.exists(),
+            "{} is out of date; `cargo test -p grid-promises --test corpus -- --ignored` writes it",
+            file.display()
+        );
+    }
+}
+
+#[test]
+#[ignore = "writes the seeds into fuzz/corpus"]
+fn write_the_seeds() {
+    for (target, name, bytes) in kit::seeds::seeds() {
+        let folder = fuzz_folder().join("corpus").join(target);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
     }
 }

@@ -5,6 +5,10 @@
 // Each test program uses a part of it; helpers of tests may panic as the tests do.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+pub mod exchange;
+pub mod seeds;
+pub mod story;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -358,13 +362,19 @@ pub fn charter() -> Charter {
     }
 }
 
+/// Node ids in the order of a set.
+pub fn sorted(ids: &[NodeId]) -> Vec<NodeId> {
+    let mut ids = ids.to_vec();
+    ids.sort();
+    ids
+}
+
 /// A closure that keeps these nodes.
 pub fn closure(invite: u16, keep: &[&Node]) -> Closure {
-    let mut keep: Vec<NodeId> = keep.iter().map(|node| node.id()).collect();
-    keep.sort();
+    let keep: Vec<NodeId> = keep.iter().map(|node| node.id()).collect();
     Closure {
         invite: key(invite).id(),
-        keep,
+        keep: sorted(&keep),
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use grid_promises::limits::{QUIET_TIME, SPARE_USES};
-use grid_promises::network::admission::Admission;
 use grid_promises::network::ledger::{Item, Ledger, Merged};
-use grid_promises::network::statement::Signed;
-use grid_promises::network::view::{Presence, View};
+use grid_promises::network::view::View;
 use grid_promises::{NodeId, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, closure, key};
+use crate::common::exchange::{assert_sound, settle};
+use crate::common::story::{network, people, plain, wild};
+use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0};
 
 /// When statements are merged, unless a law says otherwise: after the last of them was made.
 const NOW: Timestamp = T0.after(HOUR).after(HOUR);
@@ -23,108 +23,16 @@ struct Pool {
     items: Vec<Item>,
 }
 
-/// Two owners, nodes 0 and 9, and a few addresses, so that claims meet.
-fn network() -> Net {
-    let owners = BTreeSet::from([key(0).id(), key(9).id()]);
-    Net::with(|charter| {
-        charter.ipv4 = "10.7.0.0/28".parse().unwrap();
-        charter.owners = owners.into_iter().collect();
-    })
-}
-
-/// What a node may say in its life: renewals, two promises of one number, receipts, a withdrawal.
-fn life(net: &Net, node: &Node) -> Vec<Node> {
-    let at = |sequence: u64| {
-        node.at(
-            sequence,
-            T0.after(MINUTE * u32::try_from(sequence).unwrap()),
-        )
-    };
-    let mut life = vec![
-        at(1),
-        at(2),
-        at(2).called("again"),
-        at(3),
-        at(3).called("twice"),
-    ];
-    for (sequence, witness) in [(4, 0), (5, 8)] {
-        if key(witness).id() != node.id() {
-            let since = T0.after(MINUTE * u32::from(witness + 1));
-            let receipt = net.receipt(&key(witness), node, since, since);
-            life.push(at(sequence).carrying(&[receipt]));
-        }
-    }
-    life.push(at(6).withdrawn());
-    life
-}
-
-/// The founder, an owner, five users of an invite for three, their guests, one admitted by name.
-fn people(net: &Net) -> Vec<Node> {
-    let founder = net.founder();
-    let mut people = vec![founder.clone(), net.node(9, Admission::default())];
-    people.extend((1..=5).map(|n| net.joined(&founder, INVITES, 3, n)));
-    let host = people[2].clone();
-    people.extend((6..=7).map(|n| net.joined(&host, INVITES + 1, 1, n)));
-    let guest = people[7].clone();
-    people.push(net.joined(&guest, INVITES + 2, 5, 10));
-    people.push(net.admitted(8));
-    // Somebody else's WireGuard key.
-    people[6].body.public_key = host.body.public_key;
-    people
-}
-
-/// Statements of nodes that keep the admission that they came by, and revocations that readmit
-/// nobody.
+/// Without readmissions, and with nodes that keep the admission that they came by.
 static PLAIN: LazyLock<Pool> = LazyLock::new(|| {
     let net = network();
-    let people = people(&net);
-    let mut bytes: Vec<Vec<u8>> = people
-        .iter()
-        .flat_map(|node| life(&net, node))
-        .map(|node| node.bytes())
-        .collect();
-    let closing = |keep: &[&Node]| {
-        net.revocation(&[&net.admitted(50)], |body| {
-            body.closures = vec![closure(INVITES, keep)];
-        })
-    };
-    let by_other = net.revocation_body(&key(9), &[&people[3]]);
-    let revocations = [
-        net.revoke(&[&people[2]]),
-        net.revoke(&[&people[7], &people[8]]),
-        net.revoke(&[&people[1]]),
-        Signed::sign(by_other, &key(9)).unwrap(),
-        closing(&[&people[3], &people[4]]),
-        closing(&[&people[4], &people[5]]),
-    ];
-    bytes.extend(revocations.iter().map(|r| r.bytes().to_vec()));
+    let bytes = plain(&net);
     pool(net, &bytes)
 });
 
-/// All of that, and what makes statements void and valid again: readmissions, nodes that came in
-/// again in another way, and another grant of an invite's key.
 static WILD: LazyLock<Pool> = LazyLock::new(|| {
     let net = network();
-    let people = people(&net);
-    let mut bytes: Vec<Vec<u8>> = PLAIN
-        .items
-        .iter()
-        .map(|item| item.bytes().to_vec())
-        .collect();
-    for (n, node) in (1..=7).zip(&people[2..]) {
-        let named = net.direct(&key(9), &node.id());
-        let again = node.by(Admission::from_links(vec![named]));
-        bytes.push(again.at(2, T0.after(3 * MINUTE)).bytes());
-        bytes.push(again.at(7, T0.after(20 * MINUTE)).bytes());
-        let rival = net.joined(&people[2], INVITES, 1, n + 60);
-        bytes.push(rival.bytes());
-    }
-    for (owner, kept) in [(0, 3), (0, 7), (0, 9), (9, 8), (9, 2)] {
-        let mut body = net.revocation_body(&key(owner), &[&people[2]]);
-        body.readmit = vec![net.direct(&key(owner), &people[kept].id()).raw()];
-        body.nodes = vec![key(70).id()];
-        bytes.push(Signed::sign(body, &key(owner)).unwrap().bytes().to_vec());
-    }
+    let bytes = wild(&net);
     pool(net, &bytes)
 });
 
@@ -186,72 +94,6 @@ fn orders(some: impl Strategy<Value = Vec<usize>>) -> impl Strategy<Value = [Vec
         (Just(list).prop_shuffle(), Just(doubled).prop_shuffle())
     })
     .prop_map(|(a, b)| [a, b])
-}
-
-/// One exchange as two nodes do it: `a` asks with its index, `b` answers with what `a` lacks and
-/// with the ids of what it lacks itself, and `a` sends those.
-fn exchange(a: &mut Ledger, b: &mut Ledger, now: Timestamp) {
-    let index = a.index();
-    let (for_a, wanted) = {
-        let difference = b.compare(&index);
-        let for_a: Vec<Vec<u8>> = difference.they_lack.iter().map(|s| s.to_vec()).collect();
-        (
-            for_a,
-            difference.i_lack.iter().copied().collect::<BTreeSet<_>>(),
-        )
-    };
-    let for_b: Vec<Vec<u8>> = a.statements_of(&wanted).map(<[u8]>::to_vec).collect();
-    for bytes in for_a {
-        let _ = a.insert_bytes(&bytes, now);
-    }
-    for bytes in for_b {
-        let _ = b.insert_bytes(&bytes, now);
-    }
-}
-
-/// Exchanges until both hold the same; says how often it took.
-fn settle(a: &mut Ledger, b: &mut Ledger, now: Timestamp) -> usize {
-    for round in 0..8 {
-        if a.root() == b.root() {
-            assert!(a.compare(&b.index()).they_lack.is_empty());
-            assert!(a.compare(&b.index()).i_lack.is_empty());
-            return round;
-        }
-        exchange(a, b, now);
-    }
-    panic!("no end of exchanging");
-}
-
-/// What holds for every view.
-fn assert_sound(ledger: &Ledger, now: Timestamp) {
-    let view = View::of(ledger, now);
-    for (address, holder) in &view.addresses {
-        let member = view.members.get(holder).unwrap();
-        assert_eq!(member.ipv4, Some(*address));
-    }
-    for (public_key, holder) in &view.keys {
-        let member = view.members.get(holder).unwrap();
-        assert_eq!(member.public_key, Some(*public_key));
-    }
-    let mut addresses = BTreeSet::new();
-    let mut keys = BTreeSet::new();
-    for (node, member) in &view.members {
-        assert!(!view.refused.contains_key(node));
-        assert!(!ledger.withdrawn().is_revoked(node));
-        let promise = ledger.members().get(node).unwrap().promise();
-        if let Some(address) = member.ipv4 {
-            assert_eq!(view.addresses.get(&address), Some(node));
-            assert_eq!(promise.ipv4.address, address);
-            assert!(addresses.insert(address), "{address} is held twice");
-        }
-        if let Some(public_key) = member.public_key {
-            assert_eq!(view.keys.get(&public_key), Some(node));
-            assert!(keys.insert(public_key), "a key is held twice");
-        }
-        let has_all = member.ipv4.is_some() && member.public_key.is_some();
-        assert_eq!(member.lost_to.is_none(), has_all);
-        assert_eq!(view.is_live(node), member.presence == Presence::Live);
-    }
 }
 
 proptest! {

@@ -1,0 +1,430 @@
+//! The committed inputs of the fuzz targets for statements, each named for what it is.
+//!
+//! A fuzzer cannot sign. So most targets read a first byte: 0 says that the rest is a statement as
+//! it travels, another number that the rest is a body, which the target signs.
+
+use grid_promises::network::AdmissionRule;
+use grid_promises::network::admission::{Direct, Grant, GrantUse};
+use grid_promises::network::receipt::Receipt;
+use grid_promises::network::revocation::Revocation;
+use grid_promises::network::statement::{Kind, Statement};
+use grid_promises::{Timestamp, limits};
+use minicbor::Encoder;
+use minicbor::bytes::{ByteArray, ByteVec};
+
+use super::{
+    DAY, INVITES, MINUTE, Net, T0, charter, encoded, endpoint, forge, key, one_of_each, unframe,
+};
+
+/// One input: its target, its name, its bytes.
+pub type Seed = (&'static str, String, Vec<u8>);
+
+/// All of them.
+pub fn seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    statements(&mut seeds);
+    charters(&mut seeds);
+    admissions(&mut seeds);
+    members(&mut seeds);
+    revocations(&mut seeds);
+    receipts(&mut seeds);
+    invites(&mut seeds);
+    messages(&mut seeds);
+    ledgers(&mut seeds);
+    seeds
+}
+
+fn with_mode(mode: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[mode], bytes].concat()
+}
+
+/// Each kind as it travels, whole, cut, and with a false signature.
+fn statements(seeds: &mut Vec<Seed>) {
+    for (kind, bytes) in one_of_each() {
+        let target = match kind {
+            Kind::Charter => "charter",
+            Kind::Member => "member",
+            Kind::Revocation => "revocation",
+            Kind::Receipt => "receipt",
+            _ => continue,
+        };
+        let mut altered = bytes.clone();
+        if let Some(last) = altered.last_mut() {
+            *last ^= 1;
+        }
+        let cut = &bytes[..bytes.len() / 2];
+        for (name, bytes) in [("whole", &bytes[..]), ("altered", &altered), ("cut", cut)] {
+            seeds.push((target, name.to_owned(), with_mode(0, bytes)));
+        }
+        seeds.push((target, "empty".to_owned(), vec![]));
+        let (_, _, signature) = unframe(&bytes);
+        let other = super::frame(kind as u8, &[0x80], &signature);
+        seeds.push((target, "no-body".to_owned(), with_mode(0, &other)));
+    }
+}
+
+fn body<T: Statement>(
+    seeds: &mut Vec<Seed>,
+    target: &'static str,
+    name: &str,
+    mode: u8,
+    mut body: T,
+    change: impl FnOnce(&mut T),
+) {
+    change(&mut body);
+    let bytes = with_mode(mode, &encoded(&body));
+    seeds.push((target, name.to_owned(), bytes));
+}
+
+fn charters(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, change: fn(&mut grid_promises::network::Charter)| {
+        body(seeds, "charter", name, 1, charter(), change);
+    };
+    add("good", |_| {});
+    add("open", |c| c.admission = AdmissionRule::Open);
+    add("narrow", |c| c.ipv4 = "192.168.0.0/30".parse().unwrap());
+    add("wide", |c| c.ipv4 = "10.0.0.0/8".parse().unwrap());
+    add("too-wide", |c| c.ipv4 = "8.0.0.0/7".parse().unwrap());
+    add("loopback", |c| c.ipv4 = "127.0.0.0/8".parse().unwrap());
+    add("foreign-ipv6", |c| c.ipv6 = "fd00::/64".parse().unwrap());
+    add("no-owners", |c| c.owners.clear());
+    add("same-owner-twice", |c| c.owners.push(c.founder));
+    add("weak-owner", |c| {
+        c.owners.insert(0, grid_promises::NodeId([0; 32]))
+    });
+    add("other-founder", |c| c.founder = key(1).id());
+    add("end-of-time", |c| c.created = Timestamp(u64::MAX));
+    add("two-owners", |c| {
+        c.owners.push(key(9).id());
+        c.owners.sort();
+    });
+}
+
+/// A link in the script of the target `admission`: flags, issuer, node, when.
+fn link(invite: bool, issuer: u8, node: u8, when: u8) -> [u8; 4] {
+    [u8::from(invite), issuer, node, when]
+}
+
+fn admissions(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, rule: u8, links: &[[u8; 4]]| {
+        let mut bytes = vec![1, rule];
+        bytes.extend(links.iter().flatten());
+        seeds.push(("admission", name.to_owned(), bytes));
+    };
+    let chain = |length: u8| -> Vec<[u8; 4]> {
+        (0..length)
+            .map(|n| link(true, if n == 0 { 0 } else { n + 1 }, n + 2, 128))
+            .collect()
+    };
+    let ending = |length: u8| -> Vec<[u8; 4]> {
+        let mut links = chain(length - 1);
+        links.push(link(true, if length == 1 { 0 } else { length }, 1, 128));
+        links
+    };
+    add("none", 0, &[]);
+    add("none-open", 2, &[]);
+    add("by-name", 0, &[link(false, 0, 1, 128)]);
+    add("by-name-approve", 1, &[link(false, 0, 1, 128)]);
+    add("by-invite", 0, &ending(1));
+    add("by-invite-approve", 1, &ending(1));
+    add("three", 0, &ending(3));
+    add("longest", 0, &ending(6));
+    add("too-long", 0, &ending(7));
+    add("for-another", 0, &chain(2));
+    add(
+        "round",
+        0,
+        &[
+            link(true, 0, 1, 128),
+            link(true, 1, 2, 128),
+            link(true, 2, 1, 128),
+        ],
+    );
+    add(
+        "named-in-the-middle",
+        0,
+        &[link(true, 0, 2, 128), link(false, 2, 1, 128)],
+    );
+    add("stranger-first", 0, &[link(true, 5, 1, 128)]);
+    add("stranger-first-open", 2, &[link(true, 5, 1, 128)]);
+    add("gap", 0, &[link(true, 0, 2, 128), link(true, 3, 1, 128)]);
+    add("too-early", 0, &[link(true, 0, 1, 0)]);
+    add("too-late", 0, &[link(true, 0, 1, 255)]);
+    add("other-network", 0, &[[2, 0, 1, 128]]);
+    add("other-network-grant", 0, &[[5, 0, 1, 128]]);
+    add("other-key", 0, &[[9, 0, 1, 128]]);
+
+    let net = Net::new(AdmissionRule::Invite);
+    let last = net.joined(
+        &net.joined(&net.founder(), INVITES, 5, 2),
+        INVITES + 1,
+        5,
+        1,
+    );
+    let raw = encoded(&last.body.admission);
+    seeds.push(("admission", "raw".to_owned(), with_mode(0, &raw)));
+    let cut = with_mode(0, &raw[..raw.len() - 9]);
+    seeds.push(("admission", "raw-cut".to_owned(), cut));
+    seeds.push(("admission", "raw-none".to_owned(), vec![0, 0x80]));
+    // The statements of a link, alone: a grant, a use, an admission by name.
+    let grant = net.grant_body(&key(0).id(), INVITES, 5);
+    body::<Grant>(seeds, "admission", "grant", 2, grant.clone(), |_| {});
+    body(seeds, "admission", "grant-no-uses", 2, grant.clone(), |g| {
+        g.uses = 0
+    });
+    body(seeds, "admission", "grant-for-ever", 2, grant, |g| {
+        g.expires = Timestamp(u64::MAX);
+    });
+    let used = net.grant_use(INVITES, &key(1).id(), T0).body().clone();
+    body::<GrantUse>(seeds, "admission", "use", 3, used, |_| {});
+    let direct = net.direct_statement(&key(0), &key(1).id()).body().clone();
+    body::<Direct>(seeds, "admission", "direct", 4, direct, |_| {});
+}
+
+fn members(seeds: &mut Vec<Seed>) {
+    let net = Net::new(AdmissionRule::Invite);
+    let node = net.joined(&net.founder(), INVITES, 5, 1);
+    let receipt = net.receipt(&key(0), &node, T0, T0);
+    let good = node.carrying(&[receipt]).body;
+    let mut add =
+        |name: &str, change: &dyn Fn(&mut grid_promises::network::member::MemberPromise)| {
+            body(seeds, "member", name, 1, good.clone(), change);
+        };
+    let other = net.admitted(2);
+    add("good", &|_| {});
+    add("withdrawn", &|b| {
+        b.standing = grid_promises::network::member::Standing::Withdrawn
+    });
+    add("other-network", &|b| {
+        b.network.0 = grid_promises::ContentId::of(b"")
+    });
+    add("other-ipv6", &|b| b.ipv6 = other.body.ipv6);
+    add("other-claim", &|b| b.ipv4 = other.body.ipv4);
+    add("network-address", &|b| {
+        b.ipv4.address = net.charter.ipv4.network()
+    });
+    add("broadcast-address", &|b| {
+        b.ipv4.address = net.charter.ipv4.broadcast()
+    });
+    add("outside", &|b| b.ipv4.address = [192, 0, 2, 1].into());
+    add("number-beyond", &|b| b.ipv4.number = u32::MAX);
+    add("no-admission", &|b| b.admission.clear());
+    add("others-admission", &|b| {
+        b.admission = other.body.admission.clone()
+    });
+    add("lives-too-long", &|b| b.expires = b.issued.after(2 * DAY));
+    add("never-lives", &|b| b.expires = b.issued);
+    add("end-of-time", &|b| {
+        (b.issued, b.expires) = (Timestamp(u64::MAX - 9), Timestamp(u64::MAX))
+    });
+    add("highest-sequence", &|b| b.sequence = u64::MAX);
+    add("endpoints", &|b| {
+        b.wireguard = vec![endpoint(0, "192.0.2.1:51820"), endpoint(1, "[fe80::1]:1")];
+        b.quic = vec![endpoint(2, "[2001:db8::1]:65535")];
+    });
+    add("multicast-endpoint", &|b| {
+        b.quic = vec![endpoint(0, "224.0.0.1:1")]
+    });
+    add("prefixes", &|b| {
+        b.prefixes = ["0.0.0.0/0", "192.168.0.0/24", "::/0"]
+            .map(|p| p.parse().unwrap())
+            .to_vec();
+    });
+    add("unsorted-prefixes", &|b| {
+        b.prefixes = ["::/0", "0.0.0.0/0"].map(|p| p.parse().unwrap()).to_vec();
+    });
+    add("garbage-receipt", &|b| {
+        b.receipts = vec![ByteVec::from(vec![0xff; 9])]
+    });
+    let own = net.receipt_body(&key(1), &node, T0, T0);
+    let own = forge(&own, &key(1));
+    add("own-receipt", &|b| {
+        b.receipts = vec![ByteVec::from(own.clone())]
+    });
+    add("five-receipts", &|b| {
+        b.receipts = vec![b.receipts[0].clone(); 5]
+    });
+}
+
+fn revocations(seeds: &mut Vec<Seed>) {
+    let net = Net::new(AdmissionRule::Invite);
+    let member = net.joined(&net.founder(), INVITES, 5, 1);
+    let good = net.revocation_body(&key(0), &[&member]);
+    let mut add = |name: &str, change: &dyn Fn(&mut Revocation)| {
+        body(seeds, "revocation", name, 1, good.clone(), change);
+    };
+    let direct = |owner: u16| net.direct(&key(owner), &key(2).id()).raw();
+    add("good", &|_| {});
+    add("two", &|b| {
+        b.nodes = super::sorted(&[key(1).id(), key(2).id()])
+    });
+    add("twice", &|b| b.nodes = vec![key(1).id(); 2]);
+    add("nobody", &|b| b.nodes.clear());
+    add("founder", &|b| b.nodes = vec![key(0).id()]);
+    add("closing", &|b| {
+        b.closures = vec![super::closure(INVITES, &[&member])]
+    });
+    add("closing-all", &|b| {
+        b.closures = vec![super::closure(INVITES, &[])]
+    });
+    add("readmitting", &|b| b.readmit = vec![direct(0)]);
+    add("readmitting-by-another", &|b| b.readmit = vec![direct(9)]);
+    add("readmitting-by-invite", &|b| {
+        b.readmit = member.body.admission.clone()
+    });
+    add("other-network", &|b| {
+        b.network.0 = grid_promises::ContentId::of(b"")
+    });
+    add("no-owner", &|b| b.owner = key(1).id());
+    add("future", &|b| b.issued = T0.after(DAY));
+}
+
+fn receipts(seeds: &mut Vec<Seed>) {
+    let net = Net::new(AdmissionRule::Invite);
+    let node = net.joined(&net.founder(), INVITES, 5, 1);
+    let good = net.receipt_body(&key(0), &node, T0, T0.after(MINUTE));
+    let mut add = |name: &str, change: fn(&mut Receipt)| {
+        body(seeds, "receipt", name, 1, good.clone(), change);
+    };
+    add("good", |_| {});
+    add("of-itself", |r| r.subject = r.witness);
+    add("late-member", |r| r.member_since = Timestamp(u64::MAX));
+    add("late-key", |r| r.key_since = Timestamp(u64::MAX));
+    add("late-address", |r| r.address_since = Timestamp(u64::MAX));
+    add("since-ever", |r| r.address_since = Timestamp(0));
+    add("end-of-time", |r| r.issued = Timestamp(u64::MAX));
+}
+
+fn invites(seeds: &mut Vec<Seed>) {
+    let net = Net::new(AdmissionRule::Invite);
+    let member = net.joined(&net.founder(), INVITES, 5, 1);
+    let text = net.invite(&member, INVITES + 1, 1).to_text();
+    let mut add = |name: &str, bytes: Vec<u8>| seeds.push(("invite", name.to_owned(), bytes));
+    add("good", with_mode(0, text.as_bytes()));
+    add(
+        "white-space",
+        with_mode(0, text.replace('A', " A\n").as_bytes()),
+    );
+    add("altered", with_mode(0, text.replace('A', "B").as_bytes()));
+    add("cut", with_mode(0, &text.as_bytes()[..text.len() / 2]));
+    add("prefix", with_mode(0, b"grid-invite-1."));
+    add("other", with_mode(0, b"hello"));
+    let encoded = text.strip_prefix("grid-invite-1.").unwrap();
+    let mut parts = data_encoding::BASE64URL_NOPAD
+        .decode(encoded.as_bytes())
+        .unwrap();
+    parts.truncate(parts.len() - 4);
+    add("parts", with_mode(1, &parts));
+    add("parts-cut", with_mode(1, &parts[..parts.len() - 1]));
+    let founders = net
+        .invite(&net.founder(), INVITES, limits::MAX_USES)
+        .to_text();
+    add("founders", with_mode(0, founders.as_bytes()));
+}
+
+/// Payloads of the target `protocol`: the mode says which request, or which answer, they are of.
+fn messages(seeds: &mut Vec<Seed>) {
+    let id = ByteArray::from([7u8; 8]);
+    let entry = |key: u8, sequence: u64| grid_promises::network::ledger::IndexEntry {
+        key: [key; 8],
+        sequence,
+        id: [key; 8],
+    };
+    let index = vec![entry(1, 0), entry(2, u64::MAX)];
+    let statement = ByteVec::from(one_of_each()[4].1.clone());
+    let link = Net::new(AdmissionRule::Invite).admitted(1).body.admission;
+    let array = |items: &[Vec<u8>]| -> Vec<u8> {
+        let mut bytes = vec![0x80 + u8::try_from(items.len()).unwrap()];
+        bytes.extend(items.iter().flatten());
+        bytes
+    };
+    let one = |item: Vec<u8>| array(&[item]);
+    let root = encoded(&ByteArray::from([9u8; 32]));
+    let null = vec![0xf6];
+    let address = |text: &str| one(array(&[ip(text), vec![0x19, 0xca, 0x6d]]));
+    let mut add = |name: &str, mode: u8, bytes: Vec<u8>| {
+        seeds.push(("protocol", name.to_owned(), with_mode(mode, &bytes)));
+    };
+    add(
+        "raw",
+        0,
+        vec![0xda, b'g', b'r', b'i', b'd', 0x81, 0xd8, 0x2a, 0x40],
+    );
+    add("hello", 1, address("192.0.2.1"));
+    add("hello-ipv6", 1, address("2001:db8::1"));
+    add("hello-mapped", 1, address("::ffff:192.0.2.1"));
+    add("find", 2, b"foo".to_vec());
+    add("find-bad-name", 2, b"../foo".to_vec());
+    add("sync-root", 3, one(root.clone()));
+    add("sync-index", 3, array(&[root.clone(), encoded(&index)]));
+    add(
+        "sync-admission",
+        3,
+        array(&[root.clone(), null.clone(), encoded(&link)]),
+    );
+    add(
+        "sync-all",
+        3,
+        array(&[root.clone(), encoded(&index), encoded(&link)]),
+    );
+    add("sync-trailing-null", 3, array(&[root, null]));
+    add("pull", 4, one(encoded(&vec![id; 2])));
+    add("pull-nothing", 4, one(vec![0x80]));
+    add("push", 5, one(encoded(&vec![statement.clone()])));
+    add(
+        "push-empty-statement",
+        5,
+        one(encoded(&vec![ByteVec::from(vec![])])),
+    );
+    add(
+        "ask",
+        6,
+        one(encoded(&ByteVec::from(one_of_each()[7].1.clone()))),
+    );
+    let variant = |n: u8, fields: &[Vec<u8>]| array(&[vec![n], array(fields)]);
+    add("answer-equal", 7, variant(0, &[]));
+    add("answer-index", 7, variant(1, &[encoded(&index)]));
+    let statements = encoded(&vec![statement]);
+    let difference = [statements, encoded(&vec![id]), vec![0xf5]];
+    add("answer-difference", 7, variant(2, &difference));
+    add("answer-push", 7, array(&[vec![1], encoded(&"why")]));
+    add("answer-push-nothing", 7, one(vec![0]));
+    add("answer-admission", 7, one(encoded(&link)));
+    add("refusal", 8, one(encoded(&"no member of that network")));
+    add("refusal-long", 8, one(encoded(&"x".repeat(900).as_str())));
+    add("unknown-request", 9, vec![]);
+    add("unknown-promise", 10, vec![]);
+}
+
+/// The CBOR of an address, also of one that no encoder of the crate writes.
+fn ip(text: &str) -> Vec<u8> {
+    let octets = match text.parse().unwrap() {
+        std::net::IpAddr::V4(v4) => v4.octets().to_vec(),
+        std::net::IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let mut bytes = Vec::new();
+    assert!(Encoder::new(&mut bytes).bytes(&octets).is_ok());
+    bytes
+}
+
+/// Scripts of the target `ledger`.
+fn ledgers(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, bytes: Vec<u8>| seeds.push(("ledger", name.to_owned(), bytes));
+    let tell = |from: u8, to: u8| (from..to).flat_map(|at| [0, at]).collect::<Vec<u8>>();
+    let back = |from: u8, to: u8| (from..to).rev().flat_map(|at| [0, at]).collect::<Vec<u8>>();
+    add("nothing", vec![]);
+    add("some", tell(0, 40));
+    add("backwards", back(60, 95));
+    add("revocations-first", [back(80, 96), tell(0, 40)].concat());
+    add("readmissions", [tell(60, 80), back(86, 125)].concat());
+    add("altered", vec![1, 3, 0, 9, 1, 1, 3, 2, 0, 1, 0, 3]);
+    add("cut", vec![2, 3, 0, 9, 2, 4, 1, 200, 0, 3]);
+    add(
+        "two-ledgers",
+        [tell(0, 20), vec![5], tell(15, 40), vec![4, 4]].concat(),
+    );
+    add(
+        "weeks",
+        [tell(0, 30), vec![3, 8, 3, 8, 0, 3, 6, 3, 200]].concat(),
+    );
+}
