@@ -5,10 +5,11 @@
 //! bounded in the same way. So two identities of one person, who joined late, cannot date each other's
 //! claims back and take the address of one who was there before them.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::limits::MAX_CHAIN;
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::receipt::Receipt;
@@ -16,37 +17,131 @@ use crate::node_key::NodeId;
 use crate::time::Timestamp;
 use crate::wireguard::WgPublicKey;
 
-/// Since when a member has been seen as one: by an owner, or by those who vouched for it, as far as
-/// their own standing reaches. The founder was there before anybody could see it.
+/// What receipts say of every member at a moment, as far as the standing of their witnesses reaches.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    ledger: &'a Ledger,
+    now: Timestamp,
+    standings: BTreeMap<NodeId, Timestamp>,
+}
+
+impl<'a> Evidence<'a> {
+    /// That of everybody whose promise something follows from.
+    ///
+    /// Standings are found for all at once, the oldest first: members who vouch for one another in a
+    /// circle, or by many receipts, cost no more than others.
+    #[must_use]
+    pub fn of(ledger: &'a Ledger, now: Timestamp) -> Self {
+        let charter = ledger.charter();
+        let mut vouched: BTreeMap<NodeId, Vec<(Timestamp, NodeId)>> = BTreeMap::new();
+        let mut next = BinaryHeap::new();
+        for member in ledger.retained(now) {
+            let node = member.node();
+            if node == charter.founder {
+                next.push(Reverse((charter.created, node)));
+                continue;
+            }
+            for receipt in member.receipts() {
+                if charter.is_owner(&receipt.witness) {
+                    next.push(Reverse((receipt.member_since, node)));
+                } else if member.admission().issuers().any(|n| n == receipt.witness) {
+                    let by = vouched.entry(receipt.witness).or_default();
+                    by.push((receipt.member_since, node));
+                }
+            }
+        }
+        let mut standings = BTreeMap::new();
+        while let Some(Reverse((since, node))) = next.pop() {
+            if standings.contains_key(&node) {
+                continue;
+            }
+            standings.insert(node, since);
+            for (said, subject) in vouched.remove(&node).unwrap_or_default() {
+                next.push(Reverse((said.max(since), subject)));
+            }
+        }
+        Self {
+            ledger,
+            now,
+            standings,
+        }
+    }
+
+    /// Since when a node has been seen as a member: by an owner, or by those who vouched for it, as
+    /// far as their own standing reaches. The founder was there before anybody could see it.
+    #[must_use]
+    pub fn member_since(&self, node: &NodeId) -> Option<Timestamp> {
+        self.standings.get(node).copied()
+    }
+
+    /// Since when a member has been seen to claim this address.
+    #[must_use]
+    pub fn address_since(&self, member: &Member, address: Ipv4Addr) -> Option<Timestamp> {
+        self.claim_since(member, |receipt| {
+            (receipt.address == address).then_some(receipt.address_since)
+        })
+    }
+
+    /// Since when a member has been seen to promise this WireGuard key.
+    #[must_use]
+    pub fn key_since(&self, member: &Member, key: &WgPublicKey) -> Option<Timestamp> {
+        self.claim_since(member, |receipt| {
+            (receipt.public_key == *key).then_some(receipt.key_since)
+        })
+    }
+
+    /// When the freshest receipt that counts for this address was signed.
+    #[must_use]
+    pub fn last_seen(&self, member: &Member, address: Ipv4Addr) -> Option<Timestamp> {
+        member
+            .receipts()
+            .iter()
+            .filter(|receipt| receipt.address == address)
+            .filter(|receipt| self.floor(receipt).is_some())
+            .map(|receipt| receipt.issued)
+            .max()
+    }
+
+    /// The earliest time that a receipt gives for a claim, as far as its witness's standing reaches.
+    /// For the founder, the charter is the evidence; nobody else's is as old.
+    fn claim_since(
+        &self,
+        member: &Member,
+        since: impl Fn(&Receipt) -> Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let charter = self.ledger.charter();
+        if member.node() == charter.founder {
+            return Some(charter.created);
+        }
+        let earliest = charter.created.after(Duration::from_secs(1));
+        member
+            .receipts()
+            .iter()
+            .filter_map(|receipt| Some(since(receipt)?.max(self.floor(receipt)?)))
+            .min()
+            .map(|since| since.max(earliest))
+    }
+
+    /// The earliest time that this receipt can speak of; `None` if it does not count (any longer).
+    fn floor(&self, receipt: &Receipt) -> Option<Timestamp> {
+        let charter = self.ledger.charter();
+        if self.now > receipt.until() || self.ledger.withdrawn().is_revoked(&receipt.witness) {
+            None
+        } else if charter.is_owner(&receipt.witness) {
+            Some(charter.created)
+        } else {
+            self.member_since(&receipt.witness)
+        }
+    }
+}
+
+/// [`Evidence::member_since`] for one member, whenever its promise was made.
 #[must_use]
 pub fn member_since(ledger: &Ledger, member: &Member) -> Option<Timestamp> {
-    standing(ledger, member, MAX_CHAIN)
+    Evidence::of(ledger, Timestamp(0)).member_since(&member.node())
 }
 
-fn standing(ledger: &Ledger, member: &Member, depth: usize) -> Option<Timestamp> {
-    let charter = ledger.charter();
-    if member.node() == charter.founder {
-        return Some(charter.created);
-    }
-    let vouched = |node: &NodeId| member.admission().issuers().any(|issuer| issuer == *node);
-    member
-        .receipts()
-        .iter()
-        .filter_map(|receipt| {
-            if charter.is_owner(&receipt.witness) {
-                return Some(receipt.member_since);
-            }
-            // Chains grow by a link with each who vouches, so that this ends; the depth makes sure.
-            let witness = ledger.members().get(&receipt.witness)?;
-            if !vouched(&receipt.witness) || depth == 0 {
-                return None;
-            }
-            standing(ledger, witness, depth - 1).map(|floor| floor.max(receipt.member_since))
-        })
-        .min()
-}
-
-/// Since when a member has been seen to claim this address.
+/// [`Evidence::address_since`] for one member.
 #[must_use]
 pub fn address_since(
     ledger: &Ledger,
@@ -54,12 +149,10 @@ pub fn address_since(
     address: Ipv4Addr,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    claim_since(ledger, member, now, |receipt| {
-        (receipt.address == address).then_some(receipt.address_since)
-    })
+    Evidence::of(ledger, now).address_since(member, address)
 }
 
-/// Since when a member has been seen to promise this WireGuard key.
+/// [`Evidence::key_since`] for one member.
 #[must_use]
 pub fn key_since(
     ledger: &Ledger,
@@ -67,12 +160,10 @@ pub fn key_since(
     key: &WgPublicKey,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    claim_since(ledger, member, now, |receipt| {
-        (receipt.public_key == *key).then_some(receipt.key_since)
-    })
+    Evidence::of(ledger, now).key_since(member, key)
 }
 
-/// When the freshest receipt that counts for this address was signed.
+/// [`Evidence::last_seen`] for one member.
 #[must_use]
 pub fn last_seen(
     ledger: &Ledger,
@@ -80,44 +171,5 @@ pub fn last_seen(
     address: Ipv4Addr,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    member
-        .receipts()
-        .iter()
-        .filter(|receipt| receipt.address == address)
-        .filter(|receipt| floor(ledger, receipt, now).is_some())
-        .map(|receipt| receipt.issued)
-        .max()
-}
-
-/// The earliest time that a receipt gives for a claim, as far as its witness's standing reaches. For
-/// the founder, the charter is the evidence; nobody else's is as old.
-fn claim_since(
-    ledger: &Ledger,
-    member: &Member,
-    now: Timestamp,
-    since: impl Fn(&Receipt) -> Option<Timestamp>,
-) -> Option<Timestamp> {
-    let charter = ledger.charter();
-    if member.node() == charter.founder {
-        return Some(charter.created);
-    }
-    let earliest = charter.created.after(Duration::from_secs(1));
-    member
-        .receipts()
-        .iter()
-        .filter_map(|receipt| Some(since(receipt)?.max(floor(ledger, receipt, now)?)))
-        .min()
-        .map(|since| since.max(earliest))
-}
-
-/// The earliest time that this receipt can speak of; `None` if it does not count (any longer).
-fn floor(ledger: &Ledger, receipt: &Receipt, now: Timestamp) -> Option<Timestamp> {
-    let charter = ledger.charter();
-    if now > receipt.until() || ledger.withdrawn().is_revoked(&receipt.witness) {
-        return None;
-    }
-    if charter.is_owner(&receipt.witness) {
-        return Some(charter.created);
-    }
-    member_since(ledger, ledger.members().get(&receipt.witness)?)
+    Evidence::of(ledger, now).last_seen(member, address)
 }

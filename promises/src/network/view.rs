@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use crate::limits::QUIET_TIME;
 use crate::network::address;
-use crate::network::evidence;
+use crate::network::evidence::Evidence;
 use crate::network::ledger::Ledger;
 use crate::network::member::{Member, Standing};
 use crate::network::membership::{self, NotAMember};
@@ -76,11 +76,12 @@ impl View {
             .filter_map(|node| ledger.members().get(node))
             .filter(|member| is_reserved(member, now))
             .collect();
+        let evidence = Evidence::of(ledger, now);
         view.addresses = contest(&members, |m| {
-            (m.promise().ipv4.address, claim_rank(ledger, m, now))
+            (m.promise().ipv4.address, claim_rank(&evidence, m))
         });
         view.keys = contest(&members, |m| {
-            (m.promise().public_key, key_rank(ledger, m, now))
+            (m.promise().public_key, key_rank(&evidence, m))
         });
         for member in members {
             view.settle(member, now);
@@ -136,15 +137,15 @@ impl View {
     }
 }
 
-fn claim_rank(ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
+fn claim_rank(evidence: &Evidence<'_>, member: &Member) -> Rank {
     let address = member.promise().ipv4.address;
-    let since = evidence::address_since(ledger, member, address, now);
+    let since = evidence.address_since(member, address);
     Rank::new(since, "grid/1 claim", member, &address.octets())
 }
 
-fn key_rank(ledger: &Ledger, member: &Member, now: Timestamp) -> Rank {
+fn key_rank(evidence: &Evidence<'_>, member: &Member) -> Rank {
     let key = member.promise().public_key;
-    let since = evidence::key_since(ledger, member, &key, now);
+    let since = evidence.key_since(member, &key);
     Rank::new(since, "grid/1 key", member, &key.0)
 }
 

@@ -12,7 +12,7 @@ use proptest::sample::subsequence;
 
 use crate::common::exchange::{assert_sound, settle};
 use crate::common::story::{network, people, plain, wild};
-use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0};
+use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, key};
 
 /// When statements are merged, unless a law says otherwise: after the last of them was made.
 const NOW: Timestamp = T0.after(HOUR).after(HOUR);
@@ -205,7 +205,20 @@ static LAPSING: LazyLock<Pool> = LazyLock::new(|| {
         for sequence in 1..=5u64 {
             let days = (sequence * 5 + u64::try_from(n).unwrap() * 3) % 11;
             let issued = T0.after(DAY * u32::try_from(days).unwrap());
-            bytes.push(node.at(sequence, issued).bytes());
+            let node = node.at(sequence, issued);
+            // Seen by one who may have been forgotten when it counts.
+            let witness = key([8, 1, 0][n % 3]);
+            let witness = if witness.id() == node.id() {
+                key(0)
+            } else {
+                witness
+            };
+            bytes.push(if witness.id() == node.id() {
+                node.bytes()
+            } else {
+                let receipt = net.receipt(&witness, &node, T0, issued);
+                node.carrying(&[receipt]).bytes()
+            });
         }
     }
     let revocations = [

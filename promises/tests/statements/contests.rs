@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use grid_promises::limits::{QUIET_TIME, RECEIPT_LIFETIME};
+use grid_promises::network::evidence::Evidence;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::{Signed, StatementError};
 use grid_promises::network::view::{MemberView, Presence, View};
@@ -208,6 +209,101 @@ fn accomplices_who_came_late_cannot_date_each_other_back() {
     let late = scene.seen(&scene.a, 3, T0.after(40 * MINUTE));
     let view = scene.view(&[&late, &scene.seen(&scene.b, 4, T0), &seen], now);
     assert_holds(&view, &scene.b, &scene.a);
+}
+
+/// A witness counts as long as its own promise does, whether a ledger was pruned or not.
+#[test]
+fn a_forgotten_witness_counts_no_longer() {
+    let scene = scene();
+    let forgotten = T0.after(DAY + QUIET_TIME);
+    // The witness spoke once, and signed for `a` a day before it was forgotten.
+    let since = forgotten.before(DAY);
+    let a = scene.seen(&scene.a, 3, since);
+    let b = scene.seen(&scene.b, 0, since.after(HOUR));
+    let ledger = scene.net.ledger_of([&scene.witness, &a, &b]);
+    assert_holds(&View::of(&ledger, forgotten), &a, &b);
+    let now = forgotten.after(SECOND);
+    assert_holds(&View::of(&ledger, now), &b, &a);
+    let mut pruned = ledger.clone();
+    assert_eq!(pruned.prune(now), [scene.witness.id()]);
+    assert_eq!(View::of(&pruned, now), View::of(&ledger, now));
+}
+
+/// A member's word is worth what the word of those is worth who vouched for it.
+#[test]
+fn standing_is_handed_down_a_chain() {
+    let scene = scene();
+    let first = scene.seen(&scene.net.admitted(10), 0, T0.after(20 * MINUTE));
+    let second = scene.net.joined(&first, INVITES, 1, 11);
+    // Its host says that it was there from the beginning, when the host was not there itself.
+    let second = scene.seen_at(&second, 10, T0, T0.after(30 * MINUTE));
+    let third = scene.seen_at(
+        &scene.net.joined(&second, INVITES + 1, 1, 12),
+        11,
+        T0,
+        T0.after(30 * MINUTE),
+    );
+    // One whom nobody vouched for saw it earlier; that is no standing.
+    let stranger = scene.seen_at(&scene.net.admitted(13), 11, T0, T0.after(30 * MINUTE));
+    let ledger = scene
+        .net
+        .ledger_of([&scene.founder, &first, &second, &third, &stranger]);
+    let evidence = Evidence::of(&ledger, T0.after(HOUR));
+    let since = |node: &Node| evidence.member_since(&node.id());
+    assert_eq!(since(&scene.founder), Some(T0));
+    for node in [&first, &second, &third] {
+        assert_eq!(since(node), Some(T0.after(20 * MINUTE)));
+    }
+    assert_eq!(since(&stranger), None);
+}
+
+/// Members who all vouch for one another cost no more than others: the work grows with the number
+/// of receipts.
+#[test]
+fn a_circle_of_witnesses_has_no_standing_of_its_own() {
+    let net = Net::new(grid_promises::network::AdmissionRule::Invite);
+    let founder = net.founder();
+    let mut circle = Vec::new();
+    for group in 0..20 {
+        let ids: Vec<u16> = (0..6).map(|n| 100 + group * 10 + n).collect();
+        for last in &ids {
+            // By way of all the others, who say that it was there from the beginning.
+            let others = ids.iter().filter(|n| *n != last);
+            let node = others
+                .clone()
+                .chain([last])
+                .fold(founder.clone(), |issuer, n| {
+                    net.joined(&issuer, INVITES + *n, 5, *n)
+                });
+            let receipts: Vec<_> = others
+                .take(4)
+                .map(|witness| net.receipt(&key(*witness), &node, T0, T0))
+                .collect();
+            circle.push(node.carrying(&receipts));
+        }
+    }
+    let ledger = net.ledger_of(circle.iter().chain([&founder]));
+    let view = View::of(&ledger, T0);
+    assert_eq!(view.members.len(), 121);
+    let evidence = Evidence::of(&ledger, T0);
+    assert!(
+        circle
+            .iter()
+            .all(|node| evidence.member_since(&node.id()).is_none())
+    );
+    // One of them is seen by the founder, late, and lends that to all of its group.
+    let late = T0.after(HOUR);
+    let mut ledger = ledger;
+    let seen = circle[0].carrying(&[net.receipt(&founder.key, &circle[0], late, late)]);
+    ledger
+        .insert_bytes(&seen.at(2, late).bytes(), late)
+        .unwrap();
+    let evidence = Evidence::of(&ledger, late);
+    let standing: Vec<_> = circle
+        .iter()
+        .filter_map(|n| evidence.member_since(&n.id()))
+        .collect();
+    assert_eq!(standing, [late; 6]);
 }
 
 #[test]
