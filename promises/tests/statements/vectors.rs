@@ -92,3 +92,27 @@ fn derived_values_are_pinned() {
     lines.push(String::new());
     assert_eq!(lines.join("\n"), include_str!("../vectors/derived.txt"));
 }
+
+/// The page that describes the format names all that is signed or hashed, and every vector.
+#[test]
+fn the_page_names_all_of_it() {
+    let page = include_str!("../../../docs/wire.md");
+    for (kind, _) in one_of_each() {
+        let row = format!("| {} | `{}` |", kind as u8, kind.name());
+        assert!(page.contains(&row), "{row}");
+        let title = format!("### {} {}", kind as u8, kind.name());
+        assert!(page.contains(&title), "{title}");
+    }
+    for source in [
+        include_str!("../../src/network/address.rs"),
+        include_str!("../../src/network/charter.rs"),
+        include_str!("../../src/network/invite.rs"),
+        include_str!("../../src/network/ledger.rs"),
+        include_str!("../../src/network/view.rs"),
+    ] {
+        let domains = source.split('"').filter(|text| text.starts_with("grid/1 "));
+        for domain in domains {
+            assert!(page.contains(&format!("| `{domain}` |")), "{domain}");
+        }
+    }
+}
