@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::content_id::ContentId;
 use crate::core::effect::{Effect, Notice, Tunnel, TunnelPeer};
 use crate::core::input::{HostFacts, PeerObservation, Ticket};
 use crate::core::links::Neighbours;
@@ -106,8 +107,8 @@ pub(crate) struct Network {
     pub(crate) moves: Vec<AddressMove>,
     pub(crate) asking: BTreeMap<NodeId, Label>,
     pub(crate) approved: BTreeMap<NodeId, Admission>,
-    /// For whose uses of an invite this node has signed receipts since it started.
-    pub(crate) witnessed: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// For whose uses of a grant this node has signed receipts since it started.
+    pub(crate) witnessed: BTreeMap<ContentId, BTreeSet<NodeId>>,
     pub(crate) outbox: Vec<Outgoing>,
     pub(crate) neighbours: Neighbours,
     pub(crate) dirty: bool,

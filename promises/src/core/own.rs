@@ -230,8 +230,8 @@ impl Network {
     /// Remembers to have vouched for a use of an invite, before its node shows the receipt.
     pub(crate) fn witness(&mut self, subject: &NodeId) {
         let member = self.ledger.members().get(subject);
-        if let Some(invite) = member.and_then(invite_of).map(|grant| grant.invite) {
-            self.witnessed.entry(invite).or_default().insert(*subject);
+        if let Some(grant) = member.and_then(invite_of).map(Signed::id) {
+            self.witnessed.entry(grant).or_default().insert(*subject);
         }
     }
 
@@ -241,13 +241,9 @@ impl Network {
         let Some(grant) = invite_of(member) else {
             return false;
         };
-        let mut users = self
-            .witnessed
-            .get(&grant.invite)
-            .cloned()
-            .unwrap_or_default();
+        let mut users = self.witnessed.get(&grant.id()).cloned().unwrap_or_default();
         let shown = self.ledger.members().values().filter(|other| {
-            invite_of(other).is_some_and(|theirs| theirs.invite == grant.invite)
+            invite_of(other).is_some_and(|theirs| theirs.id() == grant.id())
                 && evidence_of_membership(self.ledger.charter(), other).is_some()
         });
         users.extend(shown.map(Member::node));

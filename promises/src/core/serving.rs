@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use minicbor::bytes::{ByteArray, ByteVec};
 
+use crate::content_id::ContentId;
 use crate::core::effect::{Effect, Notice};
 use crate::core::gossip::{About, NOT_HERE, first_batch};
 use crate::core::input::ReplyTo;
@@ -19,6 +20,7 @@ use crate::core::protocol::{
 use crate::core::{Core, Step};
 use crate::network::admission::{Admission, AdmissionRequest, Link, RawLink};
 use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::ledger::invite_of;
 use crate::network::member::Member;
 use crate::network::membership::evidence_of_membership;
 use crate::network::name::NetworkName;
@@ -37,7 +39,7 @@ enum Reader {
     /// It may see why it may not: the revocations that name it.
     Revoked,
     /// It may see why it may not: who used its invite before it.
-    Spent(NodeId),
+    Spent(ContentId),
     No(&'static str),
 }
 
@@ -124,12 +126,8 @@ impl Core {
                 let (statements, _) = first_batch(revocations);
                 return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
             }
-            Reader::Spent(invite) => {
-                let users = net
-                    .ledger
-                    .members()
-                    .values()
-                    .filter(|m| came_by(m, &invite));
+            Reader::Spent(grant) => {
+                let users = net.ledger.members().values().filter(|m| came_by(m, &grant));
                 let (statements, _) = first_batch(users.map(|member| member.promise().bytes()));
                 return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
             }
@@ -270,7 +268,7 @@ impl Core {
 
 /// The invite that this admission ends with, if members with evidence have used it up. Its holder
 /// can convince itself: their promises show that they were first.
-fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<NodeId> {
+fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<ContentId> {
     let Some(Link::Invite { grant, .. }) = admission.links().last() else {
         return None;
     };
@@ -278,13 +276,13 @@ fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<N
         .ledger
         .members()
         .values()
-        .filter(|member| member.node() != *peer && came_by(member, &grant.invite))
+        .filter(|member| member.node() != *peer && came_by(member, &grant.id()))
         .filter(|member| evidence_of_membership(net.ledger.charter(), member).is_some())
         .count();
-    (uses >= grant.uses as usize).then_some(grant.invite)
+    (uses >= grant.uses as usize).then_some(grant.id())
 }
 
-fn came_by(member: &Member, invite: &NodeId) -> bool {
-    matches!(member.admission().links().last(),
-        Some(Link::Invite { grant, .. }) if grant.invite == *invite)
+/// Whether a member came by this grant: a second one of the same invite key is another.
+fn came_by(member: &Member, grant: &ContentId) -> bool {
+    invite_of(member).is_some_and(|theirs| theirs.id() == *grant)
 }
