@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use grid_wg::kernel::dump::Dump;
 use grid_wg::plan::{AllowedIpsChange, PskChange, Step};
 use grid_wg::uapi::{MAX_REQUEST, Request, SetRequest, parse};
 
@@ -13,6 +14,24 @@ pub fn wg_uapi(data: &[u8]) {
     let Request::Set(set) = &request else { return };
     let text = write_out(set);
     assert_eq!(parse(text.as_bytes()).as_ref(), Ok(&request), "{text}");
+}
+
+/// What the kernel says of a device costs no more than it says: a key is 32 bytes, a prefix at least
+/// an address and a length, and no prefix has bits behind it.
+pub fn wg_dump(data: &[u8]) {
+    // A peer can go on in the next message.
+    for messages in [&[data][..], &[data, data]] {
+        let read = messages
+            .iter()
+            .try_fold(Dump::default(), |dump, message| dump.push(message));
+        let Ok(device) = read.map(Dump::finish) else {
+            continue;
+        };
+        assert!(device.peers.len() * 32 <= data.len());
+        let nets = || device.peers.values().flat_map(|peer| &peer.allowed_ips);
+        assert!(nets().count() * 5 <= data.len());
+        assert!(nets().all(|net| net.trunc() == *net));
+    }
 }
 
 /// A set request in the words of the protocol.
