@@ -328,10 +328,26 @@ impl Core {
             self.save_statements(network);
         }
         if newcomers {
-            let soon = now + timers::SAVE_NEWCOMERS;
-            self.timers.set_by(Timer::Save(network), soon);
+            self.save_newcomers(network, now);
         }
         result
+    }
+
+    /// Writes newcomers down: at once, unless that was done a moment ago. Who is killed right after a
+    /// join must still know whom to call.
+    fn save_newcomers(&mut self, network: NetworkId, now: Millis) {
+        let Some(net) = self.networks.get_mut(&network) else {
+            return;
+        };
+        let due = net
+            .saved_at
+            .map_or(now, |last| last + timers::SAVE_NEWCOMERS);
+        if due > now {
+            self.timers.set_by(Timer::Save(network), due);
+            return;
+        }
+        net.saved_at = Some(now);
+        self.save_statements(network);
     }
 
     /// The network knows a promise of this node: after a loss of the disk it may be a later one than

@@ -114,6 +114,8 @@ pub(crate) struct Network {
     pub(crate) dirty: bool,
     pub(crate) refreshed_at: Option<Millis>,
     pub(crate) flushed_at: Option<Millis>,
+    /// When newcomers were last written down at once.
+    pub(crate) saved_at: Option<Millis>,
     preshared: BTreeMap<WgPublicKey, PresharedKey>,
     objected: BTreeSet<(NodeId, IpNet)>,
     range_full: bool,
@@ -164,6 +166,7 @@ impl Network {
             dirty: true,
             refreshed_at: None,
             flushed_at: None,
+            saved_at: None,
             preshared: BTreeMap::new(),
             objected: BTreeSet::new(),
             range_full: false,

@@ -7,7 +7,7 @@
 //! | `Resign(network)` | this node's promise should change | 100 ms | signs and pushes it, if it differs |
 //! | `Refresh(network)` | news came in right after a refresh | 50 ms after that | looks at the view again |
 //! | `Flush(network)` | news came in right after a push | 50 ms after that | pushes it |
-//! | `Save(network)` | statements changed | 5 s; 250 ms for a node that was not known | hands the statements to the driver |
+//! | `Save(network)` | statements changed | 5 s; at once, or 250 ms after the last, for a node that was not known | hands the statements to the driver |
 //! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
 //! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
 //! | `Paths(network)` | a member has not answered on its path | 2 s | tries its next endpoint |
@@ -41,8 +41,7 @@ pub(crate) const REFRESH: Duration = Duration::from_millis(50);
 pub(crate) const FLUSH: Duration = Duration::from_millis(50);
 /// How long changes of statements are gathered before they go to disk.
 pub(crate) const SAVE: Duration = Duration::from_secs(5);
-/// How long newcomers are gathered before they go to disk: who is killed early must still know whom
-/// to call.
+/// How close two writes of newcomers may follow each other.
 pub(crate) const SAVE_NEWCOMERS: Duration = Duration::from_millis(250);
 /// How long a joiner waits for members before it claims an address.
 pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
