@@ -161,7 +161,11 @@ fn chain_of(rule: u8, script: &[u8]) {
             else {
                 panic!("a good link cannot be signed");
             };
-            Link::Invite { grant, used }
+            Link::Invite {
+                grant,
+                used,
+                seen: None,
+            }
         } else {
             let direct = Direct {
                 network: network(foreign),

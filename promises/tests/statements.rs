@@ -23,6 +23,8 @@ mod members;
 mod membership;
 #[path = "statements/revocations.rs"]
 mod revocations;
+#[path = "statements/uses.rs"]
+mod uses;
 #[path = "statements/vectors.rs"]
 mod vectors;
 

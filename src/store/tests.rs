@@ -112,7 +112,7 @@ fn life() -> Vec<(&'static str, Change)> {
         ("b", Change::Promise(next)),
         (
             "b",
-            Change::Admission(vec![RawLink::Invite(vec![1], vec![2])]),
+            Change::Admission(vec![RawLink::Invite(vec![1], vec![2], None)]),
         ),
         ("b", Change::Statements(vec![vec![1; 30], vec![2; 40]])),
         ("b", Change::Rules(rules())),

@@ -208,7 +208,7 @@ impl Core {
             charter: charter.clone(),
             bootstrap,
             grant: Signed::sign(grant, &self.config.key)?,
-            issuer: net.admission.clone().unwrap_or_default(),
+            issuer: net.shown_admission(),
             key,
             secret: net.secret.clone().unwrap_or_else(|| Secret::new([0; 32])),
         };

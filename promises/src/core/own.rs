@@ -13,11 +13,12 @@ use crate::core::network::{Network, Outgoing, Phase, Surroundings};
 use crate::core::record::Change;
 use crate::limits::{MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
+use crate::network::admission::{Admission, is_heard};
 use crate::network::endpoint::{Endpoint, EndpointKind, is_reachable};
-use crate::network::evidence;
+use crate::network::evidence::Evidence;
 use crate::network::ledger::{Item, invite_of};
 use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
-use crate::network::membership::evidence_of_membership;
+use crate::network::membership::evidence_of_use;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use crate::node_key::NodeId;
@@ -188,8 +189,8 @@ impl Network {
         self.receipts != before
     }
 
-    /// The receipts worth carrying: the earliest for the membership, for the address and for the
-    /// key, and the freshest.
+    /// The receipts worth carrying: the earliest for the membership (of those who decide contests for the
+    /// invite, if there is one), for the address and for the key, and the freshest.
     fn best_receipts(
         &self,
         all: Vec<Signed<Receipt>>,
@@ -197,19 +198,23 @@ impl Network {
     ) -> Vec<Signed<Receipt>> {
         let now = around.now.timestamp();
         let charter = self.ledger.charter();
-        let vouchers: BTreeSet<NodeId> = self
-            .admission
-            .iter()
-            .flat_map(|admission| admission.issuers())
-            .collect();
+        let links = self.admission.as_ref().map_or(&[][..], Admission::links);
+        let last = links.last().map_or(&[][..], std::slice::from_ref);
+        let admission = self.admission.as_ref().map(Admission::id);
         let address = self.claim.map(|claim| claim.address);
         let live = |r: &&Signed<Receipt>| now <= r.until();
         let of_address = |r: &&Signed<Receipt>| live(r) && Some(r.address) == address;
         let of_key = |r: &&Signed<Receipt>| live(r) && r.public_key == self.public_key;
         let best = [
             all.iter()
-                .filter(|r| charter.is_owner(&r.witness) || vouchers.contains(&r.witness))
-                .min_by_key(|r| (r.member_since, r.issued)),
+                .filter(|r| Some(r.admission) == admission && is_heard(&r.witness, links, charter))
+                .min_by_key(|r| {
+                    (
+                        !is_heard(&r.witness, last, charter),
+                        r.member_since,
+                        r.issued,
+                    )
+                }),
             all.iter()
                 .filter(of_address)
                 .min_by_key(|r| (r.address_since, r.issued)),
@@ -227,6 +232,18 @@ impl Network {
         kept
     }
 
+    /// The own admission for those who come after, with the oldest receipt for it: so they can show that
+    /// this node used its invite in time when its own promise is long gone.
+    pub(crate) fn shown_admission(&self) -> Admission {
+        let charter = self.ledger.charter();
+        let mut receipts: Vec<&Signed<Receipt>> = self.receipts.iter().collect();
+        receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.member_since));
+        let admission = self.admission.clone().unwrap_or_default();
+        receipts.into_iter().fold(admission, |admission, receipt| {
+            admission.seen(receipt, charter)
+        })
+    }
+
     /// Remembers to have vouched for a use of an invite, before its node shows the receipt.
     pub(crate) fn witness(&mut self, subject: &NodeId) {
         let member = self.ledger.members().get(subject);
@@ -242,11 +259,7 @@ impl Network {
             return false;
         };
         let mut users = self.witnessed.get(&grant.id()).cloned().unwrap_or_default();
-        let shown = self.ledger.members().values().filter(|other| {
-            invite_of(other).is_some_and(|theirs| theirs.id() == grant.id())
-                && evidence_of_membership(self.ledger.charter(), other).is_some()
-        });
-        users.extend(shown.map(Member::node));
+        users.extend(self.ledger.seen_users(grant));
         !users.contains(&member.node()) && users.len() >= grant.uses as usize
     }
 
@@ -270,30 +283,37 @@ impl Network {
             return None;
         }
         let now = around.now.timestamp();
-        let ledger = &self.ledger;
-        let own = ledger.members().get(&around.id)?;
+        let evidence = Evidence::of(&self.ledger, now);
+        let is_owner = charter.is_owner(&around.id);
         // A receipt is worth what its witness's standing is worth.
-        if !charter.is_owner(&around.id) {
-            evidence::member_since(ledger, own)?;
+        if !is_owner {
+            evidence.member_since(&around.id)?;
         }
         let address = promise.ipv4.address;
-        let vouches = charter.is_owner(&around.id)
-            || member
-                .admission()
-                .issuers()
-                .any(|issuer| issuer == around.id);
-        let membership = evidence::member_since(ledger, member);
-        let key_since = evidence::key_since(ledger, member, &promise.public_key, now);
-        let stale = evidence::last_seen(ledger, member, address, now)
+        let links = member.admission().links();
+        let decides = links
+            .last()
+            .is_some_and(|link| is_owner || link.issuer() == around.id);
+        // Those who decide contests for the invite hand on what one of them said, and nobody else's word.
+        let membership = if decides {
+            evidence_of_use(charter, member)
+        } else {
+            evidence.member_since(subject)
+        };
+        let vouches = decides || is_heard(&around.id, links, charter);
+        let key_since = evidence.key_since(member, &promise.public_key);
+        let stale = evidence
+            .last_seen(member, address)
             .is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL);
         if !(stale || key_since.is_none() || (vouches && membership.is_none())) {
             return None;
         }
-        let address_since = evidence::address_since(ledger, member, address, now);
+        let address_since = evidence.address_since(member, address);
         let body = Receipt {
             network: self.id(),
             witness: around.id,
             subject: *subject,
+            admission: member.admission_id(),
             member_since: membership.unwrap_or(now).min(now),
             public_key: promise.public_key,
             key_since: key_since.unwrap_or(now).min(now),

@@ -22,7 +22,6 @@ use crate::network::admission::{Admission, AdmissionRequest, Link, RawLink};
 use crate::network::charter::{AdmissionRule, NetworkId};
 use crate::network::ledger::invite_of;
 use crate::network::member::Member;
-use crate::network::membership::evidence_of_membership;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::node_key::NodeId;
@@ -272,14 +271,9 @@ fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<C
     let Some(Link::Invite { grant, .. }) = admission.links().last() else {
         return None;
     };
-    let uses = net
-        .ledger
-        .members()
-        .values()
-        .filter(|member| member.node() != *peer && came_by(member, &grant.id()))
-        .filter(|member| evidence_of_membership(net.ledger.charter(), member).is_some())
-        .count();
-    (uses >= grant.uses as usize).then_some(grant.id())
+    let mut users = net.ledger.seen_users(grant);
+    users.remove(peer);
+    (users.len() >= grant.uses as usize).then_some(grant.id())
 }
 
 /// Whether a member came by this grant: a second one of the same invite key is another.

@@ -4,14 +4,20 @@
 //! each further one by the node that the link before it admitted. Anyone who has the charter can
 //! verify the chain, with nobody online. Whether a link was *revoked*, or an invite used too often,
 //! follows from the set of statements and is decided in [`membership`](crate::network::membership).
+//!
+//! A link may carry a receipt that says since when its node was seen. So those further down the chain
+//! can show that an invite was used in time when its user is long gone.
 
 use std::collections::BTreeSet;
 
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
+use crate::network::address;
 use crate::network::charter::{AdmissionRule, Charter, NetworkId};
 use crate::network::name::Label;
+use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
 use crate::node_key::NodeId;
 use crate::time::Timestamp;
@@ -147,17 +153,24 @@ impl Statement for Direct {
     }
 }
 
+/// Which chain it is: the grants, the owners who admitted by name, and the nodes on it, whatever
+/// was signed anew or added to it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct AdmissionId(#[cbor(with = "minicbor::bytes")] pub [u8; 32]);
+
 /// One link as it travels: the signed statements, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum RawLink {
     /// A [`Direct`].
     #[n(0)]
     Direct(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
-    /// A [`Grant`] and a [`GrantUse`].
+    /// A [`Grant`], a [`GrantUse`], and where there is one a [`Receipt`] for that use.
     #[n(1)]
     Invite(
         #[cbor(n(0), with = "minicbor::bytes")] Vec<u8>,
         #[cbor(n(1), with = "minicbor::bytes")] Vec<u8>,
+        #[n(2)] Option<ByteVec>,
     ),
 }
 
@@ -174,6 +187,8 @@ pub enum Link {
         grant: Signed<Grant>,
         /// How it was used.
         used: Signed<GrantUse>,
+        /// Since when an owner, or the issuer, has seen the node as a member by it.
+        seen: Option<Box<Signed<Receipt>>>,
     },
 }
 
@@ -210,9 +225,11 @@ impl Link {
     pub fn raw(&self) -> RawLink {
         match self {
             Self::Direct(direct) => RawLink::Direct(direct.bytes().to_vec()),
-            Self::Invite { grant, used } => {
-                RawLink::Invite(grant.bytes().to_vec(), used.bytes().to_vec())
-            }
+            Self::Invite { grant, used, seen } => RawLink::Invite(
+                grant.bytes().to_vec(),
+                used.bytes().to_vec(),
+                seen.as_ref().map(|seen| seen.bytes().to_vec().into()),
+            ),
         }
     }
 }
@@ -244,6 +261,9 @@ pub enum AdmissionError {
         /// By how much.
         ahead: u64,
     },
+    /// A receipt in it does not speak of the link that carries it.
+    #[error("a receipt in the admission is not one for its link")]
+    Evidence,
     /// The charter does not admit in this way.
     #[error("this network admits by {rule}")]
     Rule {
@@ -293,9 +313,13 @@ impl Admission {
         for link in raw {
             links.push(match link {
                 RawLink::Direct(bytes) => Link::Direct(Signed::decode(bytes)?),
-                RawLink::Invite(grant, used) => Link::Invite {
+                RawLink::Invite(grant, used, seen) => Link::Invite {
                     grant: verified(grant).map_or_else(|| Signed::decode(grant), Ok)?,
                     used: Signed::decode(used)?,
+                    seen: seen
+                        .as_ref()
+                        .map(|seen| Signed::decode(seen).map(Box::new))
+                        .transpose()?,
                 },
             });
         }
@@ -335,11 +359,69 @@ impl Admission {
             verify_link(link, charter)?;
             admitted = link.node();
         }
+        for (position, link) in self.links.iter().enumerate() {
+            if let Link::Invite {
+                seen: Some(seen), ..
+            } = link
+                && !self.is_evidence(seen, position, charter)
+            {
+                return Err(AdmissionError::Evidence);
+            }
+        }
         if admitted == *node {
             Ok(())
         } else {
             Err(AdmissionError::Broken)
         }
+    }
+
+    /// Which chain this is. Two nodes never have the same one, but for those who need none.
+    #[must_use]
+    pub fn id(&self) -> AdmissionId {
+        self.id_up_to(self.links.len())
+    }
+
+    fn id_up_to(&self, count: usize) -> AdmissionId {
+        let mut parts = Vec::with_capacity(count * 72);
+        for link in self.links.iter().take(count) {
+            match link {
+                Link::Direct(direct) => {
+                    parts.push(0);
+                    parts.extend_from_slice(&direct.owner.0);
+                }
+                Link::Invite { grant, .. } => {
+                    parts.push(1);
+                    parts.extend_from_slice(&grant.id().to_bytes());
+                }
+            }
+            parts.extend_from_slice(&link.node().0);
+        }
+        AdmissionId(address::hash("grid/1 admission", &[&parts]))
+    }
+
+    /// Whether a receipt says that the node of the link at `position` has been a member by the links
+    /// up to there, on the word of an owner or of that link's issuer.
+    fn is_evidence(&self, seen: &Receipt, position: usize, charter: &Signed<Charter>) -> bool {
+        let links = self.links.get(..=position).unwrap_or_default();
+        links.last().is_some_and(|last| {
+            seen.network == charter.network()
+                && seen.subject == last.node()
+                && seen.admission == self.id_up_to(links.len())
+                && is_heard(&seen.witness, std::slice::from_ref(last), charter)
+        })
+    }
+
+    /// The chain with a receipt for its last link, where that link is an invite and the receipt is
+    /// evidence for it; otherwise as it was.
+    #[must_use]
+    pub fn seen(&self, receipt: &Signed<Receipt>, charter: &Signed<Charter>) -> Self {
+        let mut links = self.links.clone();
+        if self.is_evidence(receipt, links.len().saturating_sub(1), charter)
+            && let Some(Link::Invite { seen, .. }) = links.last_mut()
+        {
+            *seen = Some(Box::new(receipt.clone()));
+        }
+        Self { links }
     }
 
     /// The links, from the owner on.
@@ -379,6 +461,12 @@ impl Admission {
     }
 }
 
+/// Whether the word of a witness counts for a membership by `links`: an owner's, and that of those who
+/// signed one of them.
+pub(crate) fn is_heard(witness: &NodeId, links: &[Link], charter: &Charter) -> bool {
+    charter.is_owner(witness) || links.iter().any(|link| link.issuer() == *witness)
+}
+
 fn verify_link(link: &Link, charter: &Signed<Charter>) -> Result<(), AdmissionError> {
     let network = charter.network();
     match link {
@@ -391,7 +479,7 @@ fn verify_link(link: &Link, charter: &Signed<Charter>) -> Result<(), AdmissionEr
                 return Err(AdmissionError::Broken);
             }
         }
-        Link::Invite { grant, used } => {
+        Link::Invite { grant, used, .. } => {
             if grant.network != network || used.network != network {
                 return Err(AdmissionError::OtherNetwork);
             }

@@ -41,7 +41,7 @@ impl<'a> Evidence<'a> {
                 next.push(Reverse((charter.created, node)));
                 continue;
             }
-            for receipt in member.receipts() {
+            for receipt in member.membership_receipts() {
                 if charter.is_owner(&receipt.witness) {
                     next.push(Reverse((receipt.member_since, node)));
                 } else if member.admission().issuers().any(|n| n == receipt.witness) {
@@ -133,43 +133,4 @@ impl<'a> Evidence<'a> {
             self.member_since(&receipt.witness)
         }
     }
-}
-
-/// [`Evidence::member_since`] for one member, whenever its promise was made.
-#[must_use]
-pub fn member_since(ledger: &Ledger, member: &Member) -> Option<Timestamp> {
-    Evidence::of(ledger, Timestamp(0)).member_since(&member.node())
-}
-
-/// [`Evidence::address_since`] for one member.
-#[must_use]
-pub fn address_since(
-    ledger: &Ledger,
-    member: &Member,
-    address: Ipv4Addr,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    Evidence::of(ledger, now).address_since(member, address)
-}
-
-/// [`Evidence::key_since`] for one member.
-#[must_use]
-pub fn key_since(
-    ledger: &Ledger,
-    member: &Member,
-    key: &WgPublicKey,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    Evidence::of(ledger, now).key_since(member, key)
-}
-
-/// [`Evidence::last_seen`] for one member.
-#[must_use]
-pub fn last_seen(
-    ledger: &Ledger,
-    member: &Member,
-    address: Ipv4Addr,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    Evidence::of(ledger, now).last_seen(member, address)
 }

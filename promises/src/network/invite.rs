@@ -274,6 +274,7 @@ impl Invite {
         let admission = self.issuer.extended(Link::Invite {
             grant: self.grant.clone(),
             used,
+            seen: None,
         });
         admission.verify(&self.charter, &node)?;
         Ok(admission)

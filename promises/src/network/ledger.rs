@@ -20,7 +20,7 @@ use crate::network::address;
 use crate::network::admission::{Direct, Grant, Link, RawLink};
 use crate::network::charter::{Charter, NetworkId};
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
-use crate::network::membership::{Withdrawn, evidence_of_membership};
+use crate::network::membership::{Uses, Withdrawn};
 use crate::network::revocation::Revocation;
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
 use crate::node_key::NodeId;
@@ -78,8 +78,9 @@ pub enum Refusal {
     /// The network has as many members or revocations as a node keeps.
     #[error("the network is full: a node keeps {MAX_MEMBERS} members")]
     Full,
-    /// The invite was used by more nodes than it allows, and this use is far behind.
-    #[error("the invite was used by others before")]
+    /// An invite on the way to the node was used by more nodes than it allows and this use is far
+    /// behind, or it expired before anybody saw this use of it.
+    #[error("the invite was used by others before, or expired before anybody saw it used")]
     InviteSpent,
 }
 
@@ -109,6 +110,8 @@ pub struct Ledger {
     withdrawn: Withdrawn,
     /// The grants that members came by, which were verified with their promises.
     grants: BTreeMap<NodeId, Signed<Grant>>,
+    /// Whose admissions each grant is on, by the grants' content ids.
+    by_grant: BTreeMap<ContentId, BTreeSet<NodeId>>,
 }
 
 impl Ledger {
@@ -122,6 +125,7 @@ impl Ledger {
             known: BTreeSet::new(),
             withdrawn: Withdrawn::default(),
             grants: BTreeMap::new(),
+            by_grant: BTreeMap::new(),
         }
     }
 
@@ -299,51 +303,74 @@ impl Ledger {
     fn put(&mut self, member: Member) {
         self.remove(&member.node());
         self.known.insert(member.promise().id());
-        for link in member.admission().links() {
-            if let Link::Invite { grant, .. } = link {
-                self.grants
-                    .entry(grant.invite)
-                    .or_insert_with(|| grant.clone());
-            }
+        for grant in grants_of(&member) {
+            self.grants
+                .entry(grant.invite)
+                .or_insert_with(|| grant.clone());
+            self.by_grant
+                .entry(grant.id())
+                .or_default()
+                .insert(member.node());
         }
         self.members.insert(member.node(), member);
     }
 
     fn remove(&mut self, node: &NodeId) {
-        if let Some(member) = self.members.remove(node) {
-            self.known.remove(&member.promise().id());
+        let Some(member) = self.members.remove(node) else {
+            return;
+        };
+        self.known.remove(&member.promise().id());
+        for grant in grants_of(&member) {
+            if let Some(nodes) = self.by_grant.get_mut(&grant.id()) {
+                nodes.remove(node);
+                if nodes.is_empty() {
+                    self.by_grant.remove(&grant.id());
+                }
+            }
         }
     }
 
-    /// Who is beyond an invite's uses and some spare once `member` is one of those it admitted: the
-    /// worst ranks. Without this, whoever holds an invite key could fill every node's memory with
-    /// uses of it.
+    /// Who is void because of a grant on `member`'s admission, and not kept ([`Uses::beyond`]), once
+    /// `member` is in.
     ///
     /// Every grant has a count of its own. Whoever has an invite's key and is a member could sign
     /// another grant of that key with fewer uses, and would put others out if the two were one.
-    fn beyond(&self, member: &Member, now: Timestamp) -> Vec<NodeId> {
-        let Some(grant) = invite_of(member) else {
-            return Vec::new();
-        };
-        let limit = grant.uses as usize + SPARE_USES;
-        let all: Vec<&Member> = self
-            .retained(now)
-            .filter(|other| other.node() != member.node())
-            .filter(|other| invite_of(other).is_some_and(|theirs| theirs.id() == grant.id()))
-            .chain([member])
+    fn beyond(&self, member: &Member, now: Timestamp) -> BTreeSet<NodeId> {
+        grants_of(member)
+            .flat_map(|grant| self.beyond_one(grant, Some(member), now))
+            .collect()
+    }
+
+    fn beyond_one(
+        &self,
+        grant: &Signed<Grant>,
+        newcomer: Option<&Member>,
+        now: Timestamp,
+    ) -> Vec<NodeId> {
+        let replaced = newcomer.map(Member::node);
+        let members: Vec<&Member> = self
+            .by(&grant.id())
+            .filter(|member| retained_until(member) >= now && Some(member.node()) != replaced)
+            .chain(newcomer)
             .collect();
-        if all.len() <= limit {
+        // So few are kept in any case.
+        if members.len() <= SPARE_USES {
             return Vec::new();
         }
-        let mut ranked: Vec<_> = all
-            .into_iter()
-            .map(|member| {
-                let node = member.node();
-                (use_rank(&self.charter, grant, &node, Some(member)), node)
-            })
-            .collect();
-        ranked.sort();
-        ranked.drain(limit..).map(|(_, node)| node).collect()
+        let uses = Uses::of(grant, &self.charter, members.iter().copied());
+        uses.beyond(&self.charter, &self.withdrawn, &members, now)
+    }
+
+    /// The promises whose admissions a grant is on.
+    fn by(&self, grant: &ContentId) -> impl Iterator<Item = &Member> {
+        let nodes = self.by_grant.get(grant).into_iter().flatten();
+        nodes.filter_map(|node| self.members.get(node))
+    }
+
+    /// The nodes that have been seen to use a grant.
+    pub(crate) fn seen_users(&self, grant: &Signed<Grant>) -> BTreeSet<NodeId> {
+        let uses = Uses::of(grant, &self.charter, self.by(&grant.id()));
+        uses.seen().copied().collect()
     }
 
     /// The promises that something follows from at a moment: all but those that a
@@ -354,21 +381,21 @@ impl Ledger {
             .filter(move |member| retained_until(member) >= now)
     }
 
-    /// The same for one node.
-    pub(crate) fn retained_of(&self, node: &NodeId, now: Timestamp) -> Option<&Member> {
-        self.members
-            .get(node)
-            .filter(|member| retained_until(member) >= now)
-    }
-
-    /// Forgets what lapsed so long ago that nothing follows from it. Says whose promises those were.
+    /// Forgets what lapsed so long ago that nothing follows from it, and what became void in too great
+    /// a number. Says whose promises those were.
     pub fn prune(&mut self, now: Timestamp) -> Vec<NodeId> {
-        let old: Vec<NodeId> = self
+        let mut old: BTreeSet<NodeId> = self
             .members
             .values()
             .filter(|member| retained_until(member) < now)
             .map(Member::node)
             .collect();
+        let mut seen = BTreeSet::new();
+        for grant in self.members.values().flat_map(grants_of) {
+            if seen.insert(grant.id()) {
+                old.extend(self.beyond_one(grant, None, now));
+            }
+        }
         for node in &old {
             self.remove(node);
         }
@@ -376,15 +403,12 @@ impl Ledger {
             let used: BTreeSet<NodeId> = self
                 .members
                 .values()
-                .flat_map(|member| member.admission().links())
-                .filter_map(|link| match link {
-                    Link::Invite { grant, .. } => Some(grant.invite),
-                    Link::Direct(_) => None,
-                })
+                .flat_map(grants_of)
+                .map(|grant| grant.invite)
                 .collect();
             self.grants.retain(|invite, _| used.contains(invite));
         }
-        old
+        old.into_iter().collect()
     }
 
     /// What this ledger holds, in a fixed order.
@@ -499,22 +523,13 @@ pub(crate) fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
     }
 }
 
-/// How a node's use of an invite ranks among others: the older evidence first, then the lower hash.
-///
-/// `member` is what the node promises. It is evidence only if it came in by this invite: those who
-/// vouched for it in another way say nothing about this one.
-pub(crate) fn use_rank(
-    charter: &Signed<Charter>,
-    grant: &Signed<Grant>,
-    node: &NodeId,
-    member: Option<&Member>,
-) -> (Timestamp, [u8; 32]) {
-    let since = member
-        .filter(|member| invite_of(member).is_some_and(|theirs| theirs.id() == grant.id()))
-        .and_then(|member| evidence_of_membership(charter, member))
-        .unwrap_or(Timestamp(u64::MAX));
-    let hash = address::hash("grid/1 invite use", &[&grant.invite.0, &node.0]);
-    (since, hash)
+/// The grants on a member's admission.
+fn grants_of(member: &Member) -> impl Iterator<Item = &Signed<Grant>> {
+    let links = member.admission().links().iter();
+    links.filter_map(|link| match link {
+        Link::Invite { grant, .. } => Some(grant),
+        Link::Direct(_) => None,
+    })
 }
 
 /// Until when a promise matters: the address's quiet time, and as long as its invite could be used

@@ -11,7 +11,7 @@ use crate::limits::{
     CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME,
 };
 use crate::network::address;
-use crate::network::admission::{Admission, AdmissionError, Grant, RawLink};
+use crate::network::admission::{Admission, AdmissionError, AdmissionId, Grant, RawLink};
 use crate::network::charter::{Charter, NetworkId};
 use crate::network::endpoint::Endpoint;
 use crate::network::name::Label;
@@ -204,6 +204,7 @@ impl Known<'_> {
 pub struct Member {
     promise: Signed<MemberPromise>,
     admission: Admission,
+    admission_id: AdmissionId,
     receipts: Vec<Signed<Receipt>>,
 }
 
@@ -266,6 +267,7 @@ impl Member {
             .collect();
         Ok(Self {
             promise,
+            admission_id: admission.id(),
             admission,
             receipts,
         })
@@ -281,6 +283,20 @@ impl Member {
     #[must_use]
     pub const fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    /// Which admission that is.
+    #[must_use]
+    pub const fn admission_id(&self) -> AdmissionId {
+        self.admission_id
+    }
+
+    /// The receipts that were given for the admission that the node shows: the only ones that speak for
+    /// its membership.
+    pub fn membership_receipts(&self) -> impl Iterator<Item = &Signed<Receipt>> {
+        self.receipts
+            .iter()
+            .filter(|receipt| receipt.admission == self.admission_id)
     }
 
     /// The receipts that verify and speak of this node.

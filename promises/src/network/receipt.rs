@@ -5,14 +5,16 @@
 //! into its own promise proves nothing, a time that another node signed does.
 //!
 //! For a *membership*, only receipts of those who vouched for the node (and of owners) count,
-//! because their standing follows from the node's own admission. For an *address* or a *key* those
-//! of every other member count.
+//! because their standing follows from the node's own admission, and only for the admission that
+//! they name: who was seen early by one way was not therefore early by another. For an *address* or
+//! a *key* those of every other member count.
 
 use std::net::Ipv4Addr;
 
 use minicbor::{Decode, Encode};
 
 use crate::limits::RECEIPT_LIFETIME;
+use crate::network::admission::AdmissionId;
 use crate::network::charter::NetworkId;
 use crate::network::statement::{Kind, Statement};
 use crate::node_key::NodeId;
@@ -32,24 +34,27 @@ pub struct Receipt {
     /// Whose promise it was.
     #[n(2)]
     pub subject: NodeId,
-    /// Since when the subject has been a member.
+    /// The admission that it showed.
     #[n(3)]
+    pub admission: AdmissionId,
+    /// Since when the subject has been a member by that admission.
+    #[n(4)]
     pub member_since: Timestamp,
     /// The WireGuard key that it promised.
-    #[n(4)]
+    #[n(5)]
     pub public_key: WgPublicKey,
     /// Since when it promised that key.
-    #[n(5)]
+    #[n(6)]
     pub key_since: Timestamp,
     /// The IPv4 address that it claimed.
-    #[n(6)]
+    #[n(7)]
     #[cbor(with = "wire::ipv4_addr")]
     pub address: Ipv4Addr,
     /// Since when it claimed that address.
-    #[n(7)]
+    #[n(8)]
     pub address_since: Timestamp,
     /// When this was signed.
-    #[n(8)]
+    #[n(9)]
     pub issued: Timestamp,
 }
 

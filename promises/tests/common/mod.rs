@@ -225,6 +225,7 @@ impl Net {
         Link::Invite {
             grant: grant.clone(),
             used: self.grant_use(invite, node, grant.issued),
+            seen: None,
         }
     }
 
@@ -296,6 +297,7 @@ impl Net {
             network: self.id(),
             witness: witness.id(),
             subject: subject.id(),
+            admission: subject.admission.id(),
             member_since: since,
             public_key: subject.body.public_key,
             key_since: since,
@@ -449,7 +451,11 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
     let founder = net.founder();
     let member = net.joined(&founder, INVITES, 5, 1);
     let receipt = net.receipt(&founder.key, &member, T0, T0.after(MINUTE));
-    let full = member.with(|body| {
+    // A guest of that member: its chain carries a receipt for the member's use of its invite.
+    let seen = member.admission.seen(&receipt, &net.charter);
+    let guest = net.joined(&member.by(seen), INVITES + 1, 1, 6);
+    let by_founder = net.receipt(&founder.key, &guest, T0, T0.after(MINUTE));
+    let full = guest.with(|body| {
         body.wireguard = vec![
             endpoint(0, "192.0.2.7:51820"),
             endpoint(1, "10.0.0.7:51820"),
@@ -473,10 +479,7 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
             net.grant_use(INVITES, &member.id(), T0).bytes().to_vec(),
         ),
         (Kind::Direct, readmitted.bytes().to_vec()),
-        (
-            Kind::Member,
-            full.carrying(std::slice::from_ref(&receipt)).bytes(),
-        ),
+        (Kind::Member, full.carrying(&[by_founder]).bytes()),
         (Kind::Revocation, revocation.bytes().to_vec()),
         (Kind::Receipt, receipt.bytes().to_vec()),
         (Kind::Request, net.request(4).bytes().to_vec()),

@@ -151,6 +151,7 @@ fn links_of_another_network_are_refused() {
     let link = Link::Invite {
         grant: net.grant(&key(0), INVITES, 5),
         used: other.grant_use(INVITES, &key(1).id(), T0),
+        seen: None,
     };
     assert_eq!(
         decode(&net, &[link.raw()], 1),
@@ -164,6 +165,7 @@ fn an_invite_key_admits_by_its_own_grant_only() {
     let link = Link::Invite {
         grant: net.grant(&key(0), INVITES, 5),
         used: net.grant_use(INVITES + 1, &key(1).id(), T0),
+        seen: None,
     };
     assert_eq!(decode(&net, &[link.raw()], 1), Err(AdmissionError::Broken));
 }
@@ -177,6 +179,7 @@ fn an_invite_is_used_within_its_time() {
         let link = Link::Invite {
             grant: grant.clone(),
             used,
+            seen: None,
         };
         decode(&net, &[link.raw()], 1).map(|_| ())
     };
@@ -259,7 +262,11 @@ fn links_that_were_not_signed_are_refused() {
         &key(1),
     );
     assert_eq!(
-        decode(&net, &[RawLink::Invite(grant.bytes().to_vec(), own)], 1),
+        decode(
+            &net,
+            &[RawLink::Invite(grant.bytes().to_vec(), own, None)],
+            1
+        ),
         statement(StatementError::Signature("invite use"))
     );
     let body = Direct {
@@ -284,7 +291,8 @@ fn links_that_were_not_signed_are_refused() {
             &net,
             &[RawLink::Invite(
                 used.bytes().to_vec(),
-                grant.bytes().to_vec()
+                grant.bytes().to_vec(),
+                None
             )],
             1
         ),

@@ -4,7 +4,7 @@ use grid_promises::limits::{INVITE_GRACE, MAX_STATEMENT, QUIET_TIME, SPARE_USES}
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::{Admission, Link};
 use grid_promises::network::ledger::{Ledger, Merged, Refusal};
-use grid_promises::network::membership::{NotAMember, decide, evidence_of_membership};
+use grid_promises::network::membership::{NotAMember, decide, evidence_of_use};
 use grid_promises::network::statement::Signed;
 use grid_promises::network::view::View;
 use grid_promises::{NodeId, Timestamp};
@@ -387,7 +387,7 @@ fn evidence_is_the_oldest_of_those_who_count() {
             .collect();
         let node = node.carrying(&receipts).at(1, at(60));
         let ledger = net.ledger_of([&node]);
-        evidence_of_membership(&net.charter, ledger.members().get(&node.id()).unwrap())
+        evidence_of_use(&net.charter, ledger.members().get(&node.id()).unwrap())
     };
     assert_eq!(carrying(&[]), None);
     assert_eq!(carrying(&[(99, 1)]), None);

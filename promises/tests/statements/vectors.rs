@@ -29,6 +29,28 @@ fn statements_have_the_pinned_bytes() {
     }
 }
 
+/// For a change of the protocol: what is pinned is what the kit makes then.
+#[test]
+#[ignore = "writes the statements' vectors"]
+#[allow(clippy::disallowed_methods)]
+fn write_the_statements() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    for (kind, bytes) in one_of_each() {
+        let name = match kind {
+            Kind::GrantUse => "use",
+            Kind::Request => "request",
+            Kind::Charter => "charter",
+            Kind::Grant => "grant",
+            Kind::Direct => "direct",
+            Kind::Member => "member",
+            Kind::Revocation => "revocation",
+            Kind::Receipt => "receipt",
+        };
+        let line = data_encoding::HEXLOWER.encode(&bytes) + "\n";
+        std::fs::write(folder.join(name).with_extension("hex"), line).unwrap();
+    }
+}
+
 #[test]
 fn an_invite_has_the_pinned_text() {
     let net = Net::new(AdmissionRule::Invite);
@@ -105,9 +127,11 @@ fn the_page_names_all_of_it() {
     }
     for source in [
         include_str!("../../src/network/address.rs"),
+        include_str!("../../src/network/admission.rs"),
         include_str!("../../src/network/charter.rs"),
         include_str!("../../src/network/invite.rs"),
         include_str!("../../src/network/ledger.rs"),
+        include_str!("../../src/network/membership.rs"),
         include_str!("../../src/network/view.rs"),
     ] {
         let domains = source.split('"').filter(|text| text.starts_with("grid/1 "));
