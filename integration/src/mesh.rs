@@ -139,12 +139,21 @@ impl Mesh {
     /// # Errors
     /// When the command fails, with what it said and the end of the server's log.
     pub fn join(&mut self, node: &Arc<Node>) -> Result<Joined> {
+        let invite = self.invite.clone();
+        self.join_by(node, &invite)
+    }
+
+    /// The same with another invite.
+    ///
+    /// # Errors
+    /// As [`Mesh::join`].
+    pub fn join_by(&mut self, node: &Arc<Node>, invite: &str) -> Result<Joined> {
         let mut arguments = vec!["join-wireguard-net", self.name.as_str(), "-"];
         if let Some(backend) = &self.options.backend {
             arguments.extend(["--backend", backend]);
         }
         let started = Instant::now();
-        node.grid_ok(&arguments, &self.invite)?;
+        node.grid_ok(&arguments, invite)?;
         let took = started.elapsed();
         self.members.push(node.clone());
         Ok(Joined { started, took })

@@ -5,5 +5,6 @@
 
 grid_integration::scenario_tests!("hostile":
     lies_of_a_member_change_nothing,
+    false_evidence_changes_nothing,
     noise_of_a_member_changes_nothing,
 );

@@ -3,6 +3,7 @@
 //! The attacker is one person with one invite for many uses, hence with as many node keys as it
 //! likes, each validly admitted. It speaks the real protocol from a machine of its own.
 
+mod evidence;
 mod lies;
 mod noise;
 mod rogue;
@@ -37,6 +38,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         group: GROUP,
+        name: "false_evidence_changes_nothing",
+        run: evidence_changes_nothing,
+    },
+    Scenario {
+        group: GROUP,
         name: "noise_of_a_member_changes_nothing",
         run: noise_changes_nothing,
     },
@@ -50,6 +56,10 @@ fn lies_change_nothing(lab: &Lab) -> Result<()> {
     under_attack(lab, |target| async move { lies::tell(&target).await })
 }
 
+fn evidence_changes_nothing(lab: &Lab) -> Result<()> {
+    under_attack(lab, |target| async move { evidence::fake(&target).await })
+}
+
 fn noise_changes_nothing(lab: &Lab) -> Result<()> {
     under_attack(lab, |target| async move { noise::make(&target).await })
 }
@@ -57,6 +67,8 @@ fn noise_changes_nothing(lab: &Lab) -> Result<()> {
 /// What an attacker knows.
 struct Target {
     invite: Invite,
+    /// The invite for one use that the last victim came by. The attacker found it.
+    spent: Invite,
     victims: Vec<Victim>,
     /// A promise that a victim made in another network.
     elsewhere: Vec<u8>,
@@ -83,8 +95,14 @@ where
         ipv4: Some("10.66.0.0/28".to_owned()),
         ..MeshOptions::default()
     };
-    let mesh = Mesh::of_size(lab, "foo", 3, options)?;
-    let target = Arc::new(Target::of(&mesh)?);
+    let mut mesh = Mesh::of_size(lab, "foo", 2, options)?;
+    let spent = match mesh.members() {
+        [_, member] => member.grid_ok(&["invite", "foo", "--uses", "1"], "")?,
+        _ => anyhow::bail!("not two members"),
+    };
+    mesh.join_by(&lab.add_node("c")?, &spent)?;
+    mesh.wait_whole(PATIENCE)?;
+    let target = Arc::new(Target::of(&mesh, &spent)?);
     let attacker = lab.add_node("mallory")?;
     let honest = Honest::new(mesh.members())?;
     let before = honest.settled(PATIENCE)?;
@@ -136,7 +154,7 @@ impl Accused {
 }
 
 impl Target {
-    fn of(mesh: &Mesh) -> Result<Self> {
+    fn of(mesh: &Mesh, spent: &str) -> Result<Self> {
         let [a, b, ..] = mesh.members() else {
             anyhow::bail!("not two members")
         };
@@ -152,6 +170,7 @@ impl Target {
         }
         Ok(Self {
             invite: Invite::from_text(mesh.invite())?,
+            spent: Invite::from_text(spent)?,
             victims,
             elsewhere: promise(a, "bar")?,
             old,
@@ -160,6 +179,10 @@ impl Target {
 
     fn first(&self) -> Result<&Victim> {
         self.victims.first().context("no victims")
+    }
+
+    fn last(&self) -> Result<&Victim> {
+        self.victims.last().context("no victims")
     }
 
     fn second(&self) -> Result<&Victim> {

@@ -13,11 +13,12 @@ use grid_promises::network::charter::Charter;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::{Claim, MemberPromise, Standing};
 use grid_promises::network::name::Label;
+use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
 use grid_promises::{Message, NodeId, NodeKey, Secret, Timestamp, WgPublicKey, WgSecretKey, texts};
 use ipnet::IpNet;
-use minicbor::Encode;
 use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
 use tokio::sync::mpsc::Receiver;
 
 use super::Victim;
@@ -30,12 +31,29 @@ struct Push {
     statements: Vec<ByteVec>,
 }
 
+/// What is said to a push, as far as it matters here.
+#[derive(Debug, Decode)]
+pub(super) struct Pushed {
+    #[n(0)]
+    pub(super) refused: u32,
+    #[n(2)]
+    receipt: Option<ByteVec>,
+}
+
+impl Pushed {
+    /// The receipt for the sender's promise.
+    pub(super) fn receipt(&self) -> Result<Signed<Receipt>> {
+        let receipt = self.receipt.as_ref().context("no receipt")?;
+        Ok(Signed::decode(receipt)?)
+    }
+}
+
 /// A node key with a valid admission.
 pub(super) struct Rogue {
-    key: NodeKey,
+    pub(super) key: NodeKey,
     wireguard: WgSecretKey,
-    admission: Admission,
-    charter: Signed<Charter>,
+    pub(super) admission: Admission,
+    pub(super) charter: Signed<Charter>,
     pub(super) endpoint: Endpoint,
     events: Receiver<Event>,
 }
@@ -71,6 +89,17 @@ impl Rogue {
             .find(|seed| address::candidate(&network, range, &key(*seed).id(), 0) == wanted)
             .context("no key of 100000 may have that address")?;
         Self::admitted(invite, seed)
+    }
+
+    /// As [`Rogue::admitted`], with a key whose first candidate is none of `taken`.
+    pub(super) fn out_of_the_way(invite: &Invite, taken: &[Ipv4Addr], from: u64) -> Result<Self> {
+        let (network, range) = (invite.charter.network(), invite.charter.ipv4);
+        let free = |seed: &u64| {
+            let candidate = address::candidate(&network, range, &key(*seed).id(), 0);
+            !taken.contains(&candidate)
+        };
+        let seed = (from..from + 1000).find(free);
+        Self::admitted(invite, seed.context("every address is taken")?)
     }
 
     pub(super) fn id(&self) -> NodeId {
@@ -143,6 +172,33 @@ impl Rogue {
         Ok(())
     }
 
+    /// Dates a claim of another back: it has been there since the network was founded.
+    pub(super) fn vouch(&self, subject: &MemberPromise, admission: &Admission) -> Result<ByteVec> {
+        let since = self.charter.created;
+        let receipt = Receipt {
+            network: subject.network,
+            witness: self.id(),
+            subject: subject.node,
+            admission: admission.id(),
+            member_since: since,
+            public_key: subject.public_key,
+            key_since: since,
+            address: subject.ipv4.address,
+            address_since: since,
+            issued: now(),
+        };
+        Ok(Signed::sign(receipt, &self.key)?.bytes().to_vec().into())
+    }
+
+    /// Pushes statements to one victim, which has to take the message.
+    pub(super) async fn tell(&mut self, victim: &Victim, statements: &[Vec<u8>]) -> Result<Pushed> {
+        self.connect(victim).await?;
+        let answer = self.ask(victim, self.pushing(statements)).await?;
+        let answer = Message::decode(&answer, &Message::BOUNDS)?;
+        ensure!(answer.promise == texts::ANSWER.id(), "it was refused");
+        Ok(minicbor::decode(&answer.payload)?)
+    }
+
     /// Pushes statements to each victim. Says which of them took the message as one.
     pub(super) async fn push(
         &mut self,
@@ -200,7 +256,7 @@ impl Rogue {
     }
 }
 
-fn key(seed: u64) -> NodeKey {
+pub(super) fn key(seed: u64) -> NodeKey {
     let mut bytes = [0xa5; 32];
     for (to, from) in bytes.iter_mut().zip(seed.to_be_bytes()) {
         *to = from;
