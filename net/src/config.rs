@@ -11,6 +11,9 @@ use grid_promises::{NodeId, NodeKey};
 
 /// The UDP port that nodes listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 51821;
+/// Where an endpoint listens unless told otherwise: at every address of both families.
+pub const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT);
 
 /// How an endpoint is set up.
 #[derive(Clone)]
@@ -32,7 +35,7 @@ impl Config {
     #[must_use]
     pub fn new(key: NodeKey) -> Self {
         Self {
-            listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
+            listen: DEFAULT_LISTEN,
             key,
             limits: Limits::default(),
             key_log: None,

@@ -42,7 +42,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use codes::{CloseCode, StreamCode};
-pub use config::{Config, DEFAULT_PORT, Limits, Tap, TapDirection};
+pub use config::{Config, DEFAULT_LISTEN, DEFAULT_PORT, Limits, Tap, TapDirection};
 pub use endpoint::{Connected, ConnectionInfo, Endpoint};
 pub use error::{AttemptError, BindError, ConnectError, DisconnectReason, RequestError};
 pub use event::{Direction, Event, Responder};

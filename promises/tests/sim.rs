@@ -8,6 +8,7 @@ use std::time::Duration;
 use grid_promises::core::{
     Command, CommandError, JoinWith, NetworkStatus, Notice, OwnStanding, Reply,
 };
+use grid_promises::network::admission::Link;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::{AdmissionRule, NetworkId, NetworkName};
 use grid_promises::sim::{Faults, NodeIndex, World};
@@ -418,6 +419,24 @@ fn revoking_a_member_keeps_those_it_had_invited() {
         agree(&world, &network, &[0, 1, 3, 4]),
         "its invites are void"
     );
+}
+
+#[test]
+fn a_guest_stays_when_its_host_is_long_gone() {
+    let (mut world, network, _) = mesh(21, Faults::NONE, 4, "10.7.0.0/16");
+    world.run(Duration::from_secs(2));
+    let through = invite(&mut world, 3, 5);
+    // The invite shows that its maker came in in time.
+    let last = through.issuer.links().last();
+    assert!(matches!(last, Some(Link::Invite { seen: Some(_), .. })));
+    let guest = world.add();
+    join(&mut world, guest, &through).unwrap();
+    let all: Vec<_> = (0..5).collect();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
+    world.kill(3);
+    // Its promise lapses, its quiet time passes, and everybody forgets it.
+    world.run(Duration::from_secs(10 * 24 * 3600));
+    assert!(agree(&world, &network, &[0, 1, 2, 4]));
 }
 
 #[test]

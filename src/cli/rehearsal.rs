@@ -179,7 +179,7 @@ impl Rehearsal {
             addresses,
             connected,
             fixed_quic: config.endpoints,
-            quic_port: grid_net::DEFAULT_PORT,
+            quic: config.listen.unwrap_or(grid_net::DEFAULT_LISTEN),
         }));
         Ok(rehearsal)
     }

@@ -324,7 +324,7 @@ impl Driver {
                     addresses,
                     connected,
                     fixed_quic: self.fixed.clone(),
-                    quic_port: self.endpoint.local_addr().port(),
+                    quic: self.endpoint.local_addr(),
                 };
                 if facts != self.host {
                     self.host = facts.clone();

@@ -4,7 +4,7 @@
 //! [`Core::handle`](crate::core::Core::handle), not inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -98,7 +98,7 @@ pub enum Input {
 }
 
 /// What the core needs to know of the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFacts {
     /// Addresses of this machine that others may reach: no loopback, no link-local, none of the
     /// grid's own interfaces.
@@ -107,8 +107,35 @@ pub struct HostFacts {
     pub connected: BTreeSet<IpNet>,
     /// Where a person said that this node's QUIC can be reached.
     pub fixed_quic: Vec<SocketAddr>,
-    /// The port that this node's QUIC listens on.
-    pub quic_port: u16,
+    /// Where this node's QUIC listens: for `0.0.0.0` at all IPv4 addresses, for `[::]` at all of both
+    /// families.
+    pub quic: SocketAddr,
+}
+
+impl Default for HostFacts {
+    /// A machine without addresses.
+    fn default() -> Self {
+        Self {
+            addresses: BTreeSet::new(),
+            connected: BTreeSet::new(),
+            fixed_quic: Vec::new(),
+            quic: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0),
+        }
+    }
+}
+
+impl HostFacts {
+    /// The addresses at which this node's QUIC can be reached without a NAT.
+    pub(crate) fn local_quic(&self) -> impl Iterator<Item = SocketAddr> {
+        let listens_at = |ip: &&IpAddr| match self.quic.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => ip.is_ipv4(),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => true,
+            one => one == **ip,
+        };
+        let port = self.quic.port();
+        let at = self.addresses.iter().filter(listens_at);
+        at.map(move |ip| SocketAddr::new(*ip, port))
+    }
 }
 
 /// What WireGuard measured about one peer.
@@ -237,3 +264,27 @@ pub enum JoinWith {
 
 /// The rules of a network, newest last.
 pub type Rules = Vec<Rule>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quic_is_offered_where_it_listens() {
+        let offered = |quic: &str| -> Vec<String> {
+            let host = HostFacts {
+                addresses: ["192.0.2.1", "198.51.100.1", "2001:db8::1"]
+                    .map(|ip| ip.parse().unwrap())
+                    .into(),
+                quic: quic.parse().unwrap(),
+                ..HostFacts::default()
+            };
+            host.local_quic().map(|addr| addr.to_string()).collect()
+        };
+        let v4 = ["192.0.2.1:7", "198.51.100.1:7"];
+        assert_eq!(offered("[::]:7"), [v4[0], v4[1], "[2001:db8::1]:7"]);
+        assert_eq!(offered("0.0.0.0:7"), v4);
+        assert_eq!(offered("198.51.100.1:7"), ["198.51.100.1:7"]);
+        assert!(offered("127.0.0.1:7").is_empty());
+    }
+}

@@ -331,10 +331,7 @@ fn quic_endpoints(around: &Surroundings<'_>) -> Vec<Endpoint> {
         .fixed_quic
         .iter()
         .map(|addr| (EndpointKind::Static, *addr));
-    let local = host
-        .addresses
-        .iter()
-        .map(|ip| (EndpointKind::Local, SocketAddr::new(*ip, host.quic_port)));
+    let local = host.local_quic().map(|addr| (EndpointKind::Local, addr));
     let seen = around
         .seen_at
         .iter()

@@ -82,8 +82,9 @@ impl SimNode {
     pub(crate) fn host(&self) -> HostFacts {
         HostFacts {
             addresses: [IpAddr::V4(self.address)].into(),
-            quic_port: QUIC_PORT,
-            ..HostFacts::default()
+            connected: BTreeSet::new(),
+            fixed_quic: Vec::new(),
+            quic: self.quic(),
         }
     }
 
