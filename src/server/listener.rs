@@ -39,12 +39,16 @@ pub(super) fn bind(home: &Home) -> Outcome<UnixListener> {
             path.display()
         ))
     };
-    match fs::remove_file(&path) {
+    // Under another name, no longer than the right one, until it can be connected to: whoever finds the
+    // socket finds somebody who listens.
+    let unfinished = path.with_file_name("sock.tmp");
+    match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let listener = UnixListener::bind(&unfinished).map_err(failed)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&unfinished, &path).map_err(failed)?;
     Ok(listener)
 }
 
