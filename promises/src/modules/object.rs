@@ -94,7 +94,7 @@ impl<'b, C> Decode<'b, C> for Version {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, Encode, Decode)]
+    #[derive(Debug, PartialEq, minicbor::Encode, minicbor::Decode)]
     struct Thing {
         #[n(0)]
         version: Version,
