@@ -180,7 +180,7 @@ fn a_clash_is_told_and_replaced_only_when_asked() {
     };
     let all = adopt(&mine, &theirs, Choice::All).unwrap();
     assert_eq!(all.adopted, BTreeMap::from([(name("bye"), id(5))]));
-    assert_eq!(all.conflicts, [clash.clone()]);
+    assert_eq!(all.conflicts, std::slice::from_ref(&clash));
     assert_eq!(all.same, [name("status")]);
     let next = all.next.unwrap();
     assert_eq!(next.get("hello"), Some(&id(1)));
@@ -195,7 +195,7 @@ fn a_clash_is_told_and_replaced_only_when_asked() {
         adopt(&mine, &theirs, choice).unwrap()
     };
     assert_eq!(asked(false).next, None);
-    assert_eq!(asked(false).conflicts, [clash.clone()]);
+    assert_eq!(asked(false).conflicts, std::slice::from_ref(&clash));
     assert_eq!(asked(true).unknown, [name("none")]);
     assert_eq!(asked(true).replaced, [clash]);
     let next = asked(true).next.unwrap();
