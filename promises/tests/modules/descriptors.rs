@@ -207,15 +207,14 @@ fn each_rule_has_its_error() {
     assert_eq!(far, E::Kind { found: u64::MAX });
 
     for kind in [0, 1] {
-        let platform = |raw: &mut RawDescriptor| {
-            as_exec(raw, "linux/x86_64", 0);
-            raw.kind = kind;
-        };
-        assert_eq!(refusal(platform), E::NotExec);
-        assert_eq!(
-            refusal(|raw| (raw.kind, raw.protocol) = (kind, Some(0))),
-            E::NotExec
-        );
+        for (platform, protocol) in [(true, true), (true, false), (false, true)] {
+            let error = refusal(|raw| {
+                raw.kind = kind;
+                raw.platform = platform.then(|| "linux/x86_64".to_owned());
+                raw.protocol = protocol.then_some(0);
+            });
+            assert_eq!(error, E::NotExec);
+        }
     }
     assert_eq!(refusal(|raw| raw.kind = 2), E::ExecIncomplete);
     let platform = Some("linux/x86_64".to_owned());
