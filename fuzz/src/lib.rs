@@ -7,6 +7,7 @@
 /// The test kit of `grid-promises`: fixed keys, networks, statements.
 #[path = "../../promises/tests/common/mod.rs"]
 pub mod kit;
+pub mod modules;
 pub mod promises;
 pub mod statements;
 pub mod wg;

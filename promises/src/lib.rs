@@ -12,6 +12,7 @@ pub mod core;
 pub mod envelope;
 pub mod limits;
 pub mod message;
+pub mod modules;
 pub mod network;
 pub mod node_key;
 pub mod secret;

@@ -9,6 +9,9 @@ use grid_promises::cbor::{self, Bounds, CborFault};
 use grid_promises::content_id::ContentId;
 use grid_promises::envelope::{Envelope, EnvelopeError, LegacyEnvelope};
 use grid_promises::message::{Message, MessageError};
+use grid_promises::modules::descriptor::DescriptorError;
+use grid_promises::modules::table::TableError;
+use grid_promises::modules::{Descriptor, Manifest, ObjectError, SymbolTable};
 
 struct Counting;
 
@@ -147,4 +150,66 @@ fn a_long_list_costs_no_more_than_a_short_one() {
         );
         assert!(asked <= SMALL, "{asked}");
     }
+}
+
+/// Objects of modules whose lists and strings claim more than there is, or more than is allowed.
+#[test]
+fn an_object_of_a_module_that_lies_is_refused_cheaply() {
+    let lies = [
+        &[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..],
+        &[0x9a, 0xff, 0xff, 0xff, 0xff],
+        &[0x5b, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff],
+        &[0x7a, 0xff, 0xff, 0xff, 0xff],
+    ];
+    // Version and no previous table; version and a length of 1 GiB.
+    for head in [
+        &[0x83, 0x01, 0xf6][..],
+        &[0x83, 0x01, 0x1a, 0x40, 0x00, 0x00, 0x00],
+    ] {
+        for lie in lies {
+            let input = [head, lie, &[0; 1000]].concat();
+            let (results, asked) = asked_for(|| {
+                (
+                    Descriptor::decode(&input).is_err(),
+                    SymbolTable::decode(&input).is_err(),
+                    Manifest::decode(&input).is_err(),
+                )
+            });
+            assert_eq!(results, (true, true, true));
+            assert!(
+                asked <= 3 * SMALL,
+                "{asked} bytes for {head:02x?} {lie:02x?}"
+            );
+        }
+    }
+    // A manifest of 1 GiB without the digests of 1 GiB.
+    let short = [0x83, 0x01, 0x1a, 0x40, 0x00, 0x00, 0x00, 0x40];
+    let (result, asked) = asked_for(|| Manifest::decode(&short));
+    assert!(result.is_err() && asked <= SMALL, "{asked}");
+}
+
+/// Honest lists that are far too long are counted before they are read.
+#[test]
+fn too_many_names_or_calls_cost_nothing() {
+    let mut names = vec![0x83, 0x01, 0xf6, 0x9a, 0x00, 0x0f, 0x42, 0x40];
+    names.resize(names.len() + 1_000_000, 0x80);
+    let (result, asked) = asked_for(|| SymbolTable::decode(&names));
+    let Err(TableError::Object(ObjectError::Encoding { source, .. })) = result else {
+        panic!("{result:?}");
+    };
+    assert!(
+        matches!(source.fault, CborFault::TooManyItems { .. }),
+        "{source}"
+    );
+    assert!(asked <= SMALL, "{asked}");
+
+    let (result, asked) = asked_for(|| Descriptor::decode(&names));
+    let Err(DescriptorError::Object(ObjectError::Encoding { source, .. })) = result else {
+        panic!("{result:?}");
+    };
+    assert!(
+        matches!(source.fault, CborFault::TooLarge { .. }),
+        "{source}"
+    );
+    assert!(asked <= SMALL, "{asked}");
 }

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 
 #[path = "common/mod.rs"]
 mod kit;
+#[path = "common/module_seeds.rs"]
+mod module_seeds;
 // Public for the fuzz crate.
+#[allow(unreachable_pub)]
+#[path = "../../fuzz/src/modules.rs"]
+mod modules;
 #[allow(unreachable_pub)]
 #[path = "../../fuzz/src/promises.rs"]
 mod promises;
@@ -21,7 +26,14 @@ fn targets() -> impl Iterator<Item = (&'static str, promises::Target)> {
     let of = |module, targets: &'static [promises::Target]| {
         targets.iter().map(move |target| (module, *target))
     };
-    of("promises", promises::TARGETS).chain(of("statements", statements::TARGETS))
+    of("promises", promises::TARGETS)
+        .chain(of("statements", statements::TARGETS))
+        .chain(of("modules", modules::TARGETS))
+}
+
+/// The inputs that the kits make.
+fn seeds() -> impl Iterator<Item = kit::seeds::Seed> {
+    kit::seeds::seeds().into_iter().chain(module_seeds::seeds())
 }
 
 fn fuzz_folder() -> PathBuf {
@@ -100,11 +112,11 @@ fn every_target_has_its_fuzzer() {
     }
 }
 
-/// The seeds for statements are what the kit makes of them, so that they still reach what they are
-/// named for when the wire format has changed.
+/// The seeds for statements and modules are what the kits make of them, so that they still reach what
+/// they are named for when the wire format has changed.
 #[test]
 fn the_seeds_are_those_of_the_kit() {
-    for (target, name, bytes) in kit::seeds::seeds() {
+    for (target, name, bytes) in seeds() {
         let file = fuzz_folder().join("corpus").join(target).join(&name);
         let committed = fs::read(&file).unwrap_or_default();
         assert!(
@@ -118,7 +130,7 @@ fn the_seeds_are_those_of_the_kit() {
 #[test]
 #[ignore = "writes the seeds into fuzz/corpus"]
 fn write_the_seeds() {
-    for (target, name, bytes) in kit::seeds::seeds() {
+    for (target, name, bytes) in seeds() {
         let folder = fuzz_folder().join("corpus").join(target);
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(name), bytes).unwrap();
