@@ -347,11 +347,17 @@ fn many_processes_at_once_are_safe_beside_a_server() {
         for seed in 0..3 {
             let home = &home;
             scope.spawn(move || {
-                for round in 0..8 {
-                    let text = format!("{}", (seed + round) % 4).repeat(5000);
+                for round in 0..9 {
+                    // Some are everybody's; the others are aged after use, so that they are put again
+                    // just while they may be evicted.
+                    let is_own = round % 3 != 0;
+                    let text = match is_own {
+                        true => format!("own {seed} {}", round % 2),
+                        false => format!("shared {round}"),
+                    };
                     let id = put(home, &text);
                     assert!(get(home, &id) == text.as_bytes());
-                    if round % 3 == 0 {
+                    if is_own {
                         let hour_ago = SystemTime::now() - Duration::from_secs(3600);
                         let _ = File::open(place(home, &id))
                             .and_then(|file| file.set_modified(hour_ago));

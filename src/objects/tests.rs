@@ -428,19 +428,24 @@ fn putting_reading_and_evicting_at_once_is_safe() {
     let home = Home::find(Some(place.dir.path())).unwrap();
     let is_done = AtomicBool::new(false);
     let evicted = AtomicUsize::new(0);
-    let content = |number: u32| long((number % 40) as u8, 2000 + number as usize % 40);
+    // 30 are everybody's; 10 more are each thread's own, which ages them after use, so that they are
+    // put again just while they may be evicted.
+    let content = |number: u32| long((number % 61) as u8, 2000 + number as usize % 61);
     std::thread::scope(|scope| {
         let putting: Vec<_> = (0..3u32)
             .map(|seed| {
                 let objects = Objects::of(&home);
                 scope.spawn(move || {
-                    for round in 0..60 {
-                        let bytes = content(seed * 7 + round * 3);
+                    for round in 0..80 {
+                        let is_own = round % 2 == 0;
+                        let bytes = content(match is_own {
+                            true => 30 + seed * 10 + round / 2 % 10,
+                            false => (seed + round) % 30,
+                        });
                         let id = objects.put(HashCode::Blake3, &bytes).unwrap().id;
                         let found = objects.get(&id).unwrap().unwrap();
                         assert!(found.bytes().unwrap() == bytes);
-                        // So that others may evict it now and then.
-                        if round % 4 == 0 {
+                        if is_own {
                             let old = SystemTime::now() - HOUR;
                             let _ = File::open(objects.path(&id))
                                 .and_then(|file| file.set_modified(old));

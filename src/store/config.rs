@@ -58,6 +58,9 @@ pub(super) fn default_text() -> String {
 # What the log holds: error, warn, info, debug or trace.
 # log = \"info\"
 
+# How much the folder cache/ may take: KiB, MiB, GiB or TiB.
+# cache_limit = \"{DEFAULT_CACHE_LIMIT}\"
+
 # The promises that this node takes part in, by the content id of their text (`grid --show NAME`).
 # A network whose members make a promise that is not in this list is not joined.
 accept = [
