@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use grid_promises::ContentId;
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::home::Home;
 use crate::store::RealDisk;
+use crate::store::disk::{About, Disk, Entry, Found, Hold, OpenFile};
 
 const CODES: [HashCode; 3] = [HashCode::Sha2_256, HashCode::Sha2_512, HashCode::Blake3];
 
@@ -509,6 +510,108 @@ fn a_good_object_is_never_set_aside_for_a_damaged_one() {
         assert!(place.is_here(&id));
     }
     assert_eq!(place.objects.sizes().unwrap().damaged.count, 10);
+}
+
+/// The file system, with something that happens just before the next lock is held alone: after a
+/// decision was made and before it is carried out.
+struct Between(Mutex<Option<Happens>>);
+
+type Happens = Box<dyn FnOnce() + Send>;
+
+impl Disk for Between {
+    type Lock = <RealDisk as Disk>::Lock;
+
+    fn lock(&self, folder: &Path, hold: Hold) -> io::Result<Self::Lock> {
+        let happens = (hold == Hold::Alone).then(|| self.0.lock().unwrap().take());
+        if let Some(happens) = happens.flatten() {
+            happens();
+        }
+        RealDisk.lock(folder, hold)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create(path)
+    }
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        RealDisk.append(path, bytes)
+    }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_file(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_file(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(path)
+    }
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Found> {
+        RealDisk.read(path, limit)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        RealDisk.list(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<OpenFile> {
+        RealDisk.open(path)
+    }
+    fn about(&self, path: &Path) -> io::Result<About> {
+        RealDisk.about(path)
+    }
+    fn touch(&self, path: &Path, when: SystemTime) -> io::Result<()> {
+        RealDisk.touch(path, when)
+    }
+}
+
+impl Place {
+    /// Another process, during whose next decision this happens.
+    fn during(&self, happens: impl FnOnce() + Send + 'static) -> Objects<Between> {
+        let disk = Between(Mutex::new(Some(Box::new(happens))));
+        Objects::on(self.cache(), disk)
+    }
+}
+
+#[test]
+fn what_is_wanted_again_while_it_is_evicted_stays() {
+    let place = Place::new();
+    let id = place.put(b"wanted");
+    for is_put in [true, false] {
+        place.age(&place.objects.path(&id), HOUR);
+        let objects = place.objects.clone();
+        let other = place.during(move || {
+            match is_put {
+                true => drop(objects.put(id.hash_code(), b"wanted").unwrap()),
+                false => drop(objects.get(&id).unwrap().unwrap()),
+            };
+        });
+        let collected = other.collect(&Reached::default(), &policy(0)).unwrap();
+        assert!(collected.evicted.is_empty());
+        assert!(matches!(collected.passed[0].why, Why::Changed));
+        assert!(place.is_here(&id));
+    }
+}
+
+#[test]
+fn what_was_replaced_while_it_is_set_aside_stays() {
+    let place = Place::new();
+    let id = place.put(b"replaced");
+    place.spoil(&id);
+    let objects = place.objects.clone();
+    let other = place.during(move || {
+        let put = objects.put(id.hash_code(), b"replaced").unwrap();
+        assert!(matches!(put.how, How::Replaced(Some(_))));
+    });
+    let found = other.get(&id).unwrap().unwrap();
+    assert_eq!(found.bytes(), Some(&b"replaced"[..]));
+    assert!(place.is_here(&id));
+    assert_eq!(place.objects.sizes().unwrap().damaged.count, 1);
 }
 
 /// A cache that is never there.
