@@ -54,7 +54,7 @@ pub enum CacheError {
         /// What was asked for.
         expected: ContentId,
         /// What came.
-        found: ContentId,
+        found: Box<ContentId>,
     },
     /// More than [`MAX_OBJECT`]. Nothing was stored.
     #[error("an object can have {limit} at most; nothing was stored", limit = ByteSize(MAX_OBJECT))]

@@ -85,7 +85,7 @@ impl<D: Disk> Objects<D> {
         } else {
             Err(CacheError::NotTheObject {
                 expected: *id,
-                found: put,
+                found: put.into(),
             })
         }
     }
@@ -281,7 +281,7 @@ impl<D: Disk> Incoming<D> {
             .ok_or(CacheError::Bug("an object was finished twice"))?
             .finish()?;
         if let Some(expected) = expected.filter(|expected| **expected != id) {
-            let (expected, found) = (*expected, id);
+            let (expected, found) = (*expected, id.into());
             return Err(CacheError::NotTheObject { expected, found });
         }
         self.flush()?;

@@ -58,7 +58,7 @@ impl Object {
         if id.verify(&bytes).is_err() {
             return Err(CacheError::NotTheObject {
                 expected: id,
-                found: ContentId::with(id.hash_code(), &bytes),
+                found: ContentId::with(id.hash_code(), &bytes).into(),
             });
         }
         let body = Body::Memory(bytes);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn long(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at % 251) as u8).collect()
+        (0..=250).cycle().take(length).collect()
     }
 
     #[test]

@@ -67,7 +67,11 @@ fn policy(limit: u64) -> Policy {
 }
 
 fn long(seed: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8 ^ seed).collect()
+    (0..=250)
+        .cycle()
+        .take(length)
+        .map(|byte: u8| byte ^ seed)
+        .collect()
 }
 
 fn aside(error: CacheError) -> PathBuf {
@@ -82,9 +86,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[test]
 fn what_was_put_is_there_for_every_hash_function_and_way() {
     let place = Place::new();
-    for (seed, code) in CODES.into_iter().enumerate() {
+    for (seed, code) in (0..).zip(CODES) {
         for length in [0, 1, 1000, 1 << 20, (1 << 20) + 1, 3 << 20] {
-            let bytes = long(seed as u8, length);
+            let bytes = long(seed, length);
             let id = ContentId::with(code, &bytes);
             assert!(!place.is_here(&id));
             let put = place
