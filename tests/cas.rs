@@ -321,6 +321,12 @@ fn what_cannot_be_meant_is_a_usage_error() {
     let none = home.run(&["cas", "put", "/no/such/file"]);
     assert_eq!((none.code, none.out.as_str()), (1, ""));
     assert!(none.err.contains("nothing was stored"), "{}", none.err);
+    let dir = tempfile::tempdir().unwrap();
+    let huge = dir.path().join("huge");
+    File::create(&huge).unwrap().set_len((1 << 30) + 1).unwrap();
+    let large = home.run(&["cas", "put", huge.to_str().unwrap()]);
+    assert_eq!((large.code, large.out.as_str()), (1, ""));
+    assert!(large.err.contains("1GiB at most"), "{}", large.err);
     let folder = home.run(&["cas", "put", "/"]);
     assert_eq!(folder.code, 1, "{folder:?}");
     assert!(folder.err.contains("nothing was stored"), "{}", folder.err);

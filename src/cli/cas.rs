@@ -20,8 +20,8 @@ use super::render::{bytes, now, span};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::objects::{
-    Amount, Audit, Cache as _, Collected, Embedded, How, Listed, Object, Objects, Put, Sizes, Why,
-    roots,
+    Amount, Audit, Cache as _, CacheError, Collected, Embedded, How, Listed, MAX_OBJECT, Object,
+    Objects, Put, Sizes, Why, roots,
 };
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 use crate::store::{Config, Store};
@@ -65,6 +65,9 @@ fn put(home: &Home, file: &Path, code: HashCode, is_json: bool) -> Outcome {
     } else {
         let open = File::open(file).map_err(unreadable)?;
         let about = open.metadata().map_err(unreadable)?;
+        if about.is_file() && about.len() > MAX_OBJECT {
+            return Err(CacheError::TooLarge.into());
+        }
         (Box::new(open), about.is_file().then_some(about.len()))
     };
     Store::open(home)?;
@@ -275,7 +278,7 @@ fn collected_text(collected: &Collected, is_rehearsal: bool) -> String {
 
 /// Why objects stay, but for errors, which are shown one by one.
 const REASONS: [(&str, &str); 3] = [
-    ("reached", "the symbol table reaches them"),
+    ("reached", "within reach of the symbol table"),
     ("recent", "put or read in the last 10 minutes"),
     ("changed", "put, read or removed by others meanwhile"),
 ];

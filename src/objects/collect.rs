@@ -162,6 +162,15 @@ impl Collected {
     }
 }
 
+/// An object may have been put since `now` was taken. A time further ahead is one from a wrong clock,
+/// and says nothing of use.
+fn is_recent(used: SystemTime, now: SystemTime, grace: Duration) -> bool {
+    let apart = now
+        .duration_since(used)
+        .unwrap_or_else(|ahead| ahead.duration());
+    apart < grace
+}
+
 impl<D: Disk> Objects<D> {
     /// Evicts what was not used for the longest time until the cache is within its limit. Readers that
     /// have an evicted object open read on. Two collections at once evict no more than one alone would
@@ -215,11 +224,7 @@ impl<D: Disk> Objects<D> {
         if reached.contains(&object.id) {
             return Some(Why::Reached);
         }
-        // A time from the future is one from a wrong clock, and says nothing of use.
-        if now
-            .duration_since(object.used)
-            .is_ok_and(|age| age < policy.grace)
-        {
+        if is_recent(object.used, now, policy.grace) {
             return Some(Why::Recent);
         }
         if policy.is_rehearsal {

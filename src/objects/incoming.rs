@@ -24,7 +24,8 @@ use crate::store::disk::{Disk, Hold};
 pub const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// How much is written at once, in bytes.
 const PIECE: usize = 1 << 20;
-/// How many names are tried for an unfinished file, and how often an object that others change.
+/// How many names are tried for an unfinished file, and how often is tried to put an object that others
+/// put and evict at the same time.
 const TRIES: usize = 1000;
 
 /// An object that was stored.
@@ -68,9 +69,6 @@ impl<D: Disk> Objects<D> {
     /// # Errors
     /// [`CacheError::TooLarge`], or what the system says.
     pub fn put(&self, code: HashCode, bytes: &[u8]) -> Result<Put, CacheError> {
-        if bytes.len() as u64 > MAX_OBJECT {
-            return Err(CacheError::TooLarge);
-        }
         self.put_whole(ContentId::with(code, bytes), bytes)
     }
 
@@ -124,6 +122,9 @@ impl<D: Disk> Objects<D> {
     /// Bytes whose id is known already: an object that is there need not be written first.
     fn put_whole(&self, id: ContentId, bytes: &[u8]) -> Result<Put, CacheError> {
         let len = bytes.len() as u64;
+        if len > MAX_OBJECT {
+            return Err(CacheError::TooLarge);
+        }
         let put = |how| Put { id, len, how };
         let (is_there, damaged) = self.confirm(&id)?;
         if is_there {
@@ -371,5 +372,28 @@ impl<D: Disk> Objects<D> {
         let mut incoming = self.receive(object.id().hash_code())?;
         incoming.take_from(&mut object.reader(), &mut |_| {})?;
         incoming.finish(Some(object.id()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+
+    #[test]
+    fn what_is_too_large_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::of(&Home::find(Some(dir.path())).unwrap());
+        let mut incoming = objects.receive(HashCode::Blake3).unwrap();
+        incoming.take(b"first").unwrap();
+        // As if a gigabyte less two bytes had come before.
+        incoming.written = MAX_OBJECT - 7;
+        assert!(matches!(incoming.take(b"abc"), Err(CacheError::TooLarge)));
+        incoming.take(b"ab").unwrap();
+        assert_eq!(incoming.len(), MAX_OBJECT);
+        let rest = incoming.take_from(&mut &b"c"[..], &mut |_| {});
+        assert!(matches!(rest, Err(CacheError::TooLarge)));
+        drop(incoming);
+        assert_eq!(objects.sizes().unwrap().total(), 0);
     }
 }

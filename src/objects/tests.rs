@@ -396,6 +396,20 @@ fn what_is_new_or_in_the_way_stays_and_what_has_no_writer_goes() {
 }
 
 #[test]
+fn a_wrong_clock_keeps_nothing_for_ever() {
+    let place = Place::new();
+    let (soon, far) = (place.put(b"soon"), place.put(b"far"));
+    for (id, ahead) in [(soon, GRACE / 2), (far, HOUR)] {
+        let file = File::open(place.objects.path(&id)).unwrap();
+        file.set_modified(SystemTime::now() + ahead).unwrap();
+    }
+    let collected = place.objects.collect(&Reached::default(), &policy(0));
+    let collected = collected.unwrap();
+    assert_eq!(collected.evicted[0].id, far);
+    assert_eq!(collected.passed[0].object.id, soon);
+}
+
+#[test]
 fn an_unfinished_file_that_is_taken_away_is_an_error() {
     let place = Place::new();
     let mut writing = place.objects.receive(HashCode::Sha2_256).unwrap();
