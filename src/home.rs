@@ -55,6 +55,12 @@ impl Home {
         self.0.join("nets")
     }
 
+    /// The folder of objects and memoised calls.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.0.join("cache")
+    }
+
     /// The control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

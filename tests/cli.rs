@@ -25,6 +25,7 @@ const COMMANDS: &[&str] = &[
     "exchange-keys",
     "generate-keys",
     "create-config",
+    "cas",
 ];
 
 #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use grid_promises::ContentId;
+use grid_promises::content_id::HashCode;
 use grid_promises::limits::MAX_USES;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
@@ -99,6 +101,8 @@ pub enum Command {
     GenerateKeys,
     /// Write the present configuration of a network as a file for wg-quick
     CreateConfig(CreateConfig),
+    /// Store objects by content id, read them, and keep the store in order
+    Cas(Cas),
     /// Write the manual pages
     #[command(hide = true)]
     Man {
@@ -330,6 +334,76 @@ pub struct CreateConfig {
     /// The file [default: wg-quick.conf in the network's folder]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `cas`.
+#[derive(Debug, Args)]
+pub struct Cas {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CasCommand,
+}
+
+/// What `cas` does. None of it needs a server.
+#[derive(Debug, Subcommand)]
+pub enum CasCommand {
+    /// Store a file and print its content id
+    Put {
+        /// The file, or `-` for standard input; at most 1 GiB
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+
+        /// The hash function of the content id
+        #[arg(long, value_enum, default_value_t)]
+        hash: Hash,
+    },
+    /// Print an object, once it is verified
+    Get {
+        /// Its content id
+        id: ContentId,
+
+        /// Write it to FILE, whole or not at all
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// List the objects: content id, size, when it was used last
+    Ls,
+    /// Evict what was not used for the longest time, if there is more than the limit
+    ///
+    /// The limit is `cache_limit` in the home's configuration. What the symbol table reaches stays,
+    /// and so does what was put or read in the last 10 minutes.
+    Gc {
+        /// Print what would go, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Read every object and set aside what is damaged
+    Verify,
+}
+
+/// A hash function of content ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Hash {
+    /// SHA-256
+    #[default]
+    #[value(name = "sha2-256")]
+    Sha2_256,
+    /// SHA-512
+    #[value(name = "sha2-512")]
+    Sha2_512,
+    /// BLAKE3
+    #[value(name = "blake3")]
+    Blake3,
+}
+
+impl From<Hash> for HashCode {
+    fn from(hash: Hash) -> Self {
+        match hash {
+            Hash::Sha2_256 => Self::Sha2_256,
+            Hash::Sha2_512 => Self::Sha2_512,
+            Hash::Blake3 => Self::Blake3,
+        }
+    }
 }
 
 /// A prefix; a single address counts as one.

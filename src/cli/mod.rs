@@ -7,6 +7,8 @@
 //! | `background` | starting a server in the background |
 //! | `handing_over` | an invite, from the person to the server |
 //! | `local` | commands that need no server |
+//! | `cas` | the object store, which needs none either |
+//! | `progress` | how far something is that takes long |
 //! | `rehearsal` | what would be changed, with the core and without a network |
 //! | `render` | results for people |
 //! | `output` | standard output and standard error |
@@ -16,10 +18,12 @@
 pub mod args;
 mod background;
 mod calling;
+mod cas;
 pub mod duration;
 mod handing_over;
 mod local;
 mod output;
+mod progress;
 mod rehearsal;
 mod render;
 pub mod words;
@@ -82,6 +86,7 @@ fn keep(cli: Cli) -> Outcome {
     match command {
         Command::StartServer(start) => start_server(&home, &cli.global, start),
         Command::GenerateKeys => local::generate_keys(&home, cli.global.json),
+        Command::Cas(cas) => cas::keep(&home, &cli.global, cas.command),
         Command::Man { dir } => local::man(&dir),
         Command::Completions { shell } => local::completions(shell),
         command => calling::call(&home, &cli.global, command),

@@ -224,7 +224,7 @@ fn short(node: &str) -> String {
 }
 
 /// Seconds as people say them: the two largest units.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
@@ -234,7 +234,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// Bytes in the units of IEC 80000-13, as `wg` shows them.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     let mut scaled = count;
     let mut rest = 0;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
@@ -251,7 +251,7 @@ fn bytes(count: u64) -> String {
     format!("{scaled} EiB")
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

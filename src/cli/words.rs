@@ -82,6 +82,7 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         }
         Command::StartServer(_)
         | Command::GenerateKeys
+        | Command::Cas(_)
         | Command::Man { .. }
         | Command::Completions { .. } => return None,
     };

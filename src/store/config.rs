@@ -12,6 +12,10 @@ use toml_edit::{Array, Item};
 
 use super::error::StoreError;
 use super::files::toml_error;
+use super::size::ByteSize;
+
+/// How much the folder `cache/` may take unless somebody says otherwise.
+pub const DEFAULT_CACHE_LIMIT: ByteSize = ByteSize(1 << 30);
 
 /// What the configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub struct Config {
     pub log: Option<String>,
     /// The promises that this node takes part in; without such a list, all of this version.
     pub accept: Vec<ContentId>,
+    /// How much the folder `cache/` may take; [`DEFAULT_CACHE_LIMIT`] if nothing is said.
+    pub cache_limit: Option<ByteSize>,
+    /// The content id of the symbol table: what it reaches is never evicted from the cache.
+    pub symbols: Option<ContentId>,
     /// Keys that mean nothing; for a warning.
     pub unknown: Vec<String>,
 }
@@ -47,6 +55,9 @@ pub(super) fn default_text() -> String {
 
 # What the log holds: error, warn, info, debug or trace.
 # log = \"info\"
+
+# How much the folder cache/ may take: KiB, MiB, GiB or TiB.
+# cache_limit = \"{DEFAULT_CACHE_LIMIT}\"
 
 # The promises that this node takes part in, by the content id of their text (`grid --show NAME`).
 # A network whose members make a promise that is not in this list is not joined.
@@ -83,6 +94,8 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
             "listen" => config.listen = Some(value.parse("\"ADDRESS:PORT\"")?),
             "endpoints" => config.endpoints = value.list("a list of \"ADDRESS:PORT\"")?,
             "log" => config.log = Some(value.parse("a level")?),
+            "cache_limit" => config.cache_limit = Some(value.parse("a size such as \"1GiB\"")?),
+            "symbols" => config.symbols = Some(value.parse("a content id (\"bafk...\")")?),
             "accept" => config.accept = value.list("a list of content ids (\"bafk...\")")?,
             unknown => config.unknown.push(unknown.to_owned()),
         }
@@ -162,6 +175,7 @@ mod tests {
         assert_eq!(config.label.unwrap().as_str(), "box");
         assert_eq!(config.listen, Some(DEFAULT_LISTEN));
         assert_eq!(config.log.as_deref(), Some("info"));
+        assert_eq!(config.cache_limit, Some(DEFAULT_CACHE_LIMIT));
         assert!(config.unknown.is_empty());
     }
 
@@ -173,6 +187,9 @@ mod tests {
             ("a = 1\nlisten = \"here\"\n", "config:2:10:", "ADDRESS:PORT"),
             ("accept = [\n", "config:", "array"),
             ("endpoints = \"x\"", "config:1:13:", "list"),
+            ("cache_limit = \"1GB\"", "config:1:15:", "1GiB"),
+            ("cache_limit = 7", "config:1:15:", "1GiB"),
+            ("symbols = \"table\"", "config:1:11:", "content id"),
         ] {
             let error = read(text).unwrap_err();
             assert!(

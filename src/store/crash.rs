@@ -4,19 +4,21 @@
 //! After a kill, everything that was done is there. After a power cut, of a file that was not synced
 //! any beginning may be there, and of the names in a folder that was not synced any part of what was
 //! done to them, in whatever order the file system chose (if that was much: any beginning of it).
-//! [`CutDisk::crashed`] yields these states.
+//! A rename from one folder into another is two such changes, one in each folder: more than real file
+//! systems forget, which keep or lose it as a whole. [`CutDisk::crashed`] yields these states.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use super::disk::{DIR_MODE, Disk, Entry, FILE_MODE, Found};
+use super::disk::{About, DIR_MODE, Disk, Entry, FILE_MODE, Found, Hold, OpenFile, ReadAt};
 
 /// The owner of everything.
-pub(super) const OWNER: u32 = 1000;
+pub(crate) const OWNER: u32 = 1000;
 const ROOT: usize = 0;
 
 #[derive(Clone, Debug)]
@@ -74,7 +76,7 @@ fn entries(
 
 /// The disk. Cloning it clones everything on it.
 #[derive(Clone, Debug)]
-pub(super) struct CutDisk {
+pub(crate) struct CutDisk {
     inodes: RefCell<Vec<Inode>>,
     left: Cell<Option<u64>>,
     used: Cell<u64>,
@@ -83,7 +85,7 @@ pub(super) struct CutDisk {
 
 impl CutDisk {
     /// An empty disk with these folders.
-    pub(super) fn new(folders: &[&Path]) -> Self {
+    pub(crate) fn new(folders: &[&Path]) -> Self {
         let disk = Self {
             inodes: RefCell::new(vec![Inode::Dir {
                 synced: BTreeMap::new(),
@@ -102,7 +104,7 @@ impl CutDisk {
     }
 
     /// A copy that stops after `units` operations; a written byte is one operation.
-    pub(super) fn cut_after(&self, units: u64) -> Self {
+    pub(crate) fn cut_after(&self, units: u64) -> Self {
         let disk = self.clone();
         disk.left.set(Some(units));
         disk.used.set(0);
@@ -110,7 +112,7 @@ impl CutDisk {
     }
 
     /// A copy that works on.
-    pub(super) fn whole(&self) -> Self {
+    pub(crate) fn whole(&self) -> Self {
         let disk = self.clone();
         disk.left.set(None);
         disk.used.set(0);
@@ -118,17 +120,17 @@ impl CutDisk {
     }
 
     /// How many operations were carried out since the copy was made.
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.get()
     }
 
     /// Whether it was stopped inside a write.
-    pub(super) fn is_mid_write(&self) -> bool {
+    pub(crate) fn is_mid_write(&self) -> bool {
         self.mid_write.get()
     }
 
     /// Every file with its content, and every folder.
-    pub(super) fn tree(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    pub(crate) fn tree(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let inodes = self.inodes.borrow();
         let mut tree = BTreeMap::new();
         let mut folders = vec![(PathBuf::from("/"), ROOT)];
@@ -146,14 +148,28 @@ impl CutDisk {
         tree
     }
 
+    /// Changes a byte in the middle of a file, as a failing disk does.
+    pub(crate) fn spoil(&self, path: &Path) {
+        let mut inodes = self.inodes.borrow_mut();
+        let at = find(&inodes, path).unwrap();
+        match &mut inodes[at] {
+            Inode::File { synced, now } => {
+                let middle = now.len() / 2;
+                now[middle] ^= 1;
+                synced.clone_from(now);
+            }
+            Inode::Dir { .. } => panic!("{} is a folder", path.display()),
+        }
+    }
+
     /// Whether it was stopped.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.left.get() == Some(0)
     }
 
     /// What a restart may find: first what is there after a kill, then what may be there after a
     /// power cut.
-    pub(super) fn crashed(&self) -> Vec<Self> {
+    pub(crate) fn crashed(&self) -> Vec<Self> {
         let inodes = self.inodes.borrow();
         let pending: Vec<usize> = inodes
             .iter()
@@ -253,6 +269,30 @@ impl CutDisk {
         work(&mut self.inodes.borrow_mut())
     }
 
+    /// A rename into another folder; only of files.
+    fn move_to(&self, from: &Path, folder: &Path, new: String) -> io::Result<()> {
+        self.operate(|inodes| {
+            let (old_parent, new_parent) =
+                (find(inodes, from.parent().unwrap())?, find(inodes, folder)?);
+            let file = find(inodes, from)?;
+            assert!(
+                matches!(inodes[file], Inode::File { .. }),
+                "folders stay where they are"
+            );
+            let name = from.file_name().unwrap().to_str().unwrap().to_owned();
+            for (parent, op) in [
+                (new_parent, DirOp::Add(new, file)),
+                (old_parent, DirOp::Remove(name)),
+            ] {
+                match &mut inodes[parent] {
+                    Inode::Dir { since, .. } => since.push(op),
+                    Inode::File { .. } => return Err(io::ErrorKind::NotADirectory.into()),
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn change_names(
         &self,
         path: &Path,
@@ -303,7 +343,18 @@ fn add(inodes: &mut Vec<Inode>, inode: Inode) -> usize {
     inodes.len() - 1
 }
 
+impl ReadAt for Vec<u8> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let from = usize::try_from(offset).unwrap().min(self.len());
+        let count = buffer.len().min(self.len() - from);
+        buffer[..count].copy_from_slice(&self[from..from + count]);
+        Ok(count)
+    }
+}
+
 impl Disk for CutDisk {
+    type Lock = ();
+
     fn make_dir(&self, path: &Path) -> io::Result<()> {
         self.change_names(path, |inodes, names, name| {
             if names.contains_key(&name) {
@@ -361,8 +412,10 @@ impl Disk for CutDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        assert_eq!(from.parent(), to.parent(), "the store renames in place");
         let new = to.file_name().unwrap().to_str().unwrap().to_owned();
+        if from.parent() != to.parent() {
+            return self.move_to(from, to.parent().unwrap(), new);
+        }
         self.change_names(from, |inodes, names, name| {
             if !names.contains_key(&name) {
                 return Err(io::ErrorKind::NotFound.into());
@@ -423,5 +476,37 @@ impl Disk for CutDisk {
                 is_dir: matches!(inodes[at], Inode::Dir { .. }),
             })
             .collect())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<OpenFile> {
+        let about = self.about(path)?;
+        let found = self.read(path, u64::MAX)?;
+        Ok(OpenFile {
+            about,
+            content: Box::new(found.bytes.to_vec()),
+        })
+    }
+
+    fn about(&self, path: &Path) -> io::Result<About> {
+        let inodes = self.inodes.borrow();
+        let at = find(&inodes, path)?;
+        let (len, is_regular) = match &inodes[at] {
+            Inode::File { now, .. } => (now.len() as u64, true),
+            Inode::Dir { .. } => (0, false),
+        };
+        Ok(About {
+            len,
+            modified: SystemTime::UNIX_EPOCH,
+            identity: (0, at as u64),
+            is_regular,
+        })
+    }
+
+    fn touch(&self, path: &Path, _when: SystemTime) -> io::Result<()> {
+        self.operate(|inodes| find(inodes, path).map(drop))
+    }
+
+    fn lock(&self, _folder: &Path, _hold: Hold) -> io::Result<()> {
+        Ok(())
     }
 }

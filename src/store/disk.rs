@@ -10,7 +10,10 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::Path;
+use std::time::SystemTime;
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 use zeroize::Zeroizing;
 
@@ -40,6 +43,52 @@ pub struct Entry {
     pub is_dir: bool,
 }
 
+/// What is known of a file without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its length, in bytes.
+    pub len: u64,
+    /// When it was written, or what [`Disk::touch`] said after that.
+    pub modified: SystemTime,
+    /// Which file it is, whatever its name: device and inode. Nothing else has the same for as long
+    /// as the file is open.
+    pub identity: (u64, u64),
+    /// Whether it is a regular file.
+    pub is_regular: bool,
+}
+
+/// The content of an open file. It stays readable when the file's name goes.
+pub trait ReadAt: Send + Sync {
+    /// Reads into `buffer` from `offset` on, in bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
+    }
+}
+
+/// A file, open for reading.
+pub struct OpenFile {
+    /// What it was when it was opened.
+    pub about: About,
+    /// Its content, if it is a regular file; else nothing can be read from it.
+    pub content: Box<dyn ReadAt>,
+}
+
+/// Who else may hold a lock at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Everybody who wants the same.
+    Shared,
+    /// Nobody.
+    Alone,
+}
+
 /// A place where files are.
 ///
 /// Nothing is durable before the matching `sync_` call returned: content after [`sync_file`], names
@@ -48,6 +97,8 @@ pub struct Entry {
 /// [`sync_file`]: Disk::sync_file
 /// [`sync_dir`]: Disk::sync_dir
 pub trait Disk {
+    /// A lock, held for as long as the value lives.
+    type Lock;
     /// Makes a folder of mode 0700. An existing one is an error.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes an empty file of mode 0600. An existing one is an error, and so is a symbolic link.
@@ -58,7 +109,8 @@ pub trait Disk {
     fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Renames; an existing file of the new name is replaced.
+    /// Renames, also into another folder; an existing file of the new name is replaced. After a
+    /// rename into another folder each of the two wants its `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -68,13 +120,41 @@ pub trait Disk {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Found>;
     /// What is in a folder, in ascending order.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
+    /// Opens a file for reading; symbolic links are not followed.
+    fn open(&self, path: &Path) -> io::Result<OpenFile>;
+    /// What is known of a file; of a symbolic link, what is known of the link.
+    fn about(&self, path: &Path) -> io::Result<About>;
+    /// Sets the time that [`About::modified`] shows. Not durable: a power cut may take it back.
+    fn touch(&self, path: &Path, when: SystemTime) -> io::Result<()>;
+    /// Waits for a lock on a folder. It goes with its process, however that ends.
+    fn lock(&self, folder: &Path, hold: Hold) -> io::Result<Self::Lock>;
 }
 
 /// The file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
+fn about(found: &fs::Metadata) -> About {
+    About {
+        len: found.len(),
+        // Only systems without such a time have none.
+        modified: found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        identity: (found.dev(), found.ino()),
+        is_regular: found.is_file(),
+    }
+}
+
+/// Opens what may be anything: a pipe without a writer would wait for one.
+fn open_with_suspicion(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        .open(path)
+}
+
 impl Disk for RealDisk {
+    type Lock = Flock<File>;
+
     fn make_dir(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().mode(DIR_MODE).create(path)
     }
@@ -123,11 +203,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Found> {
-        // Opening a pipe without a writer would wait for one.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-            .open(path)?;
+        let file = open_with_suspicion(path)?;
         let about = file.metadata()?;
         let mut found = Found {
             bytes: Zeroizing::new(Vec::new()),
@@ -164,5 +240,40 @@ impl Disk for RealDisk {
         }
         entries.sort();
         Ok(entries)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<OpenFile> {
+        let file = open_with_suspicion(path)?;
+        Ok(OpenFile {
+            about: about(&file.metadata()?),
+            content: Box::new(file),
+        })
+    }
+
+    fn about(&self, path: &Path) -> io::Result<About> {
+        fs::symlink_metadata(path).map(|found| about(&found))
+    }
+
+    fn touch(&self, path: &Path, when: SystemTime) -> io::Result<()> {
+        open_with_suspicion(path)?.set_modified(when)
+    }
+
+    fn lock(&self, folder: &Path, hold: Hold) -> io::Result<Self::Lock> {
+        let how = match hold {
+            Hold::Shared => FlockArg::LockShared,
+            Hold::Alone => FlockArg::LockExclusive,
+        };
+        lock_waiting(File::open(folder)?, how)
+    }
+}
+
+/// A signal in between is no answer.
+fn lock_waiting(mut file: File, how: FlockArg) -> io::Result<Flock<File>> {
+    loop {
+        file = match Flock::lock(file, how) {
+            Ok(lock) => return Ok(lock),
+            Err((file, Errno::EINTR)) => file,
+            Err((_, error)) => return Err(error.into()),
+        };
     }
 }

@@ -7,7 +7,7 @@
 //! | `files` | reading one file with suspicion |
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
 //! | `peers` | known peers |
-//! | `config` | the configuration |
+//! | `config`, `size` | the configuration, and numbers of bytes in it |
 //! | `lock` | one server per home |
 //!
 //! The store refuses to repair: what is damaged is named, with what to do.
@@ -21,9 +21,10 @@ mod lock;
 mod network;
 mod parts;
 mod peers;
+mod size;
 
 #[cfg(test)]
-mod crash;
+pub(crate) mod crash;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ pub use lock::ServerLock;
 pub use network::{Stored, WG_QUICK};
 pub use parts::Backend;
 pub use peers::KnownPeer;
+pub use size::{ByteSize, ByteSizeError};
 
 use crate::home::Home;
 use files::{Privacy, Reader};
@@ -94,7 +96,11 @@ impl Store<RealDisk> {
         Ok(store)
     }
 
-    fn check_home(&self) -> Result<(), StoreError> {
+    /// Whether the home is one to write into.
+    ///
+    /// # Errors
+    /// There is none, it belongs to somebody else, or others can write to it.
+    pub fn check_home(&self) -> Result<(), StoreError> {
         let path = self.home.path();
         let about = std::fs::metadata(path).map_err(|error| StoreError::read(path, error))?;
         if about.uid() != self.me {
