@@ -50,8 +50,17 @@ promises! {
     EXCHANGE_KEYS = "exchange-keys";
     GENERATE_KEYS = "generate-keys";
     CREATE_CONFIG = "create-config";
+    PUBLISH = "publish";
+    SYMBOLS = "symbols";
+    ADOPT_SYMBOLS = "adopt-symbols";
+    ALLOW = "allow";
+    CONTRACT = "contract";
+    CAS = "cas";
+    FETCH = "fetch";
     ANSWER = "answer";
     REFUSAL = "refusal";
+    ACCEPT_MESSAGE = "accept-message";
+    REJECT_MESSAGE = "reject-message";
 }
 
 /// The promise that is called by a name.

@@ -11,6 +11,7 @@
 pub mod adopt;
 pub mod chunks;
 pub mod descriptor;
+pub mod fetch;
 pub mod name;
 pub mod object;
 pub mod platform;
