@@ -7,6 +7,7 @@ pub mod cli;
 pub mod control;
 pub mod exit;
 pub mod home;
+pub mod kernel;
 pub mod objects;
 pub mod server;
 pub mod store;

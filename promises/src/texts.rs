@@ -63,6 +63,12 @@ promises! {
     REJECT_MESSAGE = "reject-message";
 }
 
+/// The promises that people call as subcommands: all but those that only lead messages.
+pub fn commands() -> impl Iterator<Item = &'static Promise> {
+    const MESSAGES: [Promise; 5] = [FETCH, ANSWER, REFUSAL, ACCEPT_MESSAGE, REJECT_MESSAGE];
+    ALL.iter().filter(|promise| !MESSAGES.contains(promise))
+}
+
 /// The promise that is called by a name.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Promise> {

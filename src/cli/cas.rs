@@ -20,8 +20,8 @@ use super::render::{bytes, now, span};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::objects::{
-    Amount, Audit, Cache as _, CacheError, Collected, Embedded, How, Listed, MAX_OBJECT, Object,
-    Objects, Put, Sizes, Why, roots,
+    Amount, Audit, Cache as _, CacheError, Collected, How, Listed, MAX_OBJECT, Object, Objects,
+    Put, Sizes, Why, roots,
 };
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 use crate::store::{Config, Store};
@@ -94,7 +94,7 @@ fn put_json(put: &Put) -> Value {
 }
 
 fn get(objects: &Objects, id: ContentId, to: Option<&Path>) -> Outcome {
-    let embedded = Embedded::promise_texts();
+    let embedded = crate::kernel::builtins::embedded();
     let mut progress = Progress::new("verifying", None);
     let object = match embedded.get(&id)? {
         Some(object) => Some(object),

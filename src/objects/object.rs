@@ -14,14 +14,17 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use grid_promises::ContentId;
+use grid_promises::modules::SymbolTable;
 
 use super::MAX_OBJECT;
 use super::error::CacheError;
 use super::hash::Hasher;
 use crate::store::disk::{OpenFile, ReadAt};
 
-/// The longest object that is held in memory when it comes from disk, in bytes.
-pub const IN_MEMORY: u64 = 1 << 20;
+/// The longest object that is held in memory when it comes from disk, in bytes. The longest symbol
+/// table fits.
+pub const IN_MEMORY: u64 = 4 << 20;
+const _: () = assert!(SymbolTable::MAX_LEN as u64 <= IN_MEMORY);
 /// How much of a larger one is read at once, in bytes.
 pub const CHUNK: usize = 256 << 10;
 

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use grid_promises::ContentId;
+use grid_promises::modules::{Descriptor, SymbolTable};
 
 use super::cache::Layers;
 use super::collect::{Collected, GRACE, Policy, Reference, reach};
 use super::disk::Objects;
-use super::embedded::Embedded;
 use super::error::CacheError;
+use crate::kernel::builtins;
 use crate::store::Config;
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 
@@ -21,13 +22,29 @@ pub fn roots(config: &Config) -> Vec<ContentId> {
     config.symbols.into_iter().collect()
 }
 
-/// The objects that an object names. One of a kind that is not known names none.
+/// The objects that an object names: a symbol table its descriptors and the table before it, a
+/// descriptor its promise text and its code. One of another kind names none.
 #[must_use]
-pub fn references(_id: &ContentId, _bytes: &[u8]) -> Vec<Reference> {
-    // The symbol table and the descriptors come here: decode the bytes as each of them, and name the
-    // descriptors and the earlier table as `Reference::Inner`, promise texts and code as
-    // `Reference::Leaf`.
-    Vec::new()
+pub fn references(_id: &ContentId, bytes: &[u8]) -> Vec<Reference> {
+    if let Ok(table) = SymbolTable::decode(bytes) {
+        let named = table.names().values().chain(table.previous());
+        named.map(|id| Reference::Inner(*id)).collect()
+    } else if let Ok(module) = Descriptor::decode(bytes) {
+        [module.promise(), module.code()]
+            .map(|id| Reference::Leaf(*id))
+            .into()
+    } else {
+        Vec::new()
+    }
+}
+
+/// What a home has without asking anybody: what is built in, and what is on disk.
+#[must_use]
+pub fn local(objects: &Objects) -> Layers {
+    Layers::new(vec![
+        Arc::new(builtins::embedded()),
+        Arc::new(objects.clone()),
+    ])
 }
 
 /// Collects what the configuration neither names nor has room for.
@@ -39,11 +56,7 @@ pub fn collect(
     config: &Config,
     is_rehearsal: bool,
 ) -> Result<Collected, CacheError> {
-    let cache = Layers::new(vec![
-        Arc::new(Embedded::promise_texts()),
-        Arc::new(objects.clone()),
-    ]);
-    let reached = reach(&cache, &roots(config), &references)?;
+    let reached = reach(&local(objects), &roots(config), &references)?;
     let limit = config.cache_limit.unwrap_or(DEFAULT_CACHE_LIMIT).0;
     objects.collect(
         &reached,

@@ -698,7 +698,7 @@ fn a_layer_that_fails_stops_nothing_and_is_not_forgotten() {
 
 #[test]
 fn every_promise_text_is_built_in() {
-    let embedded = Embedded::promise_texts();
+    let embedded = crate::kernel::builtins::embedded();
     for promise in grid_promises::texts::ALL {
         let object = embedded.get(&promise.id()).unwrap().unwrap();
         assert_eq!(object.bytes(), Some(promise.text.as_bytes()));
