@@ -4,11 +4,12 @@
 //! usually the last one that is needed.
 
 use crate::routes::Routes;
+use crate::routes::here::{Here, Spot};
 use crate::routes::key::{Key, SegmentBytes};
 use crate::routes::slab::Index;
 use crate::routes::strength::Strength;
 use crate::routes::target::{Class, Target};
-use crate::routes::tree::{Here, ROOT, Ranked};
+use crate::routes::tree::ROOT;
 use crate::time::Timestamp;
 
 /// A target that accepts a message, as far as is known.
@@ -27,7 +28,7 @@ pub struct Candidate<'a> {
 #[derive(Clone)]
 pub struct Candidates<'a> {
     routes: &'a Routes,
-    chain: Chain<'a>,
+    chain: Chain,
     now: Timestamp,
     /// Where in the chain, from its deepest node.
     level: usize,
@@ -64,23 +65,40 @@ impl<'a> Candidates<'a> {
     }
 
     /// The candidate that an entry is, unless its target is left out or came before.
-    fn candidate(&self, level: usize, entry: &Ranked) -> Option<Candidate<'a>> {
-        let path = self.routes.paths.get(entry.path)?;
-        if path.is_rejecting(self.now) || self.chain.is_known_deeper(level, entry.target, self) {
+    fn candidate(&self, level: usize, entry: &Spot) -> Option<Candidate<'a>> {
+        if self.is_rejecting(entry) || self.is_known_deeper(level, entry.target) {
             return None;
         }
         Some(Candidate {
             target: self.routes.targets.name(entry.target)?,
-            depth: self.chain.get(level)?.depth,
+            depth: usize::from(self.chain.get(level)?.depth),
             strength: entry.strength,
         })
     }
 
-    fn group(&self, level: usize, class: Class) -> (&'a [Ranked], &'a [Ranked]) {
-        match self.chain.get(level) {
-            Some(link) => link.here.ranked(class),
+    fn group(&self, level: usize, class: Class) -> (&'a [Spot], &'a [Spot]) {
+        match self.here(level) {
+            Some(here) => here.ranked(class),
             None => (&[], &[]),
         }
+    }
+
+    fn here(&self, level: usize) -> Option<&'a Here> {
+        self.routes.tree.here(self.chain.get(level)?.node)
+    }
+
+    fn is_rejecting(&self, spot: &Spot) -> bool {
+        let path = || self.routes.paths.get(spot.path);
+        spot.rejected && path().is_some_and(|path| path.is_rejecting(self.now))
+    }
+
+    /// Whether a deeper node knows something of a target that counts: the more particular knowledge
+    /// wins, whether it accepts or rejects.
+    fn is_known_deeper(&self, level: usize, target: Index) -> bool {
+        (0..level).any(|level| {
+            let spot = self.here(level).and_then(|here| here.get(target));
+            spot.is_some_and(|spot| spot.accepted || self.is_rejecting(spot))
+        })
     }
 
     /// The demoted ones that follow the sound ones of this level: none if sound ones of the same
@@ -154,58 +172,54 @@ impl<'a> Iterator for Candidates<'a> {
     }
 }
 
-/// The nodes on the way of a key that have paths, the deepest first.
+/// The nodes on the way of a key that have paths.
 #[derive(Clone)]
-struct Chain<'a> {
-    links: [Option<Link<'a>>; Key::MAX_DEPTH],
+struct Chain {
+    /// The deepest last.
+    links: [Link; Key::MAX_DEPTH],
     length: usize,
 }
 
 #[derive(Clone, Copy)]
-struct Link<'a> {
-    here: &'a Here,
-    depth: usize,
+struct Link {
+    node: Index,
+    depth: u8,
 }
 
-impl<'a> Chain<'a> {
-    fn new(routes: &'a Routes, key: &Key<'_>) -> Self {
-        let mut links = [None; Key::MAX_DEPTH];
-        let mut length = 0;
+impl Chain {
+    fn new(routes: &Routes, key: &Key<'_>) -> Self {
+        let unused = Link {
+            node: ROOT,
+            depth: 0,
+        };
+        let mut chain = Self {
+            links: [unused; Key::MAX_DEPTH],
+            length: 0,
+        };
         let mut node = ROOT;
-        for level in 0..key.depth().min(Key::MAX_DEPTH) {
-            let mut room = SegmentBytes::new();
-            let child = key.segment(level, &mut room);
-            let Some(child) = child.and_then(|segment| routes.tree.child(node, segment)) else {
+        let mut room = SegmentBytes::new();
+        for (depth, level) in (1..).zip(0..key.depth().min(Key::MAX_DEPTH)) {
+            let segment = key.segment(level, &mut room);
+            let Some(child) = segment.and_then(|segment| routes.tree.child(node, segment)) else {
                 break;
             };
             node = child;
-            if let (Some(here), Some(place)) = (routes.tree.here(node), links.get_mut(length)) {
-                let depth = level + 1;
-                *place = Some(Link { here, depth });
-                length += 1;
+            if routes.tree.here(node).is_some_and(|here| !here.is_empty())
+                && let Some(place) = chain.links.get_mut(chain.length)
+            {
+                *place = Link { node, depth };
+                chain.length += 1;
             }
         }
-        if let Some(used) = links.get_mut(..length) {
-            used.reverse();
-        }
-        Self { links, length }
+        chain
     }
 
     const fn len(&self) -> usize {
         self.length
     }
 
-    fn get(&self, level: usize) -> Option<&Link<'a>> {
-        self.links.get(level)?.as_ref()
-    }
-
-    /// Whether a deeper node knows something of a target that counts: the more particular knowledge
-    /// wins, whether it accepts or rejects.
-    fn is_known_deeper(&self, level: usize, target: Index, of: &Candidates<'_>) -> bool {
-        self.links.iter().take(level).flatten().any(|link| {
-            let path = link.here.path_of(target);
-            path.and_then(|path| of.routes.paths.get(path))
-                .is_some_and(|path| path.accepted || path.is_rejecting(of.now))
-        })
+    /// A link, counted from the deepest.
+    fn get(&self, level: usize) -> Option<&Link> {
+        self.links.get(self.length.checked_sub(level + 1)?)
     }
 }

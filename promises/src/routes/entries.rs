@@ -103,8 +103,8 @@ impl Routes {
             let here = self.tree.here(node);
             let mut paths: Vec<(Index, &Path)> = here
                 .into_iter()
-                .flat_map(|here| here.paths())
-                .filter_map(|index| Some((index, self.paths.get(index)?)))
+                .flat_map(|here| here.all())
+                .filter_map(|spot| Some((spot.path, self.paths.get(spot.path)?)))
                 .collect();
             paths.sort_by_key(|(_, path)| self.targets.name(path.target));
             paths.into_iter().map(move |(index, _)| (node, index))

@@ -156,12 +156,14 @@ impl SegmentBytes {
 
     fn id(&mut self, id: &ContentId) -> &[u8] {
         let digest = id.digest();
-        let (head, rest) = self.0.split_at_mut(1);
-        head.fill(id.hash_code() as u8);
-        for (to, from) in rest.iter_mut().zip(digest) {
-            *to = *from;
+        let (segment, _) = self.0.split_at_mut((1 + digest.len()).min(MAX_ID));
+        if let Some((head, rest)) = segment.split_first_mut()
+            && rest.len() == digest.len()
+        {
+            *head = id.hash_code() as u8;
+            rest.copy_from_slice(digest);
         }
-        self.0.split_at((1 + digest.len()).min(MAX_ID)).0
+        segment
     }
 }
 

@@ -27,7 +27,9 @@
 mod candidates;
 mod entries;
 mod export;
+mod here;
 mod key;
+mod segment;
 mod slab;
 mod strength;
 mod target;
@@ -47,9 +49,10 @@ pub use strength::Strength;
 pub use target::{ByClass, Class, Target};
 pub use targets::{ClassLimits, Limits, Quota};
 
+use here::Spot;
 use slab::{Index, Slab};
 use targets::Targets;
-use tree::{Ranked, Tree};
+use tree::Tree;
 
 use crate::time::Timestamp;
 
@@ -230,7 +233,11 @@ impl Routes {
         {
             self.lapsing.pop_first();
             match self.paths.get_mut(index) {
-                Some(path) if path.accepted => path.rejected_until = None,
+                Some(path) if path.accepted => {
+                    path.rejected_until = None;
+                    let path = *path;
+                    self.list(index, &path);
+                }
                 _ => {
                     self.remove(index);
                     gone += 1;
@@ -245,7 +252,8 @@ impl Routes {
     }
 
     fn find(&self, prefix: &Key<'_>, target: Index) -> Option<Index> {
-        self.tree.here(self.tree.find(prefix)?)?.path_of(target)
+        let here = self.tree.here(self.tree.find(prefix)?)?;
+        here.get(target).map(|spot| spot.path)
     }
 
     /// The path of a target at a prefix, made where it is not there. It is in no order yet.
@@ -256,8 +264,8 @@ impl Routes {
         }
         let node = self.tree.make(prefix);
         let number = self.targets.make(target);
-        if let Some(path) = self.tree.here(node).and_then(|here| here.path_of(number)) {
-            return Ok(path);
+        if let Some(path) = self.tree.here(node).and_then(|here| here.get(number)) {
+            return Ok(path.path);
         }
         let turn = self.next_turn();
         Ok(self.insert(Path {
@@ -283,42 +291,27 @@ impl Routes {
     fn insert(&mut self, path: Path) -> Index {
         let index = self.paths.insert(path);
         self.targets.add(path.target, path.turn, index, path.bytes);
-        if let Some(here) = self.tree.here_mut(path.node) {
-            here.insert(path.target, index);
-        }
         self.list(index, &path);
         index
     }
 
-    /// Puts a path into the lists that depend on what is known of it.
+    /// Says what dispatch has to know of a path, and when its rejection lapses.
     fn list(&mut self, index: Index, path: &Path) {
         if let Some(until) = path.rejected_until {
             self.lapsing.insert((until, index));
         }
-        if let (Some(entry), Some(here)) = (self.ranked(index, path), self.tree.here_mut(path.node))
-        {
-            here.rank(entry, &self.targets);
+        let target = self.targets.name(path.target);
+        if let (Some(target), Some(here)) = (target, self.tree.here_mut(path.node)) {
+            let spot = Spot {
+                target: path.target,
+                path: index,
+                strength: path.strength,
+                class: target.class(),
+                accepted: path.accepted,
+                rejected: path.rejected_until.is_some(),
+            };
+            here.put(spot, &self.targets);
         }
-    }
-
-    fn unlist(&mut self, index: Index, path: &Path) {
-        if let Some(until) = path.rejected_until {
-            self.lapsing.remove(&(until, index));
-        }
-        if let (Some(entry), Some(here)) = (self.ranked(index, path), self.tree.here_mut(path.node))
-        {
-            here.unrank(&entry, &self.targets);
-        }
-    }
-
-    fn ranked(&self, index: Index, path: &Path) -> Option<Ranked> {
-        let target = self.targets.name(path.target).filter(|_| path.accepted)?;
-        Some(Ranked {
-            class: target.class(),
-            strength: path.strength,
-            target: path.target,
-            path: index,
-        })
     }
 
     /// Changes what is known of a path, which makes it the one that was recorded last.
@@ -333,7 +326,9 @@ impl Routes {
             ..before
         };
         change(&mut after);
-        self.unlist(index, &before);
+        if let Some(until) = before.rejected_until {
+            self.lapsing.remove(&(until, index));
+        }
         self.targets
             .remove(before.target, before.turn, before.bytes);
         if let Some(path) = self.paths.get_mut(index) {
@@ -378,12 +373,14 @@ impl Routes {
         let Some(path) = self.paths.get(index).copied() else {
             return;
         };
-        self.unlist(index, &path);
+        if let Some(until) = path.rejected_until {
+            self.lapsing.remove(&(until, index));
+        }
+        if let Some(here) = self.tree.here_mut(path.node) {
+            here.remove(path.target, &self.targets);
+        }
         self.targets.remove(path.target, path.turn, path.bytes);
         self.targets.trim(path.target);
-        if let Some(here) = self.tree.here_mut(path.node) {
-            here.remove(path.target);
-        }
         self.tree.trim(path.node);
         self.paths.remove(index);
     }

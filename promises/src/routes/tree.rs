@@ -5,13 +5,11 @@
 //! child needs no index at all; most nodes of long keys have one child.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use crate::routes::here::Here;
 use crate::routes::key::{Key, Prefix, SegmentBytes};
+use crate::routes::segment::Segment;
 use crate::routes::slab::{Index, Slab};
-use crate::routes::strength::Strength;
-use crate::routes::target::Class;
-use crate::routes::targets::Targets;
 
 /// The node of the empty prefix. It has no paths.
 pub(super) const ROOT: Index = 0;
@@ -26,17 +24,16 @@ pub(super) struct Tree {
 struct Node {
     /// The root is its own parent.
     parent: Index,
-    segment: Arc<[u8]>,
+    segment: Segment,
     children: Children,
-    /// None where the node is only on the way to others.
-    here: Option<Box<Here>>,
+    here: Here,
 }
 
 #[derive(Clone)]
 enum Children {
     None,
     One(Index),
-    Many(BTreeMap<Arc<[u8]>, Index>),
+    Many(BTreeMap<Segment, Index>),
 }
 
 impl Tree {
@@ -44,9 +41,9 @@ impl Tree {
         let mut nodes = Slab::new();
         nodes.insert(Node {
             parent: ROOT,
-            segment: Arc::default(),
+            segment: Segment::from(&[][..]),
             children: Children::None,
-            here: None,
+            here: Here::None,
         });
         Self { nodes }
     }
@@ -57,7 +54,7 @@ impl Tree {
             Children::None => None,
             Children::One(child) => {
                 let only = self.nodes.get(*child)?;
-                (*only.segment == *segment).then_some(*child)
+                (only.segment.as_slice() == segment).then_some(*child)
             }
             Children::Many(children) => children.get(segment).copied(),
         }
@@ -75,13 +72,12 @@ impl Tree {
 
     /// The paths at a node.
     pub(super) fn here(&self, node: Index) -> Option<&Here> {
-        self.nodes.get(node)?.here.as_deref()
+        self.nodes.get(node).map(|node| &node.here)
     }
 
     /// The paths at a node, to be changed. Call [`Tree::trim`] after a removal.
     pub(super) fn here_mut(&mut self, node: Index) -> Option<&mut Here> {
-        let node = self.nodes.get_mut(node)?;
-        Some(node.here.get_or_insert_default())
+        self.nodes.get_mut(node).map(|node| &mut node.here)
     }
 
     /// The node of a key.
@@ -109,18 +105,18 @@ impl Tree {
     }
 
     fn add(&mut self, parent: Index, segment: &[u8]) -> Index {
-        let segment: Arc<[u8]> = segment.into();
+        let segment = Segment::from(segment);
         let child = self.nodes.insert(Node {
             parent,
-            segment: Arc::clone(&segment),
+            segment: segment.clone(),
             children: Children::None,
-            here: None,
+            here: Here::None,
         });
         let only = match self.nodes.get(parent).map(|node| &node.children) {
             Some(Children::One(only)) => Some(*only),
             _ => None,
         };
-        let only = only.and_then(|only| Some((Arc::clone(&self.nodes.get(only)?.segment), only)));
+        let only = only.and_then(|only| Some((self.nodes.get(only)?.segment.clone(), only)));
         if let Some(node) = self.nodes.get_mut(parent) {
             match (&mut node.children, only) {
                 (Children::Many(children), _) => _ = children.insert(segment, child),
@@ -136,9 +132,8 @@ impl Tree {
     /// Takes away a node that has no paths and no children, and what is only on the way to it.
     pub(super) fn trim(&mut self, node: Index) {
         let mut at = node;
-        while let Some(node) = self.nodes.get_mut(at) {
-            node.here.take_if(|here| here.by_target.is_empty());
-            if at == ROOT || node.here.is_some() || !matches!(node.children, Children::None) {
+        while let Some(node) = self.nodes.get(at) {
+            if at == ROOT || !node.here.is_empty() || !matches!(node.children, Children::None) {
                 return;
             }
             let Some(gone) = self.nodes.remove(at) else {
@@ -146,7 +141,7 @@ impl Tree {
             };
             at = gone.parent;
             if let Some(parent) = self.nodes.get_mut(at) {
-                parent.children.remove(&gone.segment);
+                parent.children.remove(gone.segment.as_slice());
             }
         }
     }
@@ -156,7 +151,7 @@ impl Tree {
         let mut segments = Vec::new();
         let mut at = node;
         while let Some(node) = self.nodes.get(at).filter(|_| at != ROOT) {
-            segments.push(&*node.segment);
+            segments.push(node.segment.as_slice());
             at = node.parent;
         }
         segments.reverse();
@@ -191,92 +186,14 @@ impl Children {
     }
 }
 
-/// The paths at one prefix.
-#[derive(Clone, Default)]
-pub(super) struct Here {
-    /// The number of the target and that of the path, ascending.
-    by_target: Vec<(Index, Index)>,
-    /// Those that accepted: by class, then the strongest first, then by target.
-    by_rank: Vec<Ranked>,
-}
-
-/// A path that accepted, with what decides its place.
-#[derive(Clone, Copy)]
-pub(super) struct Ranked {
-    pub(super) class: Class,
-    pub(super) strength: Strength,
-    pub(super) target: Index,
-    pub(super) path: Index,
-}
-
-impl Here {
-    /// The path of a target.
-    pub(super) fn path_of(&self, target: Index) -> Option<Index> {
-        let at = self.find(target).ok()?;
-        self.by_target.get(at).map(|entry| entry.1)
-    }
-
-    /// All paths, by the numbers of their targets.
-    pub(super) fn paths(&self) -> impl Iterator<Item = Index> {
-        self.by_target.iter().map(|entry| entry.1)
-    }
-
-    /// The paths of a class that accepted: those that are not demoted, and those that are.
-    pub(super) fn ranked(&self, class: Class) -> (&[Ranked], &[Ranked]) {
-        let start = self.by_rank.partition_point(|entry| entry.class < class);
-        let (_, rest) = self.by_rank.split_at(start);
-        let (group, _) = rest.split_at(rest.partition_point(|entry| entry.class == class));
-        group.split_at(group.partition_point(|entry| !entry.strength.is_demoted()))
-    }
-
-    /// Adds a path that is not there yet.
-    pub(super) fn insert(&mut self, target: Index, path: Index) {
-        if let Err(at) = self.find(target) {
-            self.by_target.insert(at, (target, path));
-        }
-    }
-
-    /// Takes a path away that has no rank any more.
-    pub(super) fn remove(&mut self, target: Index) {
-        if let Ok(at) = self.find(target) {
-            self.by_target.remove(at);
-        }
-    }
-
-    fn find(&self, target: Index) -> Result<usize, usize> {
-        self.by_target
-            .binary_search_by_key(&target, |entry| entry.0)
-    }
-
-    /// Gives a path its place among those that accepted.
-    pub(super) fn rank(&mut self, entry: Ranked, targets: &Targets) {
-        if let Err(at) = self.place(&entry, targets) {
-            self.by_rank.insert(at, entry);
-        }
-    }
-
-    /// Takes a path from its place, which it has by the strength that `entry` says.
-    pub(super) fn unrank(&mut self, entry: &Ranked, targets: &Targets) {
-        if let Ok(at) = self.place(entry, targets) {
-            self.by_rank.remove(at);
-        }
-    }
-
-    fn place(&self, entry: &Ranked, targets: &Targets) -> Result<usize, usize> {
-        self.by_rank.binary_search_by(|other| {
-            other
-                .class
-                .cmp(&entry.class)
-                .then(entry.strength.cmp(&other.strength))
-                .then_with(|| targets.name(other.target).cmp(&targets.name(entry.target)))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::content_id::ContentId;
+    use crate::routes::here::Spot;
+    use crate::routes::strength::Strength;
+    use crate::routes::target::Class;
+    use crate::routes::targets::Targets;
 
     #[test]
     fn nodes_come_and_go_with_what_they_lead_to() {
@@ -307,12 +224,20 @@ mod tests {
         let mut tree = Tree::new();
         let key = Key::call(ContentId::of(b""), None, &[]);
         let node = tree.make(&key);
-        tree.here_mut(node).unwrap().insert(7, 8);
+        let spot = Spot {
+            target: 7,
+            path: 8,
+            strength: Strength::START,
+            class: Class::Peer,
+            accepted: true,
+            rejected: false,
+        };
+        tree.here_mut(node).unwrap().put(spot, &Targets::new());
         tree.trim(node);
         tree.trim(tree.find(&key.prefix(1)).unwrap());
         assert_eq!(tree.find(&key), Some(node));
-        assert_eq!(tree.here(node).unwrap().path_of(7), Some(8));
-        tree.here_mut(node).unwrap().remove(7);
+        assert_eq!(tree.here(node).unwrap().all().len(), 1);
+        tree.here_mut(node).unwrap().remove(7, &Targets::new());
         tree.trim(node);
         assert_eq!(tree.len(), 0);
         tree.trim(ROOT);
