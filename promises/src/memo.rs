@@ -271,3 +271,295 @@ pub enum MemoError {
     #[error("the kept result belongs to another call")]
     OtherCall,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content_id::HashCode;
+    use proptest::prelude::*;
+
+    fn call(args: &[&[u8]]) -> Message {
+        let message = Message::new(ContentId::of(b"p"));
+        args.iter().fold(message, |message, arg| message.arg(*arg))
+    }
+
+    /// The segments of the arguments.
+    fn arguments(call: &Message) -> Vec<String> {
+        let path = MemoPath::of(call).unwrap();
+        let [folder, promise, _, args @ .., _] = path.segments() else {
+            panic!("{path}");
+        };
+        assert_eq!(
+            (folder.as_str(), promise),
+            ("cache", &call.promise.to_string())
+        );
+        args.to_vec()
+    }
+
+    #[test]
+    fn odd_arguments_have_names_of_their_own() {
+        for (arg, name) in [
+            (&b"a"[..], "a"),
+            (b"A-z_0.9~", "A-z_0.9~"),
+            (b"", "=empty"),
+            (b".", "%2E"),
+            (b"..", "%2E%2E"),
+            (b"...", "..."),
+            (b".hidden", ".hidden"),
+            (b"%2E", "%252E"),
+            (b"=empty", "%3Dempty"),
+            (b"a/b", "a%2Fb"),
+            (b"../../etc/passwd", "..%2F..%2Fetc%2Fpasswd"),
+            (b"a b+c", "a%20b%2Bc"),
+            ("ä".as_bytes(), "%C3%A4"),
+            (b"\0\n\xff", "%00%0A%FF"),
+            (b"\\:*?\"<>|", "%5C%3A%2A%3F%22%3C%3E%7C"),
+        ] {
+            assert_eq!(arguments(&call(&[arg])), [name], "{arg:?}");
+        }
+    }
+
+    #[test]
+    fn long_arguments_are_named_by_hash() {
+        let most = vec![b'a'; MAX_SEGMENT];
+        assert_eq!(arguments(&call(&[&most])), ["a".repeat(MAX_SEGMENT)]);
+        for long in [vec![b'a'; MAX_SEGMENT + 1], vec![0; MAX_SEGMENT / 3 + 1]] {
+            let name = format!("=long-{}", ContentId::of(&long));
+            assert_eq!(arguments(&call(&[&long])), [name]);
+        }
+    }
+
+    #[test]
+    fn a_path_that_would_be_too_long_ends_in_the_hash_of_the_rest() {
+        let longest = Message {
+            promise: ContentId::with(HashCode::Sha2_512, b""),
+            module: Some(ContentId::with(HashCode::Sha2_512, b"")),
+            args: vec![vec![b'a'; MAX_SEGMENT]; Message::MAX_ARGS],
+            payload: vec![1],
+            proof: None,
+        };
+        let path = MemoPath::of(&longest).unwrap();
+        assert!(path.to_string().len() <= MAX_PATH);
+        let named = path.segments().len() - 5;
+        let rest = path.segments().get(3 + named).unwrap();
+        let array = cbor::encode(&vec![
+            minicbor::bytes::ByteVec::from(vec![b'a'; MAX_SEGMENT]);
+            Message::MAX_ARGS - named
+        ]);
+        assert_eq!(*rest, format!("=rest-{}", ContentId::of(&array)));
+        // 64 short arguments need no hash.
+        let short = call(&[&b"argument"[..]; Message::MAX_ARGS]);
+        assert_eq!(arguments(&short), ["argument"; Message::MAX_ARGS]);
+    }
+
+    #[test]
+    fn a_path_is_as_long_as_it_may_be() {
+        let with = |last: usize| {
+            let mut args = vec![vec![b'a'; MAX_SEGMENT]; 14];
+            args.push(vec![b'a'; last]);
+            let call = Message { args, ..call(&[]) };
+            MemoPath::of(&call).unwrap()
+        };
+        let fits = (1..MAX_SEGMENT)
+            .rev()
+            .find(|last| !with(*last).to_string().contains("=rest-"));
+        let fits = fits.unwrap();
+        assert_eq!(with(fits).to_string().len(), MAX_PATH);
+        assert!(with(fits + 1).to_string().contains("=rest-"));
+        assert!(with(fits + 1).to_string().len() <= MAX_PATH);
+    }
+
+    #[test]
+    fn the_name_holds_all_of_a_call_but_its_proof() {
+        let id = ContentId::of(b"p");
+        let plain = call(&[b"a"]);
+        let text = |call: &Message| MemoPath::of(call).unwrap().to_string();
+        assert_eq!(text(&plain), format!("cache/{id}/=none/a/=result"));
+        assert_eq!(
+            text(&plain.clone().module(id)),
+            format!("cache/{id}/{id}/a/=result")
+        );
+        assert_eq!(
+            text(&plain.clone().payload(b"x")),
+            format!("cache/{id}/=none/a/=result-{}", ContentId::of(b"x"))
+        );
+        assert_eq!(text(&call(&[])), format!("cache/{id}/=none/=result"));
+        // The result of `a` and the folder of `a/b`.
+        assert_eq!(
+            text(&call(&[b"a", b"b"])),
+            format!("cache/{id}/=none/a/b/=result")
+        );
+        let signed = Message {
+            proof: Some([7; 64]),
+            ..plain.clone()
+        };
+        assert_eq!(text(&signed), text(&plain));
+        assert_eq!(Memo::call_id(&signed), Memo::call_id(&plain));
+    }
+
+    #[test]
+    fn a_message_over_its_limits_has_no_path() {
+        let long = vec![0; Message::MAX_ARG_LEN + 1];
+        assert!(MemoPath::of(&call(&[&long])).is_err());
+        assert!(MemoPath::of(&call(&[&b""[..]; Message::MAX_ARGS + 1])).is_err());
+    }
+
+    #[test]
+    fn no_argument_is_shown_for_a_log() {
+        let path = MemoPath::of(&call(&[b"grid-invite-secret"])).unwrap();
+        assert!(!format!("{path:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_memo_of_another_call_is_refused() {
+        let memo = Memo::new(&call(&[b"a"]), call(&[b"result"]));
+        let bytes = memo.encode();
+        assert_eq!(Memo::decode_for(&call(&[b"a"]), &bytes), Ok(memo));
+        let other = Memo::decode_for(&call(&[b"b"]), &bytes);
+        assert_eq!(other, Err(MemoError::OtherCall));
+        let payload = Memo::decode_for(&call(&[b"a"]).payload(b"x"), &bytes);
+        assert_eq!(payload, Err(MemoError::OtherCall));
+    }
+
+    #[test]
+    fn what_is_no_memo_is_refused() {
+        let good = call(&[b"result"]).encode();
+        let wire = |id: ContentId, result: &[u8]| {
+            cbor::encode(&Wire {
+                call: ContentId::of(b""),
+                id,
+                result: result.to_vec(),
+            })
+        };
+        assert!(Memo::decode(&wire(ContentId::of(&good), &good)).is_ok());
+        let other = Memo::decode(&wire(ContentId::of(b""), &good));
+        assert_eq!(other, Err(MemoError::Damaged));
+        let other_hash = Memo::decode(&wire(ContentId::with(HashCode::Blake3, &good), &good));
+        assert_eq!(other_hash, Err(MemoError::Damaged));
+        let nothing = Memo::decode(&wire(ContentId::of(b""), b""));
+        assert!(matches!(nothing, Err(MemoError::Message(_))), "{nothing:?}");
+        assert!(matches!(Memo::decode(b""), Err(MemoError::Cbor(_))));
+    }
+
+    /// The longest message that there can be has a memo.
+    #[test]
+    fn the_longest_result_can_be_kept() {
+        let result = Message {
+            args: vec![vec![1; Message::MAX_ARG_LEN]; Message::MAX_ARGS],
+            payload: vec![2; Message::MAX_PAYLOAD],
+            ..call(&[])
+        };
+        let memo = Memo::new(&result, result.clone());
+        assert_eq!(Memo::decode(&memo.encode()), Ok(memo));
+    }
+
+    /// Arguments that are near to one another, and to the names that are made here.
+    fn any_arg() -> impl Strategy<Value = Vec<u8>> {
+        let odd = [
+            "", ".", "..", "a", "b", "a/b", "%", "%2E", "=empty", "=result", "=long-", "=rest-",
+        ];
+        prop_oneof![
+            4 => prop::sample::select(odd.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+            2 => prop::collection::vec(any::<u8>(), 0..5),
+            1 => (any::<u8>(), 60..210usize).prop_map(|(byte, length)| vec![byte; length]),
+            1 => (prop::sample::select(vec![b'a', b'b']), 190..210usize)
+                .prop_map(|(byte, length)| vec![byte; length]),
+        ]
+    }
+
+    fn any_call() -> impl Strategy<Value = Message> {
+        let id = || prop::sample::select(vec![ContentId::of(b"1"), ContentId::of(b"2")]);
+        let args = prop_oneof![
+            prop::collection::vec(any_arg(), 0..4),
+            prop::collection::vec(any_arg(), 0..Message::MAX_ARGS),
+        ];
+        let payload = prop::sample::select(vec![&b""[..], b"a", b"b"]);
+        (id(), prop::option::of(id()), args, payload).prop_map(
+            |(promise, module, args, payload)| Message {
+                promise,
+                module,
+                args,
+                payload: payload.to_vec(),
+                proof: None,
+            },
+        )
+    }
+
+    /// A call and one that differs in one place.
+    fn two_calls() -> impl Strategy<Value = (Message, Message)> {
+        let change = (any::<prop::sample::Index>(), any_arg(), 0..3u8);
+        prop_oneof![
+            (any_call(), any_call()),
+            (any_call(), change).prop_map(|(call, (at, arg, kind))| {
+                let mut other = call.clone();
+                let at = at.index(call.args.len() + 1);
+                match (kind, other.args.get_mut(at)) {
+                    (0, Some(old)) => *old = arg,
+                    (1, Some(_)) => _ = other.args.remove(at),
+                    _ => other.args.insert(at, arg),
+                }
+                (call, other)
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn two_calls_never_have_one_path((a, b) in two_calls()) {
+            let (one, other) = (MemoPath::of(&a).unwrap(), MemoPath::of(&b).unwrap());
+            prop_assert_eq!(one == other, a == b);
+            prop_assert_eq!(one.to_string() == other.to_string(), a == b);
+            // Nor is the file of one the folder of the other.
+            prop_assert!(a == b || !other.segments().starts_with(one.segments()));
+        }
+
+        #[test]
+        fn every_segment_is_a_file_name_and_none_leads_out(call in any_call()) {
+            let path = MemoPath::of(&call).unwrap();
+            prop_assert_eq!(&path.segments()[0], FOLDER);
+            prop_assert!(path.segments().len() <= 4 + Message::MAX_ARGS + 1);
+            prop_assert!(path.to_string().len() <= MAX_PATH);
+            for name in path.segments() {
+                prop_assert!(!["", ".", ".."].contains(&name.as_str()));
+                prop_assert!(name.len() <= MAX_SEGMENT);
+                let safe = |byte: u8| stays(byte) || byte == b'%' || byte == b'=';
+                prop_assert!(name.bytes().all(safe), "{}", name);
+            }
+        }
+
+        #[test]
+        fn an_argument_can_be_read_back(arg in any_arg()) {
+            let name = argument(&arg);
+            prop_assume!(!name.starts_with('='));
+            let mut back = Vec::new();
+            let mut rest = name.as_bytes();
+            while let Some((byte, after)) = rest.split_first() {
+                rest = after;
+                if *byte == b'%' {
+                    let (digits, after) = rest.split_at(2);
+                    back.extend(HEXUPPER.decode(digits).unwrap());
+                    rest = after;
+                } else {
+                    back.push(*byte);
+                }
+            }
+            prop_assert_eq!(back, arg);
+        }
+
+        #[test]
+        fn a_memo_reads_back_and_damage_is_found_out(
+            call in any_call(),
+            result in any_call(),
+            at: prop::sample::Index,
+            flip in 1..=255u8,
+        ) {
+            let memo = Memo::new(&call, result);
+            let bytes = memo.encode();
+            prop_assert_eq!(Memo::decode_for(&call, &bytes), Ok(memo));
+            let mut damaged = bytes.clone();
+            damaged[at.index(bytes.len())] ^= flip;
+            prop_assert!(Memo::decode_for(&call, &damaged).is_err());
+            prop_assert!(Memo::decode(&bytes[..at.index(bytes.len())]).is_err());
+        }
+    }
+}

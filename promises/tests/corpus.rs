@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 mod kit;
 // Public for the fuzz crate.
 #[allow(unreachable_pub)]
+#[path = "../../fuzz/src/dispatch.rs"]
+mod dispatch;
+#[allow(unreachable_pub)]
 #[path = "../../fuzz/src/promises.rs"]
 mod promises;
 #[allow(unreachable_pub)]
@@ -21,7 +24,9 @@ fn targets() -> impl Iterator<Item = (&'static str, promises::Target)> {
     let of = |module, targets: &'static [promises::Target]| {
         targets.iter().map(move |target| (module, *target))
     };
-    of("promises", promises::TARGETS).chain(of("statements", statements::TARGETS))
+    of("promises", promises::TARGETS)
+        .chain(of("statements", statements::TARGETS))
+        .chain(of("dispatch", dispatch::TARGETS))
 }
 
 fn fuzz_folder() -> PathBuf {

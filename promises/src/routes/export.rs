@@ -321,3 +321,259 @@ pub enum ImportError {
     #[error("the routing tree is larger than the limits of this node allow")]
     OverLimits,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cbor::CborFault;
+    use crate::node_key::NodeId;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn import(bytes: &[u8]) -> Result<Routes, ImportError> {
+        Routes::import(bytes, Limits::STANDARD)
+    }
+
+    /// A tree with something of everything.
+    fn some_tree() -> Routes {
+        let mut routes = Routes::default();
+        let id = ContentId::of(b"p");
+        let words = [b"a".to_vec(), b"b".to_vec()];
+        let key = Key::call(id, Some(id), &words);
+        let (x, module) = (Target::builtin("x"), Target::Module(id));
+        let peer = Target::Peer(NodeId([7; 32]));
+        for (depth, target) in [(4, &x), (2, &x), (2, &module), (4, &peer)] {
+            routes.accepted(key.prefix(depth), target, NOW).unwrap();
+        }
+        routes
+            .accepted(Key::call(id, None, &words), &peer, NOW)
+            .unwrap();
+        routes.rejected(key.prefix(3), &module, NOW).unwrap();
+        routes.rejected(key, &x, NOW).unwrap();
+        routes.kept(key.prefix(2), &module, NOW);
+        routes.broken(key, &peer, NOW);
+        routes
+    }
+
+    /// The body of an export, to be changed, and a good frame around what it was changed to.
+    fn altered(routes: &Routes, alter: impl FnOnce(&mut Body)) -> Vec<u8> {
+        let export = routes.export();
+        let export: Export = cbor::decode(&export, &Bounds::bytes(1 << 20)).unwrap();
+        let mut body: Body = cbor::decode(&export.body, &Bounds::bytes(1 << 20)).unwrap();
+        alter(&mut body);
+        framed(VERSION, cbor::encode(&body))
+    }
+
+    fn framed(version: u8, body: Vec<u8>) -> Vec<u8> {
+        let id = ContentId::of(&body);
+        cbor::encode(&Export { version, id, body })
+    }
+
+    #[test]
+    fn a_tree_survives() {
+        for routes in [Routes::default(), some_tree()] {
+            let bytes = routes.export();
+            let again = import(&bytes).unwrap();
+            assert!(again.entries().eq(routes.entries()));
+            assert_eq!(again.export(), bytes);
+        }
+        let lines = some_tree().entries().count();
+        assert_eq!(lines, 6);
+    }
+
+    /// Who was recorded longest ago goes first, also after a restart.
+    #[test]
+    fn the_order_of_use_survives() {
+        let mut limits = Limits::STANDARD;
+        limits.0.builtin.all.paths = 3;
+        let mut routes = Routes::new(limits);
+        let x = Target::builtin("x");
+        let ids = ["a", "b", "c", "d"].map(|name| ContentId::of(name.as_bytes()));
+        for id in [2, 0, 1, 2] {
+            routes.accepted(Key::promise(ids[id]), &x, NOW).unwrap();
+        }
+        let mut routes = Routes::import(&routes.export(), limits).unwrap();
+        routes.accepted(Key::promise(ids[3]), &x, NOW).unwrap();
+        let mut left: Vec<ContentId> = routes.entries().map(|entry| entry.prefix.promise).collect();
+        let mut expected = vec![ids[1], ids[2], ids[3]];
+        left.sort();
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn what_no_tree_has_is_refused() {
+        type Alter = fn(&mut Body);
+        let tree = some_tree();
+        assert!(import(&altered(&tree, |_| ())).is_ok());
+        let cases: [(Alter, ImportError); 17] = [
+            (|body| body.targets.swap(0, 1), ImportError::Targets),
+            (
+                |body| body.targets.push(WireTarget::Peer(NodeId([9; 32]))),
+                ImportError::Targets,
+            ),
+            (
+                |body| body.targets[0] = WireTarget::Builtin("".into()),
+                ImportError::Targets,
+            ),
+            (
+                |body| _ = body.targets.pop(),
+                ImportError::Path { index: 0 },
+            ),
+            (|body| body.paths.swap(0, 1), ImportError::Path { index: 0 }),
+            (|body| body.paths.swap(1, 2), ImportError::Path { index: 1 }),
+            (
+                |body| body.paths[2].target = body.paths[1].target,
+                ImportError::Path { index: 2 },
+            ),
+            (
+                |body| body.paths[0].rank = body.paths[1].rank,
+                ImportError::Path { index: 1 },
+            ),
+            (
+                |body| body.paths[0].rank = 6,
+                ImportError::Path { index: 0 },
+            ),
+            (
+                |body| body.paths[0].shared = 1,
+                ImportError::Path { index: 0 },
+            ),
+            (
+                |body| body.paths[2].shared = 0,
+                ImportError::Path { index: 2 },
+            ),
+            (
+                |body| body.paths[2].shared = 9,
+                ImportError::Path { index: 2 },
+            ),
+            (
+                |body| {
+                    // Repeats a segment that is shared.
+                    let repeated = body.paths[0].segments[0].clone();
+                    body.paths[1].segments.insert(0, repeated);
+                    body.paths[1].shared = 0;
+                },
+                ImportError::Path { index: 1 },
+            ),
+            (
+                |body| body.paths[0].segments[0][0] = 0,
+                ImportError::Path { index: 0 },
+            ),
+            (
+                |body| body.paths[0].segments[2] = vec![0; 1025].into(),
+                ImportError::Path { index: 0 },
+            ),
+            (
+                // A path that says nothing.
+                |body| {
+                    body.paths[0].accepted = false;
+                    body.paths[0].rejected_until = None;
+                },
+                ImportError::Path { index: 0 },
+            ),
+            (
+                // Promises kept by one who accepted none.
+                |body| {
+                    body.paths[0].accepted = false;
+                    body.paths[0].rejected_until = Some(NOW);
+                    body.paths[0].kept = 1;
+                },
+                ImportError::Path { index: 0 },
+            ),
+        ];
+        for (number, (alter, error)) in cases.into_iter().enumerate() {
+            let result = import(&altered(&tree, alter));
+            assert_eq!(result.err(), Some(error), "case {number}");
+        }
+    }
+
+    #[test]
+    fn another_frame_is_refused() {
+        let tree = some_tree();
+        let bytes = tree.export();
+        let export: Export = cbor::decode(&bytes, &Bounds::bytes(1 << 20)).unwrap();
+        let other = import(&framed(2, export.body.clone())).err();
+        assert_eq!(other, Some(ImportError::Version { found: 2 }));
+        let other_id = cbor::encode(&Export {
+            id: ContentId::of(b""),
+            ..export
+        });
+        assert_eq!(import(&other_id).err(), Some(ImportError::Damaged));
+        assert!(matches!(
+            import(&framed(1, vec![])).err(),
+            Some(ImportError::Cbor(_))
+        ));
+        assert!(matches!(import(b"").err(), Some(ImportError::Cbor(_))));
+    }
+
+    #[test]
+    fn what_is_larger_than_the_limits_is_refused() {
+        let bytes = some_tree().export();
+        let small = |change: fn(&mut Limits)| {
+            let mut limits = Limits::STANDARD;
+            change(&mut limits);
+            Routes::import(&bytes, limits).err()
+        };
+        let over = Some(ImportError::OverLimits);
+        assert_eq!(small(|limits| limits.0.peer.each.paths = 1), over);
+        assert_eq!(small(|limits| limits.0.peer.all.paths = 1), over);
+        assert_eq!(small(|limits| limits.0.module.each.bytes = 1000), over);
+        assert_eq!(small(|limits| limits.0.peer.each.paths = 2), None);
+        let none = small(|limits| {
+            for class in Class::ALL {
+                limits.0.get_mut(class).all.paths = 1;
+            }
+        });
+        assert!(matches!(none, Some(ImportError::OverLimits)), "{none:?}");
+        let tiny = small(|limits| {
+            for class in Class::ALL {
+                limits.0.get_mut(class).all.bytes = 20;
+            }
+        });
+        let Some(ImportError::Cbor(error)) = tiny else {
+            panic!("{tiny:?}");
+        };
+        assert!(matches!(error.fault, CborFault::TooLarge { .. }));
+    }
+
+    /// A full tree is within the bounds of its own import: the bounds on items and bytes have room.
+    #[test]
+    fn a_tree_at_its_limits_can_be_read() {
+        let mut limits = Limits::STANDARD;
+        for class in Class::ALL {
+            limits.0.get_mut(class).all.paths = 200;
+        }
+        let mut routes = Routes::new(limits);
+        for number in 0..300u16 {
+            let mut words = vec![vec![]; Key::MAX_ARGS];
+            words[0] = number.to_be_bytes().to_vec();
+            let key = Key::call(ContentId::of(&words[0]), None, &words);
+            let peer = Target::Peer(NodeId(
+                *ContentId::of(&words[0]).digest().first_chunk().unwrap(),
+            ));
+            routes.accepted(key, &peer, NOW).unwrap();
+            routes
+                .accepted(key, &Target::Module(ContentId::of(&words[0])), NOW)
+                .unwrap();
+            routes
+                .accepted(key, &Target::builtin(&format!("{number}")), NOW)
+                .unwrap();
+        }
+        assert_eq!(routes.len(), 600);
+        let bytes = routes.export();
+        assert_eq!(Routes::import(&bytes, limits).unwrap().export(), bytes);
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_found_out(at: prop::sample::Index, flip in 1..=255u8) {
+            let bytes = some_tree().export();
+            let mut damaged = bytes.clone();
+            damaged[at.index(bytes.len())] ^= flip;
+            prop_assert!(import(&damaged).is_err());
+            prop_assert!(import(&bytes[..at.index(bytes.len())]).is_err());
+        }
+    }
+}
