@@ -194,7 +194,7 @@ fn full_tree(limits: Limits, arguments: usize, length: usize, shared: bool) -> R
         let distinct = if shared { arguments - 1 } else { 0 };
         args[distinct].extend(number.to_be_bytes());
         let key = Key::call(ContentId::of(b""), None, &args);
-        routes.accepted(key, &peer, NOW).unwrap();
+        assert_eq!(routes.accepted(key, &peer, NOW), Ok(()));
         if routes.len() < number as usize {
             break;
         }
