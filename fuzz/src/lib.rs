@@ -4,6 +4,7 @@
 //! and replays the corpus, so that what a fuzzer found once is tested on every run, without a
 //! fuzzer and without a nightly compiler.
 
+pub mod dispatch;
 /// The test kit of `grid-promises`: fixed keys, networks, statements.
 #[path = "../../promises/tests/common/mod.rs"]
 pub mod kit;

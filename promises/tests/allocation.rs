@@ -12,16 +12,24 @@ use grid_promises::message::{Message, MessageError};
 use grid_promises::modules::descriptor::DescriptorError;
 use grid_promises::modules::table::TableError;
 use grid_promises::modules::{Descriptor, Manifest, ObjectError, SymbolTable};
+use grid_promises::node_key::NodeId;
+use grid_promises::routes::{Key, Limits, Routes, Target};
+use grid_promises::time::Timestamp;
 
 struct Counting;
 
 thread_local! {
     static ASKED: Cell<usize> = const { Cell::new(0) };
+    static GIVEN_BACK: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(bytes: usize) {
     // The thread may be ending; what it asks for then belongs to no test.
     let _ = ASKED.try_with(|asked| asked.set(asked.get().saturating_add(bytes)));
+}
+
+fn count_back(bytes: usize) {
+    let _ = GIVEN_BACK.try_with(|back| back.set(back.get().saturating_add(bytes)));
 }
 
 // SAFETY: every call goes to the system allocator unchanged.
@@ -33,11 +41,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count_back(layout.size());
         // SAFETY: the caller's promise about both is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count_back(layout.size());
         count(size);
         // SAFETY: the caller's promise about all three is passed on.
         unsafe { System.realloc(pointer, layout, size) }
@@ -52,6 +62,13 @@ fn asked_for<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = ASKED.get();
     let result = run();
     (result, ASKED.get() - before)
+}
+
+/// All the bytes that are held by what `make` returns.
+fn held_by<T>(make: impl FnOnce() -> T) -> (T, usize) {
+    let before = GIVEN_BACK.get();
+    let (made, asked) = asked_for(make);
+    (made, asked.saturating_sub(GIVEN_BACK.get() - before))
 }
 
 /// The stack of open containers at the usual depth, grown by doubling, and an error text.
@@ -212,4 +229,68 @@ fn too_many_names_or_calls_cost_nothing() {
         "{source}"
     );
     assert!(asked <= SMALL, "{asked}");
+}
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+#[test]
+fn dispatch_allocates_nothing() {
+    let mut routes = Routes::default();
+    let id = ContentId::of(b"");
+    let args = [b"a".to_vec(), vec![7; 100], b"c".to_vec()];
+    let key = Key::call(id, Some(id), &args);
+    let peers = (0..20).map(|byte| Target::Peer(NodeId([byte; 32])));
+    for target in peers.chain([Target::builtin("x"), Target::Module(id)]) {
+        for depth in 1..=5 {
+            routes.accepted(key.prefix(depth), &target, NOW).unwrap();
+            routes.broken(key.prefix(depth), &target, NOW);
+        }
+    }
+    let (found, asked) = asked_for(|| routes.dispatch(key, NOW).count());
+    assert_eq!((found, asked), (22, 0));
+}
+
+/// A tree of one peer that makes as many paths as it may.
+fn full_tree(limits: Limits, arguments: usize, length: usize, shared: bool) -> Routes {
+    let mut routes = Routes::new(limits);
+    let peer = Target::Peer(NodeId([1; 32]));
+    for number in 1u32.. {
+        let mut args = vec![vec![7; length]; arguments];
+        let distinct = if shared { arguments - 1 } else { 0 };
+        args[distinct].extend(number.to_be_bytes());
+        let key = Key::call(ContentId::of(b""), None, &args);
+        assert_eq!(routes.accepted(key, &peer, NOW), Ok(()));
+        if routes.len() < number as usize {
+            break;
+        }
+    }
+    routes
+}
+
+/// A tree takes no more than it counts, however the keys are made, so that its limits are limits of
+/// memory.
+#[test]
+fn a_tree_takes_no_more_than_it_may() {
+    let mut limits = Limits::STANDARD;
+    limits.0.peer.each.paths = usize::MAX;
+    limits.0.peer.each.bytes = 3 << 20;
+    for (arguments, length) in [
+        (1, 0),
+        (1, 30),
+        (1, 1000),
+        (2, 400),
+        (16, 0),
+        (16, 20),
+        (16, 60),
+    ] {
+        for shared in [true, false] {
+            let (routes, held) = held_by(|| full_tree(limits, arguments, length, shared));
+            println!(
+                "{arguments} x {length}, {shared}: {} paths, {held} bytes",
+                routes.len()
+            );
+            assert!(routes.len() > 500);
+            assert!(held <= limits.0.peer.each.bytes, "{held}");
+        }
+    }
 }

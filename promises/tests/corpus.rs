@@ -12,6 +12,9 @@ mod kit;
 mod module_seeds;
 // Public for the fuzz crate.
 #[allow(unreachable_pub)]
+#[path = "../../fuzz/src/dispatch.rs"]
+mod dispatch;
+#[allow(unreachable_pub)]
 #[path = "../../fuzz/src/modules.rs"]
 mod modules;
 #[allow(unreachable_pub)]
@@ -28,6 +31,7 @@ fn targets() -> impl Iterator<Item = (&'static str, promises::Target)> {
     };
     of("promises", promises::TARGETS)
         .chain(of("statements", statements::TARGETS))
+        .chain(of("dispatch", dispatch::TARGETS))
         .chain(of("modules", modules::TARGETS))
 }
 

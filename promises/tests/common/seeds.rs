@@ -3,14 +3,16 @@
 //! A fuzzer cannot sign. So most targets read a first byte: 0 says that the rest is a statement as
 //! it travels, another number that the rest is a body, which the target signs.
 
+use grid_promises::memo::Memo;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::{Direct, Grant, GrantUse};
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::Revocation;
 use grid_promises::network::statement::{Kind, Statement};
-use grid_promises::{Timestamp, limits};
-use minicbor::Encoder;
+use grid_promises::routes::{Key, Routes, Target};
+use grid_promises::{ContentId, Message, NodeId, Timestamp, limits};
 use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decoder, Encoder};
 
 use super::{
     DAY, INVITES, MINUTE, Net, T0, charter, encoded, endpoint, forge, key, one_of_each, unframe,
@@ -31,6 +33,8 @@ pub fn seeds() -> Vec<Seed> {
     invites(&mut seeds);
     messages(&mut seeds);
     ledgers(&mut seeds);
+    routes(&mut seeds);
+    memos(&mut seeds);
     seeds
 }
 
@@ -427,4 +431,129 @@ fn ledgers(seeds: &mut Vec<Seed>) {
         "weeks",
         [tell(0, 30), vec![3, 8, 3, 8, 0, 3, 6, 3, 200]].concat(),
     );
+}
+
+/// A routing tree with targets of each class, both signs, prefixes that share segments.
+fn tree() -> Routes {
+    let mut routes = Routes::default();
+    let id = ContentId::of(b"promise");
+    let args = [b"a".to_vec(), vec![], vec![0xff; 40]];
+    let key = Key::call(id, Some(id), &args);
+    let (builtin, module) = (Target::builtin("status"), Target::Module(id));
+    let peer = Target::Peer(NodeId([7; 32]));
+    for (depth, target) in [
+        (5, &builtin),
+        (2, &builtin),
+        (2, &module),
+        (3, &peer),
+        (1, &peer),
+    ] {
+        routes.accepted(key.prefix(depth), target, T0).unwrap();
+    }
+    routes
+        .accepted(Key::call(id, None, &args), &peer, T0)
+        .unwrap();
+    routes.rejected(key.prefix(4), &module, T0).unwrap();
+    routes.rejected(key, &builtin, T0).unwrap();
+    routes.kept(key.prefix(2), &module, T0);
+    routes.broken(key.prefix(3), &peer, T0);
+    routes
+}
+
+/// The first byte is 0 for a whole export, up to 127 for a body, and beyond for a script.
+fn routes(seeds: &mut Vec<Seed>) {
+    let mut add = |name: &str, mode: u8, bytes: &[u8]| {
+        seeds.push(("routes", name.to_owned(), with_mode(mode, bytes)));
+    };
+    for (name, tree) in [("empty", Routes::default()), ("tree", tree())] {
+        let bytes = tree.export();
+        let mut decoder = Decoder::new(&bytes);
+        decoder.array().unwrap();
+        decoder.u8().unwrap();
+        decoder.skip().unwrap();
+        let body = decoder.bytes().unwrap();
+        add(name, 0, &bytes);
+        add(&format!("{name}-body"), 1, body);
+        add(&format!("{name}-cut"), 0, &bytes[..bytes.len() - 1]);
+        add(&format!("{name}-body-cut"), 1, &body[..body.len() - 1]);
+        let mut altered = bytes.clone();
+        altered[bytes.len() - 1] ^= 1;
+        add(&format!("{name}-altered"), 0, &altered);
+    }
+    // What, whose, at which depth, with which arguments: see the target.
+    let (accept, reject, kept, broken, forget, prune, wait) = (0, 1, 2, 3, 4, 5, 6);
+    let scripts: [(&str, &[[u8; 4]]); 4] = [
+        (
+            "accepts",
+            &[
+                [accept, 0, 5, 1],
+                [accept, 0, 2, 1],
+                [accept, 1, 2, 1],
+                [accept, 2, 1, 1],
+            ],
+        ),
+        (
+            "rejects",
+            &[
+                [accept, 2, 2, 1],
+                [reject, 2, 3, 1],
+                [wait; 4],
+                [reject, 2, 2, 9],
+                [prune; 4],
+            ],
+        ),
+        (
+            "lapses",
+            &[
+                [reject, 0, 3, 1],
+                [wait; 4],
+                [wait; 4],
+                [wait; 4],
+                [wait; 4],
+                [prune; 4],
+            ],
+        ),
+        (
+            "breaks",
+            &[
+                [accept, 2, 3, 0],
+                [accept, 5, 2, 0],
+                [broken, 2, 3, 0],
+                [broken, 2, 3, 0],
+                [broken, 2, 3, 0],
+                [kept, 5, 2, 0],
+                [forget, 5, 0, 0],
+            ],
+        ),
+    ];
+    for (name, script) in scripts {
+        add(name, 128, &script.concat());
+    }
+}
+
+fn memos(seeds: &mut Vec<Seed>) {
+    let call = Message::new(ContentId::of(b"promise"));
+    let odd = [&b""[..], b".", b"..", b"a/b", b"\0", &[b'a'; 201]];
+    let odd = odd.iter().fold(call.clone(), |call, arg| call.arg(*arg));
+    let deep = (0..64).fold(call.clone(), |call, _| call.arg([b'a'; 100]));
+    let kept = Memo::new(&odd, call.clone().payload(b"result")).encode();
+    let mut altered = kept.clone();
+    altered[100] ^= 1;
+    for (name, bytes) in [
+        ("kept", kept.clone()),
+        ("kept-cut", kept[..kept.len() - 1].to_vec()),
+        ("kept-altered", altered),
+        (
+            "call",
+            call.clone()
+                .module(ContentId::of(b"code"))
+                .payload(b"payload")
+                .encode(),
+        ),
+        ("call-odd", odd.encode()),
+        ("call-deep", deep.encode()),
+        ("empty", vec![]),
+    ] {
+        seeds.push(("memo", name.to_owned(), bytes));
+    }
 }
