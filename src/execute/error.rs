@@ -55,7 +55,9 @@ pub enum ModuleError {
         fault: SectionFault,
     },
     /// It says `pure`, and lists calls whose answers differ from time to time.
-    #[error("the module says that it is pure, and lists the call `{call}`; a pure module may list only `get`")]
+    #[error(
+        "the module says that it is pure, and lists the call `{call}`; a pure module may list only `get`"
+    )]
     NotPure {
         /// The first such call.
         call: String,
@@ -83,7 +85,9 @@ pub enum ModuleError {
         wanted: &'static str,
     },
     /// It wants something else from its host than `grid.call`.
-    #[error("the module imports `{module}.{name}`, and all there is to import is the function `grid.call`")]
+    #[error(
+        "the module imports `{module}.{name}`, and all there is to import is the function `grid.call`"
+    )]
     OtherImport {
         /// The module part of the import.
         module: String,
@@ -102,7 +106,9 @@ pub enum ModuleError {
         max: usize,
     },
     /// WebAssembly, but not valid, or with features that are not allowed here.
-    #[error("the module does not hold to the rules of WebAssembly, or uses what is not allowed here: {why}")]
+    #[error(
+        "the module does not hold to the rules of WebAssembly, or uses what is not allowed here: {why}"
+    )]
     Invalid {
         /// What the compiler says.
         why: String,

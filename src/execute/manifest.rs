@@ -192,7 +192,8 @@ impl Outline {
             Payload::MemorySection(memories) => {
                 for memory in memories {
                     let pages = memory.map_err(not_a_module)?.initial;
-                    self.memory_bytes = self.memory_bytes.saturating_add(pages.saturating_mul(PAGE));
+                    self.memory_bytes =
+                        self.memory_bytes.saturating_add(pages.saturating_mul(PAGE));
                 }
                 Ok(())
             }
@@ -353,10 +354,16 @@ mod tests {
 
     #[test]
     fn a_pure_module_lists_get_only() {
-        let pure = Manifest::read(&sections(&[("promise_pure", "yes"), ("promise_calls", "get")]));
+        let pure = Manifest::read(&sections(&[
+            ("promise_pure", "yes"),
+            ("promise_calls", "get"),
+        ]));
         assert!(pure.unwrap().pure);
         for (calls, first) in [("log", "log"), ("get time", "time")] {
-            let error = Manifest::read(&sections(&[("promise_calls", calls), ("promise_pure", "yes")]));
+            let error = Manifest::read(&sections(&[
+                ("promise_calls", calls),
+                ("promise_pure", "yes"),
+            ]));
             assert_eq!(
                 error,
                 Err(ModuleError::NotPure {
@@ -389,10 +396,7 @@ mod tests {
             (
                 "promise_name",
                 long.as_str(),
-                F::TooLong {
-                    found: 64,
-                    max: 63,
-                },
+                F::TooLong { found: 64, max: 63 },
             ),
             ("promise_calls", "", F::Empty),
             ("promise_calls", "log get", F::Unordered),
@@ -424,7 +428,10 @@ mod tests {
         let good = sections(&[("promise", "I will say hello.")]);
         for bytes in [&b""[..], b"hello", b"\0asm", b"\0asm\x02\0\0\0"] {
             let error = Manifest::read(bytes);
-            assert!(matches!(error, Err(ModuleError::NotAModule { .. })), "{error:?}");
+            assert!(
+                matches!(error, Err(ModuleError::NotAModule { .. })),
+                "{error:?}"
+            );
         }
         for cut in 0..good.len() {
             // What is cut between two sections is a module that says less.

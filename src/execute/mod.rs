@@ -123,10 +123,15 @@ mod tests {
     fn a_verdict_is_read_from_what_leads_the_answer() {
         let yes = Message::new(ContentId::of(b"yes")).payload("why");
         let no = Message::new(ContentId::of(b"no"));
-        assert_eq!(verdicts().read(yes.clone()).unwrap(), Verdict::Accepted(yes));
+        assert_eq!(
+            verdicts().read(yes.clone()).unwrap(),
+            Verdict::Accepted(yes)
+        );
         assert_eq!(verdicts().read(no.clone()).unwrap(), Verdict::Rejected(no));
         let other = verdicts().read(Message::new(ContentId::of(b"perhaps")));
-        assert!(matches!(other, Err(CallError::NotAVerdict { promise }) if promise == ContentId::of(b"perhaps")));
+        assert!(
+            matches!(other, Err(CallError::NotAVerdict { promise }) if promise == ContentId::of(b"perhaps"))
+        );
     }
 
     #[test]
@@ -134,7 +139,10 @@ mod tests {
         let mut parms = Message::new(ContentId::of(b"p")).arg("a").payload("secret");
         parms.proof = Some([7; 64]);
         let seen = Message::decode(&shown(&parms, b"other").unwrap(), &Message::BOUNDS).unwrap();
-        assert_eq!(seen, Message::new(ContentId::of(b"p")).arg("a").payload("other"));
+        assert_eq!(
+            seen,
+            Message::new(ContentId::of(b"p")).arg("a").payload("other")
+        );
     }
 
     #[test]

@@ -27,7 +27,11 @@ fn framed(script: &str, time: Duration) -> Framed {
         handle: budget,
         ..Limits::default()
     };
-    Framed::new(sealed(format!("#!/bin/sh\n{script}\n").as_bytes()), verdicts(), &limits)
+    Framed::new(
+        sealed(format!("#!/bin/sh\n{script}\n").as_bytes()),
+        verdicts(),
+        &limits,
+    )
 }
 
 fn broken(script: &str) -> CallError {
@@ -109,7 +113,10 @@ fn it_sees_its_entry_point_and_a_short_environment() {
          && [ -z \"$CARGO_MANIFEST_DIR$HOME\" ] && {good}"
     );
     let executable = framed(&script, TIME);
-    assert!(matches!(executable.accept(&call(&[])).unwrap(), Verdict::Accepted(_)));
+    assert!(matches!(
+        executable.accept(&call(&[])).unwrap(),
+        Verdict::Accepted(_)
+    ));
     let error = executable.handle(&call(&[]), b"").unwrap_err();
     assert!(matches!(error, CallError::Exit { .. }), "{error}");
 }
@@ -140,8 +147,14 @@ fn who_floods_its_output_is_ended() {
 #[test]
 fn who_floods_its_errors_is_heard_in_part() {
     let answer = Message::new(ContentId::of(b"p"));
-    let script = format!("head -c 5000000 /dev/zero >&2; yes | head -c 100000 >&2; {}", printf(&frame(&answer)));
-    assert_eq!(framed(&script, TIME).handle(&call(&[]), b"").unwrap(), answer);
+    let script = format!(
+        "head -c 5000000 /dev/zero >&2; yes | head -c 100000 >&2; {}",
+        printf(&frame(&answer))
+    );
+    assert_eq!(
+        framed(&script, TIME).handle(&call(&[]), b"").unwrap(),
+        answer
+    );
     // One that does nothing else is over at its deadline.
     let error = framed("exec yes >&2", Duration::from_millis(300)).handle(&call(&[]), b"");
     assert!(matches!(error, Err(CallError::Deadline { .. })));
@@ -159,7 +172,10 @@ fn what_it_leaves_running_is_ended() {
         printf(&frame(&answer))
     );
     let start = Instant::now();
-    assert_eq!(framed(&script, TIME).handle(&call(&[]), b"").unwrap(), answer);
+    assert_eq!(
+        framed(&script, TIME).handle(&call(&[]), b"").unwrap(),
+        answer
+    );
     assert!(start.elapsed() < TIME);
     assert!(is_gone(&pid_file));
     // The same at the deadline.
@@ -174,7 +190,10 @@ fn who_leaves_the_group_holds_up_nothing() {
     let answer = Message::new(ContentId::of(b"p"));
     let script = format!("setsid sleep 5 & {}", printf(&frame(&answer)));
     let start = Instant::now();
-    assert_eq!(framed(&script, TIME).handle(&call(&[]), b"").unwrap(), answer);
+    assert_eq!(
+        framed(&script, TIME).handle(&call(&[]), b"").unwrap(),
+        answer
+    );
     assert!(start.elapsed() < Duration::from_secs(4));
 }
 
@@ -182,9 +201,15 @@ fn who_leaves_the_group_holds_up_nothing() {
 fn an_end_that_is_not_well_does_not_count() {
     let answer = printf(&frame(&Message::new(ContentId::of(b"p"))));
     let error = broken(&format!("{answer}; exit 3"));
-    assert!(matches!(&error, CallError::Exit { how } if how == "exit code 3"), "{error}");
+    assert!(
+        matches!(&error, CallError::Exit { how } if how == "exit code 3"),
+        "{error}"
+    );
     let error = broken(&format!("{answer}; kill -9 $$"));
-    assert!(matches!(&error, CallError::Exit { how } if how == "signal 9"), "{error}");
+    assert!(
+        matches!(&error, CallError::Exit { how } if how == "signal 9"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -202,7 +227,10 @@ fn an_output_that_is_not_one_message_does_not_count() {
         &[0xff; 4],
     ] {
         let error = broken(&printf(output));
-        assert!(matches!(error, CallError::NotAFrame { .. }), "{output:02x?}: {error}");
+        assert!(
+            matches!(error, CallError::NotAFrame { .. }),
+            "{output:02x?}: {error}"
+        );
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grid::execute::wasm::{Settings, Wasm};
 use grid::execute::{
-    Budget, CallError, Executor as _, Fault, Limits, ModuleError, ObjectError, SectionFault, Verdict,
+    Budget, CallError, Executor as _, Fault, Limits, ModuleError, ObjectError, SectionFault,
+    Verdict,
 };
 use grid_promises::cbor::{self, Bounds};
 use grid_promises::{ContentId, Message};
@@ -17,9 +18,9 @@ use super::{Shelf, call, engine, engine_with, load, verdicts};
 fn module(sections: &str, body: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
-        {sections}
         (import "grid" "call" (func $call (param i32 i32 i32 i32) (result i64)))
         (memory (export "memory") 1)
+        {sections}
         (func (export "grid_abi_1"))
         (func $in (result i32)
           (i32.wrap_i64 (call $call (i32.const 0) (i32.const 0) (i32.const 1024)
@@ -43,13 +44,15 @@ const REPLY: usize = 4096;
 
 /// Asks for this, and answers with a message whose payload is the reply.
 fn asking(sections: &str, request: &[u8]) -> Vec<u8> {
-    let frame = Message::new(ContentId::of(b"reply")).payload(vec![0; REPLY]).encode();
+    let frame = Message::new(ContentId::of(b"reply"))
+        .payload(vec![0; REPLY])
+        .encode();
     let reply = frame.len() - 1 - REPLY;
     wat::parse_str(format!(
         r#"(module
-        {sections}
         (import "grid" "call" (func $call (param i32 i32 i32 i32) (result i64)))
         (memory (export "memory") 1)
+        {sections}
         (data (i32.const 0) "{}")
         (data (i32.const 1024) "{}")
         (func (export "grid_abi_1"))
@@ -109,7 +112,10 @@ fn a_guest_sees_the_message_and_nothing_of_the_payload_on_accept() {
     let Verdict::Rejected(seen) = echo.accept(&parms).unwrap() else {
         panic!("accepted");
     };
-    assert_eq!((seen.args.len(), seen.payload, seen.proof), (2, vec![], None));
+    assert_eq!(
+        (seen.args.len(), seen.payload, seen.proof),
+        (2, vec![], None)
+    );
 }
 
 #[test]
@@ -122,21 +128,32 @@ fn the_longest_message_goes_in_and_out() {
     let payload = vec![9; Message::MAX_PAYLOAD];
     let answer = module.handle(&parms, &payload).unwrap();
     assert_eq!(answer, parms.clone().payload(payload.clone()));
-    let error = module.handle(&parms, &[payload, vec![0]].concat()).unwrap_err();
+    let error = module
+        .handle(&parms, &[payload, vec![0]].concat())
+        .unwrap_err();
     assert_eq!(error.fault(), Fault::Caller);
 }
 
 #[test]
 fn what_is_no_module_is_refused() {
     let engine = engine();
-    assert!(matches!(load(&engine, b"hello"), Err(ModuleError::NotAModule { .. })));
+    assert!(matches!(
+        load(&engine, b"hello"),
+        Err(ModuleError::NotAModule { .. })
+    ));
     let good = module("", ECHO);
     let other = engine.load(&ContentId::of(b"other"), &good).unwrap_err();
     assert!(matches!(other, ModuleError::NotTheObject(_)), "{other}");
     let twice = r#"(@custom "promise" "a") (@custom "promise" "b")"#;
     let error = load(&engine, &module(twice, ECHO)).unwrap_err();
     let fault = SectionFault::Repeated;
-    assert_eq!(error, ModuleError::Section { name: "promise", fault });
+    assert_eq!(
+        error,
+        ModuleError::Section {
+            name: "promise",
+            fault
+        }
+    );
 }
 
 #[test]
@@ -148,7 +165,10 @@ fn another_interface_is_named() {
     let found = "grid_abi_2".to_owned();
     assert_eq!(error, ModuleError::OtherAbi { found });
     let text = error.to_string();
-    assert!(text.contains("grid_abi_2") && text.contains("grid_abi_1"), "{text}");
+    assert!(
+        text.contains("grid_abi_2") && text.contains("grid_abi_1"),
+        "{text}"
+    );
     let error = refused("(module (func (export \"_start\")))");
     assert_eq!(error, ModuleError::NoAbi);
 }
@@ -167,12 +187,24 @@ fn a_missing_export_is_named() {
     assert_eq!(missing(&[ABI, MEMORY, HANDLE]), "promise_accept");
     assert_eq!(missing(&[ABI, MEMORY, ACCEPT]), "promise_handle");
     let other_type = HANDLE.replace("i64", "i32");
-    assert_eq!(missing(&[ABI, MEMORY, ACCEPT, &other_type]), "promise_handle");
+    assert_eq!(
+        missing(&[ABI, MEMORY, ACCEPT, &other_type]),
+        "promise_handle"
+    );
     let parameter = ACCEPT.replace("(result", "(param i32) (result");
-    assert_eq!(missing(&[ABI, MEMORY, &parameter, HANDLE]), "promise_accept");
+    assert_eq!(
+        missing(&[ABI, MEMORY, &parameter, HANDLE]),
+        "promise_accept"
+    );
     let no_memory = r#"(func (export "memory"))"#;
     assert_eq!(missing(&[ABI, no_memory, ACCEPT, HANDLE]), "memory");
-    assert!(load(&engine(), &wat::parse_str(format!("(module {ABI}{MEMORY}{ACCEPT}{HANDLE})")).unwrap()).is_ok());
+    assert!(
+        load(
+            &engine(),
+            &wat::parse_str(format!("(module {ABI}{MEMORY}{ACCEPT}{HANDLE})")).unwrap()
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -207,11 +239,16 @@ fn what_is_not_valid_or_not_allowed_is_refused() {
         format!("(module (func (result i32) i64.const 0) {rest})"),
         format!("(module (memory 1) {rest})"),
         format!("(module {})", rest.replace("1)", "i64 1)")),
-        format!("(module (func (param v128 v128 v128) (drop (f32x4.relaxed_madd (local.get 0) (local.get 1) (local.get 2)))) {rest})"),
+        format!(
+            "(module (func (param v128 v128 v128) (drop (f32x4.relaxed_madd (local.get 0) (local.get 1) (local.get 2)))) {rest})"
+        ),
         format!("(module (table 30000 funcref) {rest})"),
     ] {
         let error = refused(&source);
-        assert!(matches!(error, ModuleError::Invalid { .. }), "{source}: {error}");
+        assert!(
+            matches!(error, ModuleError::Invalid { .. }),
+            "{source}: {error}"
+        );
     }
 }
 
@@ -221,7 +258,16 @@ fn a_module_that_begins_too_big_is_refused() {
         (func (export "promise_accept") (result i64) i64.const 0)
         (func (export "promise_handle") (result i64) i64.const 0))"#;
     let error = refused(source);
-    assert!(matches!(error, ModuleError::TooMuchMemory { found: 131_072_000, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ModuleError::TooMuchMemory {
+                found: 131_072_000,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -233,7 +279,10 @@ fn a_trap_is_a_broken_promise() {
         ("(call $body)", "call stack"),
     ] {
         let error = broken(&module("", body));
-        assert!(matches!(&error, CallError::Trapped { why } if why.contains(what)), "{error}");
+        assert!(
+            matches!(&error, CallError::Trapped { why } if why.contains(what)),
+            "{error}"
+        );
     }
 }
 
@@ -250,7 +299,10 @@ fn an_endless_loop_ends_when_its_fuel_is_gone() {
     let engine = engine_with(limits, Shelf::default());
     let module = load(&engine, &module("", "(loop (br 0)) unreachable")).unwrap();
     let error = module.handle(&call(&[]), b"").unwrap_err();
-    assert!(matches!(error, CallError::OutOfFuel { fuel: 1_000_000 }), "{error}");
+    assert!(
+        matches!(error, CallError::OutOfFuel { fuel: 1_000_000 }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -281,7 +333,9 @@ fn an_endless_loop_ends_at_its_deadline() {
         (func (export "promise_accept") (result i64) i64.const 0)
         (func (export "promise_handle") (result i64) i64.const 0))"#,
     );
-    let error = load(&engine, &starts.unwrap()).unwrap().handle(&call(&[]), b"");
+    let error = load(&engine, &starts.unwrap())
+        .unwrap()
+        .handle(&call(&[]), b"");
     assert!(matches!(error, Err(CallError::Deadline { .. })));
     // Nothing else is disturbed.
     let echo = load(&engine, &module("", ECHO)).unwrap();
@@ -312,12 +366,18 @@ fn what_is_not_listed_is_not_granted() {
     let engine = engine();
     for sections in ["", r#"(@custom "promise_calls" "get time")"#] {
         let error = ask(&engine, sections, &request("log", 2, b"\x62hi")).unwrap_err();
-        assert!(matches!(&error, CallError::NotListed { call } if call == "log"), "{error}");
+        assert!(
+            matches!(&error, CallError::NotListed { call } if call == "log"),
+            "{error}"
+        );
         assert_eq!(error.fault(), Fault::Module);
     }
     let listed = r#"(@custom "promise_calls" "format-disk")"#;
     let error = ask(&engine, listed, &request("format-disk", 1, b"")).unwrap_err();
-    assert!(matches!(&error, CallError::NotOffered { call } if call == "format-disk"), "{error}");
+    assert!(
+        matches!(&error, CallError::NotOffered { call } if call == "format-disk"),
+        "{error}"
+    );
     let error = ask(&engine, "", &request("format-disk", 1, b"")).unwrap_err();
     assert!(matches!(&error, CallError::NotListed { .. }), "{error}");
 }
@@ -342,7 +402,10 @@ fn what_is_no_request_ends_the_guest() {
         b"\x82\x63get\xd8\x2a\x41\x00",
     ] {
         let error = ask(&engine, sections, bytes).unwrap_err();
-        assert!(matches!(error, CallError::NotACall { .. }), "{bytes:02x?}: {error}");
+        assert!(
+            matches!(error, CallError::NotACall { .. }),
+            "{bytes:02x?}: {error}"
+        );
     }
 }
 
@@ -354,7 +417,10 @@ fn a_listed_call_is_granted() {
     assert!(reply.starts_with(b"\x82\x00\xf6\x00"));
     let reply = ask(&engine, sections, &request("time", 1, b"")).unwrap();
     let seconds = reply.strip_prefix(b"\x82\x00\x1a").unwrap()[..4].try_into();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let seen = u64::from(u32::from_be_bytes(seconds.unwrap()));
     assert!(seen <= now && now - seen < 60, "{seen} {now}");
 }
@@ -374,7 +440,10 @@ fn objects_come_through_get() {
     cbor::check(&item, &Bounds::bytes(REPLY)).unwrap();
     assert!(reply.starts_with(&item));
     let missing = ask(&engine, listed, &wants(b"other")).unwrap();
-    assert!(missing.starts_with(b"\x82\x01\x6eit is not here"), "{missing:02x?}");
+    assert!(
+        missing.starts_with(b"\x82\x01\x6eit is not here"),
+        "{missing:02x?}"
+    );
     // A pure module's answer must not depend on what is here.
     let pure = format!(r#"{listed} (@custom "promise_pure" "yes")"#);
     assert_eq!(ask(&engine, &pure, &wants(&object)).unwrap(), reply);
@@ -408,7 +477,13 @@ fn an_object_that_is_another_does_not_reach_the_guest() {
     let pure = r#"(@custom "promise_calls" "get") (@custom "promise_pure" "yes")"#;
     let error = ask(&engine, pure, &wants).unwrap_err();
     assert!(
-        matches!(error, CallError::Unavailable { why: ObjectError::Failed { .. }, .. }),
+        matches!(
+            error,
+            CallError::Unavailable {
+                why: ObjectError::Failed { .. },
+                ..
+            }
+        ),
         "{error}"
     );
 }
@@ -416,10 +491,14 @@ fn an_object_that_is_another_does_not_reach_the_guest() {
 #[test]
 fn a_guest_cannot_ask_for_ever() {
     let sections = r#"(@custom "promise_calls" "time") (data (i32.const 0) "\81\64time")"#;
-    let forever = "(loop (drop (call $call (i32.const 0) (i32.const 6) (i32.const 0) (i32.const 0)))
+    let forever =
+        "(loop (drop (call $call (i32.const 0) (i32.const 6) (i32.const 0) (i32.const 0)))
         (br 0)) unreachable";
     let error = broken(&module(sections, forever));
-    assert!(matches!(error, CallError::TooManyCalls { max: 1_000 }), "{error}");
+    assert!(
+        matches!(error, CallError::TooManyCalls { max: 1_000 }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -439,7 +518,10 @@ fn pointers_are_checked() {
             request.0, request.1, room.0, room.1
         );
         let error = broken(&module("", &body));
-        assert!(matches!(error, CallError::Range { memory: 65536, .. }), "{error}");
+        assert!(
+            matches!(error, CallError::Range { memory: 65536, .. }),
+            "{error}"
+        );
     }
     // At the very end, and of no length, is inside.
     let body = format!(
@@ -595,12 +677,18 @@ fn compiled_modules_are_found_again() {
     // Untouched: it is not written again.
     let before = std::fs::metadata(&file).unwrap().modified().unwrap();
     works();
-    assert_eq!(std::fs::metadata(&file).unwrap().modified().unwrap(), before);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().modified().unwrap(),
+        before
+    );
     // Damaged: it is, and as it was.
     let mut bad = good.clone();
     let middle = bad.len() / 2;
     bad[middle] ^= 1;
     std::fs::write(&file, bad).unwrap();
     works();
-    assert_ne!(std::fs::metadata(&file).unwrap().modified().unwrap(), before);
+    assert_ne!(
+        std::fs::metadata(&file).unwrap().modified().unwrap(),
+        before
+    );
 }

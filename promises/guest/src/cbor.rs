@@ -106,7 +106,16 @@ mod tests {
     #[test]
     fn heads_read_back_in_their_shortest_form() {
         for value in [
-            0, 23, 24, 255, 256, 65_535, 65_536, 0xffff_ffff, 0x1_0000_0000, u64::MAX,
+            0,
+            23,
+            24,
+            255,
+            256,
+            65_535,
+            65_536,
+            0xffff_ffff,
+            0x1_0000_0000,
+            u64::MAX,
         ] {
             let mut out = Vec::new();
             head(&mut out, BYTES, value);
@@ -136,8 +145,14 @@ mod tests {
 
     #[test]
     fn strings_end_where_the_input_does() {
-        assert_eq!(Reader(&[0x43, 1, 2, 3, 4]).string(BYTES), Some(&[1, 2, 3][..]));
+        assert_eq!(
+            Reader(&[0x43, 1, 2, 3, 4]).string(BYTES),
+            Some(&[1, 2, 3][..])
+        );
         assert_eq!(Reader(&[0x43, 1, 2]).string(BYTES), None);
-        assert_eq!(Reader(&[0x5b, 255, 255, 255, 255, 255, 255, 255, 255]).string(BYTES), None);
+        assert_eq!(
+            Reader(&[0x5b, 255, 255, 255, 255, 255, 255, 255, 255]).string(BYTES),
+            None
+        );
     }
 }

@@ -50,10 +50,7 @@ fn ask<T>(request: &[u8], value: fn(&mut Reader<'_>) -> Option<T>) -> Result<T, 
     read(&reply, value).unwrap_or_else(|| Err("the host's reply cannot be read".into()))
 }
 
-fn read<T>(
-    reply: &[u8],
-    value: fn(&mut Reader<'_>) -> Option<T>,
-) -> Option<Result<T, String>> {
+fn read<T>(reply: &[u8], value: fn(&mut Reader<'_>) -> Option<T>) -> Option<Result<T, String>> {
     let mut reader = Reader(reply);
     if reader.head(ARRAY)? != 2 {
         return None;
@@ -125,7 +122,13 @@ mod tests {
         let bytes = |reader: &mut Reader<'_>| reader.string(BYTES).map(<[u8]>::to_vec);
         assert_eq!(read(b"\x82\x00\x42ab", bytes), Some(Ok(b"ab".to_vec())));
         assert_eq!(read(b"\x82\x01\x62no", bytes), Some(Err("no".into())));
-        for other in [&b""[..], b"\x82", b"\x82\x02\x42ab", b"\x83\x00\x42ab", b"\x82\x00\x62ab"] {
+        for other in [
+            &b""[..],
+            b"\x82",
+            b"\x82\x02\x42ab",
+            b"\x83\x00\x42ab",
+            b"\x82\x00\x62ab",
+        ] {
             assert_eq!(read(other, bytes), None);
         }
         assert_eq!(time(), Err("the host's reply cannot be read".into()));

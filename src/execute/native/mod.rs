@@ -23,7 +23,7 @@ use grid_promises::ContentId;
 
 pub use framed::Framed;
 pub use plain::{Plain, PlainError};
-pub use sealed::{Sealed, SealError};
+pub use sealed::{SealError, Sealed};
 
 /// The executables that may run here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

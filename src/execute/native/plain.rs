@@ -17,8 +17,22 @@ use super::sealed::Sealed;
 
 /// What the program inherits of this one's environment.
 const ENVIRONMENT: [&str; 16] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
-    "TERM", "COLORTERM", "NO_COLOR", "COLUMNS", "LINES",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "PWD",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
 ];
 
 /// A program to run once.
@@ -125,7 +139,10 @@ mod tests {
     fn arguments_go_in_and_the_exit_code_comes_out() {
         assert_eq!(run("#!/bin/sh\nexit \"$1\"\n", &["0"]), Ok(0));
         assert_eq!(run("#!/bin/sh\nexit \"$1\"\n", &["7", "x y"]), Ok(7));
-        assert_eq!(run("#!/bin/sh\ntest \"$2\" = 'x y'\n", &["7", "x y"]), Ok(0));
+        assert_eq!(
+            run("#!/bin/sh\ntest \"$2\" = 'x y'\n", &["7", "x y"]),
+            Ok(0)
+        );
         assert_eq!(run("#!/bin/sh\nkill -9 $$\n", &[]), Ok(137));
     }
 

@@ -111,7 +111,11 @@ impl<'a> Pipes<'a> {
             stderr: child.stderr.take(),
             line: Vec::new(),
         };
-        for pipe in [descriptor(&pipes.stdin), descriptor(&pipes.stdout), descriptor(&pipes.stderr)] {
+        for pipe in [
+            descriptor(&pipes.stdin),
+            descriptor(&pipes.stdout),
+            descriptor(&pipes.stderr),
+        ] {
             if let Some(pipe) = pipe {
                 fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             }

@@ -213,12 +213,19 @@ mod tests {
     }
 
     fn compiled(engine: &Engine) -> (ContentId, Module) {
-        let bytes = wat::parse_str("(module (func (export \"f\") (result i32) i32.const 7))").unwrap();
-        (ContentId::of(&bytes), Module::from_binary(engine, &bytes).unwrap())
+        let bytes =
+            wat::parse_str("(module (func (export \"f\") (result i32) i32.const 7))").unwrap();
+        (
+            ContentId::of(&bytes),
+            Module::from_binary(engine, &bytes).unwrap(),
+        )
     }
 
     fn only_file(folder: &Path) -> PathBuf {
-        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut files: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
         assert_eq!(files.len(), 1);
         files.pop().unwrap()
     }
@@ -234,7 +241,10 @@ mod tests {
         let again = Compiled::open(home.path().join("compiled"), &engine).unwrap();
         assert!(again.load(&id, &engine).unwrap().get_export("f").is_some());
         let file = only_file(&home.path().join("compiled"));
-        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let folder = fs::metadata(home.path().join("compiled")).unwrap();
         assert_eq!(folder.permissions().mode() & 0o777, 0o700);
     }
@@ -308,11 +318,18 @@ mod tests {
         let engine = engine();
         let (id, module) = compiled(&engine);
         let folder = home.path().join("compiled");
-        Compiled::open(folder.clone(), &engine).unwrap().save(&id, &module);
+        Compiled::open(folder.clone(), &engine)
+            .unwrap()
+            .save(&id, &module);
         let other = Engine::default();
         assert_ne!(engine_id(&other), engine_id(&engine));
         assert_eq!(engine_id(&self::engine()), engine_id(&engine));
-        assert!(Compiled::open(folder.clone(), &other).unwrap().load(&id, &other).is_none());
+        assert!(
+            Compiled::open(folder.clone(), &other)
+                .unwrap()
+                .load(&id, &other)
+                .is_none()
+        );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 
@@ -326,12 +343,18 @@ mod tests {
             let name = cache.name(&ContentId::of(&n.to_le_bytes()));
             let file = fs::File::create(cache.folder.join(name)).unwrap();
             let age = std::time::Duration::from_secs(10_000 - n as u64);
-            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age)
+                .unwrap();
         }
         let id = ContentId::of(b"new");
         cache.save(&id, &module);
         assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), MAX_FILES);
-        let there = |n: usize| cache.folder.join(cache.name(&ContentId::of(&n.to_le_bytes()))).exists();
+        let there = |n: usize| {
+            cache
+                .folder
+                .join(cache.name(&ContentId::of(&n.to_le_bytes())))
+                .exists()
+        };
         assert_eq!((there(2), there(3)), (false, true));
         assert!(cache.load(&id, &engine).is_some());
     }

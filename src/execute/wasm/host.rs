@@ -28,8 +28,8 @@ use super::run::range;
 use super::{Shared, WasmModule};
 use crate::execute::error::CallError;
 use crate::execute::guest_log::GuestLog;
-use crate::execute::manifest::Manifest;
 use crate::execute::limits::{MAX_CALLS, MAX_OBJECT, MAX_REQUEST};
+use crate::execute::manifest::Manifest;
 use crate::execute::objects::ObjectError;
 
 const BOUNDS: Bounds = Bounds {
@@ -90,9 +90,9 @@ impl State {
                 let seconds = now.map_or(0, |since| since.as_secs());
                 Ok(ok(|e| e.u64(seconds).map(drop)))
             }
-            ("get" | "log" | "time", _) => {
-                Err(not_a_call(format_args!("{name} with another number of parameters")))
-            }
+            ("get" | "log" | "time", _) => Err(not_a_call(format_args!(
+                "{name} with another number of parameters"
+            ))),
             _ => Err(CallError::NotOffered { call: quoted(name) }),
         }
     }
@@ -146,10 +146,7 @@ fn reply(
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out);
     // Writing to memory cannot fail.
-    let _ = encoder
-        .array(2)
-        .and_then(|e| e.u8(tag))
-        .and_then(value);
+    let _ = encoder.array(2).and_then(|e| e.u8(tag)).and_then(value);
     out
 }
 

@@ -28,11 +28,11 @@ use grid_promises::ContentId;
 use wasmtime::{Config, Engine, InstancePre, Linker, Module, ModuleExport};
 use wasmtime::{InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::Verdicts;
 use super::error::ModuleError;
 use super::limits::{Limits, MAX_TABLE};
 use super::manifest::{Manifest, Outline, missing};
 use super::objects::Objects;
-use super::Verdicts;
 use crate::store::StoreError;
 use compiled::Compiled;
 use host::State;
@@ -169,7 +169,11 @@ impl Wasm {
 
     fn compile(&self, id: &ContentId, bytes: &[u8]) -> Result<Module, ModuleError> {
         let engine = &self.shared.engine;
-        if let Some(module) = self.compiled.as_ref().and_then(|cache| cache.load(id, engine)) {
+        if let Some(module) = self
+            .compiled
+            .as_ref()
+            .and_then(|cache| cache.load(id, engine))
+        {
             return Ok(module);
         }
         let module = Module::from_binary(engine, bytes).map_err(invalid)?;

@@ -63,9 +63,7 @@ impl WasmModule {
             .get_module_export(&mut *store, entry)
             .and_then(wasmtime::Extern::into_func)
             .ok_or_else(gone)?;
-        let packed = function
-            .typed::<(), u64>(&*store)?
-            .call(&mut *store, ())?;
+        let packed = function.typed::<(), u64>(&*store)?.call(&mut *store, ())?;
         let (start, length) = unpack(packed);
         // The length before the range: what can be no answer is named as that.
         if length as usize > MAX_ANSWER {
