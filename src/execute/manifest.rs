@@ -18,6 +18,7 @@ use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 
 use super::error::{ABI, ABI_PREFIX, ModuleError};
 use super::limits::MAX_MODULE;
+use super::wasm::{ACCEPT, HANDLE, MEMORY};
 
 const PROMISE: &str = "promise";
 const NAME: &str = "promise_name";
@@ -106,9 +107,11 @@ pub(super) struct Outline {
     /// What it says about itself.
     pub(super) manifest: Manifest,
     seen: Vec<&'static str>,
-    abis: Vec<String>,
-    functions: Vec<String>,
+    speaks_ours: bool,
+    other_abi: Option<String>,
     exports_memory: bool,
+    exports_accept: bool,
+    exports_handle: bool,
     foreign_import: Option<(String, String)>,
     memory_bytes: u64,
 }
@@ -137,19 +140,18 @@ impl Outline {
     /// Whether the module can be called through the interface that is spoken here. Types are left
     /// to the engine, which needs them all anyway.
     pub(super) fn check_interface(&self, max_memory: usize) -> Result<(), ModuleError> {
-        if !self.abis.iter().any(|abi| abi == ABI) {
-            return Err(match self.abis.first() {
-                Some(found) => ModuleError::OtherAbi {
-                    found: found.clone(),
-                },
+        if !self.speaks_ours {
+            return Err(match self.other_abi.clone() {
+                Some(found) => ModuleError::OtherAbi { found },
                 None => ModuleError::NoAbi,
             });
         }
-        if !self.exports_memory {
-            return Err(missing(super::wasm::MEMORY));
-        }
-        for name in [super::wasm::ACCEPT, super::wasm::HANDLE] {
-            if !self.functions.iter().any(|function| function == name) {
+        for (name, there) in [
+            (MEMORY, self.exports_memory),
+            (ACCEPT, self.exports_accept),
+            (HANDLE, self.exports_handle),
+        ] {
+            if !there {
                 return Err(missing(name));
             }
         }
@@ -202,12 +204,14 @@ impl Outline {
     }
 
     fn export(&mut self, name: &str, kind: ExternalKind) {
-        match kind {
-            _ if name.starts_with(ABI_PREFIX) => self.abis.push(short(name)),
-            ExternalKind::Memory if name == super::wasm::MEMORY => self.exports_memory = true,
-            ExternalKind::Func if [super::wasm::ACCEPT, super::wasm::HANDLE].contains(&name) => {
-                self.functions.push(name.to_owned());
+        match (kind, name) {
+            (_, ABI) => self.speaks_ours = true,
+            (_, other) if other.starts_with(ABI_PREFIX) && self.other_abi.is_none() => {
+                self.other_abi = Some(short(other));
             }
+            (ExternalKind::Memory, MEMORY) => self.exports_memory = true,
+            (ExternalKind::Func, ACCEPT) => self.exports_accept = true,
+            (ExternalKind::Func, HANDLE) => self.exports_handle = true,
             _ => {}
         }
     }

@@ -111,14 +111,13 @@ impl<'a> Pipes<'a> {
             stderr: child.stderr.take(),
             line: Vec::new(),
         };
-        for pipe in [
+        let ends = [
             descriptor(&pipes.stdin),
             descriptor(&pipes.stdout),
             descriptor(&pipes.stderr),
-        ] {
-            if let Some(pipe) = pipe {
-                fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            }
+        ];
+        for end in ends.into_iter().flatten() {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
         Ok(pipes)
     }

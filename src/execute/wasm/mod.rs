@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grid_promises::ContentId;
-use wasmtime::{Config, Engine, InstancePre, Linker, Module, ModuleExport};
+use wasmtime::{Config, Enabled, Engine, InstancePre, Linker, Module, ModuleExport};
 use wasmtime::{InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::Verdicts;
@@ -290,9 +290,12 @@ fn config(limits: &Limits) -> Config {
         .max_tables_per_module(1)
         .table_elements(MAX_TABLE)
         .max_memory_size(limits.memory)
-        // What a small guest touches is wiped rather than given back to the system and asked for
-        // again: that is the larger part of the cost of an instance.
-        .linear_memory_keep_resident(4 * PAGE)
+        // Memory that a guest touched is wiped and kept, up to this much of an instance, rather than
+        // given back to the system and faulted in again: that was half the cost of a call to a guest
+        // in Rust. From Linux 6.7 the system says which pages were touched; before, all of the first
+        // 2 MiB that the guest has are wiped.
+        .linear_memory_keep_resident(32 * PAGE)
+        .pagemap_scan(Enabled::Auto)
         .table_keep_resident(PAGE);
     let mut config = Config::new();
     config
