@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod control;
+pub mod execute;
 pub mod exit;
 pub mod home;
 pub mod kernel;
