@@ -39,6 +39,7 @@ use zeroize::Zeroize as _;
 use crate::control::answer::BrokenReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
+use crate::kernel::symbols::Symbols;
 use crate::store::{Backend, Config, Loaded, ServerLock, Store};
 use context::Context;
 use driver::{Beginning, Driver, Event};
@@ -141,6 +142,14 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     ];
     // Last: who can connect finds a server that is ready.
     let listener = listener::bind(home)?;
+    tokio::task::spawn_blocking({
+        let (home, config) = (home.clone(), config.clone());
+        move || {
+            if let Err(error) = Symbols::ensure(&home, &config) {
+                warn!("the symbol table was not brought up to date: {error}");
+            }
+        }
+    });
     let listening = tokio::spawn(listener::listen(context, listener));
     let outcome = driver.run(incoming, net).await;
     info!("the server ends");

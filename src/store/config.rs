@@ -1,5 +1,5 @@
 //! The configuration: a TOML file that people write. The program writes it once, when there is
-//! none, and never changes what it did not write.
+//! none; commands change single keys of it (`editing`), and leave the rest as it is.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +34,8 @@ pub struct Config {
     pub cache_limit: Option<ByteSize>,
     /// The content id of the symbol table: what it reaches is never evicted from the cache.
     pub symbols: Option<ContentId>,
+    /// The native executables that may run here.
+    pub allow: Vec<ContentId>,
     /// Keys that mean nothing; for a warning.
     pub unknown: Vec<String>,
 }
@@ -97,6 +99,7 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
             "cache_limit" => config.cache_limit = Some(value.parse("a size such as \"1GiB\"")?),
             "symbols" => config.symbols = Some(value.parse("a content id (\"bafk...\")")?),
             "accept" => config.accept = value.list("a list of content ids (\"bafk...\")")?,
+            "allow" => config.allow = value.list("a list of content ids (\"bafk...\")")?,
             unknown => config.unknown.push(unknown.to_owned()),
         }
     }
