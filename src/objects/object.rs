@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_after_it_was_verified_is_not_handed_out() {
-        let bytes = long(IN_MEMORY as usize + 3 * CHUNK);
+        let bytes = long(usize::try_from(IN_MEMORY).unwrap() + 3 * CHUNK);
         let (file, open) = held(bytes.clone());
         let object = whole(ContentId::of(&bytes), open).unwrap();
         file.0.lock().unwrap()[2 * CHUNK + 7] ^= 1;
