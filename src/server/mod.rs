@@ -3,7 +3,8 @@
 //! ```text
 //!  control socket ─ listener ─ commands ─┐
 //!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
-//!  WireGuard (grid-wg) <── tunnels <─────┘      └────> store
+//!  WireGuard (grid-wg) <── tunnels <─────┘   │  └────> store
+//!                                fetching <──┘
 //! ```
 //!
 //! No protocol logic is here: what follows from what is the core's.
@@ -12,10 +13,12 @@ mod clock;
 mod commands;
 mod context;
 mod driver;
+mod fetching;
 pub mod host;
 mod listener;
 mod logging;
 mod notices;
+mod pace;
 pub mod ports;
 mod report;
 mod tap;
@@ -42,6 +45,7 @@ use crate::home::Home;
 use crate::store::{Backend, Config, Loaded, ServerLock, Store};
 use context::Context;
 use driver::{Beginning, Driver, Event};
+use fetching::Fetching;
 use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
@@ -110,6 +114,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         warn!("a known peer is left out: {complaint}");
     }
     let label = config.label.clone().unwrap_or_else(host::label);
+    let fetching = Fetching::new(home, config, endpoint.clone());
     let mut fixed = config.endpoints.clone();
     fixed.extend(&options.endpoints);
     let mut driver = Driver::new(Beginning {
@@ -118,6 +123,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         store,
         endpoint: endpoint.clone(),
         tunnels: tunnels.clone(),
+        serving: fetching.serving().clone(),
         fixed,
         broken,
         events: events.clone(),
@@ -130,6 +136,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         endpoint: endpoint.clone(),
         home: home.clone(),
         accept: Arc::new(config.accept.clone()),
+        fetching: fetching.clone(),
         background: options.background,
         stop,
         reserved: Arc::default(),
@@ -137,6 +144,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     let tasks = [
         tokio::spawn(look(tunnels.clone(), events.clone())),
         tokio::spawn(guard(tunnels.clone())),
+        tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(end(stopped, events)),
     ];
     // Last: who can connect finds a server that is ready.
@@ -174,6 +182,9 @@ fn bind(
     if let Some(listen) = options.listen.or(config.listen) {
         net.listen = listen;
     }
+    // Chunks of objects come in quick succession. What is the core's is held back by the driver.
+    net.limits.request_rate = fetching::REQUEST_RATE;
+    net.limits.request_burst = fetching::REQUEST_BURST;
     if let Some(path) = &options.tap {
         net.tap = Some(tap::open(path)?);
         warn!(
