@@ -2,6 +2,8 @@
 //!
 //! Of [`StatusReport`] the fields that `docs/cli.md` names are stable; others may come.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
@@ -208,6 +210,46 @@ pub struct ExchangedReport {
     pub is_there: bool,
     /// Whether its key was given beforehand.
     pub pinned: bool,
+}
+
+/// The answer to `fetch symbols`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// The peer.
+    pub peer: String,
+    /// The symbol table that it stands by. It is in the store, with the descriptors and promise texts
+    /// that it leads to.
+    pub table: String,
+    /// Names of the table of which the descriptor or the promise text could not be had, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, String>,
+}
+
+/// The answer to `fetch object`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedReport {
+    /// The object. It is in the store.
+    pub id: String,
+    /// Its length, in bytes.
+    pub bytes: u64,
+    /// The nodes that gave it, or parts of it; none if it was here.
+    pub from: Vec<String>,
+}
+
+/// The answer to `fetch find`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundReport {
+    /// Those whose symbol tables have the name.
+    pub peers: Vec<FoundPeer>,
+}
+
+/// A peer whose symbol table has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundPeer {
+    /// The peer.
+    pub peer: String,
+    /// The descriptor that the name stands for there.
+    pub descriptor: String,
 }
 
 /// The answer to `create-config`.

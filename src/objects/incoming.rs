@@ -119,6 +119,33 @@ impl<D: Disk> Objects<D> {
         })
     }
 
+    /// Stores a file that the caller wrote on the same file system, and whose bytes it gave to
+    /// `hasher` from the first to the last: it is renamed. The file is taken over, whatever happens:
+    /// it is an object afterwards, or gone. Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Incoming::finish`]. Nothing is stored then.
+    pub fn adopt(
+        &self,
+        path: PathBuf,
+        len: u64,
+        hasher: Hasher,
+        expected: &ContentId,
+    ) -> Result<Put, CacheError> {
+        let incoming = Incoming {
+            objects: self.clone(),
+            path,
+            hasher: Some(hasher),
+            waiting: Vec::new(),
+            written: len,
+            is_named: false,
+        };
+        if len > MAX_OBJECT {
+            return Err(CacheError::TooLarge);
+        }
+        incoming.finish(Some(expected))
+    }
+
     /// Bytes whose id is known already: an object that is there need not be written first.
     fn put_whole(&self, id: ContentId, bytes: &[u8]) -> Result<Put, CacheError> {
         let len = bytes.len() as u64;

@@ -1,5 +1,6 @@
 //! What the commands of people do on the server.
 
+mod fetching;
 mod joining;
 
 use std::net::SocketAddr;
@@ -48,6 +49,10 @@ pub(super) async fn keep(
     message: &Message,
     progress: &Progress,
 ) -> Outcome<Answer> {
+    // No subcommand: other commands ask for it.
+    if message.promise == texts::FETCH.id() {
+        return fetching::fetch(context, message, progress).await;
+    }
     match read(message)? {
         Command::StopServer => stop(),
         Command::Status(status) => report(context, status.net).await,

@@ -9,6 +9,7 @@ use grid_promises::{ContentId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Event, Taken};
+use super::fetching::Fetching;
 use super::tunnels::Tunnels;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -27,6 +28,8 @@ pub(super) struct Context {
     pub home: Home,
     /// The promises that this node takes part in.
     pub accept: Arc<Vec<ContentId>>,
+    /// Objects that go to and come from peers.
+    pub fetching: Fetching,
     /// Whether this server was started in the background by a command.
     pub background: bool,
     /// Turns true when the server is to end.

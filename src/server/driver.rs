@@ -8,13 +8,14 @@ mod effects;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use grid_net::{Endpoint, Responder};
+use grid_net::{Endpoint, Limits, Responder};
 use grid_promises::core::{
     Command, CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, RequestId,
     Ticket, Tunnel,
 };
+use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{Millis, NodeId};
@@ -23,8 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
+use super::fetching::{Claim, Serving, claim};
 use super::host;
 use super::notices::Notices;
+use super::pace::Pace;
 use super::report;
 use super::tunnels::{Observations, Tunnels};
 use crate::control::answer::{BrokenReport, StatusReport};
@@ -57,6 +60,8 @@ pub(super) enum Event {
     Observed(Observations),
     /// Nobody could be reached.
     ConnectFailed(NodeId),
+    /// A request of a peer that asked faster than the core takes, and that has waited.
+    Delayed(NodeId, Vec<u8>, Responder),
     /// A request was answered, or not.
     Response(RequestId, Option<Vec<u8>>),
     /// The server is to end.
@@ -91,6 +96,9 @@ pub(super) struct Driver {
     store: Store,
     endpoint: Endpoint,
     tunnels: Tunnels,
+    serving: Serving,
+    /// How fast the core takes the requests of one peer.
+    pace: Pace,
     events: mpsc::Sender<Event>,
     networks: BTreeMap<NetworkId, Known>,
     /// Who is to run the WireGuard of networks that are being founded or joined.
@@ -116,6 +124,8 @@ pub(super) struct Beginning {
     pub endpoint: Endpoint,
     /// WireGuard.
     pub tunnels: Tunnels,
+    /// Objects for peers.
+    pub serving: Serving,
     /// Where a person says that this node's QUIC can be reached.
     pub fixed: Vec<SocketAddr>,
     /// Networks that cannot be started.
@@ -134,10 +144,12 @@ impl Driver {
             store,
             endpoint,
             tunnels,
+            serving,
             fixed,
             broken,
             events,
         } = beginning;
+        let limits = Limits::default();
         Self {
             core,
             clock: Clock::start(),
@@ -145,6 +157,8 @@ impl Driver {
             store,
             endpoint,
             tunnels,
+            serving,
+            pace: Pace::new(limits.request_rate, limits.request_burst),
             events,
             networks: BTreeMap::new(),
             wished: BTreeMap::new(),
@@ -247,6 +261,7 @@ impl Driver {
                 }
             }
             Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer })?,
+            Event::Delayed(peer, message, respond) => self.request_of(peer, message, respond)?,
             Event::Response(request, message) => {
                 self.input(Input::Response { request, message })?;
             }
@@ -278,17 +293,46 @@ impl Driver {
                 message,
                 respond,
                 ..
-            } => {
-                let reply = ReplyTo(self.count());
-                self.responders.insert(reply, respond);
-                self.input(Input::Request {
-                    peer,
-                    message,
-                    reply,
-                })
-            }
+            } => match claim(&message) {
+                Claim::Fetch => {
+                    self.serving.take(peer, message, respond);
+                    Ok(())
+                }
+                Claim::Unknown(promise) => {
+                    respond.send(reject(&promise));
+                    Ok(())
+                }
+                Claim::Core => self.take_request(peer, message, respond),
+            },
             _ => Ok(()),
         }
+    }
+
+    /// Takes a request for the core, or has it wait. Those that wait are bounded by the streams that a
+    /// peer may open.
+    fn take_request(&mut self, peer: NodeId, message: Vec<u8>, respond: Responder) -> Outcome {
+        let wait = self.pace.take(peer, Instant::now());
+        if wait.is_zero() {
+            return self.request_of(peer, message, respond);
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            if !respond.is_closed() {
+                let _ = events.send(Event::Delayed(peer, message, respond)).await;
+            }
+        });
+        Ok(())
+    }
+
+    fn request_of(&mut self, peer: NodeId, message: Vec<u8>, respond: Responder) -> Outcome {
+        let reply = ReplyTo(self.count());
+        self.responders.insert(reply, respond);
+        self.input(Input::Request {
+            peer,
+            message,
+            reply,
+        })
     }
 
     fn count(&mut self) -> u64 {

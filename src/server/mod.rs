@@ -3,7 +3,8 @@
 //! ```text
 //!  control socket ─ listener ─ commands ─┐
 //!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
-//!  WireGuard (grid-wg) <── tunnels <─────┘      └────> store
+//!  WireGuard (grid-wg) <── tunnels <─────┘   │  └────> store
+//!                                fetching <──┘
 //! ```
 //!
 //! No protocol logic is here: what follows from what is the core's.
@@ -12,10 +13,12 @@ mod clock;
 mod commands;
 mod context;
 mod driver;
+mod fetching;
 pub mod host;
 mod listener;
 mod logging;
 mod notices;
+mod pace;
 pub mod ports;
 mod report;
 mod tap;
@@ -43,6 +46,7 @@ use crate::kernel::symbols::Symbols;
 use crate::store::{Backend, Config, Loaded, ServerLock, Store};
 use context::Context;
 use driver::{Beginning, Driver, Event};
+use fetching::Fetching;
 use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
@@ -111,6 +115,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         warn!("a known peer is left out: {complaint}");
     }
     let label = config.label.clone().unwrap_or_else(host::label);
+    let fetching = Fetching::new(home, config, endpoint.clone());
     let mut fixed = config.endpoints.clone();
     fixed.extend(&options.endpoints);
     let mut driver = Driver::new(Beginning {
@@ -119,6 +124,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         store,
         endpoint: endpoint.clone(),
         tunnels: tunnels.clone(),
+        serving: fetching.serving().clone(),
         fixed,
         broken,
         events: events.clone(),
@@ -131,6 +137,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         endpoint: endpoint.clone(),
         home: home.clone(),
         accept: Arc::new(config.accept.clone()),
+        fetching: fetching.clone(),
         background: options.background,
         stop,
         reserved: Arc::default(),
@@ -138,6 +145,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     let tasks = [
         tokio::spawn(look(tunnels.clone(), events.clone())),
         tokio::spawn(guard(tunnels.clone())),
+        tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(end(stopped, events)),
     ];
     // Last: who can connect finds a server that is ready.
@@ -183,6 +191,9 @@ fn bind(
     if let Some(listen) = options.listen.or(config.listen) {
         net.listen = listen;
     }
+    // Chunks of objects come in quick succession. What is the core's is held back by the driver.
+    net.limits.request_rate = fetching::REQUEST_RATE;
+    net.limits.request_burst = fetching::REQUEST_BURST;
     if let Some(path) = &options.tap {
         net.tap = Some(tap::open(path)?);
         warn!(

@@ -1,0 +1,87 @@
+//! Making room: what the cache has no room for goes, from time to time and when much was put.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::Fetching;
+use super::partial::sweep;
+use crate::objects::{Collected, roots};
+use crate::store::ByteSize;
+use crate::store::config::DEFAULT_CACHE_LIMIT;
+
+/// How often is looked whether it is time.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long after the start the first collection is at the latest, and how long after each the next:
+/// the command line puts as well, and this process does not count that.
+const FIRST: Duration = Duration::from_secs(5 * 60);
+const EVERY: Duration = Duration::from_secs(60 * 60);
+/// Of how many parts of the limit this process may put one before it collects again, and how many
+/// bytes at least.
+const PART: u64 = 16;
+const AT_LEAST: u64 = 8 << 20;
+
+/// Collects until the server ends.
+pub(in crate::server) async fn collect(fetching: Fetching) {
+    let mut written = fetching.objects.written();
+    let mut due = Instant::now() + FIRST;
+    loop {
+        sleep(LOOK).await;
+        let now = fetching.objects.written();
+        if Instant::now() < due && now - written < step(&fetching).await {
+            continue;
+        }
+        written = now;
+        due = Instant::now() + EVERY;
+        once(&fetching).await;
+    }
+}
+
+async fn step(fetching: &Fetching) -> u64 {
+    let settings = fetching.settings.clone();
+    let limit = tokio::task::spawn_blocking(move || {
+        let limit = settings.now().cache_limit;
+        limit.unwrap_or(DEFAULT_CACHE_LIMIT).0
+    });
+    let limit = limit.await.unwrap_or(DEFAULT_CACHE_LIMIT.0);
+    (limit / PART).max(AT_LEAST)
+}
+
+async fn once(fetching: &Fetching) {
+    let (objects, settings) = (fetching.objects.clone(), fetching.settings.clone());
+    let partials = fetching.partials.clone();
+    let collecting = tokio::task::spawn_blocking(move || {
+        if let Err(error) = sweep(&partials) {
+            warn!("{} is not swept: {error}", partials.display());
+        }
+        roots::collect(&objects, &settings.now(), false)
+    });
+    match collecting.await {
+        Ok(Ok(collected)) => say(&collected),
+        Ok(Err(error)) => warn!("the cache is not collected: {error}"),
+        Err(_) => {}
+    }
+}
+
+fn say(collected: &Collected) {
+    let after = ByteSize(collected.after);
+    let limit = ByteSize(collected.limit);
+    for object in &collected.evicted {
+        tracing::debug!("evicted {} ({} bytes)", object.id, object.len);
+    }
+    let count = collected.evicted.len();
+    if count > 0 {
+        let bytes: u64 = collected.evicted.iter().map(|object| object.len).sum();
+        let plural = if count == 1 { "" } else { "s" };
+        info!(
+            "evicted {count} object{plural} of {bytes} bytes; the cache holds {after} of {limit}"
+        );
+    }
+    if !collected.is_within() {
+        info!(
+            "the cache holds {after}, more than its {limit}: what is left is in use, or was used \
+             within the last minutes"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! The configuration as it is now: the command line may change it while the server runs.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tracing::warn;
+
+use crate::home::Home;
+use crate::store::{Config, Store};
+
+/// Which file the configuration was when it was read.
+type Stamp = (u64, u64, Option<SystemTime>);
+
+/// Reads the configuration again when its file is another than before.
+#[derive(Debug)]
+pub(super) struct Settings {
+    home: Home,
+    read: Mutex<(Option<Stamp>, Arc<Config>)>,
+}
+
+impl Settings {
+    /// As it was read when the server started.
+    pub(super) fn new(home: &Home, config: Config) -> Self {
+        Self {
+            home: home.clone(),
+            read: Mutex::new((None, Arc::new(config))),
+        }
+    }
+
+    /// The configuration. One that cannot be read leaves the one before it standing. Blocks.
+    pub(super) fn now(&self) -> Arc<Config> {
+        let stamp = std::fs::metadata(self.home.config())
+            .ok()
+            .map(|about| (about.ino(), about.len(), about.modified().ok()));
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamp.is_some() && read.0 != stamp {
+            // Said once for each state of the file.
+            read.0 = stamp;
+            match Store::look(&self.home).config() {
+                Ok(config) => read.1 = Arc::new(config),
+                Err(error) => warn!("the configuration stays as it was: {error}"),
+            }
+        }
+        Arc::clone(&read.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_and_a_mistake_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        let settings = Settings::new(&home, Config::default());
+        assert_eq!(settings.now().cache_limit, None);
+        for (text, bytes) in [
+            ("cache_limit = \"1MiB\"\n", 1 << 20),
+            ("cache_limit = \"junk\"\n", 1 << 20),
+            ("cache_limit = \"20MiB\"\n", 20 << 20),
+        ] {
+            // Another file: as the program itself writes it.
+            let new = dir.path().join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(&new, home.config()).unwrap();
+            assert_eq!(settings.now().cache_limit.unwrap().0, bytes, "{text}");
+        }
+    }
+}
