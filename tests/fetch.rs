@@ -441,6 +441,31 @@ fn a_connection_that_is_cut_is_made_again() {
 }
 
 #[test]
+fn what_nobody_waits_for_any_more_is_left_for_the_next_time() {
+    let one = TestHome::new();
+    let bytes = content(5 << 20, 14);
+    let peer = Peer::new(43, Duration::from_millis(100), honest(&bytes));
+    let _first = one.server();
+    know(&one, &peer.addr.to_string());
+    let object = ContentId::of(&bytes);
+    let mut stream = UnixStream::connect(one.file("grid.sock")).unwrap();
+    let message = Message::new(texts::FETCH.id()).arg("object");
+    frame::write(&mut stream, &message.arg(object.to_string())).unwrap();
+    wait_for("some of it", || peer.chunks() > 2);
+    drop(stream);
+    let mut before = 0;
+    wait_for("it to be given up", || {
+        std::thread::sleep(Duration::from_millis(500));
+        std::mem::replace(&mut before, peer.chunks()) == peer.chunks()
+    });
+    assert!(before < 20, "all of it was asked for");
+    let had = get(&one, &["object", &object.to_string()]);
+    assert_eq!(had["bytes"], bytes.len());
+    // Those that were on their way when it was given up are asked for again.
+    assert!(peer.chunks() <= 20 + 8, "{}", peer.chunks());
+}
+
+#[test]
 fn two_who_want_the_same_fetch_it_once() {
     let one = TestHome::new();
     let bytes = content(5 << 20, 13);

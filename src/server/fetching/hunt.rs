@@ -485,8 +485,10 @@ async fn weigh(objects: &Objects, wanted: Wanted, bytes: Vec<u8>) -> Result<Offe
     let weighing = tokio::task::spawn_blocking(move || {
         let Wanted { id, limit, .. } = wanted;
         match read::<Offer>(&bytes)? {
+            Offer::Whole(whole) if whole.len() as u64 > limit => {
+                Err(Told::TooLong(whole.len() as u64))
+            }
             Offer::Whole(whole) => match objects.put_as(&id, &whole) {
-                Ok(put) if put.len > limit => Err(Told::TooLong(put.len)),
                 Ok(put) => Ok(Offered::Stored(put.len)),
                 Err(CacheError::NotTheObject { .. }) => {
                     Err(Told::Lied(format!("it sent something else as {id}")))
