@@ -81,18 +81,28 @@ fn promises_are_listed_and_shown() {
     let home = TestHome::new();
     let list = home.run(&["--list"]);
     assert_eq!((list.code, list.err.as_str()), (0, ""));
-    assert_eq!(list.out.lines().count(), texts::ALL.len());
-    for (promise, line) in texts::ALL.iter().zip(list.out.lines()) {
-        let mut words = line.split_whitespace();
-        assert_eq!(words.next(), Some(promise.name));
-        let id = words.next().unwrap();
+    assert_eq!(list.out.lines().count(), texts::commands().count());
+    for promise in texts::commands() {
+        let line = list
+            .out
+            .lines()
+            .find(|line| line.split(' ').next() == Some(promise.name));
+        let id = line.unwrap().split_whitespace().nth(1).unwrap();
         assert_eq!(id, promise.id().to_string());
+    }
+    for promise in texts::ALL {
         assert_eq!(home.run(&["--show", promise.name]).out, promise.text);
-        assert_eq!(home.run(&["--show", id]).out, promise.text);
+        let id = promise.id().to_string();
+        assert_eq!(home.run(&["--show", &id]).out, promise.text);
     }
     let json: serde_json::Value =
         serde_json::from_str(&home.run(&["--list", "--json"]).out).unwrap();
-    assert_eq!(json["promises"][0]["name"], texts::ALL[0].name);
+    assert_eq!(json["names"][0]["name"], "accept");
+    assert_eq!(
+        json["names"][0]["module"]["promise"],
+        texts::ACCEPT.id().to_string()
+    );
+    assert!(!home.path().exists(), "looking makes no home");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line, as types. The server reads the words of a command with the same types.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;
 use grid_promises::limits::MAX_USES;
+use grid_promises::modules::ModuleName;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
 use ipnet::{IpNet, Ipv4Net};
@@ -66,6 +68,11 @@ pub struct Global {
     /// Say more in the log of the server that this command starts (-vv: all of it)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+
+    /// What a module is given beside its arguments: a file, or `-` for standard input; at most 1 MiB.
+    /// Before the module's name
+    #[arg(long, value_name = "FILE|-", help_heading = "Global options")]
+    pub payload: Option<PathBuf>,
 }
 
 /// The promises that can be called.
@@ -101,6 +108,16 @@ pub enum Command {
     GenerateKeys,
     /// Write the present configuration of a network as a file for wg-quick
     CreateConfig(CreateConfig),
+    /// Store a module under its content id and give it a name
+    Publish(Publish),
+    /// Show the names that this node knows, and the tables before; or go back to one of those
+    Symbols(Symbols),
+    /// Take names of a peer into the symbol table; run nothing
+    AdoptSymbols(AdoptSymbols),
+    /// Allow a native executable to run here
+    Allow(Allow),
+    /// Show or change which promises this node takes part in
+    Contract(Contract),
     /// Store objects by content id, read them, and keep the store in order
     Cas(Cas),
     /// Write the manual pages
@@ -109,6 +126,9 @@ pub enum Command {
         /// The folder to write to
         dir: PathBuf,
     },
+    /// Call a module by its name in the symbol table
+    #[command(external_subcommand)]
+    Module(Vec<OsString>),
     /// Print a completion script
     #[command(hide = true)]
     Completions {
@@ -334,6 +354,91 @@ pub struct CreateConfig {
     /// The file [default: wg-quick.conf in the network's folder]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `publish`.
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// What people type to call it
+    pub name: ModuleName,
+
+    /// The module: WebAssembly, or a native executable
+    pub file: PathBuf,
+
+    /// What it promises: a file, or the text itself. A WebAssembly module carries its own
+    #[arg(long, value_name = "TEXT|FILE")]
+    pub promise: Option<String>,
+
+    /// How a native executable is spoken to
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: ExecProtocol,
+}
+
+/// How a native executable is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExecProtocol {
+    /// It gets the arguments and the terminal
+    #[default]
+    Plain,
+    /// It reads and writes messages
+    Framed,
+}
+
+/// `symbols`.
+#[derive(Debug, Args)]
+pub struct Symbols {
+    /// Show the tables before this one, and what each changed
+    #[arg(long, conflicts_with = "back")]
+    pub history: bool,
+
+    /// Go back to the names of this table
+    #[arg(long, value_name = "ID")]
+    pub back: Option<ContentId>,
+}
+
+/// `adopt-symbols`.
+#[derive(Debug, Args)]
+pub struct AdoptSymbols {
+    /// The peer: its node id or the beginning of it, or HOST:PORT
+    pub peer: String,
+
+    /// The names to take; all that are new, if none is given
+    pub names: Vec<ModuleName>,
+
+    /// Take these names also where this node has them for something else
+    #[arg(long, requires = "names")]
+    pub replace: bool,
+
+    /// Show what would be taken, and take nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `allow`.
+#[derive(Debug, Args)]
+pub struct Allow {
+    /// The name of a module, or the content id of an executable; all that are allowed, if none is given
+    pub what: Option<String>,
+
+    /// Take the permission back
+    #[arg(long, requires = "what")]
+    pub remove: bool,
+}
+
+/// `contract`.
+#[derive(Debug, Args)]
+pub struct Contract {
+    /// Take part in this promise: its name or content id
+    #[arg(long, value_name = "PROMISE")]
+    pub add: Vec<String>,
+
+    /// Take no part in this promise any more
+    #[arg(long, value_name = "PROMISE")]
+    pub remove: Vec<String>,
+
+    /// Print the texts too
+    #[arg(long)]
+    pub texts: bool,
 }
 
 /// `cas`.

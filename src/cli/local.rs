@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use clap::CommandFactory as _;
-use grid_promises::{ContentId, texts};
+use grid_promises::ContentId;
+use grid_promises::texts::{self, Promise};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::json;
@@ -15,26 +16,8 @@ use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::store::Store;
 
-/// `--list`: the promises and their ids.
-pub(super) fn list(is_json: bool) -> Outcome {
-    if is_json {
-        let all: Vec<_> = texts::ALL
-            .iter()
-            .map(|promise| json!({ "name": promise.name, "id": promise.id().to_string() }))
-            .collect();
-        return output::print(&format!("{}\n", json!({ "promises": all })));
-    }
-    let width = texts::ALL.iter().map(|promise| promise.name.len()).max();
-    let width = width.unwrap_or(0);
-    let lines: String = texts::ALL
-        .iter()
-        .map(|promise| format!("{:width$}  {}\n", promise.name, promise.id()))
-        .collect();
-    output::print(&lines)
-}
-
-/// `--show PROMISE`: its text.
-pub(super) fn show(wanted: &str) -> Outcome {
+/// A promise of this version, by its name or its content id.
+pub(super) fn promise(wanted: &str) -> Option<&'static Promise> {
     let by_id = || {
         wanted
             .parse::<ContentId>()
@@ -42,12 +25,7 @@ pub(super) fn show(wanted: &str) -> Outcome {
             .as_ref()
             .and_then(texts::by_id)
     };
-    let promise = texts::by_name(wanted).or_else(by_id).ok_or_else(|| {
-        Failure::usage(format!(
-            "there is no promise \"{wanted}\"; `grid --list` lists them"
-        ))
-    })?;
-    output::print(promise.text)
+    texts::by_name(wanted).or_else(by_id)
 }
 
 /// `generate-keys`.

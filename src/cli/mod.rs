@@ -8,6 +8,8 @@
 //! | `handing_over` | an invite, from the person to the server |
 //! | `local` | commands that need no server |
 //! | `cas` | the object store, which needs none either |
+//! | `modules`, `contract` | names, modules, and what this node takes part in |
+//! | `peers` | asking peers through the server |
 //! | `progress` | how far something is that takes long |
 //! | `rehearsal` | what would be changed, with the core and without a network |
 //! | `render` | results for people |
@@ -19,10 +21,13 @@ pub mod args;
 mod background;
 mod calling;
 mod cas;
+mod contract;
 pub mod duration;
 mod handing_over;
 mod local;
+mod modules;
 mod output;
+mod peers;
 mod progress;
 mod rehearsal;
 mod render;
@@ -54,7 +59,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match keep(cli) {
-        Ok(()) => code(Exit::Kept),
+        Ok(code) => code,
         Err(failure) => {
             output::complain(&failure.text);
             code(failure.exit)
@@ -66,30 +71,52 @@ fn code(exit: Exit) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn keep(cli: Cli) -> Outcome {
-    if cli.list {
-        return local::list(cli.global.json);
-    }
-    if let Some(promise) = &cli.show {
-        return local::show(promise);
-    }
-    let command = cli.command.ok_or_else(|| {
-        Failure::usage(
-            "no promise was named; `grid --list` lists them, `grid --help` explains them",
-        )
-    })?;
+fn keep(cli: Cli) -> Outcome<ExitCode> {
     let home = Home::find(cli.global.home.as_deref()).map_err(|error| {
         Failure::usage(format!(
             "the home is a relative path, and there is no working directory: {error}"
         ))
     })?;
+    if let Some(Command::Module(words)) = &cli.command {
+        return modules::call(&home, &cli.global, words);
+    }
+    keep_own(&home, cli).map(|()| code(Exit::Kept))
+}
+
+/// What the program does itself.
+fn keep_own(home: &Home, cli: Cli) -> Outcome {
+    let Cli {
+        global,
+        show,
+        list,
+        command,
+    } = cli;
+    if list {
+        return modules::list(home, &global);
+    }
+    if let Some(promise) = &show {
+        return match local::promise(promise) {
+            Some(promise) => output::print(promise.text),
+            None => modules::show(home, &global, promise),
+        };
+    }
+    let command = command.ok_or_else(|| {
+        Failure::usage(
+            "no promise was named; `grid --list` lists them, `grid --help` explains them",
+        )
+    })?;
     match command {
-        Command::StartServer(start) => start_server(&home, &cli.global, start),
-        Command::GenerateKeys => local::generate_keys(&home, cli.global.json),
-        Command::Cas(cas) => cas::keep(&home, &cli.global, cas.command),
+        Command::StartServer(start) => start_server(home, &global, start),
+        Command::GenerateKeys => local::generate_keys(home, global.json),
+        Command::Cas(cas) => cas::keep(home, &global, cas.command),
+        Command::Publish(publish) => modules::publish(home, &global, publish),
+        Command::Symbols(symbols) => modules::symbols(home, &global, symbols.history, symbols.back),
+        Command::AdoptSymbols(adopt) => modules::adopt_symbols(home, &global, adopt),
+        Command::Allow(allow) => contract::allow(home, &global, &allow),
+        Command::Contract(contract) => contract::contract(home, &global, &contract),
         Command::Man { dir } => local::man(&dir),
         Command::Completions { shell } => local::completions(shell),
-        command => calling::call(&home, &cli.global, command),
+        command => calling::call(home, &global, command),
     }
 }
 

@@ -82,7 +82,13 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         }
         Command::StartServer(_)
         | Command::GenerateKeys
+        | Command::Publish(_)
+        | Command::Symbols(_)
+        | Command::AdoptSymbols(_)
+        | Command::Allow(_)
+        | Command::Contract(_)
         | Command::Cas(_)
+        | Command::Module(_)
         | Command::Man { .. }
         | Command::Completions { .. } => return None,
     };

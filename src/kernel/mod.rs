@@ -3,5 +3,13 @@
 //! | file | concept |
 //! |---|---|
 //! | `builtins` | the modules that are part of the program |
+//! | `symbols` | the symbol table of a home |
+//! | `publishing` | from a file to a module under a name |
+//! | `memos` | results of pure calls that were computed before |
+//! | `running` | from a name to the code, and running it |
 
 pub mod builtins;
+pub mod memos;
+pub mod publishing;
+pub mod running;
+pub mod symbols;

@@ -32,14 +32,25 @@ pub const MAX_REACHED: usize = 1_000_000;
 pub enum Reference {
     /// An object that names none: a promise text, code. It is not read, and need not be here.
     Leaf(ContentId),
-    /// An object that may name others: a table, a descriptor. If it is not here, what it reaches is
-    /// not known, and nothing is evicted.
+    /// An object that may name others, and names none if it is not here: a descriptor. What it named
+    /// may go then; without it nobody can use that.
+    Maybe(ContentId),
+    /// An object that names others: a table. If it is not here, what it reaches is not known, and
+    /// nothing is evicted.
     Inner(ContentId),
 }
 
 /// What the roots reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reached(BTreeMap<ContentId, bool>);
+pub struct Reached(BTreeMap<ContentId, Depth>);
+
+/// How far an object is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    Leaf,
+    Maybe,
+    Inner,
+}
 
 impl Reached {
     /// Whether an object is reached.
@@ -62,14 +73,15 @@ impl Reached {
 
     /// Notes an object; whether it is new and has to be read.
     fn note(&mut self, reference: Reference) -> Option<ContentId> {
-        let (id, is_inner) = match reference {
-            Reference::Leaf(id) => (id, false),
-            Reference::Inner(id) => (id, true),
+        let (id, depth) = match reference {
+            Reference::Leaf(id) => (id, Depth::Leaf),
+            Reference::Maybe(id) => (id, Depth::Maybe),
+            Reference::Inner(id) => (id, Depth::Inner),
         };
-        let was_inner = self.0.entry(id).or_insert(false);
+        let known = self.0.entry(id).or_insert(Depth::Leaf);
         // What one object calls a leaf another may know better.
-        let is_new = is_inner && !*was_inner;
-        *was_inner |= is_inner;
+        let is_new = depth > *known;
+        *known = depth.max(*known);
         is_new.then_some(id)
     }
 }
@@ -92,7 +104,13 @@ pub fn reach(
         unread.extend(reached.note(Reference::Inner(*root)));
     }
     while let Some(id) = unread.pop() {
-        let object = cache.get(&id)?.ok_or(CacheError::Unreached { id })?;
+        let object = match cache.get(&id)? {
+            Some(object) => object,
+            None if reached.0.get(&id) == Some(&Depth::Inner) => {
+                return Err(CacheError::Unreached { id });
+            }
+            None => continue,
+        };
         let named = object.bytes().map(|bytes| references(&id, bytes));
         for reference in named.unwrap_or_default() {
             unread.extend(reached.note(reference));

@@ -27,8 +27,9 @@ pub fn roots(config: &Config) -> Vec<ContentId> {
 #[must_use]
 pub fn references(_id: &ContentId, bytes: &[u8]) -> Vec<Reference> {
     if let Ok(table) = SymbolTable::decode(bytes) {
-        let named = table.names().values().chain(table.previous());
-        named.map(|id| Reference::Inner(*id)).collect()
+        let modules = table.names().values().map(|id| Reference::Maybe(*id));
+        let before = table.previous().map(|id| Reference::Inner(*id));
+        modules.chain(before).collect()
     } else if let Ok(module) = Descriptor::decode(bytes) {
         [module.promise(), module.code()]
             .map(|id| Reference::Leaf(*id))

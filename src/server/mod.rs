@@ -42,6 +42,7 @@ use zeroize::Zeroize as _;
 use crate::control::answer::BrokenReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
+use crate::kernel::symbols::Symbols;
 use crate::store::{Backend, Config, Loaded, ServerLock, Store};
 use context::Context;
 use driver::{Beginning, Driver, Event};
@@ -101,6 +102,11 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
 }
 
 async fn serve(home: &Home, store: Store, config: &Config, options: &Options) -> Outcome {
+    // Beside the rest: at the first start it waits for the disk.
+    let symbols = tokio::task::spawn_blocking({
+        let (home, config) = (home.clone(), config.clone());
+        move || Symbols::ensure(&home, &config)
+    });
     let mut entropy = entropy()?;
     let key = store.node_key_or_new(&mut entropy)?;
     let (endpoint, net) = bind(&key, config, options)?;
@@ -147,6 +153,9 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(end(stopped, events)),
     ];
+    if let Ok(Err(error)) = symbols.await {
+        warn!("the symbol table was not brought up to date: {error}");
+    }
     // Last: who can connect finds a server that is ready.
     let listener = listener::bind(home)?;
     let listening = tokio::spawn(listener::listen(context, listener));

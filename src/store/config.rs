@@ -1,5 +1,5 @@
 //! The configuration: a TOML file that people write. The program writes it once, when there is
-//! none, and never changes what it did not write.
+//! none; commands change single keys of it (`editing`), and leave the rest as it is.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,6 +13,7 @@ use toml_edit::{Array, Item};
 use super::error::StoreError;
 use super::files::toml_error;
 use super::size::ByteSize;
+use crate::kernel::builtins;
 
 /// How much the folder `cache/` may take unless somebody says otherwise.
 pub const DEFAULT_CACHE_LIMIT: ByteSize = ByteSize(1 << 30);
@@ -34,6 +35,8 @@ pub struct Config {
     pub cache_limit: Option<ByteSize>,
     /// The content id of the symbol table: what it reaches is never evicted from the cache.
     pub symbols: Option<ContentId>,
+    /// The native executables that may run here.
+    pub allow: Vec<ContentId>,
     /// Keys that mean nothing; for a warning.
     pub unknown: Vec<String>,
 }
@@ -67,7 +70,10 @@ accept = [
     for promise in texts::ALL {
         text.push_str(&format!("  \"{}\", # {}\n", promise.id(), promise.name));
     }
-    text.push_str("]\n");
+    text.push_str(&format!(
+        "]\n\n# The symbol table: which names this node knows (`grid symbols`).\nsymbols = \"{}\"\n",
+        builtins::table().id()
+    ));
     text
 }
 
@@ -97,6 +103,7 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
             "cache_limit" => config.cache_limit = Some(value.parse("a size such as \"1GiB\"")?),
             "symbols" => config.symbols = Some(value.parse("a content id (\"bafk...\")")?),
             "accept" => config.accept = value.list("a list of content ids (\"bafk...\")")?,
+            "allow" => config.allow = value.list("a list of content ids (\"bafk...\")")?,
             unknown => config.unknown.push(unknown.to_owned()),
         }
     }
@@ -151,9 +158,11 @@ mod tests {
         let config = read(&default_text()).unwrap();
         let all: Vec<_> = texts::ALL.iter().map(texts::Promise::id).collect();
         assert_eq!(config.accept, all);
+        assert_eq!(config.symbols, Some(builtins::table().id()));
         assert_eq!(
             Config {
                 accept: Vec::new(),
+                symbols: None,
                 ..config
             },
             Config::default()

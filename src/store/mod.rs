@@ -8,6 +8,7 @@
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
 //! | `peers` | known peers |
 //! | `config`, `size` | the configuration, and numbers of bytes in it |
+//! | `editing` | changes that commands make to the configuration |
 //! | `lock` | one server per home |
 //!
 //! The store refuses to repair: what is damaged is named, with what to do.
@@ -15,6 +16,7 @@
 pub mod atomic;
 pub mod config;
 pub mod disk;
+pub mod editing;
 mod error;
 mod files;
 mod lock;
@@ -37,6 +39,7 @@ use grid_promises::network::NetworkName;
 
 pub use config::Config;
 pub use disk::{Disk, RealDisk};
+pub use editing::Draft;
 pub use error::StoreError;
 pub use lock::ServerLock;
 pub use network::{Stored, WG_QUICK};
@@ -204,11 +207,13 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// It cannot be read, or is wrong: with line and column.
     pub fn config(&self) -> Result<Config, StoreError> {
-        let path = self.home.config();
-        match self.reader().text(&path, Privacy::Plain)? {
-            Some(text) => config::decode(&path, &text),
-            None => config::decode(&path, &config::default_text()),
-        }
+        config::decode(&self.home.config(), &self.config_text()?)
+    }
+
+    /// What the configuration says, word for word; the default if there is none.
+    fn config_text(&self) -> Result<String, StoreError> {
+        let text = self.reader().text(&self.home.config(), Privacy::Plain)?;
+        Ok(text.map_or_else(config::default_text, |text| text.to_string()))
     }
 
     /// Writes the default configuration if there is none.

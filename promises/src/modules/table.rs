@@ -170,7 +170,10 @@ impl SymbolTable {
     }
 
     /// The next table, with these names. None if they are the same.
-    pub(super) fn followed_by(
+    ///
+    /// # Errors
+    /// They are too many.
+    pub fn followed_by(
         &self,
         names: BTreeMap<ModuleName, ContentId>,
     ) -> Result<Option<Self>, TableFull> {

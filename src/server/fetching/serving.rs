@@ -268,7 +268,7 @@ impl Inner {
             for reference in named {
                 match reference {
                     Reference::Leaf(id) => _ = reached.insert(id),
-                    Reference::Inner(id) => unread.push(id),
+                    Reference::Maybe(id) | Reference::Inner(id) => unread.push(id),
                 }
                 if reached.len() > MAX_REACHED {
                     return Err("this node's symbol table leads to too much".to_owned());

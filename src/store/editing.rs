@@ -1,0 +1,199 @@
+//! Changes that commands make to the configuration: one key at a time. What people wrote, comments and
+//! order, stays as it is.
+//!
+//! Two commands at once change one after the other, and both changes are there in the end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use grid_promises::ContentId;
+use toml_edit::{Array, DocumentMut, Item, Value, value};
+
+use super::atomic;
+use super::config::{self, Config};
+use super::error::StoreError;
+use super::files::toml_error;
+use super::lock;
+use super::{RealDisk, Store};
+
+/// The configuration as it is being changed.
+#[derive(Debug)]
+pub struct Draft {
+    document: DocumentMut,
+    is_changed: bool,
+}
+
+impl Store<RealDisk> {
+    /// Changes the configuration. Nothing is written if `change` fails or changes nothing.
+    ///
+    /// # Errors
+    /// The configuration cannot be read or written, or what `change` says.
+    pub fn edit_config<T, E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&Config, &mut Draft) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let keys = self.home.keys();
+        // The folder that every command that changes a home without a server locks.
+        let _lock = lock::lock_folder(&keys).map_err(|source| StoreError::Write {
+            path: keys.clone(),
+            source,
+        })?;
+        self.ensure_config()?;
+        let path = self.home.config();
+        let text = self.config_text()?;
+        let config = config::decode(&path, &text)?;
+        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+            toml_error(&path, &text, error.span(), error.message())
+        })?;
+        let mut draft = Draft {
+            document,
+            is_changed: false,
+        };
+        let result = change(&config, &mut draft)?;
+        if draft.is_changed {
+            let text = draft.document.to_string();
+            atomic::write_file(&self.disk, self.home.path(), "config", text.as_bytes())
+                .map_err(StoreError::from)?;
+        }
+        Ok(result)
+    }
+}
+
+impl Draft {
+    /// Sets the symbol table.
+    pub fn set_symbols(&mut self, table: &ContentId) {
+        let is_new = self.document.get("symbols").is_none();
+        self.document["symbols"] = value(table.to_string());
+        if is_new && let Some(mut key) = self.document.as_table_mut().key_mut("symbols") {
+            key.leaf_decor_mut().set_prefix(
+                "\n# The symbol table: which names this node knows (`grid symbols`).\n",
+            );
+        }
+        self.is_changed = true;
+    }
+
+    /// Sets the list of promises that this node takes part in. `names` says what people call them.
+    pub fn set_accept(&mut self, ids: &[ContentId], names: &BTreeMap<ContentId, String>) {
+        self.set_list("accept", ids, names);
+    }
+
+    /// Sets the list of native executables that may run here.
+    pub fn set_allow(&mut self, ids: &[ContentId], names: &BTreeMap<ContentId, String>) {
+        let is_new = self.document.get("allow").is_none();
+        self.set_list("allow", ids, names);
+        if is_new && let Some(mut key) = self.document.as_table_mut().key_mut("allow") {
+            key.leaf_decor_mut().set_prefix(
+                "\n# Native executables that may run here, by content id (`grid allow NAME`).\n",
+            );
+        }
+    }
+
+    fn set_list(&mut self, key: &str, ids: &[ContentId], names: &BTreeMap<ContentId, String>) {
+        let old = self.document.get(key).and_then(Item::as_array);
+        let mut comments = old.map(comments).unwrap_or_default();
+        for (id, name) in names {
+            comments
+                .entry(id.to_string())
+                .or_insert_with(|| format!(" # {name}"));
+        }
+        let mut array = Array::new();
+        let mut before = String::from("\n  ");
+        for id in ids {
+            let text = id.to_string();
+            let comment = comments.get(&text).cloned().unwrap_or_default();
+            let mut entry = Value::from(text);
+            *entry.decor_mut() = toml_edit::Decor::new(&before, "");
+            array.push_formatted(entry);
+            before.clear();
+            let _ = write!(before, "{comment}\n  ");
+        }
+        array.set_trailing_comma(!ids.is_empty());
+        array.set_trailing(before.trim_end_matches(' ').to_owned());
+        self.document[key] = value(array);
+        self.is_changed = true;
+    }
+}
+
+/// The comment behind each value of a list that has one value a line.
+fn comments(array: &Array) -> BTreeMap<String, String> {
+    let behind = |index: usize| {
+        let next = array.get(index + 1).and_then(|next| next.decor().prefix());
+        let raw = next.or_else(|| Some(array.trailing()).filter(|_| index + 1 == array.len()));
+        raw.and_then(|raw| raw.as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut comments = BTreeMap::new();
+    for (index, entry) in array.iter().enumerate() {
+        let text = behind(index);
+        let line = text.lines().next().unwrap_or_default().trim_end();
+        if let Some(id) = entry.as_str()
+            && line.trim_start().starts_with('#')
+        {
+            comments.insert(id.to_owned(), line.to_owned());
+        }
+    }
+    comments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(text: &str) -> Draft {
+        Draft {
+            document: text.parse().unwrap(),
+            is_changed: false,
+        }
+    }
+
+    fn ids() -> [ContentId; 3] {
+        [b"a", b"b", b"c"].map(|bytes| ContentId::of(bytes))
+    }
+
+    #[test]
+    fn what_people_wrote_stays() {
+        let text = "# mine\nlabel = \"box\" # a box\n\n# the end\n";
+        let mut edited = draft(text);
+        edited.set_symbols(&ids()[0]);
+        let after = edited.document.to_string();
+        assert!(
+            after.starts_with("# mine\nlabel = \"box\" # a box\n"),
+            "{after}"
+        );
+        assert!(after.contains("# the end"), "{after}");
+        assert!(
+            after.contains(&format!("symbols = \"{}\"\n", ids()[0])),
+            "{after}"
+        );
+        // A second change touches the value alone.
+        let mut again = draft(&after);
+        again.set_symbols(&ids()[1]);
+        let expected = after.replace(&ids()[0].to_string(), &ids()[1].to_string());
+        assert_eq!(again.document.to_string(), expected);
+    }
+
+    #[test]
+    fn a_list_keeps_the_comments_of_what_stays_in_it() {
+        let [a, b, c] = ids();
+        let text = format!("accept = [\n  \"{a}\", # first, mine\n  \"{b}\", # second\n]\n");
+        let names = BTreeMap::from([(c, "third".to_owned())]);
+        let mut edited = draft(&text);
+        edited.set_accept(&[a, b], &BTreeMap::new());
+        assert_eq!(edited.document.to_string(), text);
+        edited.set_accept(&[a, c], &names);
+        assert_eq!(
+            edited.document.to_string(),
+            format!("accept = [\n  \"{a}\", # first, mine\n  \"{c}\", # third\n]\n")
+        );
+        edited.set_accept(&[c], &names);
+        let read = config::decode("config".as_ref(), &edited.document.to_string()).unwrap();
+        assert_eq!(read.accept, [c]);
+        edited.set_accept(&[], &names);
+        let read = config::decode("config".as_ref(), &edited.document.to_string()).unwrap();
+        assert!(read.accept.is_empty());
+        edited.set_allow(&[a, b], &names);
+        let read = config::decode("config".as_ref(), &edited.document.to_string()).unwrap();
+        assert_eq!(read.allow, [a, b]);
+    }
+}
