@@ -1,11 +1,14 @@
 //! The side of the command line: one request, its answer. Blocking, because there is nothing else
 //! to do meanwhile.
 
+use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use grid_promises::{Message, texts};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -106,10 +109,38 @@ impl Client {
     }
 
     /// Waits until the server is gone, at most `limit`. Whether it is.
+    ///
+    /// That is a little later than the end of this connection: a process closes its sockets one after
+    /// the other, and whoever starts the next server needs its ports.
     pub fn wait_for_end(mut self, limit: Duration) -> bool {
-        self.stream.set_read_timeout(Some(limit)).is_ok()
-            && matches!(frame::read(&mut self.stream), Ok(None))
+        let until = Instant::now() + limit;
+        let process = getsockopt(&self.stream, PeerCredentials).map(|who| who.pid());
+        let hung_up = self.stream.set_read_timeout(Some(limit)).is_ok()
+            && matches!(frame::read(&mut self.stream), Ok(None));
+        while let Ok(pid) = process
+            && hung_up
+            && is_running(pid)
+        {
+            if Instant::now() >= until {
+                return false;
+            }
+            sleep(Duration::from_millis(1));
+        }
+        hung_up
     }
+}
+
+/// Whether a process still has what it had open. One in another PID namespace (0) cannot be looked at.
+fn is_running(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // `pid (name) state ...`: the name may hold anything.
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 fn lost(error: &io::Error) -> Failure {
