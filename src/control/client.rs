@@ -105,6 +105,15 @@ impl Client {
         }
     }
 
+    /// Tells the server something, and does not wait for what it says to it. What goes wrong is not
+    /// said either: use it for what may be lost.
+    pub fn tell(mut self, message: &Message) {
+        let _ = self
+            .stream
+            .set_write_timeout(Some(Duration::from_millis(100)))
+            .and_then(|()| frame::write(&mut self.stream, message));
+    }
+
     /// Waits until the server is gone, at most `limit`. Whether it is.
     pub fn wait_for_end(mut self, limit: Duration) -> bool {
         self.stream.set_read_timeout(Some(limit)).is_ok()

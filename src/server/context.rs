@@ -8,6 +8,7 @@ use grid_promises::core::{Command, Reply};
 use grid_promises::{ContentId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::dispatch::Dispatcher;
 use super::driver::{Event, Taken};
 use super::fetching::Fetching;
 use super::tunnels::Tunnels;
@@ -30,6 +31,8 @@ pub(super) struct Context {
     pub accept: Arc<Vec<ContentId>>,
     /// Objects that go to and come from peers.
     pub fetching: Fetching,
+    /// Who handles the messages of peers.
+    pub dispatcher: Dispatcher,
     /// Whether this server was started in the background by a command.
     pub background: bool,
     /// Turns true when the server is to end.

@@ -31,7 +31,7 @@ mod error;
 mod hunt;
 mod partial;
 mod serving;
-mod settings;
+pub(super) mod settings;
 mod shelf;
 mod symbols;
 
@@ -54,7 +54,7 @@ use contacts::Contacts;
 pub(super) use error::FetchError;
 pub(super) use hunt::Had;
 use hunt::{Means, Wanted};
-pub(super) use serving::{Claim, Serving, claim};
+pub(super) use serving::{Serving, peek};
 use settings::Settings;
 pub(super) use symbols::TableOf;
 use symbols::Tables;
