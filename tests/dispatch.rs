@@ -149,7 +149,7 @@ fn a_peer_calls_a_module_once_this_node_takes_part_in_its_promise() {
     // What the module does not take is refused, and remembered; it closes nothing to others.
     let bad = call.clone().arg("and all");
     for _ in 0..2 {
-        assert_eq!(peer.ask(node, &bad).promise == texts::ANSWER.id(), false);
+        assert_eq!(peer.ask(node, &bad).promise, texts::REFUSAL.id());
     }
     let rejected = routes(&home);
     let rejected: Vec<&Value> = rejected.iter().filter(|r| r["accepts"] == false).collect();

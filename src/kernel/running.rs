@@ -157,7 +157,7 @@ impl<'a> Found<'a> {
             Verdict::Accepted(_) => {
                 let handled = code.handle(parms, payload);
                 self.kept.set(match &handled {
-                    Ok(_) => Some(true),
+                    Ok(answer) => (answer.promise != texts::REFUSAL.id()).then_some(true),
                     Err(error) if error.fault() == Fault::Module => Some(false),
                     Err(_) => None,
                 });

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grid_net::Endpoint;
+use grid_promises::NodeId;
 use grid_promises::core::{Command, Reply};
-use grid_promises::{ContentId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::dispatch::Dispatcher;
@@ -27,8 +27,6 @@ pub(super) struct Context {
     pub endpoint: Endpoint,
     /// The home.
     pub home: Home,
-    /// The promises that this node takes part in.
-    pub accept: Arc<Vec<ContentId>>,
     /// Objects that go to and come from peers.
     pub fetching: Fetching,
     /// Who handles the messages of peers.

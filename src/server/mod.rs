@@ -141,7 +141,6 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         tunnels: tunnels.clone(),
         endpoint: endpoint.clone(),
         home: home.clone(),
-        accept: Arc::new(config.accept.clone()),
         fetching: fetching.clone(),
         dispatcher: dispatcher.clone(),
         background: options.background,

@@ -64,7 +64,9 @@ impl Inner {
             match self.runner.run(module, message, &plan.means).await {
                 Came::Answered(answer) => {
                     self.ways.learn_once(general(message), &target);
-                    self.ways.note(general(message), &target, What::Kept);
+                    if answer.promise != self.refusal {
+                        self.ways.note(general(message), &target, What::Kept);
+                    }
                     return answer.encode();
                 }
                 Came::Broke(why) => {

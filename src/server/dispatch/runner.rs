@@ -20,7 +20,7 @@ use crate::objects::{Cache as _, Layers};
 use crate::store::Config;
 
 /// How many modules run at once. Each may keep a core busy until its deadline.
-const AT_ONCE: usize = 4;
+const AT_ONCE: u32 = 4;
 /// How many results that peers asked for are written to `cache/calls` while the server runs, and how
 /// many bytes: a peer can make calls without end.
 const MAX_KEPT: (usize, usize) = (4096, 64 << 20);
@@ -69,7 +69,7 @@ impl Runner {
             memos: Memos::of(home),
             kept: Mutex::default(),
             flights: Mutex::default(),
-            room: Arc::new(Semaphore::new(AT_ONCE)),
+            room: Arc::new(Semaphore::new(AT_ONCE as usize)),
         }
     }
 
@@ -210,7 +210,7 @@ impl Runner {
 
 fn limits() -> Limits {
     Limits {
-        instances: AT_ONCE as u32,
+        instances: AT_ONCE,
         ..Limits::default()
     }
 }
@@ -238,5 +238,92 @@ fn failed(module: &Module, error: &CallError) -> Came {
             debug!("\"{}\" was not called: {error}", module.name);
             Came::Rejected(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::library::Library;
+    use super::*;
+    use crate::kernel::publishing::Draft;
+    use crate::store::Store;
+    use grid_promises::modules::Protocol;
+
+    fn guest(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guests");
+        std::fs::read(format!("{folder}/{name}")).unwrap()
+    }
+
+    fn publish(home: &Home, name: &str, code: Vec<u8>, promise: Option<&str>) -> ContentId {
+        let promise = promise.map(str::to_owned);
+        let draft = Draft::of(code, promise, Protocol::Framed).unwrap();
+        let id = *draft.module.promise();
+        draft.publish(home, name.parse().unwrap()).unwrap();
+        id
+    }
+
+    fn look(home: &Home, promise: &ContentId) -> (Vec<Arc<Module>>, Means) {
+        let config = Arc::new(Store::look(home).config().unwrap());
+        let shelf = Library::new(home).of(&config).unwrap();
+        let modules = shelf.modules(&config, promise, None);
+        let local = Arc::clone(&shelf.local);
+        (modules, Means { config, local })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn equal_pure_calls_fly_once_and_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        let promise = publish(&home, "hello", guest("hello-c.wasm"), None);
+        let (modules, means) = look(&home, &promise);
+        let module = &modules[0];
+        let runner = Arc::new(Runner::new(&home));
+        let code = *module.descriptor.code();
+        let call = |whom: &str| Message::new(promise).module(code).arg(whom);
+        // Nothing can begin, so that both come while the first is under way.
+        let held = runner.room.acquire_many(AT_ONCE).await.unwrap();
+        let first = runner.flight(module, call("world"), &means);
+        let second = runner.flight(module, call("world"), &means);
+        let other = runner.flight(module, call("you"), &means);
+        assert!(first.same_channel(&second));
+        assert!(!first.same_channel(&other));
+        drop(held);
+        for (mut flight, said) in [
+            (first, "hello, world"),
+            (second, "hello, world"),
+            (other, "hello, you"),
+        ] {
+            let came = flight.wait_for(Option::is_some).await.unwrap().clone();
+            let Some(Came::Answered(answer)) = came else {
+                panic!("{came:?}");
+            };
+            assert_eq!(answer.payload, said.as_bytes());
+        }
+        assert!(runner.flights().is_empty());
+        assert_eq!(runner.kept.lock().unwrap().0, 2);
+        assert!(runner.memos.get(&call("world")).is_some());
+        // What is kept is found, and not kept again; past the bound nothing is.
+        *runner.kept.lock().unwrap() = (MAX_KEPT.0, 0);
+        for whom in ["world", "all"] {
+            let came = runner.run(module, &call(whom), &means).await;
+            assert!(matches!(came, Came::Answered(_)), "{came:?}");
+        }
+        assert!(runner.memos.get(&call("all")).is_none());
+        let came = runner.run(module, &call("you").arg("all"), &means).await;
+        assert!(matches!(came, Came::Rejected(_)), "{came:?}");
+    }
+
+    #[test]
+    fn an_executable_serves_peers_only_when_it_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        let code = b"#!/bin/sh\n".to_vec();
+        let id = ContentId::of(&code);
+        let promise = publish(&home, "script", code, Some("I will.\n"));
+        assert!(look(&home, &promise).0.is_empty());
+        let allow = format!("allow = [\"{id}\"]\n");
+        let config = std::fs::read_to_string(home.config()).unwrap();
+        std::fs::write(home.config(), format!("{allow}{config}")).unwrap();
+        assert_eq!(look(&home, &promise).0.len(), 1);
     }
 }
