@@ -21,6 +21,8 @@ use super::ways::{Way, What, general, particular};
 /// Who is asked.
 struct Plan {
     modules: Vec<Arc<Module>>,
+    /// Whether there are others that rejected the same lately.
+    is_rejected: bool,
     means: Means,
     /// The peers that are known to take such messages, best first.
     peers: Vec<NodeId>,
@@ -58,7 +60,9 @@ impl Inner {
         let Ok(Some(plan)) = plan else {
             return refuse("this node cannot look for a module at present; try again later");
         };
-        let mut why_not = None;
+        let mut why_not = plan
+            .is_rejected
+            .then(|| "the same was rejected lately".to_owned());
         for module in &plan.modules {
             let target = Target::Module(*module.descriptor.code());
             match self.runner.run(module, message, &plan.means).await {
@@ -124,9 +128,12 @@ impl Inner {
             Target::Peer(node) => Some(node),
             _ => None,
         });
+        let count = here.len();
+        let modules = in_order(&known, here, |target| self.ways.rejects(key, target));
         Some(Plan {
             peers: peers.collect(),
-            modules: in_order(&known, here, |target| self.ways.rejects(key, target)),
+            is_rejected: modules.len() < count,
+            modules,
             means: Means {
                 local: Arc::clone(&shelf.local),
                 config,
