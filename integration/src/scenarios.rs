@@ -7,6 +7,7 @@ pub mod foundation;
 pub mod hostile;
 pub mod life;
 pub mod mesh;
+pub mod modules;
 pub mod networks;
 pub mod readme;
 pub mod secrets;
@@ -24,6 +25,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     hostile::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
+    modules::SCENARIOS,
     networks::SCENARIOS,
     readme::SCENARIOS,
     secrets::SCENARIOS,

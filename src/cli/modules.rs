@@ -204,6 +204,7 @@ pub(super) fn adopt_symbols(home: &Home, global: &Global, wanted: AdoptSymbols) 
             replace: wanted.replace,
         }
     };
+    let short = peers::short(&peer);
     let merge = |symbols: &Symbols| -> Outcome<(Option<SymbolTable>, Adoption)> {
         let object = symbols.object(&table)?;
         let bytes = object
@@ -211,7 +212,7 @@ pub(super) fn adopt_symbols(home: &Home, global: &Global, wanted: AdoptSymbols) 
             .and_then(|object| object.bytes())
             .unwrap_or_default();
         let theirs = SymbolTable::decode(bytes)
-            .map_err(|error| Failure::failed(format!("the table of {peer}: {error}")))?;
+            .map_err(|error| Failure::failed(format!("the table of {short}: {error}")))?;
         let adoption = adopt(symbols.table(), &theirs, choice)
             .map_err(|error| Failure::failed(error.to_string()))?;
         if let Some(clash) = adoption
@@ -234,15 +235,15 @@ pub(super) fn adopt_symbols(home: &Home, global: &Global, wanted: AdoptSymbols) 
         Symbols::change(home, merge)?
     };
     if let [unknown, ..] = adoption.unknown.as_slice() {
-        output::say(&format!("{peer} has no \"{unknown}\""));
+        output::say(&format!("{short} has no \"{unknown}\""));
     }
     report_adoption(global, &symbols, &peer, &adoption, wanted.dry_run)?;
     match (adoption.unknown.as_slice(), adoption.conflicts.as_slice()) {
         ([], []) => Ok(()),
         ([], _) if wanted.names.is_empty() => Ok(()),
         ([], [clash, ..]) => Err(Failure::refused(format!(
-            "\"{name}\" is something else here ({}) than at {peer} ({}); \
-             `grid adopt-symbols {peer} {name} --replace` takes the peer's",
+            "\"{name}\" is something else here ({}) than at {short} ({}); \
+             `grid adopt-symbols {short} {name} --replace` takes the peer's",
             clash.mine,
             clash.theirs,
             name = clash.name,
@@ -402,7 +403,7 @@ fn unknown(home: &Home, name: &str) -> Failure {
         Some(there) => Failure::usage(format!(
             "there is no \"{name}\" here; {peer} has one: `grid adopt-symbols {peer} {name}` takes \
              it, and `grid --show {name}` says what it promises",
-            peer = there.peer
+            peer = there.short()
         )),
         None => Failure::usage(format!(
             "there is no \"{name}\"; `grid symbols` lists the names, and `grid adopt-symbols PEER` \

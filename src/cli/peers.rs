@@ -24,6 +24,18 @@ pub(super) struct Namesake {
     pub(super) module: Option<ContentId>,
 }
 
+impl Namesake {
+    /// As much of the node id as a person needs to name the peer.
+    pub(super) fn short(&self) -> &str {
+        short(&self.peer)
+    }
+}
+
+/// As much of a node id as a person needs to name a peer.
+pub(super) fn short(peer: &str) -> &str {
+    peer.get(..10).unwrap_or(peer)
+}
+
 /// The peer's symbol table, and who the peer is. The table, the descriptors and the promise texts are
 /// in the store then; the code is not.
 ///

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use grid_promises::ContentId;
 use grid_promises::modules::descriptor::builtin_object;
-use grid_promises::modules::{Descriptor, ModuleName};
+use grid_promises::modules::{Descriptor, ModuleName, SymbolTable};
 use grid_promises::texts;
 
 use crate::objects::Embedded;
@@ -19,21 +19,29 @@ pub fn names() -> BTreeMap<ModuleName, ContentId> {
     modules.collect()
 }
 
+/// The first symbol table of a home.
+#[must_use]
+pub fn table() -> SymbolTable {
+    // So few names always fit: a test says so.
+    SymbolTable::first(names()).unwrap_or_default()
+}
+
 /// Whether a name is that of a built-in module.
 #[must_use]
 pub fn is_builtin(name: &str) -> bool {
     texts::commands().any(|promise| promise.name == name)
 }
 
-/// The objects that come with the program: every promise text, and for each built-in module its
-/// descriptor and the object that stands for its code.
+/// The objects that come with the program: every promise text, the first symbol table, and for each
+/// built-in module its descriptor and the object that stands for its code.
 #[must_use]
 pub fn embedded() -> Embedded {
     let texts = texts::ALL
         .iter()
         .map(|promise| Cow::Borrowed(promise.text.as_bytes()));
     let modules = modules().flat_map(|(name, module)| [builtin_object(&name), module.encode()]);
-    Embedded::new(texts.chain(modules.map(Cow::Owned)))
+    let objects = modules.chain([table().encode()]).map(Cow::Owned);
+    Embedded::new(texts.chain(objects))
 }
 
 fn modules() -> impl Iterator<Item = (ModuleName, Descriptor)> {
@@ -54,6 +62,8 @@ mod tests {
     fn every_subcommand_is_a_module_and_its_objects_are_here() {
         let (names, embedded) = (names(), embedded());
         assert_eq!(names.len(), texts::commands().count());
+        assert_eq!(*table().names(), names);
+        assert!(embedded.has(&table().id()).unwrap());
         for (name, id) in names {
             let object = embedded.get(&id).unwrap().unwrap();
             let module = Descriptor::decode(object.bytes().unwrap()).unwrap();

@@ -38,7 +38,7 @@ impl Symbols {
         let local = Arc::new(roots::local(&objects));
         let table = match config.symbols {
             Some(id) => read_table(&local, &id)?,
-            None => first()?,
+            None => builtins::table(),
         };
         Ok(Self {
             objects,
@@ -141,50 +141,38 @@ impl Symbols {
         store.edit_config(|config, draft| {
             let mut symbols = Self::open(home, config)?;
             let (next, result) = change(&symbols)?;
-            let is_first = config.symbols.is_none();
-            let keep =
-                |table: &SymbolTable| symbols.objects.put(HashCode::Sha2_256, &table.encode());
-            if is_first && next.is_some() {
-                keep(&symbols.table)?;
-            }
             if let Some(next) = next {
-                symbols.id = keep(&next)?.id;
+                symbols.keep()?;
+                symbols.id = next.id();
                 symbols.table = next;
+                symbols.keep()?;
                 draft.set_symbols(&symbols.id);
             }
             Ok((symbols, result))
         })
     }
 
-    /// Has a home name a table that knows every built-in module of this version: writes the first one,
-    /// and follows what another version of the program left.
+    /// Sees to it that the table is in the store, and knows every built-in module of this version: the
+    /// first table of a home comes with one version of the program, and not with the next.
     ///
     /// # Errors
     /// As [`Symbols::change`].
     pub fn ensure(home: &Home, config: &Config) -> Outcome {
-        if let Some(id) = config.symbols
-            && let Ok(symbols) = Self::open(home, config)
-            && symbols.id == id
-            && with_builtins(&symbols.table)?.is_none()
-        {
-            return Ok(());
+        let symbols = Self::open(home, config)?;
+        symbols.keep()?;
+        if with_builtins(&symbols.table)?.is_some() {
+            Self::change(home, |symbols| Ok((with_builtins(&symbols.table)?, ())))?;
         }
-        let store = Store::open(home)?;
-        store.edit_config(|config, draft| {
-            let symbols = Self::open(home, config)?;
-            let next = with_builtins(&symbols.table)?.unwrap_or(symbols.table);
-            let put = symbols.objects.put(HashCode::Sha2_256, &next.encode())?;
-            if config.symbols != Some(put.id) {
-                draft.set_symbols(&put.id);
-            }
-            Ok(())
-        })
+        Ok(())
     }
-}
 
-/// The table of the built-in modules.
-fn first() -> Outcome<SymbolTable> {
-    SymbolTable::first(builtins::names()).map_err(|error| Failure::failed(error.to_string()))
+    /// Puts the table into the store, unless it is there.
+    fn keep(&self) -> Outcome {
+        if !self.objects.has(&self.id)? {
+            self.objects.put(HashCode::Sha2_256, &self.table.encode())?;
+        }
+        Ok(())
+    }
 }
 
 /// The next table, in which the names of the built-in modules lead to those of this version. `None` if

@@ -105,6 +105,11 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
 }
 
 async fn serve(home: &Home, store: Store, config: &Config, options: &Options) -> Outcome {
+    // Beside the rest: at the first start it waits for the disk.
+    let symbols = tokio::task::spawn_blocking({
+        let (home, config) = (home.clone(), config.clone());
+        move || Symbols::ensure(&home, &config)
+    });
     let mut entropy = entropy()?;
     let key = store.node_key_or_new(&mut entropy)?;
     let (endpoint, net) = bind(&key, config, options)?;
@@ -154,16 +159,11 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, events)),
     ];
+    if let Ok(Err(error)) = symbols.await {
+        warn!("the symbol table was not brought up to date: {error}");
+    }
     // Last: who can connect finds a server that is ready.
     let listener = listener::bind(home)?;
-    tokio::task::spawn_blocking({
-        let (home, config) = (home.clone(), config.clone());
-        move || {
-            if let Err(error) = Symbols::ensure(&home, &config) {
-                warn!("the symbol table was not brought up to date: {error}");
-            }
-        }
-    });
     let listening = tokio::spawn(listener::listen(context, listener));
     let outcome = driver.run(incoming, net).await;
     info!("the server ends");

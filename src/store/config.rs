@@ -13,6 +13,7 @@ use toml_edit::{Array, Item};
 use super::error::StoreError;
 use super::files::toml_error;
 use super::size::ByteSize;
+use crate::kernel::builtins;
 
 /// How much the folder `cache/` may take unless somebody says otherwise.
 pub const DEFAULT_CACHE_LIMIT: ByteSize = ByteSize(1 << 30);
@@ -69,7 +70,10 @@ accept = [
     for promise in texts::ALL {
         text.push_str(&format!("  \"{}\", # {}\n", promise.id(), promise.name));
     }
-    text.push_str("]\n");
+    text.push_str(&format!(
+        "]\n\n# The symbol table: which names this node knows (`grid symbols`).\nsymbols = \"{}\"\n",
+        builtins::table().id()
+    ));
     text
 }
 
@@ -154,9 +158,11 @@ mod tests {
         let config = read(&default_text()).unwrap();
         let all: Vec<_> = texts::ALL.iter().map(texts::Promise::id).collect();
         assert_eq!(config.accept, all);
+        assert_eq!(config.symbols, Some(builtins::table().id()));
         assert_eq!(
             Config {
                 accept: Vec::new(),
+                symbols: None,
                 ..config
             },
             Config::default()

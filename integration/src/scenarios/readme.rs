@@ -113,6 +113,12 @@ fn quick_start(lab: &Lab) -> Result<()> {
         if command.line.starts_with("grid invite") {
             printed.trim().clone_into(&mut invite);
         }
+        if command.line == "grid hello world" {
+            ensure!(
+                printed == "hello, world",
+                "`grid hello world` printed {printed:?}"
+            );
+        }
         came_true(&command.line, &a, &b).with_context(|| format!("after `{}`", command.line))?;
     }
     // Were the blocks to lose their comments, nothing would be left to fail.
@@ -122,7 +128,9 @@ fn quick_start(lab: &Lab) -> Result<()> {
 
 /// Runs a line in a shell on a node. `None` when it needs a `wg` that this machine does not have.
 fn type_on(node: &Node, line: &str, pasted: &str) -> Result<Option<String>> {
-    let output = node.tool(&["sh", "-c", line], pasted, Duration::from_secs(60))?;
+    // In a clone of the project, as README.md says where it matters.
+    let typed = format!("cd \"$0\"; {line}");
+    let output = node.tool(&["sh", "-c", &typed, ROOT], pasted, Duration::from_secs(60))?;
     if output.status.code() == Some(127) && line.starts_with("wg ") {
         say(&format!("SKIPPED `{line}`: there is no wg on this machine"));
         return Ok(None);

@@ -443,6 +443,9 @@ impl Core {
         response: Response<SyncAnswer>,
         step: &mut Step<'_>,
     ) {
+        if matches!(response, Response::Answer(_)) {
+            self.show_promise(network, peer);
+        }
         match response {
             // The peer does not know this node as a member (yet): its promise got lost on the way.
             Response::Refusal(_) if !introduced => self.sync(network, peer, true),
@@ -486,6 +489,19 @@ impl Core {
                     self.heard(network, step);
                 }
             }
+        }
+    }
+
+    /// Pushes the own promise to a peer that has not given the receipt that it could give: it may have
+    /// heard of the promise from others, and only who is told by the node itself signs one.
+    fn show_promise(&mut self, network: NetworkId, peer: NodeId) {
+        let Some(net) = self.networks.get(&network) else {
+            return;
+        };
+        if let Some(own) = net.own.as_ref().filter(|_| net.lacks_receipt_of(&peer)) {
+            let statements = vec![ByteVec::from(own.bytes().to_vec())];
+            let ask = Ask::Push(network, Push { statements });
+            self.request(peer, &ask, About::Push(network));
         }
     }
 

@@ -232,6 +232,30 @@ impl Network {
         kept
     }
 
+    /// Whether a member could give this node evidence that it lacks: who decides contests for its invite,
+    /// or anybody, while nobody vouches for its address.
+    pub(crate) fn lacks_receipt_of(&self, peer: &NodeId) -> bool {
+        let charter = self.ledger.charter();
+        let Some(own) = self.own.as_ref().filter(|_| self.phase == Phase::Member) else {
+            return false;
+        };
+        if own.node == charter.founder || !self.view.members.contains_key(peer) {
+            return false;
+        }
+        let links = self.admission.as_ref().map_or(&[][..], Admission::links);
+        let last = links.last().map_or(&[][..], std::slice::from_ref);
+        let decides = |node: &NodeId| !last.is_empty() && is_heard(node, last, charter);
+        let admission = self.admission.as_ref().map(Admission::id);
+        let speaks = |r: &Signed<Receipt>| Some(r.admission) == admission && decides(&r.witness);
+        let is_decided = self.receipts.iter().any(speaks);
+        let address = own.ipv4.address;
+        let is_vouched = self
+            .receipts
+            .iter()
+            .any(|receipt| receipt.address == address);
+        !is_vouched || (decides(peer) && !is_decided)
+    }
+
     /// The own admission for those who come after, with the oldest receipt for it: so they can show that
     /// this node used its invite in time when its own promise is long gone.
     pub(crate) fn shown_admission(&self) -> Admission {

@@ -2,7 +2,7 @@
 //! many want it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use grid_promises::ContentId;
@@ -20,18 +20,36 @@ use crate::store::ByteSize;
 /// After how long, and how often, a waiting person is told how far it is.
 const SAY: Duration = Duration::from_secs(1);
 
-/// A hunt that is under way, for those who wait for it.
-#[derive(Clone)]
+/// How a hunt ended.
+type Done = watch::Receiver<Option<Result<Had, Arc<FetchError>>>>;
+
+/// A hunt that is under way, for those who wait for it. When the last of them is gone, it ends.
 struct Flight {
-    so_far: watch::Receiver<SoFar>,
-    done: watch::Receiver<Option<Result<Had, Arc<FetchError>>>>,
+    so_far: Arc<watch::Receiver<SoFar>>,
+    done: Done,
+}
+
+/// A hunt that is under way, for those who may join it. It does not go on for their sake.
+struct Open {
+    so_far: Weak<watch::Receiver<SoFar>>,
+    done: Done,
+}
+
+/// What became of wanting an object.
+enum Joined {
+    /// A new hunt.
+    Own(Flight),
+    /// One that others wait for.
+    Other(Flight),
+    /// One that nobody waited for, and that is about to end. There is no other before it has.
+    Ending(Done),
 }
 
 /// Gets objects. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::server) struct Asking {
     means: Means,
-    flights: Arc<Mutex<HashMap<ContentId, Flight>>>,
+    flights: Arc<Mutex<HashMap<ContentId, Open>>>,
 }
 
 impl Asking {
@@ -62,11 +80,15 @@ impl Asking {
             if let Some(had) = self.here(wanted.id).await {
                 return Ok(had);
             }
-            let (flight, is_own) = self.flight(wanted, from);
-            match wait(flight, &wanted.id, progress).await {
-                // Somebody else asked other peers, or less patiently.
-                Err(_) if !is_own => {}
-                outcome => return outcome,
+            match self.join(wanted, from) {
+                Joined::Own(flight) => return wait(flight, &wanted.id, progress).await,
+                Joined::Other(flight) => {
+                    // If it fails: others asked other peers, or were content with less.
+                    if let Ok(had) = wait(flight, &wanted.id, progress).await {
+                        return Ok(had);
+                    }
+                }
+                Joined::Ending(mut done) => drop(done.wait_for(Option::is_some).await),
             }
         }
     }
@@ -92,16 +114,24 @@ impl Asking {
         })
     }
 
-    /// Joins the hunt that is under way, or begins one; whether it is a new one.
-    fn flight(&self, wanted: Wanted, from: &[Contact]) -> (Flight, bool) {
+    /// Joins the hunt that is under way, or begins one.
+    fn join(&self, wanted: Wanted, from: &[Contact]) -> Joined {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&wanted.id) {
-            return (flight.clone(), false);
+        if let Some(open) = flights.get(&wanted.id) {
+            let done = open.done.clone();
+            return match open.so_far.upgrade() {
+                Some(so_far) => Joined::Other(Flight { so_far, done }),
+                None => Joined::Ending(done),
+            };
         }
         let (tell, so_far) = watch::channel(SoFar::default());
         let (end, done) = watch::channel(None);
-        let flight = Flight { so_far, done };
-        flights.insert(wanted.id, flight.clone());
+        let flight = Flight {
+            so_far: Arc::new(so_far),
+            done: done.clone(),
+        };
+        let so_far = Arc::downgrade(&flight.so_far);
+        flights.insert(wanted.id, Open { so_far, done });
         let hunt = Hunt::new(self.means.clone(), wanted, from, tell);
         let all = Arc::clone(&self.flights);
         tokio::spawn(async move {
@@ -112,7 +142,7 @@ impl Asking {
                 .remove(&wanted.id);
             end.send_replace(Some(outcome));
         });
-        (flight, true)
+        Joined::Own(flight)
     }
 }
 

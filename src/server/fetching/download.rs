@@ -170,7 +170,9 @@ impl Download {
                         other => break other,
                     }
                 };
-                let Some(index) = queued.or_else(|| overdue(&self.flying, peer, now)) else {
+                let Some(index) =
+                    queued.or_else(|| overdue(&self.flying, &self.progress, peer, now))
+                else {
                     continue;
                 };
                 self.flying.entry(index).or_default().push((*peer, now));
@@ -342,11 +344,13 @@ impl Download {
 /// The chunk that was asked for longest ago, long enough, and not of this peer nor of many.
 fn overdue(
     flying: &BTreeMap<u32, Vec<(NodeId, Instant)>>,
+    progress: &Progress,
     peer: &NodeId,
     now: Instant,
 ) -> Option<u32> {
     flying
         .iter()
+        .filter(|(index, _)| !progress.has(**index))
         .filter(|(_, askers)| askers.len() < 3 && askers.iter().all(|(other, _)| other != peer))
         .filter_map(|(index, askers)| Some((askers.last()?.1, *index)))
         .filter(|(since, _)| now.duration_since(*since) >= IMPATIENT)

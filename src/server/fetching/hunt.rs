@@ -10,17 +10,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grid_promises::modules::fetch::{Chunk, FetchRequest, Offer};
+use grid_promises::modules::fetch::FetchRequest;
 use grid_promises::modules::{Manifest, Progress};
 use grid_promises::{ContentId, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::contacts::{Contact, Contacts, Patience, read};
+use super::contacts::{Contact, Contacts, Patience};
 use super::download::{Download, End, Standing};
 use super::error::{FetchError, Peers, Told};
 use super::partial::{Partial, free};
+use super::weighing::{Miss, Offered, keep, weigh};
 use crate::objects::{CacheError, Objects};
 
 /// How long a peer is waited for that may have to hash a large object first.
@@ -89,20 +90,6 @@ pub(in crate::server) struct Had {
 enum Event {
     Offered(NodeId, Result<Offered, Told>),
     Chunk(NodeId, u32, ContentId, Result<(), Miss>),
-}
-
-enum Offered {
-    Stored(u64),
-    Manifest(ContentId, Arc<Manifest>),
-    /// The store refuses, which is not the peer's fault.
-    Unstored(CacheError),
-}
-
-/// Why a chunk is not in the file.
-enum Miss {
-    Peer(Told),
-    /// The system refuses to write it.
-    Disk(String),
 }
 
 pub(super) struct Hunt {
@@ -477,50 +464,4 @@ impl Hunt {
 
 fn false_manifest(id: &ContentId) -> String {
     format!("its manifest of {id} is false: the chunks fit, and are not that object")
-}
-
-/// What an offer is worth: a whole object is verified and stored, a manifest is read.
-async fn weigh(objects: &Objects, wanted: Wanted, bytes: Vec<u8>) -> Result<Offered, Told> {
-    let objects = objects.clone();
-    let weighing = tokio::task::spawn_blocking(move || {
-        let Wanted { id, limit, .. } = wanted;
-        match read::<Offer>(&bytes)? {
-            Offer::Whole(whole) => match objects.put_as(&id, &whole) {
-                Ok(put) if put.len > limit => Err(Told::TooLong(put.len)),
-                Ok(put) => Ok(Offered::Stored(put.len)),
-                Err(CacheError::NotTheObject { .. }) => {
-                    Err(Told::Lied(format!("it sent something else as {id}")))
-                }
-                Err(error) => Ok(Offered::Unstored(error)),
-            },
-            Offer::InChunks(manifest) => match Manifest::decode(&manifest) {
-                Ok(manifest) if manifest.length() > limit => Err(Told::TooLong(manifest.length())),
-                Ok(manifest) => Ok(Offered::Manifest(manifest.id(), Arc::new(manifest))),
-                Err(error) => Err(Told::Lied(format!("its manifest of {id} is none: {error}"))),
-            },
-        }
-    });
-    let gone = |_| Err(Told::Lost("reading its answer was given up".to_owned()));
-    weighing.await.unwrap_or_else(gone)
-}
-
-/// Verifies a chunk and writes it to the file.
-async fn keep(
-    bytes: Vec<u8>,
-    index: u32,
-    manifest: Arc<Manifest>,
-    partial: Arc<Partial>,
-) -> Result<(), Miss> {
-    let keeping = tokio::task::spawn_blocking(move || {
-        let chunk = read::<Chunk>(&bytes).map_err(Miss::Peer)?;
-        manifest
-            .verify_chunk(index, &chunk.bytes)
-            .map_err(|error| Miss::Peer(Told::Lied(format!("a wrong chunk: {error}"))))?;
-        let start = manifest.range_of(index).map_or(0, |range| range.start);
-        partial
-            .write(&chunk.bytes, start)
-            .map_err(|error| Miss::Disk(format!("{}: {error}", partial.path().display())))
-    });
-    let gone = |_| Err(Miss::Disk("writing it was given up".to_owned()));
-    keeping.await.unwrap_or_else(gone)
 }

@@ -13,6 +13,7 @@
 //! | `asking` | getting an object, once at a time |
 //! | `hunt` | one object, from the first question to the last byte |
 //! | `download` | which chunks are missing, and who is asked for which |
+//! | `weighing` | what an answer of a peer is worth |
 //! | `partial` | an object that is not whole yet, on disk |
 //! | `contacts` | asking one peer one thing, and who lied |
 //! | `symbols` | the symbol tables of peers |
@@ -34,6 +35,7 @@ mod serving;
 pub(super) mod settings;
 mod shelf;
 mod symbols;
+mod weighing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use grid_net::Responder;
 use grid_promises::content_id::ContentId;
@@ -28,6 +29,8 @@ use crate::objects::{Cache as _, CacheError, Layers, MAX_REACHED, Reference};
 const AT_ONCE: usize = 16;
 /// How many of one peer.
 const AT_ONCE_PER_PEER: usize = 4;
+/// For how long it is not looked again what a table leads to of which something is missing.
+const INCOMPLETE: Duration = Duration::from_secs(5);
 /// How much of a message is looked at to see its promise, in bytes: tag, array, tag, and the longest
 /// content id fit.
 const PEEKED: usize = GRID_PREFIX.len() + 16 + ContentId::MAX_LEN;
@@ -62,6 +65,8 @@ struct Inner {
 struct Table {
     id: ContentId,
     reached: BTreeSet<ContentId>,
+    /// When to look again, if something is missing that names others: it may come.
+    until: Option<Instant>,
 }
 
 impl Serving {
@@ -209,15 +214,16 @@ impl Inner {
             .ok_or("this node has no symbol table")?;
         // Held while it is read: others want the same.
         let mut cached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = cached.as_ref().filter(|table| table.id == id) {
+        let is_fresh = |table: &&Arc<Table>| {
+            table.id == id && table.until.is_none_or(|until| Instant::now() < until)
+        };
+        if let Some(table) = cached.as_ref().filter(is_fresh) {
             return Ok(Arc::clone(table));
         }
         let (reached, is_complete) = self.reach(id)?;
-        let table = Arc::new(Table { id, reached });
-        // What is missing may come.
-        if is_complete {
-            *cached = Some(Arc::clone(&table));
-        }
+        let until = (!is_complete).then(|| Instant::now() + INCOMPLETE);
+        let table = Arc::new(Table { id, reached, until });
+        *cached = Some(Arc::clone(&table));
         Ok(table)
     }
 

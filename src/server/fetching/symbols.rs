@@ -2,8 +2,8 @@
 //! it: the descriptors, and the texts of their promises. The code is not fetched for that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use grid_promises::modules::fetch::{FetchRequest, Symbols};
 use grid_promises::modules::{Descriptor, SymbolTable};
@@ -34,8 +34,6 @@ const MAX_TEXT: u64 = 256 << 10;
 const MAX_BYTES: u64 = 64 << 20;
 /// How many are asked for at once.
 const AT_ONCE: usize = 8;
-/// For how long a peer is believed to stand by the same table.
-const FRESH: Duration = Duration::from_secs(60);
 /// How many peers are asked for a name, and how many at once.
 const MAX_ASKED: usize = 64;
 
@@ -48,22 +46,15 @@ pub(in crate::server) struct TableOf {
     pub missing: BTreeMap<String, String>,
 }
 
-/// What peers said lately.
-type Lately = BTreeMap<NodeId, (Instant, Arc<SymbolTable>)>;
-
 /// Asks peers for their tables. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::server) struct Tables {
     asking: Asking,
-    lately: Arc<Mutex<Lately>>,
 }
 
 impl Tables {
-    pub(super) fn new(asking: Asking) -> Self {
-        Self {
-            asking,
-            lately: Arc::default(),
-        }
+    pub(super) const fn new(asking: Asking) -> Self {
+        Self { asking }
     }
 
     /// Has the table of a peer in the store, with descriptors and promise texts.
@@ -77,7 +68,6 @@ impl Tables {
         progress: Option<&Progress>,
     ) -> Result<TableOf, Arc<FetchError>> {
         let (id, table) = self.ask(peer, PATIENCE, progress).await?;
-        self.remember(peer.node, &table);
         let mut missing = BTreeMap::new();
         let mut left = MAX_BYTES;
         let descriptors: BTreeSet<ContentId> = table.names().values().copied().collect();
@@ -124,7 +114,7 @@ impl Tables {
         let mut asked = JoinSet::new();
         for peer in peers.iter().take(MAX_ASKED).cloned() {
             let tables = self.clone();
-            asked.spawn(async move { (peer.node, tables.lately(&peer).await) });
+            asked.spawn(async move { (peer.node, tables.soon(&peer).await) });
         }
         let mut found = BTreeMap::new();
         while let Some(done) = asked.join_next().await {
@@ -137,32 +127,17 @@ impl Tables {
         found
     }
 
-    async fn lately(&self, peer: &Contact) -> Option<Arc<SymbolTable>> {
-        let known = {
-            let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-            lately.retain(|_, (since, _)| since.elapsed() < FRESH);
-            lately.get(&peer.node).map(|(_, table)| Arc::clone(table))
-        };
-        if known.is_some() {
-            return known;
-        }
+    /// The table of a peer, unless that takes long. One that is in the store already costs a question.
+    async fn soon(&self, peer: &Contact) -> Option<Arc<SymbolTable>> {
         let asked = tokio::time::timeout(HASTE.connect + HASTE.answer, self.ask(peer, HASTE, None));
         match asked.await {
-            Ok(Ok((_, table))) => {
-                self.remember(peer.node, &table);
-                Some(table)
-            }
+            Ok(Ok((_, table))) => Some(table),
             Ok(Err(error)) => {
                 tracing::debug!("{} has no table for us: {error}", peer.node.short());
                 None
             }
             Err(_) => None,
         }
-    }
-
-    fn remember(&self, peer: NodeId, table: &Arc<SymbolTable>) {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.insert(peer, (Instant::now(), Arc::clone(table)));
     }
 
     /// The table of a peer.

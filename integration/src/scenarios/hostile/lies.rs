@@ -25,11 +25,12 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
         accused.push(Accused::new(&rogue, "claiming the address of another"));
     }
     // An address that it may not have at all.
-    let mut rogue = Rogue::admitted(invite, 1)?;
+    let victim = target.first()?.ipv4;
+    let mut rogue = Rogue::out_of_the_way(invite, &[victim], 3000)?;
     rogue.join(victims).await?;
     let mut promise = rogue.promise();
     promise.sequence = 2;
-    promise.ipv4.address = target.first()?.ipv4;
+    promise.ipv4.address = victim;
     let promise = rogue.sign(promise)?;
     refused(&mut rogue, target, promise).await?;
     accused.push(Accused::new(&rogue, "claiming what is no candidate"));
