@@ -325,3 +325,55 @@ fn what_a_peer_takes_is_forwarded_to_it() {
         assert_eq!(forward(route, inner).promise, texts::REFUSAL.id());
     }
 }
+
+#[test]
+fn a_message_goes_over_several_nodes_and_in_no_circles() {
+    let homes: [TestHome; 3] = std::array::from_fn(|_| TestHome::new());
+    for home in &homes {
+        ok(home, &["contract", "--add", &hello().to_string()]);
+    }
+    let servers: Vec<Server<'_>> = homes.iter().map(TestHome::server).collect();
+    let peer = Peer::new(5);
+    let nodes: Vec<NodeId> = servers.iter().map(|server| peer.connect(server)).collect();
+    // Each knows the next one, the last one the first.
+    for (number, home) in homes.iter().enumerate() {
+        let next = &servers[(number + 1) % 3];
+        ok(home, &["exchange-keys", &place(next)]);
+    }
+    let call = Message::new(hello()).arg("world");
+    // Nobody has a module: it comes back, and nobody was asked twice.
+    let answer = peer.ask_bytes(nodes[0], &call);
+    assert_eq!(read_rejection(&answer), Ok(Some(hello())));
+    for home in &homes {
+        for known in routes(home).iter().filter(|route| route["kind"] == "peer") {
+            assert_eq!(known["accepts"], false);
+        }
+        ok(home, &["stop-server"]);
+    }
+    for server in servers {
+        assert_eq!(server.code(), 0);
+    }
+    for home in &homes {
+        // Who rejected is forgotten with the file.
+        let _ = fs::remove_file(home.file("cache/routes"));
+        fs::remove_dir_all(home.file("peers")).unwrap();
+    }
+    ok(&homes[2], &["publish", "hello", &guest("hello-wat.wasm")]);
+    let servers: Vec<Server<'_>> = homes.iter().map(TestHome::server).collect();
+    for number in 0..2 {
+        ok(
+            &homes[number],
+            &["exchange-keys", &place(&servers[number + 1])],
+        );
+    }
+    let nodes: Vec<NodeId> = servers.iter().map(|server| peer.connect(server)).collect();
+    assert_eq!(peer.ask(nodes[0], &call).payload, b"hello, world");
+    for number in 0..2 {
+        let next = nodes[number + 1].to_string();
+        let known = route(&homes[number], &hello(), &next).unwrap();
+        assert_eq!(
+            (&known["accepts"], &known["kept"]),
+            (&true.into(), &1.into())
+        );
+    }
+}
