@@ -377,3 +377,71 @@ fn a_message_goes_over_several_nodes_and_in_no_circles() {
         );
     }
 }
+
+/// What a shell prints as these bytes.
+fn octal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:03o}")).collect()
+}
+
+/// A script that accepts everything and answers with this message, in frames.
+fn framed_script(answer: &Message) -> String {
+    let frame = |message: &Message| {
+        let mut bytes = Vec::new();
+        grid::control::frame::write(&mut bytes, message).unwrap();
+        octal(&bytes)
+    };
+    format!(
+        "#!/bin/sh\ncat > /dev/null\ncase $1 in accept) printf '{}';; *) printf '{}';; esac\n",
+        frame(&Message::new(texts::ACCEPT_MESSAGE.id())),
+        frame(answer)
+    )
+}
+
+#[test]
+fn an_executable_answers_peers_once_a_person_allowed_it() {
+    let home = TestHome::new();
+    let answer = Message::new(texts::ANSWER.id()).payload("from a process");
+    let script = home.path().with_file_name("script");
+    fs::write(&script, framed_script(&answer)).unwrap();
+    let script = script.to_str().unwrap();
+    let promise = "I will answer. I expect a question.";
+    for (name, protocol) in [("framed", "framed"), ("plain", "plain")] {
+        let promise = format!("{promise} By a {protocol} program.");
+        ok(
+            &home,
+            &[
+                "publish",
+                name,
+                script,
+                "--promise",
+                &promise,
+                "--protocol",
+                protocol,
+            ],
+        );
+        ok(&home, &["contract", "--add", name]);
+    }
+    let id =
+        |protocol: &str| ContentId::of(format!("{promise} By a {protocol} program.\n").as_bytes());
+    let server = home.server();
+    let peer = Peer::new(6);
+    let node = peer.connect(&server);
+    let call = |protocol: &str| Message::new(id(protocol)).arg("what");
+    for protocol in ["framed", "plain"] {
+        let said = peer.ask_bytes(node, &call(protocol));
+        assert_eq!(read_rejection(&said), Ok(Some(id(protocol))));
+    }
+    ok(&home, &["allow", "framed"]);
+    assert_eq!(peer.ask(node, &call("framed")), answer);
+    // The same bytes, but as a program for the terminal: never for peers.
+    let said = peer.ask_bytes(node, &call("plain"));
+    assert_eq!(read_rejection(&said), Ok(Some(id("plain"))));
+    ok(&home, &["allow", "framed", "--remove"]);
+    let said = peer.ask_bytes(node, &call("framed"));
+    assert_eq!(read_rejection(&said), Ok(Some(id("framed"))));
+    // Code that is gone is this node's fault: refused, and held against nobody.
+    ok(&home, &["allow", "framed"]);
+    fs::remove_dir_all(home.file("cache/objects")).unwrap();
+    assert_eq!(peer.ask(node, &call("framed")).promise, texts::REFUSAL.id());
+    drop(server);
+}
