@@ -10,7 +10,7 @@ use std::sync::Arc;
 use grid_promises::modules::fetch::{refuse, reject};
 use grid_promises::routes::{Key, Target};
 use grid_promises::{Message, NodeId};
-use tracing::warn;
+use tracing::debug;
 
 use super::Inner;
 use super::forwarding::{MAX_HOPS, Passed};
@@ -110,7 +110,8 @@ impl Inner {
         let shelf = match self.library.of(&config) {
             Ok(shelf) => shelf,
             Err(error) => {
-                warn!("a peer's message finds no module: {error}");
+                // Any command of the person says it too.
+                debug!("a peer's message finds no module: {error}");
                 return None;
             }
         };

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use grid_promises::modules::ModuleKind;
 use grid_promises::{ContentId, Message};
@@ -24,6 +25,8 @@ const AT_ONCE: u32 = 4;
 /// How many results that peers asked for are written to `cache/calls` while the server runs, and how
 /// many bytes: a peer can make calls without end.
 const MAX_KEPT: (usize, usize) = (4096, 64 << 20);
+/// How often the log is told that something is wrong here.
+const SAY: Duration = Duration::from_secs(60);
 
 /// What a call came to.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub(super) struct Runner {
     engine: Mutex<Option<Arc<Wasm>>>,
     memos: Memos,
     kept: Mutex<(usize, usize)>,
+    /// When the log was told last that something is wrong here.
+    said: Mutex<Option<Instant>>,
     flights: Mutex<HashMap<ContentId, Flight>>,
     room: Arc<Semaphore>,
 }
@@ -68,6 +73,7 @@ impl Runner {
             engine: Mutex::default(),
             memos: Memos::of(home),
             kept: Mutex::default(),
+            said: Mutex::default(),
             flights: Mutex::default(),
             room: Arc::new(Semaphore::new(AT_ONCE as usize)),
         }
@@ -141,7 +147,7 @@ impl Runner {
                 return Came::Rejected(why.trim().chars().take(500).collect());
             }
             Err(error) => {
-                return match failed(module, &error) {
+                return match self.failed(module, &error) {
                     Came::Broke(why) => Came::Silent(why),
                     came => came,
                 };
@@ -154,7 +160,7 @@ impl Runner {
                 }
                 Came::Answered(Arc::new(answer))
             }
-            Err(error) => failed(module, &error),
+            Err(error) => self.failed(module, &error),
         }
     }
 
@@ -163,19 +169,22 @@ impl Runner {
         let is_native = matches!(module.descriptor.kind(), ModuleKind::Exec { .. });
         if is_native {
             let allowed = AllowList::new(means.config.allow.iter().copied()).check(id);
-            let allowed = allowed.map_err(|error| not_now(module, &error))?;
-            let code = read(id, MAX_EXECUTABLE, means).map_err(|why| not_now(module, &why))?;
-            let sealed = Sealed::new(allowed, &code).map_err(|error| not_now(module, &error))?;
+            let allowed = allowed.map_err(|error| self.not_now(module, &error))?;
+            let code = read(id, MAX_EXECUTABLE, means).map_err(|why| self.not_now(module, &why))?;
+            let sealed =
+                Sealed::new(allowed, &code).map_err(|error| self.not_now(module, &error))?;
             return Ok(Arc::new(Framed::new(sealed, verdicts(), &limits())));
         }
-        let engine = self.engine(means).map_err(|why| not_now(module, &why))?;
+        let engine = self
+            .engine(means)
+            .map_err(|why| self.not_now(module, &why))?;
         if let Some(loaded) = engine.loaded(id) {
             return Ok(loaded);
         }
-        let code = read(id, MAX_MODULE, means).map_err(|why| not_now(module, &why))?;
+        let code = read(id, MAX_MODULE, means).map_err(|why| self.not_now(module, &why))?;
         match engine.load(id, &code) {
             Ok(loaded) => Ok(loaded),
-            Err(error) => Err(not_now(module, &error)),
+            Err(error) => Err(self.not_now(module, &error)),
         }
     }
 
@@ -195,6 +204,32 @@ impl Runner {
         let new = Arc::new(new.map_err(|error| error.to_string())?);
         *engine = Some(Arc::clone(&new));
         Ok(new)
+    }
+
+    /// What is wrong with this node is for its own log, and there at most once a minute: a peer can call
+    /// as often as it likes.
+    fn not_now(&self, module: &Module, why: &dyn std::fmt::Display) -> Came {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() > SAY) {
+            *said = Some(Instant::now());
+            warn!("\"{}\" cannot be run for a peer: {why}", module.name);
+        }
+        Came::NotNow("the module cannot be run here at present".to_owned())
+    }
+
+    fn failed(&self, module: &Module, error: &CallError) -> Came {
+        match error.fault() {
+            Fault::Module => {
+                // Counted: `grid routes` shows it.
+                debug!("\"{}\" broke its promise to a peer: {error}", module.name);
+                Came::Broke(format!("the module broke its promise: {error}"))
+            }
+            Fault::Host | Fault::Bug => self.not_now(module, error),
+            Fault::Caller => {
+                debug!("\"{}\" was not called: {error}", module.name);
+                Came::Rejected(error.to_string())
+            }
+        }
     }
 
     fn keep(&self, call: &Message, answer: &Message) {
@@ -219,26 +254,6 @@ fn read(id: &ContentId, max: usize, means: &Means) -> Result<Vec<u8>, String> {
     let object = means.local.get(id).map_err(|error| error.to_string())?;
     let object = object.ok_or_else(|| format!("its code {id} is not here"))?;
     bytes_of(&object, max).ok_or_else(|| format!("its code {id} cannot be read"))
-}
-
-/// What is wrong with this node is for its own log.
-fn not_now(module: &Module, why: &dyn std::fmt::Display) -> Came {
-    warn!("\"{}\" cannot be run for a peer: {why}", module.name);
-    Came::NotNow("the module cannot be run here at present".to_owned())
-}
-
-fn failed(module: &Module, error: &CallError) -> Came {
-    match error.fault() {
-        Fault::Module => {
-            warn!("\"{}\" broke its promise to a peer: {error}", module.name);
-            Came::Broke(format!("the module broke its promise: {error}"))
-        }
-        Fault::Host | Fault::Bug => not_now(module, error),
-        Fault::Caller => {
-            debug!("\"{}\" was not called: {error}", module.name);
-            Came::Rejected(error.to_string())
-        }
-    }
 }
 
 #[cfg(test)]
