@@ -56,7 +56,9 @@ promises! {
     ALLOW = "allow";
     CONTRACT = "contract";
     CAS = "cas";
+    ROUTES = "routes";
     FETCH = "fetch";
+    FORWARD = "forward";
     ANSWER = "answer";
     REFUSAL = "refusal";
     ACCEPT_MESSAGE = "accept-message";
@@ -65,7 +67,14 @@ promises! {
 
 /// The promises that people call as subcommands: all but those that only lead messages.
 pub fn commands() -> impl Iterator<Item = &'static Promise> {
-    const MESSAGES: [Promise; 5] = [FETCH, ANSWER, REFUSAL, ACCEPT_MESSAGE, REJECT_MESSAGE];
+    const MESSAGES: [Promise; 6] = [
+        FETCH,
+        FORWARD,
+        ANSWER,
+        REFUSAL,
+        ACCEPT_MESSAGE,
+        REJECT_MESSAGE,
+    ];
     ALL.iter().filter(|promise| !MESSAGES.contains(promise))
 }
 

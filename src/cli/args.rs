@@ -120,6 +120,8 @@ pub enum Command {
     Contract(Contract),
     /// Store objects by content id, read them, and keep the store in order
     Cas(Cas),
+    /// Show who takes messages under which promise, and how often they kept it
+    Routes,
     /// Write the manual pages
     #[command(hide = true)]
     Man {

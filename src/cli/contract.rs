@@ -70,7 +70,7 @@ fn change(home: &Home, contract: &Contract) -> Outcome {
         }
         if accept != config.accept {
             draft.set_accept(&accept, &names);
-            output::say("a server that runs takes this up when it is started again");
+            output::say("a server that runs takes this up within a second");
         }
         Ok(())
     })

@@ -9,6 +9,7 @@
 //! | `local` | commands that need no server |
 //! | `cas` | the object store, which needs none either |
 //! | `modules`, `contract` | names, modules, and what this node takes part in |
+//! | `routes` | who takes messages under which promise |
 //! | `peers` | asking peers through the server |
 //! | `progress` | how far something is that takes long |
 //! | `rehearsal` | what would be changed, with the core and without a network |
@@ -31,6 +32,8 @@ mod peers;
 mod progress;
 mod rehearsal;
 mod render;
+mod routes;
+
 pub mod words;
 
 use std::ffi::OsString;
@@ -114,6 +117,7 @@ fn keep_own(home: &Home, cli: Cli) -> Outcome {
         Command::AdoptSymbols(adopt) => modules::adopt_symbols(home, &global, adopt),
         Command::Allow(allow) => contract::allow(home, &global, &allow),
         Command::Contract(contract) => contract::contract(home, &global, &contract),
+        Command::Routes => routes::show(home, &global),
         Command::Man { dir } => local::man(&dir),
         Command::Completions { shell } => local::completions(shell),
         command => calling::call(home, &global, command),

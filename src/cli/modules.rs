@@ -14,7 +14,7 @@ use grid_promises::{ContentId, Message, texts};
 use serde_json::{Value, json};
 
 use super::args::{AdoptSymbols, ExecProtocol, Global, Publish};
-use super::{output, peers};
+use super::{output, peers, routes};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::kernel::publishing::{Draft, promise_text};
@@ -327,7 +327,9 @@ pub(super) fn call(home: &Home, global: &Global, words: &[OsString]) -> Outcome<
     }
     let payload = global.payload.as_deref().map(read_payload).transpose()?;
     let payload = payload.unwrap_or_default();
-    match found.run(home, &config, args, &payload, &fetch)? {
+    let ran = found.run(home, &config, args, &payload, &fetch);
+    routes::count(home, &found);
+    match ran? {
         Ran::Ended(code) => Ok(ExitCode::from(code)),
         Ran::Answered(answer) => {
             show_answer(global, &found, &answer)?;

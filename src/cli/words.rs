@@ -88,6 +88,7 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         | Command::Allow(_)
         | Command::Contract(_)
         | Command::Cas(_)
+        | Command::Routes
         | Command::Module(_)
         | Command::Man { .. }
         | Command::Completions { .. } => return None,

@@ -108,6 +108,15 @@ impl Client {
         }
     }
 
+    /// Tells the server something, and does not wait for what it says to it. What goes wrong is not
+    /// said either: use it for what may be lost.
+    pub fn tell(mut self, message: &Message) {
+        let _ = self
+            .stream
+            .set_write_timeout(Some(Duration::from_millis(100)))
+            .and_then(|()| frame::write(&mut self.stream, message));
+    }
+
     /// Waits until the server is gone, at most `limit`. Whether it is.
     ///
     /// That is a little later than the end of this connection: a process closes its sockets one after

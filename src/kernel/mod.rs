@@ -6,10 +6,12 @@
 //! | `symbols` | the symbol table of a home |
 //! | `publishing` | from a file to a module under a name |
 //! | `memos` | results of pure calls that were computed before |
+//! | `routes` | who keeps which promise: on disk, and for people |
 //! | `running` | from a name to the code, and running it |
 
 pub mod builtins;
 pub mod memos;
 pub mod publishing;
+pub mod routes;
 pub mod running;
 pub mod symbols;

@@ -4,6 +4,7 @@
 //! asked of whoever the caller gives; what arrives is what its content id verifies, or it does not
 //! arrive. A native executable runs only if its content id is on the list of those that may.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Found<'a> {
     pub module: Descriptor,
     /// The names and objects of the home.
     pub symbols: Symbols,
+    /// Whether it kept its promise when it was run; `None` if it was not, or if nobody can say.
+    pub kept: Cell<Option<bool>>,
 }
 
 /// What running a module came to.
@@ -74,6 +77,7 @@ impl<'a> Found<'a> {
             name,
             module,
             symbols,
+            kept: Cell::new(None),
         }))
     }
 
@@ -125,6 +129,7 @@ impl<'a> Found<'a> {
         whole.payload = payload.to_vec();
         let memos = self.module.is_pure().then(|| Memos::of(home));
         if let Some(known) = memos.as_ref().and_then(|memos| memos.get(&whole)) {
+            self.kept.set(Some(true));
             return Ok(Ran::Answered(Box::new(known)));
         }
         let code = self.code(MAX_MODULE, fetch)?;
@@ -149,7 +154,15 @@ impl<'a> Found<'a> {
     fn call(&self, code: &dyn Executor, parms: &Message, payload: &[u8]) -> Outcome<Message> {
         let failed = |error: CallError| self.call_failure(&error);
         match code.accept(parms).map_err(failed)? {
-            Verdict::Accepted(_) => code.handle(parms, payload).map_err(failed),
+            Verdict::Accepted(_) => {
+                let handled = code.handle(parms, payload);
+                self.kept.set(match &handled {
+                    Ok(answer) => (answer.promise != texts::REFUSAL.id()).then_some(true),
+                    Err(error) if error.fault() == Fault::Module => Some(false),
+                    Err(_) => None,
+                });
+                handled.map_err(failed)
+            }
             Verdict::Rejected(why) => {
                 let why = String::from_utf8_lossy(&why.payload);
                 let why = why.trim();
@@ -234,7 +247,8 @@ pub fn verdicts() -> Verdicts {
     }
 }
 
-fn bytes_of(object: &Object, max: usize) -> Option<Vec<u8>> {
+/// The bytes of an object of at most `max` bytes.
+pub(crate) fn bytes_of(object: &Object, max: usize) -> Option<Vec<u8>> {
     if object.len() > max as u64 {
         return None;
     }
@@ -251,7 +265,7 @@ fn missing(name: &str, id: &ContentId) -> Failure {
 }
 
 /// What guests can get: what is here.
-struct Local(Arc<Layers>);
+pub(crate) struct Local(pub(crate) Arc<Layers>);
 
 impl Objects for Local {
     fn get(&self, id: &ContentId, max: usize, _: Instant) -> Result<Vec<u8>, ObjectError> {

@@ -2,6 +2,7 @@
 
 mod fetching;
 mod joining;
+mod routes;
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,6 +53,9 @@ pub(super) async fn keep(
     // No subcommand: other commands ask for it.
     if message.promise == texts::FETCH.id() {
         return fetching::fetch(context, message, progress).await;
+    }
+    if message.promise == texts::ROUTES.id() {
+        return routes::routes(context, message).await;
     }
     match read(message)? {
         Command::StopServer => stop(),

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grid_net::Endpoint;
+use grid_promises::NodeId;
 use grid_promises::core::{Command, Reply};
-use grid_promises::{ContentId, NodeId};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::dispatch::Dispatcher;
 use super::driver::{Event, Taken};
 use super::fetching::Fetching;
 use super::tunnels::Tunnels;
@@ -26,10 +27,10 @@ pub(super) struct Context {
     pub endpoint: Endpoint,
     /// The home.
     pub home: Home,
-    /// The promises that this node takes part in.
-    pub accept: Arc<Vec<ContentId>>,
     /// Objects that go to and come from peers.
     pub fetching: Fetching,
+    /// Who handles the messages of peers.
+    pub dispatcher: Dispatcher,
     /// Whether this server was started in the background by a command.
     pub background: bool,
     /// Turns true when the server is to end.

@@ -24,7 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
-use super::fetching::{Claim, Serving, claim};
+use super::dispatch::{Claim, Dispatcher, Own};
+use super::fetching::Serving;
 use super::host;
 use super::notices::Notices;
 use super::pace::Pace;
@@ -61,7 +62,7 @@ pub(super) enum Event {
     /// Nobody could be reached.
     ConnectFailed(NodeId),
     /// A request of a peer that asked faster than the core takes, and that has waited.
-    Delayed(NodeId, Vec<u8>, Responder),
+    Delayed(NodeId, Vec<u8>, Responder, Option<Own>),
     /// A request was answered, or not.
     Response(RequestId, Option<Vec<u8>>),
     /// The server is to end.
@@ -97,6 +98,7 @@ pub(super) struct Driver {
     endpoint: Endpoint,
     tunnels: Tunnels,
     serving: Serving,
+    dispatcher: Dispatcher,
     /// How fast the core takes the requests of one peer.
     pace: Pace,
     events: mpsc::Sender<Event>,
@@ -105,7 +107,7 @@ pub(super) struct Driver {
     wished: BTreeMap<NetworkName, Backend>,
     broken: Vec<BrokenReport>,
     tickets: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
-    responders: BTreeMap<ReplyTo, Responder>,
+    responders: BTreeMap<ReplyTo, (Responder, Option<Own>)>,
     counter: u64,
     host: HostFacts,
     fixed: Vec<SocketAddr>,
@@ -126,6 +128,8 @@ pub(super) struct Beginning {
     pub tunnels: Tunnels,
     /// Objects for peers.
     pub serving: Serving,
+    /// Who handles the messages of peers.
+    pub dispatcher: Dispatcher,
     /// Where a person says that this node's QUIC can be reached.
     pub fixed: Vec<SocketAddr>,
     /// Networks that cannot be started.
@@ -145,6 +149,7 @@ impl Driver {
             endpoint,
             tunnels,
             serving,
+            dispatcher,
             fixed,
             broken,
             events,
@@ -158,6 +163,7 @@ impl Driver {
             endpoint,
             tunnels,
             serving,
+            dispatcher,
             pace: Pace::new(limits.request_rate, limits.request_burst),
             events,
             networks: BTreeMap::new(),
@@ -261,7 +267,9 @@ impl Driver {
                 }
             }
             Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer })?,
-            Event::Delayed(peer, message, respond) => self.request_of(peer, message, respond)?,
+            Event::Delayed(peer, message, respond, own) => {
+                self.request_of(peer, message, respond, own)?;
+            }
             Event::Response(request, message) => {
                 self.input(Input::Response { request, message })?;
             }
@@ -293,41 +301,59 @@ impl Driver {
                 message,
                 respond,
                 ..
-            } => match claim(&message) {
-                Claim::Fetch => {
-                    self.serving.take(peer, message, respond);
-                    Ok(())
+            } => {
+                match self.dispatcher.claim(&message) {
+                    Claim::Own(Own::Fetch) => {
+                        let dispatcher = self.dispatcher.clone();
+                        let done = move |answer: &[u8]| dispatcher.answered(Own::Fetch, answer);
+                        self.serving.take(peer, message, respond, done);
+                    }
+                    Claim::Own(own) => {
+                        return self.take_request(peer, message, respond, Some(own));
+                    }
+                    Claim::Nothing => return self.take_request(peer, message, respond, None),
+                    Claim::Reject(promise) => respond.send(reject(&promise)),
+                    Claim::Ask => self.dispatcher.take(peer, message, respond),
                 }
-                Claim::Unknown(promise) => {
-                    respond.send(reject(&promise));
-                    Ok(())
-                }
-                Claim::Core => self.take_request(peer, message, respond),
-            },
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
     /// Takes a request for the core, or has it wait. Those that wait are bounded by the streams that a
     /// peer may open.
-    fn take_request(&mut self, peer: NodeId, message: Vec<u8>, respond: Responder) -> Outcome {
+    fn take_request(
+        &mut self,
+        peer: NodeId,
+        message: Vec<u8>,
+        respond: Responder,
+        own: Option<Own>,
+    ) -> Outcome {
         let wait = self.pace.take(peer, Instant::now());
         if wait.is_zero() {
-            return self.request_of(peer, message, respond);
+            return self.request_of(peer, message, respond, own);
         }
         let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             if !respond.is_closed() {
-                let _ = events.send(Event::Delayed(peer, message, respond)).await;
+                let delayed = Event::Delayed(peer, message, respond, own);
+                let _ = events.send(delayed).await;
             }
         });
         Ok(())
     }
 
-    fn request_of(&mut self, peer: NodeId, message: Vec<u8>, respond: Responder) -> Outcome {
+    fn request_of(
+        &mut self,
+        peer: NodeId,
+        message: Vec<u8>,
+        respond: Responder,
+        own: Option<Own>,
+    ) -> Outcome {
         let reply = ReplyTo(self.count());
-        self.responders.insert(reply, respond);
+        self.responders.insert(reply, (respond, own));
         self.input(Input::Request {
             peer,
             message,

@@ -4,7 +4,8 @@
 //!  control socket ─ listener ─ commands ─┐
 //!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
 //!  WireGuard (grid-wg) <── tunnels <─────┘   │  └────> store
-//!                                fetching <──┘
+//!                                fetching <──┤
+//!                      dispatch ── modules <──┘
 //! ```
 //!
 //! No protocol logic is here: what follows from what is the core's.
@@ -12,6 +13,7 @@
 mod clock;
 mod commands;
 mod context;
+mod dispatch;
 mod driver;
 mod fetching;
 pub mod host;
@@ -45,6 +47,7 @@ use crate::home::Home;
 use crate::kernel::symbols::Symbols;
 use crate::store::{Backend, Config, Loaded, ServerLock, Store};
 use context::Context;
+use dispatch::Dispatcher;
 use driver::{Beginning, Driver, Event};
 use fetching::Fetching;
 use tunnels::Tunnels;
@@ -121,6 +124,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     }
     let label = config.label.clone().unwrap_or_else(host::label);
     let fetching = Fetching::new(home, config, endpoint.clone());
+    let dispatcher = Dispatcher::new(home, config, endpoint.clone());
     let mut fixed = config.endpoints.clone();
     fixed.extend(&options.endpoints);
     let mut driver = Driver::new(Beginning {
@@ -130,6 +134,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         endpoint: endpoint.clone(),
         tunnels: tunnels.clone(),
         serving: fetching.serving().clone(),
+        dispatcher: dispatcher.clone(),
         fixed,
         broken,
         events: events.clone(),
@@ -141,8 +146,8 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         tunnels: tunnels.clone(),
         endpoint: endpoint.clone(),
         home: home.clone(),
-        accept: Arc::new(config.accept.clone()),
         fetching: fetching.clone(),
+        dispatcher: dispatcher.clone(),
         background: options.background,
         stop,
         reserved: Arc::default(),
@@ -151,6 +156,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         tokio::spawn(look(tunnels.clone(), events.clone())),
         tokio::spawn(guard(tunnels.clone())),
         tokio::spawn(fetching::collect(fetching)),
+        tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, events)),
     ];
     if let Ok(Err(error)) = symbols.await {
@@ -167,6 +173,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         task.abort();
     }
     endpoint.shutdown().await;
+    tokio::task::block_in_place(|| dispatcher.save());
     tunnels.close();
     // Interfaces in userspace go down with their thread.
     let _ = tokio::task::block_in_place(|| thread.join());

@@ -93,7 +93,7 @@ fn check_invite(net: &NetworkName, payload: &[u8]) -> Outcome<Invite> {
 
 /// A network whose members promise what this node does not take part in is not joined.
 fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
-    if context.accept.contains(contract) {
+    if context.dispatcher.takes_part_in(contract) {
         return Ok(());
     }
     let name = texts::by_id(contract).map_or("a promise unknown to this version", |p| p.name);

@@ -47,7 +47,10 @@ impl Driver {
             }
             Effect::Request { id, peer, message } => self.request(id, peer, message),
             Effect::Respond { to, message } => {
-                if let Some(responder) = self.responders.remove(&to) {
+                if let Some((responder, own)) = self.responders.remove(&to) {
+                    if let Some(own) = own {
+                        self.dispatcher.answered(own, &message);
+                    }
                     responder.send(message);
                 }
             }

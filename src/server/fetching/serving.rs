@@ -35,30 +35,8 @@ const INCOMPLETE: Duration = Duration::from_secs(5);
 /// content id fit.
 const PEEKED: usize = GRID_PREFIX.len() + 16 + ContentId::MAX_LEN;
 
-/// What this node does with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Claim {
-    /// It is one for objects.
-    Fetch,
-    /// It is made under a promise that this node does not keep for others.
-    Unknown(ContentId),
-    /// It is the core's: one of the promises that it keeps, or no message at all.
-    Core,
-}
-
-/// Whose a request is. Reads no more than the promise that leads it.
-pub(in crate::server) fn claim(message: &[u8]) -> Claim {
-    match peek(message) {
-        Some(promise) if promise == texts::FETCH.id() => Claim::Fetch,
-        Some(promise) if promise == texts::EXCHANGE_KEYS.id() => Claim::Core,
-        Some(promise) if promise == texts::JOIN_WIREGUARD_NET.id() => Claim::Core,
-        Some(promise) => Claim::Unknown(promise),
-        None => Claim::Core,
-    }
-}
-
 /// The promise that leads a message, if there is one.
-fn peek(message: &[u8]) -> Option<ContentId> {
+pub(in crate::server) fn peek(message: &[u8]) -> Option<ContentId> {
     let head = message.get(..message.len().min(PEEKED))?;
     let mut decoder = minicbor::Decoder::new(head.strip_prefix(&GRID_PREFIX)?);
     decoder.array().ok()??;
@@ -105,7 +83,14 @@ impl Serving {
     }
 
     /// Answers a request of a peer, in the background.
-    pub(in crate::server) fn take(&self, peer: NodeId, message: Vec<u8>, respond: Responder) {
+    /// `done` is shown the answer before it goes.
+    pub(in crate::server) fn take(
+        &self,
+        peer: NodeId,
+        message: Vec<u8>,
+        respond: Responder,
+        done: impl FnOnce(&[u8]) + Send + 'static,
+    ) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
             let own = inner.room_of(peer);
@@ -118,6 +103,7 @@ impl Serving {
             let worker = Arc::clone(&inner);
             let answer = tokio::task::spawn_blocking(move || worker.answer(peer, &message)).await;
             if let Ok(answer) = answer {
+                done(&answer);
                 respond.send(answer);
             }
         });
@@ -427,19 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_apart_by_the_promise_that_leads_them() {
+    fn messages_are_told_apart_by_the_promise_that_leads_them() {
         let unknown = ContentId::with(HashCode::Sha2_512, b"I will do anything");
-        for (promise, expected) in [
-            (texts::FETCH.id(), Claim::Fetch),
-            (texts::EXCHANGE_KEYS.id(), Claim::Core),
-            (texts::JOIN_WIREGUARD_NET.id(), Claim::Core),
-            (texts::STATUS.id(), Claim::Unknown(texts::STATUS.id())),
-            (unknown, Claim::Unknown(unknown)),
-        ] {
+        for promise in [texts::FETCH.id(), texts::STATUS.id(), unknown] {
             let message = Message::new(promise).arg("x").payload([7; 5000]);
-            assert_eq!(claim(&message.encode()), expected);
+            assert_eq!(peek(&message.encode()), Some(promise));
         }
-        assert_eq!(claim(b""), Claim::Core);
+        assert_eq!(peek(b""), None);
     }
 
     proptest! {
@@ -448,7 +428,7 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..200), prefixed in any::<bool>(),
         ) {
             let bytes = if prefixed { [&GRID_PREFIX[..], &bytes].concat() } else { bytes };
-            let _ = claim(&bytes);
+            let _ = peek(&bytes);
         }
     }
 }

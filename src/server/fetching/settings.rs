@@ -14,14 +14,14 @@ type Stamp = (u64, u64, Option<SystemTime>);
 
 /// Reads the configuration again when its file is another than before.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(in crate::server) struct Settings {
     home: Home,
     read: Mutex<(Option<Stamp>, Arc<Config>)>,
 }
 
 impl Settings {
     /// As it was read when the server started.
-    pub(super) fn new(home: &Home, config: Config) -> Self {
+    pub(in crate::server) fn new(home: &Home, config: Config) -> Self {
         Self {
             home: home.clone(),
             read: Mutex::new((None, Arc::new(config))),
@@ -29,7 +29,7 @@ impl Settings {
     }
 
     /// The configuration. One that cannot be read leaves the one before it standing. Blocks.
-    pub(super) fn now(&self) -> Arc<Config> {
+    pub(in crate::server) fn now(&self) -> Arc<Config> {
         let stamp = std::fs::metadata(self.home.config())
             .ok()
             .map(|about| (about.ino(), about.len(), about.modified().ok()));

@@ -1,0 +1,344 @@
+//! Running modules for peers: one engine for the server, made when it is needed first; a bounded
+//! number of calls at once; equal calls of pure modules once, and their results kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use grid_promises::modules::ModuleKind;
+use grid_promises::{ContentId, Message};
+use tokio::sync::{Semaphore, watch};
+use tracing::{debug, warn};
+
+use super::library::Module;
+use crate::execute::native::{AllowList, Framed, Sealed};
+use crate::execute::wasm::{Settings, Wasm};
+use crate::execute::{CallError, Executor, Fault, Limits, MAX_EXECUTABLE, MAX_MODULE, Verdict};
+use crate::home::Home;
+use crate::kernel::memos::Memos;
+use crate::kernel::running::{Local, bytes_of, verdicts};
+use crate::objects::{Cache as _, Layers};
+use crate::store::Config;
+
+/// How many modules run at once. Each may keep a core busy until its deadline.
+const AT_ONCE: u32 = 4;
+/// How many results that peers asked for are written to `cache/calls` while the server runs, and how
+/// many bytes: a peer can make calls without end.
+const MAX_KEPT: (usize, usize) = (4096, 64 << 20);
+/// How often the log is told that something is wrong here.
+const SAY: Duration = Duration::from_secs(60);
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub(super) enum Came {
+    /// The module would not take it, and why.
+    Rejected(String),
+    /// It answered.
+    Answered(Arc<Message>),
+    /// It took the call and failed at it.
+    Broke(String),
+    /// It failed at saying whether it takes the call.
+    Silent(String),
+    /// It was not run, or not to its end, by no fault of its own.
+    NotNow(String),
+}
+
+/// What a call needs besides the module.
+#[derive(Clone)]
+pub(super) struct Means {
+    /// The configuration, for what is allowed.
+    pub(super) config: Arc<Config>,
+    /// The objects that are here.
+    pub(super) local: Arc<Layers>,
+}
+
+type Flight = watch::Receiver<Option<Came>>;
+
+/// Runs modules.
+pub(super) struct Runner {
+    home: Home,
+    engine: Mutex<Option<Arc<Wasm>>>,
+    memos: Memos,
+    kept: Mutex<(usize, usize)>,
+    /// When the log was told last that something is wrong here.
+    said: Mutex<Option<Instant>>,
+    flights: Mutex<HashMap<ContentId, Flight>>,
+    room: Arc<Semaphore>,
+}
+
+impl Runner {
+    pub(super) fn new(home: &Home) -> Self {
+        Self {
+            home: home.clone(),
+            engine: Mutex::default(),
+            memos: Memos::of(home),
+            kept: Mutex::default(),
+            said: Mutex::default(),
+            flights: Mutex::default(),
+            room: Arc::new(Semaphore::new(AT_ONCE as usize)),
+        }
+    }
+
+    /// Has a module take and handle a message, or joins an equal call of a pure one that is under way.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        module: &Arc<Module>,
+        message: &Message,
+        means: &Means,
+    ) -> Came {
+        let call = Message {
+            module: Some(*module.descriptor.code()),
+            proof: None,
+            ..message.clone()
+        };
+        let mut flight = self.flight(module, call, means);
+        let came = flight.wait_for(Option::is_some).await;
+        let came = came.ok().and_then(|came| came.clone());
+        came.unwrap_or_else(|| Came::NotNow("the call was given up".to_owned()))
+    }
+
+    fn flight(self: &Arc<Self>, module: &Arc<Module>, call: Message, means: &Means) -> Flight {
+        let id = module.descriptor.is_pure().then(|| call.id());
+        let (end, flight) = watch::channel(None);
+        if let Some(id) = id {
+            let mut flights = self.flights();
+            if let Some(flight) = flights.get(&id) {
+                return flight.clone();
+            }
+            flights.insert(id, flight.clone());
+        }
+        let (runner, module, means) = (Arc::clone(self), Arc::clone(module), means.clone());
+        // A task of its own: who asked first may give up while others wait.
+        tokio::spawn(async move {
+            // Never closed.
+            let _room = runner.room.acquire().await;
+            let worker = Arc::clone(&runner);
+            let work = move || worker.run_now(&module, &call, &means);
+            let came = tokio::task::spawn_blocking(work).await.ok();
+            // First, so that who comes from now on finds the result that is kept.
+            if let Some(id) = id {
+                runner.flights().remove(&id);
+            }
+            if let Some(came) = came {
+                end.send_replace(Some(came));
+            }
+        });
+        flight
+    }
+
+    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<ContentId, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks.
+    fn run_now(&self, module: &Module, call: &Message, means: &Means) -> Came {
+        let is_pure = module.descriptor.is_pure();
+        if is_pure && let Some(known) = self.memos.get(call) {
+            return Came::Answered(Arc::new(known));
+        }
+        let code = match self.code(module, means) {
+            Ok(code) => code,
+            Err(came) => return came,
+        };
+        match code.accept(call) {
+            Ok(Verdict::Accepted(_)) => {}
+            Ok(Verdict::Rejected(why)) => {
+                let why = String::from_utf8_lossy(&why.payload);
+                return Came::Rejected(why.trim().chars().take(500).collect());
+            }
+            Err(error) => {
+                return match self.failed(module, &error) {
+                    Came::Broke(why) => Came::Silent(why),
+                    came => came,
+                };
+            }
+        }
+        match code.handle(call, &call.payload) {
+            Ok(answer) => {
+                if is_pure {
+                    self.keep(call, &answer);
+                }
+                Came::Answered(Arc::new(answer))
+            }
+            Err(error) => self.failed(module, &error),
+        }
+    }
+
+    fn code(&self, module: &Module, means: &Means) -> Result<Arc<dyn Executor>, Came> {
+        let id = module.descriptor.code();
+        let is_native = matches!(module.descriptor.kind(), ModuleKind::Exec { .. });
+        if is_native {
+            let allowed = AllowList::new(means.config.allow.iter().copied()).check(id);
+            let allowed = allowed.map_err(|error| self.not_now(module, &error))?;
+            let code = read(id, MAX_EXECUTABLE, means).map_err(|why| self.not_now(module, &why))?;
+            let sealed =
+                Sealed::new(allowed, &code).map_err(|error| self.not_now(module, &error))?;
+            return Ok(Arc::new(Framed::new(sealed, verdicts(), &limits())));
+        }
+        let engine = self
+            .engine(means)
+            .map_err(|why| self.not_now(module, &why))?;
+        if let Some(loaded) = engine.loaded(id) {
+            return Ok(loaded);
+        }
+        let code = read(id, MAX_MODULE, means).map_err(|why| self.not_now(module, &why))?;
+        match engine.load(id, &code) {
+            Ok(loaded) => Ok(loaded),
+            Err(error) => Err(self.not_now(module, &error)),
+        }
+    }
+
+    /// The engine of this server. Starting one takes some milliseconds and address space: only
+    /// servers that run modules pay for it.
+    fn engine(&self, means: &Means) -> Result<Arc<Wasm>, String> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engine.as_ref() {
+            return Ok(Arc::clone(engine));
+        }
+        let new = Wasm::new(Settings {
+            limits: limits(),
+            verdicts: verdicts(),
+            objects: Arc::new(Local(Arc::clone(&means.local))),
+            compiled: Some(self.home.cache().join("compiled")),
+        });
+        let new = Arc::new(new.map_err(|error| error.to_string())?);
+        *engine = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// What is wrong with this node is for its own log, and there at most once a minute: a peer can call
+    /// as often as it likes.
+    fn not_now(&self, module: &Module, why: &dyn std::fmt::Display) -> Came {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() > SAY) {
+            *said = Some(Instant::now());
+            warn!("\"{}\" cannot be run for a peer: {why}", module.name);
+        }
+        Came::NotNow("the module cannot be run here at present".to_owned())
+    }
+
+    fn failed(&self, module: &Module, error: &CallError) -> Came {
+        match error.fault() {
+            Fault::Module => {
+                // Counted: `grid routes` shows it.
+                debug!("\"{}\" broke its promise to a peer: {error}", module.name);
+                Came::Broke(format!("the module broke its promise: {error}"))
+            }
+            Fault::Host | Fault::Bug => self.not_now(module, error),
+            Fault::Caller => {
+                debug!("\"{}\" was not called: {error}", module.name);
+                Came::Rejected(error.to_string())
+            }
+        }
+    }
+
+    fn keep(&self, call: &Message, answer: &Message) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = kept.1.saturating_add(answer.encode().len());
+        if kept.0 < MAX_KEPT.0 && bytes <= MAX_KEPT.1 {
+            *kept = (kept.0 + 1, bytes);
+            drop(kept);
+            self.memos.keep(call, answer);
+        }
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        instances: AT_ONCE,
+        ..Limits::default()
+    }
+}
+
+fn read(id: &ContentId, max: usize, means: &Means) -> Result<Vec<u8>, String> {
+    let object = means.local.get(id).map_err(|error| error.to_string())?;
+    let object = object.ok_or_else(|| format!("its code {id} is not here"))?;
+    bytes_of(&object, max).ok_or_else(|| format!("its code {id} cannot be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::library::Library;
+    use super::*;
+    use crate::kernel::publishing::Draft;
+    use crate::store::Store;
+    use grid_promises::modules::Protocol;
+
+    fn guest(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guests");
+        std::fs::read(format!("{folder}/{name}")).unwrap()
+    }
+
+    fn publish(home: &Home, name: &str, code: Vec<u8>, promise: Option<&str>) -> ContentId {
+        let promise = promise.map(str::to_owned);
+        let draft = Draft::of(code, promise, Protocol::Framed).unwrap();
+        let id = *draft.module.promise();
+        draft.publish(home, name.parse().unwrap()).unwrap();
+        id
+    }
+
+    fn look(home: &Home, promise: &ContentId) -> (Vec<Arc<Module>>, Means) {
+        let config = Arc::new(Store::look(home).config().unwrap());
+        let shelf = Library::new(home).of(&config).unwrap();
+        let modules = shelf.modules(&config, promise, None);
+        let local = Arc::clone(&shelf.local);
+        (modules, Means { config, local })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn equal_pure_calls_fly_once_and_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        let promise = publish(&home, "hello", guest("hello-c.wasm"), None);
+        let (modules, means) = look(&home, &promise);
+        let module = &modules[0];
+        let runner = Arc::new(Runner::new(&home));
+        let code = *module.descriptor.code();
+        let call = |whom: &str| Message::new(promise).module(code).arg(whom);
+        // Nothing can begin, so that both come while the first is under way.
+        let held = runner.room.acquire_many(AT_ONCE).await.unwrap();
+        let first = runner.flight(module, call("world"), &means);
+        let second = runner.flight(module, call("world"), &means);
+        let other = runner.flight(module, call("you"), &means);
+        assert!(first.same_channel(&second));
+        assert!(!first.same_channel(&other));
+        drop(held);
+        for (mut flight, said) in [
+            (first, "hello, world"),
+            (second, "hello, world"),
+            (other, "hello, you"),
+        ] {
+            let came = flight.wait_for(Option::is_some).await.unwrap().clone();
+            let Some(Came::Answered(answer)) = came else {
+                panic!("{came:?}");
+            };
+            assert_eq!(answer.payload, said.as_bytes());
+        }
+        assert!(runner.flights().is_empty());
+        assert_eq!(runner.kept.lock().unwrap().0, 2);
+        assert!(runner.memos.get(&call("world")).is_some());
+        // What is kept is found, and not kept again; past the bound nothing is.
+        *runner.kept.lock().unwrap() = (MAX_KEPT.0, 0);
+        for whom in ["world", "all"] {
+            let came = runner.run(module, &call(whom), &means).await;
+            assert!(matches!(came, Came::Answered(_)), "{came:?}");
+        }
+        assert!(runner.memos.get(&call("all")).is_none());
+        let came = runner.run(module, &call("you").arg("all"), &means).await;
+        assert!(matches!(came, Came::Rejected(_)), "{came:?}");
+    }
+
+    #[test]
+    fn an_executable_serves_peers_only_when_it_is_allowed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        let code = b"#!/bin/sh\n".to_vec();
+        let id = ContentId::of(&code);
+        let promise = publish(&home, "script", code, Some("I will.\n"));
+        assert!(look(&home, &promise).0.is_empty());
+        let allow = format!("allow = [\"{id}\"]\n");
+        let config = std::fs::read_to_string(home.config()).unwrap();
+        std::fs::write(home.config(), format!("{allow}{config}")).unwrap();
+        assert_eq!(look(&home, &promise).0.len(), 1);
+    }
+}
