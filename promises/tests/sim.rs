@@ -457,6 +457,32 @@ fn a_single_use_invite_admits_one_node() {
     assert!(agree(&world, &network, &[founder, first]));
 }
 
+/// The second one comes before the others have heard evidence for the first, and is told all the same.
+#[test]
+fn the_second_user_of_an_invite_is_told_soon() {
+    for seed in 30..42 {
+        for pause in [0, 40, 80, 120, 160, 250] {
+            let mut world = world(seed, Faults::NONE);
+            let founder = world.add();
+            let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+            let invite = invite(&mut world, founder, 1);
+            let (first, second) = (world.add(), world.add());
+            join(&mut world, first, &invite).unwrap();
+            world.run(Duration::from_millis(pause));
+            let before = world.now;
+            let ended = join(&mut world, second, &invite);
+            assert_eq!(
+                ended.unwrap_err(),
+                CommandError::InviteSpent,
+                "{seed} {pause}"
+            );
+            let took = world.now - before;
+            assert!(took < Duration::from_secs(2), "{seed} {pause}: {took:?}");
+            assert!(agree(&world, &network, &[founder, first]));
+        }
+    }
+}
+
 #[test]
 fn a_single_use_invite_used_on_two_sides_has_one_winner_everywhere() {
     for seed in 0..4 {

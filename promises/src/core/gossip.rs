@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use minicbor::bytes::{ByteArray, ByteVec};
 
+use crate::content_id::ContentId;
 use crate::core::effect::{Effect, Notice, Parting};
 use crate::core::input::{RequestId, Ticket};
 use crate::core::network::{Outgoing, Pending, Phase};
@@ -13,11 +14,12 @@ use crate::core::protocol::{
     AdmitAnswer, Ask, Found, Hello, MAX_BATCH, Pull, Push, PushAnswer, Response, SyncAnswer,
     SyncRequest, read_response,
 };
+use crate::core::serving::came_by;
 use crate::core::timers::{self, Timer};
 use crate::core::{Core, Step};
 use crate::network::admission::Admission;
 use crate::network::charter::NetworkId;
-use crate::network::ledger::{Item, Merged, Refusal};
+use crate::network::ledger::{Item, Merged, Refusal, invite_of};
 use crate::network::member::PromiseError;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -238,10 +240,29 @@ impl Core {
                     || net.bootstrap.iter().any(|b| b.node == *node)
             })
             .collect();
+        // Who lost an invite, or is about to, hears of the others who used it, and of nothing else.
+        let rivals = self.links.up().filter_map(|(node, _)| {
+            let theirs = invite_of(net.ledger.members().get(node)?)?;
+            (!receivers.contains(node)).then(|| (*node, Some(theirs.id())))
+        });
+        let all = receivers.iter().map(|node| (*node, None));
+        let concerns = |only: Option<ContentId>, bytes: &[u8]| {
+            let mut members = net.ledger.members().values();
+            only.is_none_or(|grant| {
+                members.any(|m| came_by(m, &grant) && m.promise().bytes() == bytes)
+            })
+        };
+        let told: Vec<(NodeId, Vec<Vec<ByteVec>>)> = all
+            .chain(rivals)
+            .map(|(peer, only)| {
+                let fresh = outbox.iter().filter(|out| out.source != Some(peer));
+                let fresh = fresh.map(|out| out.bytes.as_slice());
+                (peer, batches(fresh.filter(|bytes| concerns(only, bytes))))
+            })
+            .collect();
         let mut requests = 0;
-        for peer in receivers {
-            let fresh = outbox.iter().filter(|out| out.source != Some(peer));
-            for statements in batches(fresh.map(|out| out.bytes.as_slice())) {
+        for (peer, batches) in told {
+            for statements in batches {
                 requests += 1;
                 self.request(
                     peer,
@@ -449,7 +470,13 @@ impl Core {
         match response {
             // The peer does not know this node as a member (yet): its promise got lost on the way.
             Response::Refusal(_) if !introduced => self.sync(network, peer, true),
-            Response::Refusal(why) => self.notice(Notice::Refused { peer, why }),
+            Response::Refusal(why) => {
+                self.notice(Notice::Refused { peer, why });
+                let net = self.networks.get(&network);
+                if net.is_some_and(|net| net.phase == Phase::Joining) {
+                    self.retry_sync(network, step.now);
+                }
+            }
             Response::Answer(SyncAnswer::Equal) => self.heard(network, step),
             Response::Answer(SyncAnswer::Index(index)) => {
                 let Some(net) = self.networks.get(&network) else {

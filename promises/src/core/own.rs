@@ -13,7 +13,7 @@ use crate::core::network::{Network, Outgoing, Phase, Surroundings};
 use crate::core::record::Change;
 use crate::limits::{MAX_ENDPOINTS, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
-use crate::network::admission::{Admission, is_heard};
+use crate::network::admission::{Admission, Grant, is_heard};
 use crate::network::endpoint::{Endpoint, EndpointKind, is_reachable};
 use crate::network::evidence::Evidence;
 use crate::network::ledger::{Item, invite_of};
@@ -276,14 +276,20 @@ impl Network {
         }
     }
 
+    /// Those whose use of a grant was seen, by others or by this node itself.
+    pub(crate) fn known_users(&self, grant: &Signed<Grant>) -> BTreeSet<NodeId> {
+        let mut users = self.ledger.seen_users(grant);
+        users.extend(self.witnessed.get(&grant.id()).into_iter().flatten());
+        users
+    }
+
     /// Whether this node knows others to have used up the invite that a member came by. Seconds decide
     /// contests, so that a receipt for a late one could put out the first.
     fn is_late(&self, member: &Member) -> bool {
         let Some(grant) = invite_of(member) else {
             return false;
         };
-        let mut users = self.witnessed.get(&grant.id()).cloned().unwrap_or_default();
-        users.extend(self.ledger.seen_users(grant));
+        let users = self.known_users(grant);
         !users.contains(&member.node()) && users.len() >= grant.uses as usize
     }
 

@@ -105,7 +105,7 @@ impl Core {
             return Reader::No("no member of that network");
         };
         match Admission::decode(raw, net.ledger.charter(), peer) {
-            Ok(admission) => spent_invite(net, peer, &admission).map_or(Reader::Yes, Reader::Spent),
+            Ok(admission) => spent_invite(net, peer, &admission),
             Err(_) => Reader::No("the admission does not admit"),
         }
     }
@@ -265,18 +265,27 @@ impl Core {
     }
 }
 
-/// The invite that this admission ends with, if members with evidence have used it up. Its holder
-/// can convince itself: their promises show that they were first.
-fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Option<ContentId> {
+/// What the invite that this admission ends with lets its holder see. If members with evidence have used
+/// it up, the holder can convince itself: their promises show that they were first. If this node has just
+/// given that evidence, they will in a moment.
+fn spent_invite(net: &Network, peer: &NodeId, admission: &Admission) -> Reader {
     let Some(Link::Invite { grant, .. }) = admission.links().last() else {
-        return None;
+        return Reader::Yes;
     };
-    let mut users = net.ledger.seen_users(grant);
-    users.remove(peer);
-    (users.len() >= grant.uses as usize).then_some(grant.id())
+    let is_full = |users: &BTreeSet<NodeId>| {
+        users.iter().filter(|node| *node != peer).count() >= grant.uses as usize
+    };
+    let seen = net.ledger.seen_users(grant);
+    if is_full(&seen) {
+        Reader::Spent(grant.id())
+    } else if is_full(&net.known_users(grant)) {
+        Reader::No("others are just using that invite; ask again")
+    } else {
+        Reader::Yes
+    }
 }
 
 /// Whether a member came by this grant: a second one of the same invite key is another.
-fn came_by(member: &Member, grant: &ContentId) -> bool {
+pub(crate) fn came_by(member: &Member, grant: &ContentId) -> bool {
     invite_of(member).is_some_and(|theirs| theirs.id() == *grant)
 }
