@@ -1,6 +1,9 @@
 //! Whole networks in virtual time.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+#[path = "sim/judges.rs"]
+mod judges;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;

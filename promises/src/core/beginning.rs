@@ -50,6 +50,7 @@ impl Core {
             admission,
         );
         net.rules = record.rules;
+        net.judge = record.judge;
         net.bootstrap = record.bootstrap;
         if let Some(bytes) = &record.promise
             && let Ok(own) = Member::decode(bytes, &record.charter)
@@ -137,6 +138,7 @@ impl Core {
             promise: last_promise.clone(),
             statements: Vec::new(),
             rules: Vec::new(),
+            judge: None,
             bootstrap: bootstrap.clone(),
         };
         let mut net = Network::new(

@@ -10,7 +10,6 @@ use crate::core::effect::Reply;
 use crate::core::error::CommandError;
 use crate::core::input::{Command, Ticket};
 use crate::core::network::{Network, Pending, Phase};
-use crate::core::record::Change;
 use crate::core::status::{NetworkStatus, OwnStanding, PeerStatus};
 use crate::core::timers::{self, Timer};
 use crate::core::{Core, Step};
@@ -84,6 +83,7 @@ impl Core {
                 },
                 Some(network),
             ) => self.set_rule(network, action, prefix, from.as_deref()),
+            (Command::SetJudge { judge, .. }, Some(network)) => Ok(self.set_judge(&network, judge)),
             (Command::Approve { node, .. }, Some(network)) => self.approve(network, &node, step),
             (Command::Revoke { node, .. }, Some(network)) => self.revoke(network, &node, step),
             (command, _) => Err(CommandError::NoSuchNetwork(command.network().clone())),
@@ -308,9 +308,8 @@ impl Core {
         net.rules
             .retain(|old| old.prefix != prefix || (from.is_some() && old.from != from));
         net.rules.push(rule);
-        let change = Change::Rules(net.rules.clone());
         net.dirty = true;
-        net.store(change, &mut self.effects);
+        net.store_rules(&mut self.effects);
         Ok(Reply::Changed)
     }
 
@@ -382,6 +381,8 @@ impl Core {
             moves: net.moves.clone(),
             promised: net.prefixes.iter().copied().collect(),
             rules: net.rules.clone(),
+            judge: net.judge,
+            judge_failure: net.judging.failure().cloned(),
             // Who is out sees nobody: what it knows of the others is no longer its business.
             peers: net
                 .others(&self.id)

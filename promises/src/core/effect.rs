@@ -9,11 +9,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::content_id::ContentId;
 use crate::core::error::CommandError;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
 use crate::network::accept::Objection;
 use crate::network::charter::NetworkId;
+use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
 use crate::node_key::NodeId;
 use crate::wireguard::{PresharedKey, WgPublicKey, WgSecretKey};
@@ -68,6 +70,15 @@ pub enum Effect {
         name: NetworkName,
         /// The wanted state.
         tunnel: Option<Box<Tunnel>>,
+    },
+    /// Ask a judge. Answered by one [`Judged`](crate::core::Input::Judged).
+    Judge {
+        /// Of which network.
+        network: NetworkId,
+        /// The content id of its code.
+        judge: ContentId,
+        /// The encoded [`Records`](crate::network::records::Records).
+        records: Vec<u8>,
     },
     /// A command came to its end.
     Done {
@@ -211,6 +222,13 @@ pub enum Notice {
         prefix: IpNet,
         /// Why not.
         objection: Objection,
+    },
+    /// The judge of a network did not speak; it will be asked again.
+    JudgeFailed {
+        /// The network.
+        name: NetworkName,
+        /// Why.
+        why: Reason,
     },
     /// A peer sent something that does not hold.
     BadMessage {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::content_id::ContentId;
 use crate::core::record::NetworkRecord;
 use crate::network::accept::Rule;
 use crate::network::charter::{AdmissionRule, NetworkId};
@@ -87,6 +88,15 @@ pub enum Input {
         network: NetworkId,
         /// Every peer of the interface.
         peers: BTreeMap<WgPublicKey, PeerObservation>,
+    },
+    /// What a judge answered to a [`Judge`](crate::core::Effect::Judge).
+    Judged {
+        /// Of which network.
+        network: NetworkId,
+        /// Which judge: the content id of its code.
+        judge: ContentId,
+        /// Its answer as it gave it, or why there is none.
+        answer: Result<Vec<u8>, String>,
     },
     /// A person wants something. Answered by exactly one [`Done`](crate::core::Effect::Done).
     Command {
@@ -218,6 +228,13 @@ pub enum Command {
         /// only a rejection may say.
         from: Option<String>,
     },
+    /// Appoint a judge of what members promise, or dismiss it.
+    SetJudge {
+        /// The network.
+        name: NetworkName,
+        /// The content id of its code; `None` for no judge.
+        judge: Option<ContentId>,
+    },
     /// Admit a node that asked, by an owner's signature.
     Approve {
         /// The network.
@@ -246,6 +263,7 @@ impl Command {
             | Self::Promise { name, .. }
             | Self::Withdraw { name, .. }
             | Self::SetRule { name, .. }
+            | Self::SetJudge { name, .. }
             | Self::Approve { name, .. }
             | Self::Revoke { name, .. } => name,
         }

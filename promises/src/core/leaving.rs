@@ -69,6 +69,7 @@ impl Core {
             promise: net.own.as_ref().map(|own| own.bytes().to_vec()),
             statements: Vec::new(),
             rules: Vec::new(),
+            judge: None,
             bootstrap: bootstrap.clone(),
         };
         // Who was expelled has nothing to join again with.

@@ -10,6 +10,7 @@
 //! | `input`, `effect`, `record`, `error`, `status` | what crosses the boundary |
 //! | `timers` | the one table of timers |
 //! | `network` | one network of this node: its view, its tunnel |
+//! | `judging` | what this node thinks of the promises of others, by rules or with a judge |
 //! | `own` | this node's own promise: claim, renewal, receipts |
 //! | `commands` | what people ask for |
 //! | `beginning`, `joining`, `leaving` | the life of a membership |
@@ -29,6 +30,7 @@ pub mod error;
 mod gossip;
 pub mod input;
 mod joining;
+mod judging;
 mod leaving;
 mod links;
 mod network;
@@ -174,6 +176,11 @@ impl Core {
                     net.observe(peers, now);
                 }
             }
+            Input::Judged {
+                network,
+                judge,
+                answer,
+            } => self.judged(network, judge, answer, now),
             Input::Command { command, ticket } => self.command(*command, ticket, &mut step),
         }
         self.settle(&mut step);
@@ -300,6 +307,7 @@ impl Core {
                     net.dirty = true;
                 }
             }
+            Timer::Judge(network) => self.ask_judge_again(network),
             Timer::Deadline(ticket) => self.deadline(ticket, step),
             Timer::Part(peer) => {
                 if !self.shares_a_network(&peer) {

@@ -12,11 +12,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::content_id::ContentId;
 use crate::core::effect::{Effect, Notice, Tunnel, TunnelPeer};
 use crate::core::input::{HostFacts, PeerObservation, Ticket};
+use crate::core::judging::Judging;
 use crate::core::links::Neighbours;
 use crate::core::paths::{self, Path};
 use crate::core::record::Change;
 use crate::core::status::AddressMove;
-use crate::network::accept::{self, LocalFacts, Objection, Rule, Verdict};
+use crate::network::accept::{LocalFacts, Objection, Rule, Verdicts};
 use crate::network::address;
 use crate::network::admission::Admission;
 use crate::network::charter::NetworkId;
@@ -96,11 +97,13 @@ pub(crate) struct Network {
     pub(crate) receipts: Vec<Signed<Receipt>>,
     pub(crate) sequence_floor: u64,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) judge: Option<ContentId>,
+    pub(crate) judging: Judging,
     pub(crate) bootstrap: Vec<Bootstrap>,
     pub(crate) pending: Option<Pending>,
     pub(crate) heard: bool,
     pub(crate) view: View,
-    pub(crate) verdicts: BTreeMap<NodeId, Vec<Verdict>>,
+    pub(crate) verdicts: Verdicts,
     pub(crate) tunnel: Option<Box<Tunnel>>,
     pub(crate) paths: BTreeMap<NodeId, Path>,
     pub(crate) observed: BTreeMap<WgPublicKey, PeerObservation>,
@@ -149,6 +152,8 @@ impl Network {
             receipts: Vec::new(),
             sequence_floor: 0,
             rules: Vec::new(),
+            judge: None,
+            judging: Judging::default(),
             bootstrap: Vec::new(),
             pending: None,
             heard: false,
@@ -225,13 +230,7 @@ impl Network {
         self.move_if_lost(around, out);
         self.meet_neighbours(&around.id);
         self.report_members(&before, around, out);
-        self.verdicts = accept::decide(
-            &self.ledger,
-            &self.view,
-            &around.id,
-            &self.rules,
-            around.facts,
-        );
+        self.judge(around, out);
         self.report_objections(out);
         self.update_paths(around);
         self.configure(around, out);
@@ -376,17 +375,21 @@ impl Network {
         let mut current = BTreeSet::new();
         for (node, verdicts) in &self.verdicts {
             for verdict in verdicts {
-                let Err(objection) = verdict.verdict else {
+                let Err(objection) = &verdict.verdict else {
                     continue;
                 };
+                // The judge is being asked, or its failure was told.
+                if *objection == Objection::NotJudged {
+                    continue;
+                }
                 current.insert((*node, verdict.prefix));
-                if !self.objected.contains(&(*node, verdict.prefix)) && objection != Objection::Rule
-                {
+                let is_known = self.objected.contains(&(*node, verdict.prefix));
+                if !is_known && *objection != Objection::Rule {
                     out.push_back(Effect::Notice(Notice::PromiseRefused {
                         name: name.clone(),
                         node: *node,
                         prefix: verdict.prefix,
-                        objection,
+                        objection: objection.clone(),
                     }));
                 }
             }

@@ -2,9 +2,11 @@
 //!
 //! Secrets are in fields of secret types; the driver writes each part to its own file.
 
+use crate::content_id::ContentId;
 use crate::network::accept::Rule;
 use crate::network::admission::RawLink;
 use crate::network::charter::{Charter, NetworkId};
+use crate::network::history::NewEntry;
 use crate::network::invite::Bootstrap;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
@@ -30,6 +32,8 @@ pub struct NetworkRecord {
     pub statements: Vec<Vec<u8>>,
     /// Rules of acceptance, oldest first.
     pub rules: Vec<Rule>,
+    /// The judge: the content id of its code.
+    pub judge: Option<ContentId>,
     /// Nodes to begin with.
     pub bootstrap: Vec<Bootstrap>,
 }
@@ -65,9 +69,16 @@ pub enum Change {
     Admission(Vec<RawLink>),
     /// The statements of others. May be written late: they can be had again.
     Statements(Vec<Vec<u8>>),
-    /// Rules of acceptance, oldest first.
-    Rules(Vec<Rule>),
-    /// The network was left: wipe the WireGuard key, rules and statements; keep charter, secret,
+    /// What decides about promises.
+    Rules {
+        /// Rules of acceptance, oldest first.
+        rules: Vec<Rule>,
+        /// The judge: the content id of its code.
+        judge: Option<ContentId>,
+    },
+    /// A decision, for the history: to be put behind those before. May be lost in a power cut.
+    History(NewEntry),
+    /// The network was left: wipe the WireGuard key, rules, history and statements; keep charter, secret,
     /// admission, last promise and these nodes, which are needed to join again.
     Left(Vec<Bootstrap>),
     /// The network is as if it had never been.

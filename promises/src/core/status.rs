@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::content_id::ContentId;
 use crate::core::input::PeerObservation;
 use crate::network::accept::{Rule, Verdict};
 use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
 use crate::node_key::NodeId;
 use crate::time::Timestamp;
@@ -59,6 +61,10 @@ pub struct NetworkStatus {
     pub promised: Vec<IpNet>,
     /// Its rules, oldest first.
     pub rules: Vec<Rule>,
+    /// Its judge: the content id of its code.
+    pub judge: Option<ContentId>,
+    /// Why the judge did not speak when it was asked last.
+    pub judge_failure: Option<Reason>,
     /// The other members, live ones.
     pub peers: Vec<PeerStatus>,
     /// Nodes that ask to be admitted.

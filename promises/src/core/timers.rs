@@ -11,6 +11,7 @@
 //! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
 //! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
 //! | `Paths(network)` | a member has not answered on its path | 2 s | tries its next endpoint |
+//! | `Judge(network)` | the judge failed | 10 s | asks it again |
 //! | `Dial` | a wanted connection is down | back-off, see `links` | dials |
 //! | `Deadline(ticket)` | a command waits for others | its own | answers the command |
 //! | `Part(node)` | a revoked node was told | 2 s | closes the connection |
@@ -49,6 +50,8 @@ pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often paths without an answer are looked at.
 pub(crate) const PATHS: Duration = Duration::from_secs(2);
+/// How soon a judge that failed is asked again.
+pub(crate) const ASK_JUDGE: Duration = Duration::from_secs(10);
 /// How long a connection that is not needed any longer stays up.
 pub(crate) const LINGER: Duration = Duration::from_secs(60);
 /// How long a revoked node has to take notice.
@@ -68,6 +71,7 @@ pub(crate) enum Timer {
     ClaimAnyway(NetworkId),
     AskAgain(NetworkId),
     Paths(NetworkId),
+    Judge(NetworkId),
     Dial,
     Deadline(Ticket),
     Part(NodeId),
@@ -84,7 +88,8 @@ impl Timer {
             | Self::Save(network)
             | Self::ClaimAnyway(network)
             | Self::AskAgain(network)
-            | Self::Paths(network) => Some(*network),
+            | Self::Paths(network)
+            | Self::Judge(network) => Some(*network),
             Self::Dial | Self::Deadline(_) | Self::Part(_) => None,
         }
     }

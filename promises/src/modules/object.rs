@@ -38,7 +38,7 @@ pub enum ObjectError {
 
 /// Reads an object that takes up all of `bytes`. Broken CBOR is found before an unknown version, and
 /// that before another shape.
-pub(super) fn read<'b, T>(
+pub(crate) fn read<'b, T>(
     sort: &'static str,
     bytes: &'b [u8],
     bounds: &Bounds,
@@ -71,7 +71,7 @@ fn version(bytes: &[u8]) -> Option<u64> {
 
 /// The first field of every object: the number [`VERSION`], and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version;
+pub(crate) struct Version;
 
 impl<C> Encode<C> for Version {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {

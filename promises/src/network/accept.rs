@@ -3,15 +3,18 @@
 //! A signature proves who promised, not who is entitled. A member's own addresses are accepted by
 //! default. A subnet or a default route needs a local rule, and some things no rule can accept: what
 //! overlaps the network's own range (another member's address) or another network of this node.
+//!
+//! A network can have a judge ([`judgement`](super::judgement)): then what it says decides about
+//! everything that no rule rejects, within the same bounds, and without its word nothing is accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::network::charter::{Charter, NetworkId};
-use crate::network::ledger::Ledger;
-use crate::network::view::{Presence, View};
+use crate::network::charter::NetworkId;
+use crate::network::judgement::{Opinion, Opinions, Reason};
+use crate::network::records::{Promised, Records};
 use crate::node_key::NodeId;
 
 /// What a rule does.
@@ -50,16 +53,28 @@ pub struct LocalFacts {
 }
 
 /// Why a promise is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grounds {
     /// It is the member's own address.
     OwnAddress,
     /// A local rule says so.
     Rule,
+    /// This node's judge says so, and why.
+    Judge(Reason),
+}
+
+impl fmt::Display for Grounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnAddress => f.write_str("it is the member's own address"),
+            Self::Rule => f.write_str("a local rule accepts it"),
+            Self::Judge(why) => write!(f, "the judge accepts it: {why}"),
+        }
+    }
 }
 
 /// Why a promise is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Objection {
     /// No rule accepts it, and it is more than an own address.
     NoRule,
@@ -77,6 +92,10 @@ pub enum Objection {
     HeldBy(NodeId),
     /// The same prefix was accepted from another member.
     RoutedBy(NodeId),
+    /// This node's judge refuses it, and why.
+    Judge(Reason),
+    /// This node's judge has not spoken about it.
+    NotJudged,
 }
 
 impl fmt::Display for Objection {
@@ -96,12 +115,14 @@ impl fmt::Display for Objection {
             }
             Self::HeldBy(node) => write!(f, "{} holds that address", node.short()),
             Self::RoutedBy(node) => write!(f, "it is routed by {}", node.short()),
+            Self::Judge(why) => write!(f, "the judge refuses it: {why}"),
+            Self::NotJudged => f.write_str("the judge has not spoken about it"),
         }
     }
 }
 
 /// What this node thinks of one promised prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The prefix.
     pub prefix: IpNet,
@@ -109,120 +130,99 @@ pub struct Verdict {
     pub verdict: Result<Grounds, Objection>,
 }
 
-/// Decides about everything that live members other than `own` promise.
+/// What this node thinks of everything that each member promises, in the order of
+/// [`Promised::all`](super::records::Promised::all).
+pub type Verdicts = BTreeMap<NodeId, Vec<Verdict>>;
+
+/// Decides about everything that the records say is promised. With `judge`, what a judge thinks: in a
+/// network that has one, its opinion is needed besides.
+///
+/// Nothing else goes in: the same arguments give the same verdicts anywhere.
 #[must_use]
-pub fn decide(
-    ledger: &Ledger,
-    view: &View,
-    own: &NodeId,
-    rules: &[Rule],
-    facts: &LocalFacts,
-) -> BTreeMap<NodeId, Vec<Verdict>> {
-    let mut verdicts: BTreeMap<NodeId, Vec<Verdict>> = BTreeMap::new();
+pub fn decide(records: &Records, judge: Option<&Opinions>) -> Verdicts {
     let mut routed: BTreeMap<IpNet, NodeId> = BTreeMap::new();
-    for (node, member) in &view.members {
-        let Some(said) = ledger.members().get(node) else {
-            continue;
+    let mut verdicts = Verdicts::new();
+    for (node, promised) in &records.members {
+        let decide_one = |(index, prefix): (usize, IpNet)| {
+            let said = judge.map(|judge| judge.get(&(*node, prefix)));
+            let verdict = if index < Promised::OWN {
+                decide_own(records, node, promised, &prefix, said)
+            } else {
+                decide_wide(records, node, &prefix, said).and_then(|grounds| {
+                    let first = *routed.entry(prefix).or_insert(*node);
+                    (first == *node)
+                        .then_some(grounds)
+                        .ok_or(Objection::RoutedBy(first))
+                })
+            };
+            Verdict { prefix, verdict }
         };
-        if node == own || member.presence != Presence::Live {
-            continue;
-        }
-        let promise = said.promise();
-        let own_addresses = [
-            IpNet::from(Ipv4Net::from(promise.ipv4.address)),
-            Ipv6Net::from(promise.ipv6).into(),
-        ];
-        let mut list: Vec<Verdict> = own_addresses
-            .into_iter()
-            .map(|prefix| {
-                let holder = match prefix {
-                    IpNet::V4(v4) => view.addresses.get(&v4.addr()).copied(),
-                    IpNet::V6(_) => Some(*node),
-                };
-                Verdict {
-                    prefix,
-                    verdict: decide_own(node, &prefix, holder, rules),
-                }
-            })
-            .collect();
-        for prefix in &promise.prefixes {
-            let verdict = decide_wide(
-                node,
-                prefix,
-                ledger.charter(),
-                ledger.network(),
-                rules,
-                facts,
-            )
-            .and_then(|grounds| match routed.get(prefix) {
-                Some(other) => Err(Objection::RoutedBy(*other)),
-                None => {
-                    routed.insert(*prefix, *node);
-                    Ok(grounds)
-                }
-            });
-            list.push(Verdict {
-                prefix: *prefix,
-                verdict,
-            });
-        }
+        let list = promised.all().enumerate().map(decide_one).collect();
         verdicts.insert(*node, list);
     }
     verdicts
 }
 
+/// What a judge said about a prefix; `None` if there is none, `Some(None)` if it has not spoken.
+type Said<'a> = Option<Option<&'a Opinion>>;
+
+fn rule_about(records: &Records, node: &NodeId, prefix: &IpNet) -> Option<Action> {
+    let mut rules = records.here.rules.iter().rev();
+    let rule = rules.find(|rule| rule.matches(node, prefix));
+    rule.map(|rule| rule.action)
+}
+
+fn by_judge(said: Option<&Opinion>) -> Result<Grounds, Objection> {
+    match said {
+        None => Err(Objection::NotJudged),
+        Some(Opinion { accepts: true, why }) => Ok(Grounds::Judge(why.clone())),
+        Some(Opinion { why, .. }) => Err(Objection::Judge(why.clone())),
+    }
+}
+
 fn decide_own(
+    records: &Records,
     node: &NodeId,
+    promised: &Promised,
     prefix: &IpNet,
-    holder: Option<NodeId>,
-    rules: &[Rule],
+    said: Said<'_>,
 ) -> Result<Grounds, Objection> {
-    if let Some(holder) = holder
-        && holder != *node
-    {
+    if let (IpNet::V4(_), Some(holder)) = (prefix, promised.held_by) {
         return Err(Objection::HeldBy(holder));
     }
-    match rules.iter().rev().find(|rule| rule.matches(node, prefix)) {
-        Some(Rule {
-            action: Action::Reject,
-            ..
-        }) => Err(Objection::Rule),
-        _ => Ok(Grounds::OwnAddress),
+    match (rule_about(records, node, prefix), said) {
+        (Some(Action::Reject), _) => Err(Objection::Rule),
+        (_, Some(said)) => by_judge(said),
+        (_, None) => Ok(Grounds::OwnAddress),
     }
 }
 
 fn decide_wide(
+    records: &Records,
     node: &NodeId,
     prefix: &IpNet,
-    charter: &Charter,
-    network: NetworkId,
-    rules: &[Rule],
-    facts: &LocalFacts,
+    said: Said<'_>,
 ) -> Result<Grounds, Objection> {
+    let here = &records.here;
     let default_route = prefix.prefix_len() == 0;
     // A default route covers every range and takes nothing from it: longer prefixes win.
     if !default_route {
-        if overlaps(prefix, &charter.ipv4.into()) || overlaps(prefix, &charter.ipv6.into()) {
+        if overlaps(prefix, &here.ipv4.into()) || overlaps(prefix, &here.ipv6.into()) {
             return Err(Objection::MemberAddresses);
         }
-        for (other, (ipv4, ipv6)) in &facts.ranges {
-            if *other != network
-                && (overlaps(prefix, &(*ipv4).into()) || overlaps(prefix, &(*ipv6).into()))
-            {
+        for (other, (ipv4, ipv6)) in &here.others {
+            if overlaps(prefix, &(*ipv4).into()) || overlaps(prefix, &(*ipv6).into()) {
                 return Err(Objection::OtherNetwork(*other));
             }
         }
     }
-    match rules
-        .iter()
-        .rev()
-        .find(|rule| rule.matches(node, prefix))
-        .map(|rule| rule.action)
-    {
-        Some(Action::Accept) => Ok(Grounds::Rule),
-        Some(Action::Reject) => Err(Objection::Rule),
-        None if default_route => Err(Objection::DefaultRoute),
-        None => Err(facts
+    match (rule_about(records, node, prefix), said) {
+        (Some(Action::Reject), _) => Err(Objection::Rule),
+        // All traffic is more than code may decide about.
+        (None, _) if default_route => Err(Objection::DefaultRoute),
+        (_, Some(said)) => by_judge(said),
+        (Some(Action::Accept), None) => Ok(Grounds::Rule),
+        (None, None) => Err(here
             .connected
             .iter()
             .find(|connected| overlaps(prefix, connected))

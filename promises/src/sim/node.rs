@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::content_id::ContentId;
 use crate::core::{
     Change, CommandError, Config, Core, HostFacts, NetworkRecord, Notice, Reply, Ticket, Tunnel,
 };
 use crate::network::charter::NetworkId;
+use crate::network::judgement::{self, Opinion};
 use crate::network::name::Label;
+use crate::network::records::Records;
 use crate::node_key::NodeKey;
 use crate::wireguard::WgPublicKey;
 
@@ -29,6 +32,10 @@ pub struct SimNode {
     pub tunnels: BTreeMap<NetworkId, Tunnel>,
     /// How often each interface was configured.
     pub configured: BTreeMap<NetworkId, u64>,
+    /// What was decided about promises, by network: the entries of a history, one after the other.
+    pub histories: BTreeMap<NetworkId, Vec<u8>>,
+    /// Answers for judges, by the content id of their code. One that is not here fails.
+    pub judges: BTreeMap<ContentId, fn(&Records) -> Vec<Opinion>>,
     /// Commands that came to their end.
     pub done: BTreeMap<Ticket, Result<Reply, CommandError>>,
     /// What the log says.
@@ -53,6 +60,8 @@ impl SimNode {
             disk: Disk::new(),
             tunnels: BTreeMap::new(),
             configured: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            judges: BTreeMap::new(),
             done: BTreeMap::new(),
             notices: Vec::new(),
             sent: (0, 0),
@@ -88,6 +97,13 @@ impl SimNode {
         }
     }
 
+    /// What a judge answers.
+    pub(crate) fn judge(&self, judge: &ContentId, records: &[u8]) -> Result<Vec<u8>, String> {
+        let judge = self.judges.get(judge).ok_or("it is not here")?;
+        let records = Records::decode(records).map_err(|error| error.to_string())?;
+        Ok(judgement::encode(&judge(&records)))
+    }
+
     /// Makes a change durable.
     pub(crate) fn store(&mut self, network: NetworkId, change: Change) {
         if let Change::Network(record) = change {
@@ -101,7 +117,11 @@ impl SimNode {
             Change::Promise(bytes) => record.promise = Some(bytes),
             Change::Admission(links) => record.admission = Some(links),
             Change::Statements(statements) => record.statements = statements,
-            Change::Rules(rules) => record.rules = rules,
+            Change::Rules { rules, judge } => (record.rules, record.judge) = (rules, judge),
+            Change::History(entry) => {
+                let history = self.histories.entry(network).or_default();
+                history.extend(entry.bytes);
+            }
             Change::Left(bootstrap) => {
                 record.private_key = None;
                 record.statements.clear();

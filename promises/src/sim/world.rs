@@ -310,6 +310,20 @@ impl<R: Rng> World<R> {
                     }
                 }
             }
+            Effect::Judge {
+                network,
+                judge,
+                records,
+            } => {
+                let answer = self.nodes[index].judge(&judge, &records);
+                let judged = Input::Judged {
+                    network,
+                    judge,
+                    answer,
+                };
+                let soon = Duration::from_millis(5);
+                self.schedule(soon, Event::Input(index, Box::new(judged)));
+            }
             Effect::Done { ticket, outcome } => {
                 self.nodes[index].done.insert(ticket, outcome);
             }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use grid_promises::network::accept::{
     Action, Grounds, LocalFacts, Objection, Rule, Verdict, decide, overlaps,
 };
+use grid_promises::network::judgement::{Opinion, Opinions, Reason};
 use grid_promises::network::ledger::Ledger;
+use grid_promises::network::records::Records;
 use grid_promises::network::view::View;
 use grid_promises::network::{AdmissionRule, NetworkId};
 use grid_promises::{ContentId, Timestamp};
@@ -64,7 +66,8 @@ impl Scene {
 
     fn verdicts(&self, ledger: &Ledger, now: Timestamp, node: &Node) -> Option<Vec<Verdict>> {
         let view = View::of(ledger, now);
-        decide(ledger, &view, &key(0).id(), &self.rules, &self.facts).remove(&node.id())
+        let records = Records::of(ledger, &view, &key(0).id(), &self.rules, &self.facts);
+        decide(&records, None).remove(&node.id())
     }
 
     /// What becomes of one prefix that node 1 promises.
@@ -74,7 +77,7 @@ impl Scene {
         let verdicts = self.verdicts(&ledger, T0, &node).unwrap();
         assert_eq!(verdicts.len(), 3);
         assert_eq!(verdicts[2].prefix, net(prefix));
-        verdicts[2].verdict
+        verdicts[2].verdict.clone()
     }
 
     /// What becomes of node 1's own addresses.
@@ -124,10 +127,13 @@ fn an_address_that_another_holds_is_not_accepted() {
     let ledger = scene.net.ledger_of([&scene.net.founder(), &victim, &thief]);
     let verdict = |scene: &Scene, node: &Node| {
         let verdicts = scene.verdicts(&ledger, T0, node).unwrap();
-        verdicts.iter().map(|v| v.verdict).collect::<Vec<_>>()
+        verdicts
+            .iter()
+            .map(|v| v.verdict.clone())
+            .collect::<Vec<_>>()
     };
     let held = Err(Objection::HeldBy(victim.id()));
-    assert_eq!(verdict(&scene, &thief), [held, OWN]);
+    assert_eq!(verdict(&scene, &thief), [held.clone(), OWN]);
     assert_eq!(verdict(&scene, &victim), [OWN, OWN]);
     // No rule can accept it.
     let scene = scene.accept("10.7.0.0/16");
@@ -277,7 +283,11 @@ fn a_subnet_of_two_members_is_routed_by_one() {
         for node in order {
             ledger.insert_bytes(&node.bytes(), T0).unwrap();
         }
-        let of = |node: &Node| scene.verdicts(&ledger, T0, node).unwrap()[2].verdict;
+        let of = |node: &Node| {
+            scene.verdicts(&ledger, T0, node).unwrap()[2]
+                .verdict
+                .clone()
+        };
         (of(first), of(second))
     };
     let expected = (BY_RULE, Err(Objection::RoutedBy(first.id())));
@@ -298,6 +308,50 @@ fn a_subnet_of_two_members_is_routed_by_one() {
         scene.verdicts(&ledger, T0, &part).unwrap()[2].verdict,
         BY_RULE
     );
+}
+
+#[test]
+fn a_judge_is_needed_besides_the_rules_and_bound_by_them() {
+    let why = Reason::new("because");
+    let judged = |scene: &Scene, prefix: &str, accepts: Option<bool>| {
+        let node = scene.member(1, &[prefix]);
+        let ledger = scene.net.ledger_of([&scene.net.founder(), &node]);
+        let view = View::of(&ledger, T0);
+        let records = Records::of(&ledger, &view, &key(0).id(), &scene.rules, &scene.facts);
+        let opinion = |accepts| Opinion {
+            accepts,
+            why: why.clone(),
+        };
+        let opinions: Opinions = records
+            .questions()
+            .filter_map(|question| Some((question, opinion(accepts?))))
+            .collect();
+        let mut verdicts = decide(&records, Some(&opinions));
+        let verdicts = verdicts.remove(&node.id()).unwrap();
+        let verdicts = verdicts.into_iter().map(|verdict| verdict.verdict);
+        <[_; 3]>::try_from(verdicts.collect::<Vec<_>>()).unwrap()
+    };
+    let yes = || Ok(Grounds::Judge(why.clone()));
+    let no = || Err(Objection::Judge(why.clone()));
+    let silent = || Err(Objection::NotJudged);
+    let subnet = "192.168.7.0/24";
+    assert_eq!(judged(&scene(), subnet, Some(true)), [yes(), yes(), yes()]);
+    assert_eq!(judged(&scene(), subnet, Some(false)), [no(), no(), no()]);
+    assert_eq!(
+        judged(&scene(), subnet, None),
+        [silent(), silent(), silent()]
+    );
+    let accepting = scene().accept(subnet);
+    assert_eq!(judged(&accepting, subnet, Some(false))[2], no());
+    let rejecting = scene().reject(subnet).reject("fd00::/8");
+    let expected = [yes(), REJECTED, REJECTED];
+    assert_eq!(judged(&rejecting, subnet, Some(true)), expected);
+    // What no rule can accept, no judge can; all traffic is for a person to decide about.
+    assert_eq!(judged(&scene(), "10.7.1.0/24", Some(true))[2], MEMBERS);
+    let default = Err(Objection::DefaultRoute);
+    assert_eq!(judged(&scene(), "0.0.0.0/0", Some(true))[2], default);
+    // A network that this machine is connected to is its own to judge.
+    assert_eq!(judged(&scene(), "192.168.1.0/24", Some(true))[2], yes());
 }
 
 #[test]
@@ -334,6 +388,9 @@ fn objections_say_what_is_in_the_way() {
         (Objection::OtherNetwork(other), &other.0.short()),
         (Objection::HeldBy(key(1).id()), &key(1).id().short()),
         (Objection::RoutedBy(key(1).id()), &key(1).id().short()),
+        (Objection::Judge(Reason::new("too wide")), "too wide"),
+        (Objection::Judge(Reason::new("")), "does not say why"),
+        (Objection::NotJudged, "judge"),
     ] {
         assert!(objection.to_string().contains(words), "{objection}");
     }
