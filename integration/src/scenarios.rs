@@ -5,6 +5,7 @@ pub mod claims;
 pub mod errors;
 pub mod foundation;
 pub mod hostile;
+pub mod judges;
 pub mod life;
 pub mod mesh;
 pub mod modules;
@@ -25,6 +26,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     hostile::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
+    judges::SCENARIOS,
     modules::SCENARIOS,
     networks::SCENARIOS,
     readme::SCENARIOS,

@@ -44,6 +44,8 @@ promises! {
     STATUS = "status";
     ACCEPT = "accept";
     REJECT = "reject";
+    APPOINT_JUDGE = "appoint-judge";
+    REPLAY = "replay";
     PROMISE = "promise";
     WITHDRAW = "withdraw";
     REVOKE = "revoke";
@@ -57,6 +59,7 @@ promises! {
     CONTRACT = "contract";
     CAS = "cas";
     ROUTES = "routes";
+    JUDGE = "judge";
     FETCH = "fetch";
     FORWARD = "forward";
     ANSWER = "answer";
@@ -67,7 +70,8 @@ promises! {
 
 /// The promises that people call as subcommands: all but those that only lead messages.
 pub fn commands() -> impl Iterator<Item = &'static Promise> {
-    const MESSAGES: [Promise; 6] = [
+    const MESSAGES: [Promise; 7] = [
+        JUDGE,
         FETCH,
         FORWARD,
         ANSWER,

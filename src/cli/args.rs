@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;
 use grid_promises::limits::MAX_USES;
 use grid_promises::modules::ModuleName;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
+use grid_promises::{ContentId, Timestamp};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::duration;
+use super::{duration, moment};
 use crate::store::Backend;
 
 /// A WireGuard mesh without a coordination server
@@ -96,6 +96,10 @@ pub enum Command {
     Accept(Accept),
     /// Do not accept a prefix, from one node or from anybody
     Reject(Reject),
+    /// Have a module judge what members promise, beside the rules; or dismiss it
+    AppointJudge(AppointJudge),
+    /// Show what was decided about promises at a time, and decide it again
+    Replay(Replay),
     /// Promise to route a subnet
     Promise(Prefix),
     /// Take the promise to route a subnet back
@@ -316,6 +320,29 @@ pub struct Reject {
     /// Whose promise of that prefix [default: anybody's]
     #[arg(long, value_name = "NODE")]
     pub from: Option<String>,
+}
+
+/// `appoint-judge`.
+#[derive(Debug, Args)]
+pub struct AppointJudge {
+    /// The network
+    pub net: NetworkName,
+
+    /// A module that keeps the promise `judge`: its name or the content id of its code; `none`
+    /// dismisses the judge
+    #[arg(value_name = "MODULE|none")]
+    pub module: String,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The network
+    pub net: NetworkName,
+
+    /// When: 2026-11-21T20:15:00Z (UTC), or how long ago, as 10m [default: now]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
+    pub at: Option<Timestamp>,
 }
 
 /// `promise` and `withdraw`.

@@ -40,8 +40,9 @@ pub(super) fn keep(home: &Home, global: &Global, command: CasCommand) -> Outcome
             ls(&objects, &Store::look(home).config()?, is_json)
         }
         CasCommand::Gc { dry_run } => {
-            let objects = look(home)?;
-            gc(&objects, &Store::look(home).config()?, dry_run, is_json)
+            let (objects, store) = (look(home)?, Store::look(home));
+            let collected = roots::collect(&objects, &store.config()?, &store.judges()?, dry_run)?;
+            gc(&collected, dry_run, is_json)
         }
         CasCommand::Verify => verify(&look(home)?, is_json),
     }
@@ -225,12 +226,11 @@ fn amount(amount: &Amount, what: &str) -> String {
     format!("{} {what}{plural}, {}", amount.count, bytes(amount.bytes))
 }
 
-fn gc(objects: &Objects, config: &Config, is_rehearsal: bool, is_json: bool) -> Outcome {
-    let collected = roots::collect(objects, config, is_rehearsal)?;
+fn gc(collected: &Collected, is_rehearsal: bool, is_json: bool) -> Outcome {
     if is_json {
-        return output::print(&format!("{}\n", collected_json(&collected, is_rehearsal)));
+        return output::print(&format!("{}\n", collected_json(collected, is_rehearsal)));
     }
-    output::print(&collected_text(&collected, is_rehearsal))
+    output::print(&collected_text(collected, is_rehearsal))
 }
 
 fn collected_text(collected: &Collected, is_rehearsal: bool) -> String {

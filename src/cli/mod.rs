@@ -2,13 +2,14 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `args`, `words`, `duration` | the commands as types, and in words for the server |
+//! | `args`, `words`, `duration`, `moment` | the commands as types, and in words for the server |
 //! | `calling` | commands that the server carries out |
 //! | `background` | starting a server in the background |
 //! | `handing_over` | an invite, from the person to the server |
 //! | `local` | commands that need no server |
 //! | `cas` | the object store, which needs none either |
 //! | `modules`, `contract` | names, modules, and what this node takes part in |
+//! | `judges` | who decides about promises, and what was decided |
 //! | `routes` | who takes messages under which promise |
 //! | `peers` | asking peers through the server |
 //! | `progress` | how far something is that takes long |
@@ -25,8 +26,10 @@ mod cas;
 mod contract;
 pub mod duration;
 mod handing_over;
+mod judges;
 mod local;
 mod modules;
+pub mod moment;
 mod output;
 mod peers;
 mod progress;
@@ -118,6 +121,8 @@ fn keep_own(home: &Home, cli: Cli) -> Outcome {
         Command::Allow(allow) => contract::allow(home, &global, &allow),
         Command::Contract(contract) => contract::contract(home, &global, &contract),
         Command::Routes => routes::show(home, &global),
+        Command::AppointJudge(appoint) => judges::appoint(home, &global, appoint),
+        Command::Replay(replay) => judges::replay(home, &global, &replay),
         Command::Man { dir } => local::man(&dir),
         Command::Completions { shell } => local::completions(shell),
         command => calling::call(home, &global, command),

@@ -116,6 +116,13 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
         rows.push(("promises", network.promised.join(", ")));
     }
     rows.extend(network.rules.iter().map(|rule| ("rule", rule.clone())));
+    rows.extend(network.judge.iter().map(|judge| ("judge", judge.clone())));
+    if let Some(why) = &network.judge_failure {
+        rows.push((
+            "",
+            format!("it does not speak: {why}; what it said before stands"),
+        ));
+    }
     for moved in &network.moves {
         rows.push((
             "moved",
@@ -306,6 +313,8 @@ mod tests {
             owner: true,
             promised: Vec::new(),
             rules: vec!["reject ::/0".to_owned()],
+            judge: None,
+            judge_failure: None,
             moves: vec![MoveReport {
                 at: 940,
                 from: "10.9.0.7".to_owned(),

@@ -55,6 +55,11 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
             words.option("--from", reject.from.as_ref());
             "reject"
         }
+        Command::AppointJudge(appoint) => {
+            words.add(&appoint.net);
+            words.add(&appoint.module);
+            "appoint-judge"
+        }
         Command::Promise(promise) => {
             words.add(&promise.net);
             words.add(promise.prefix);
@@ -89,6 +94,7 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         | Command::Contract(_)
         | Command::Cas(_)
         | Command::Routes
+        | Command::Replay(_)
         | Command::Module(_)
         | Command::Man { .. }
         | Command::Completions { .. } => return None,

@@ -60,6 +60,10 @@ pub struct NetworkReport {
     pub promised: Vec<String>,
     /// This node's rules, oldest first.
     pub rules: Vec<String>,
+    /// Its judge: the content id of its code.
+    pub judge: Option<String>,
+    /// Why the judge did not speak when it was asked last.
+    pub judge_failure: Option<String>,
     /// Addresses that this node lost to others since it started.
     pub moves: Vec<MoveReport>,
     /// Nodes that ask to be admitted.

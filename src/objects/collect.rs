@@ -71,6 +71,11 @@ impl Reached {
         self.0.is_empty()
     }
 
+    /// Counts an object among them that names none.
+    pub fn add(&mut self, id: ContentId) {
+        self.note(Reference::Leaf(id));
+    }
+
     /// Notes an object; whether it is new and has to be read.
     fn note(&mut self, reference: Reference) -> Option<ContentId> {
         let (id, depth) = match reference {

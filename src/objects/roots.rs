@@ -16,12 +16,6 @@ use crate::kernel::builtins;
 use crate::store::Config;
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 
-/// The objects that the configuration names.
-#[must_use]
-pub fn roots(config: &Config) -> Vec<ContentId> {
-    config.symbols.into_iter().collect()
-}
-
 /// The objects that an object names: a symbol table its descriptors and the table before it, a
 /// descriptor its promise text and its code. One of another kind names none.
 #[must_use]
@@ -48,16 +42,20 @@ pub fn local(objects: &Objects) -> Layers {
     ])
 }
 
-/// Collects what the configuration neither names nor has room for.
+/// Collects what a home neither names nor has room for. It names its symbol table, in the
+/// configuration, and the judges of its networks.
 ///
 /// # Errors
 /// As [`reach`] and [`Objects::collect`]. Nothing was evicted then.
 pub fn collect(
     objects: &Objects,
     config: &Config,
+    judges: &[ContentId],
     is_rehearsal: bool,
 ) -> Result<Collected, CacheError> {
-    let reached = reach(&local(objects), &roots(config), &references)?;
+    let table: Vec<ContentId> = config.symbols.into_iter().collect();
+    let mut reached = reach(&local(objects), &table, &references)?;
+    judges.iter().for_each(|judge| reached.add(*judge));
     let limit = config.cache_limit.unwrap_or(DEFAULT_CACHE_LIMIT).0;
     objects.collect(
         &reached,

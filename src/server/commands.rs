@@ -73,6 +73,7 @@ pub(super) async fn keep(
             let changed = context.command(rule, None).await?;
             changed_answer(&changed, format!("{what} is rejected"))
         }
+        Command::AppointJudge(appoint) => appoint_judge(context, appoint).await,
         Command::Promise(promise) => {
             let text = format!("this node promises {}", promise.prefix);
             let (name, prefix) = (promise.net, promise.prefix);
@@ -243,6 +244,24 @@ async fn accept(context: &Context, accept: args::Accept) -> Outcome<Answer> {
             changed_answer(&context.command(wish, None).await?, text)
         }
     }
+}
+
+async fn appoint_judge(context: &Context, appoint: args::AppointJudge) -> Outcome<Answer> {
+    let net = appoint.net;
+    let (judge, text) = match appoint.module.as_str() {
+        "none" => (None, format!("\"{net}\" has no judge")),
+        id => {
+            let judge = id.parse().map_err(|error| {
+                Failure::usage(format!("\"{id}\" is not a content id: {error}"))
+            })?;
+            let text = format!(
+                "{id} judges what is promised in \"{net}\"; `grid replay {net}` shows what it decides"
+            );
+            (Some(judge), text)
+        }
+    };
+    let wish = Wish::SetJudge { name: net, judge };
+    changed_answer(&context.command(wish, None).await?, text)
 }
 
 fn rule(name: NetworkName, action: Action, prefix: IpNet, from: Option<String>) -> Wish {

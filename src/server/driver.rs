@@ -18,7 +18,7 @@ use grid_promises::core::{
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{Millis, NodeId};
+use grid_promises::{ContentId, Millis, NodeId};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
@@ -63,6 +63,8 @@ pub(super) enum Event {
     ConnectFailed(NodeId),
     /// A request of a peer that asked faster than the core takes, and that has waited.
     Delayed(NodeId, Vec<u8>, Responder, Option<Own>),
+    /// A judge of a network spoke, or did not.
+    Judged(NetworkId, ContentId, Result<Vec<u8>, String>),
     /// A request was answered, or not.
     Response(RequestId, Option<Vec<u8>>),
     /// The server is to end.
@@ -273,6 +275,11 @@ impl Driver {
             Event::Response(request, message) => {
                 self.input(Input::Response { request, message })?;
             }
+            Event::Judged(network, judge, answer) => self.input(Input::Judged {
+                network,
+                judge,
+                answer,
+            })?,
             Event::Stop => {}
         }
         Ok(())

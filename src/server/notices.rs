@@ -66,6 +66,12 @@ impl Notices {
             Notice::AdmissionAsked { name, node, label } => {
                 info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
             }
+            Notice::JudgeFailed { name, why } => {
+                warn!(
+                    "{name}: its judge does not speak: {why}; what it said before stands, nobody else \
+                     is let in; `grid appoint-judge {name} none` dismisses it"
+                );
+            }
             Notice::BadMessage { peer, why } => {
                 self.complain(peer, &format!("sent what does not hold: {why}"));
             }

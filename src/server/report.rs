@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use grid_promises::Timestamp;
 use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
-use grid_promises::network::accept::{Action, Rule};
 use ipnet::IpNet;
 
 use super::tunnels::About;
@@ -44,7 +43,9 @@ pub(super) fn network(status: &NetworkStatus, about: &About, wished: Backend) ->
         admission: status.admission.to_string(),
         owner: status.owner,
         promised: strings(&status.promised),
-        rules: status.rules.iter().map(rule).collect(),
+        rules: status.rules.iter().map(ToString::to_string).collect(),
+        judge: status.judge.map(|judge| judge.to_string()),
+        judge_failure: status.judge_failure.as_ref().map(ToString::to_string),
         moves: status
             .moves
             .iter()
@@ -95,7 +96,8 @@ fn peer(peer: &PeerStatus, about: &About) -> PeerReport {
         .map(|verdict| verdict.prefix)
         .collect();
     let refused = peer.verdicts.iter().filter_map(|verdict| {
-        verdict.verdict.err().map(|objection| RefusedReport {
+        let objection = verdict.verdict.as_ref().err();
+        objection.map(|objection| RefusedReport {
             prefix: verdict.prefix.to_string(),
             why: objection.to_string(),
         })
@@ -151,17 +153,6 @@ fn now() -> Timestamp {
 
 fn strings(prefixes: &[IpNet]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
-}
-
-fn rule(rule: &Rule) -> String {
-    let word = match rule.action {
-        Action::Accept => "accept",
-        Action::Reject => "reject",
-    };
-    match rule.from {
-        Some(from) => format!("{word} {} from {from}", rule.prefix),
-        None => format!("{word} {}", rule.prefix),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | `atomic` | changes made of them that happen at once or not at all |
 //! | `files` | reading one file with suspicion |
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
+//! | `history` | what a network's node decided about promises |
 //! | `peers` | known peers |
 //! | `config`, `size` | the configuration, and numbers of bytes in it |
 //! | `editing` | changes that commands make to the configuration |
@@ -19,6 +20,7 @@ pub mod disk;
 pub mod editing;
 mod error;
 mod files;
+mod history;
 mod lock;
 mod network;
 mod parts;
@@ -33,9 +35,9 @@ mod tests;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use grid_promises::NodeKey;
 use grid_promises::core::Change;
 use grid_promises::network::NetworkName;
+use grid_promises::{ContentId, NodeKey};
 
 pub use config::Config;
 pub use disk::{Disk, RealDisk};
@@ -237,25 +239,48 @@ impl<D: Disk> Store<D> {
     /// The folder of networks cannot be read. What is wrong with single networks is in the list.
     pub fn networks(&self) -> Result<Vec<Loaded>, StoreError> {
         let nets = self.home.nets();
+        let load = |name: String| {
+            let folder = nets.join(&name);
+            match network::load(&self.reader(), &folder, &name) {
+                Ok(stored) => Loaded::Whole(Box::new(stored)),
+                Err(error) => Loaded::Broken { name, error },
+            }
+        };
+        Ok(self.folders()?.map(load).collect())
+    }
+
+    /// The names of the folders of networks.
+    fn folders(&self) -> Result<impl Iterator<Item = String>, StoreError> {
+        let nets = self.home.nets();
         let entries = match self.disk.list(&nets) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|error| StoreError::read(&nets, error))?,
         };
-        let folders = entries
-            .into_iter()
-            .filter(|entry| entry.is_dir && !entry.name.ends_with(atomic::UNFINISHED));
-        Ok(folders
-            .map(|entry| {
-                let folder = nets.join(&entry.name);
-                match network::load(&self.reader(), &folder, &entry.name) {
-                    Ok(stored) => Loaded::Whole(Box::new(stored)),
-                    Err(error) => Loaded::Broken {
-                        name: entry.name,
-                        error,
-                    },
-                }
-            })
-            .collect())
+        let is_network =
+            |entry: &disk::Entry| entry.is_dir && !entry.name.ends_with(atomic::UNFINISHED);
+        let folders = entries.into_iter().filter(is_network);
+        Ok(folders.map(|entry| entry.name))
+    }
+
+    /// The judges of the home's networks: content ids of code.
+    ///
+    /// # Errors
+    /// A folder or the rules of a network cannot be read.
+    pub fn judges(&self) -> Result<Vec<ContentId>, StoreError> {
+        let nets = self.home.nets();
+        let judge = |name: String| network::judge(&self.reader(), &nets.join(name));
+        self.folders()?
+            .filter_map(|name| judge(name).transpose())
+            .collect()
+    }
+
+    /// What was decided about promises in a network: files of entries, oldest first. None if there is
+    /// no such network, or nothing was decided.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn history(&self, name: &NetworkName) -> Result<Vec<Vec<u8>>, StoreError> {
+        history::read(&self.reader(), &self.home.nets().join(name.as_str()))
     }
 
     /// Makes one change of a network durable. `backend` is written with a whole network.

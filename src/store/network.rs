@@ -6,6 +6,7 @@
 //! | `wireguard.key`, `network.secret` | 32 bytes in base64 | the network is not started |
 //! | `admission`, `promise` | signed statements | the network is not started |
 //! | `rules`, `settings` | text | the network is not started |
+//! | `history`, `history.old` | what was decided about promises, and why (`history`) | started without |
 //! | `statements`, `bootstrap` | what others said | started without: it can be had again |
 //! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |
 //!
@@ -13,17 +14,18 @@
 
 use std::path::Path;
 
-use grid_promises::WgSecretKey;
 use grid_promises::core::{Change, NetworkRecord};
 use grid_promises::network::charter::{AdmissionRule, Charter};
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
+use grid_promises::{ContentId, WgSecretKey};
 use zeroize::Zeroizing;
 
 use super::atomic;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::files::{Privacy, Reader, SMALL, encode_secret};
+use super::history::{self, HISTORY, OLDER};
 use super::parts::{self, Backend, Settings};
 
 const CHARTER: &str = "charter";
@@ -40,7 +42,15 @@ const LEFT: &str = "left";
 pub const WG_QUICK: &str = "wg-quick.conf";
 
 /// What goes when a network is left.
-const FORGOTTEN: &[&str] = &[WIREGUARD_KEY, RULES, STATEMENTS, BOOTSTRAP, WG_QUICK];
+const FORGOTTEN: &[&str] = &[
+    WIREGUARD_KEY,
+    RULES,
+    STATEMENTS,
+    BOOTSTRAP,
+    HISTORY,
+    OLDER,
+    WG_QUICK,
+];
 
 /// A network as it was found on disk.
 #[derive(Debug)]
@@ -106,6 +116,7 @@ pub(super) fn load<D: Disk>(
             promise: promise.as_ref().map(|bytes| bytes.to_vec()),
             statements: Vec::new(),
             rules: Vec::new(),
+            judge: None,
             bootstrap: Vec::new(),
         },
         backend: settings.backend,
@@ -124,7 +135,9 @@ pub(super) fn load<D: Disk>(
     stored.record.private_key = Some(WgSecretKey::from_bytes(&key));
     check_promise(&path(PROMISE), &stored.record)?;
     if let Some(text) = reader.text(&path(RULES), Privacy::Plain)? {
-        stored.record.rules = parts::decode_rules(&path(RULES), &text)?;
+        let deciding = parts::decode_rules(&path(RULES), &text)?;
+        stored.record.rules = deciding.rules;
+        stored.record.judge = deciding.judge;
     }
     load_what_can_be_had_again(reader, folder, &mut stored);
     Ok(stored)
@@ -186,6 +199,17 @@ fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, st
     }
 }
 
+/// The judge of the network in this folder, if it has one.
+pub(super) fn judge<D: Disk>(
+    reader: &Reader<'_, D>,
+    folder: &Path,
+) -> Result<Option<ContentId>, StoreError> {
+    let path = folder.join(RULES);
+    let text = reader.text(&path, Privacy::Plain)?;
+    let deciding = text.map(|text| parts::decode_rules(&path, &text));
+    Ok(deciding.transpose()?.and_then(|deciding| deciding.judge))
+}
+
 /// Makes one change durable.
 pub(super) fn apply<D: Disk>(
     disk: &D,
@@ -203,7 +227,11 @@ pub(super) fn apply<D: Disk>(
         Change::Statements(statements) => {
             write(STATEMENTS, &parts::encode_statements(statements))?;
         }
-        Change::Rules(rules) => write(RULES, parts::encode_rules(rules).as_bytes())?,
+        Change::Rules { rules, judge } => {
+            let text = parts::encode_rules(rules, judge.as_ref());
+            write(RULES, text.as_bytes())?;
+        }
+        Change::History(entry) => history::append(disk, &folder, entry)?,
         Change::Left(nodes) => {
             // This file decides. What follows is done again at the next start if it is cut off.
             write(LEFT, &parts::encode_bootstrap(nodes))?;
@@ -243,7 +271,8 @@ fn write_network<D: Disk>(
         None => files.push((LEFT, Zeroizing::new(bootstrap))),
         Some(key) => {
             let statements = parts::encode_statements(&record.statements);
-            let rules = parts::encode_rules(&record.rules).into_bytes();
+            let rules = parts::encode_rules(&record.rules, record.judge.as_ref());
+            let rules = rules.into_bytes();
             files.push((WIREGUARD_KEY, encode_secret(key.expose())));
             files.push((STATEMENTS, Zeroizing::new(statements)));
             files.push((RULES, Zeroizing::new(rules)));

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use grid_promises::ContentId;
 use grid_promises::cbor::{self, Bounds};
 use grid_promises::limits::{MAX_CHAIN, MAX_MEMBERS, MAX_REVOCATIONS, MAX_STATEMENT};
 use grid_promises::network::accept::{Action, Rule};
@@ -128,48 +129,59 @@ pub(super) fn decode_statements(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>
     Ok(list.into_iter().map(Vec::from).collect())
 }
 
-/// One rule a line, oldest first: `accept PREFIX from NODE` or `reject PREFIX [from NODE]`.
-pub(super) fn encode_rules(rules: &[Rule]) -> String {
+/// What decides about promises, as its file holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Deciding {
+    /// Rules of acceptance, oldest first.
+    pub(super) rules: Vec<Rule>,
+    /// The judge: the content id of its code.
+    pub(super) judge: Option<ContentId>,
+}
+
+/// One rule a line, oldest first: `accept PREFIX from NODE` or `reject PREFIX [from NODE]`; before
+/// them `judge ID`, if there is a judge.
+pub(super) fn encode_rules(rules: &[Rule], judge: Option<&ContentId>) -> String {
     let mut text =
         String::from("# Of several rules that match, the last one counts. Written by grid.\n");
-    for rule in rules {
-        let word = match rule.action {
-            Action::Accept => "accept",
-            Action::Reject => "reject",
-        };
+    if let Some(judge) = judge {
         // Writing to a string cannot fail.
-        let _ = write!(text, "{word} {}", rule.prefix);
-        if let Some(from) = rule.from {
-            let _ = write!(text, " from {from}");
-        }
-        text.push('\n');
+        let _ = writeln!(text, "judge {judge}");
+    }
+    for rule in rules {
+        let _ = writeln!(text, "{rule}");
     }
     text
 }
 
-pub(super) fn decode_rules(path: &Path, text: &str) -> Result<Vec<Rule>, StoreError> {
+pub(super) fn decode_rules(path: &Path, text: &str) -> Result<Deciding, StoreError> {
     // Cut short, the last line might be another rule than it was.
     if !text.ends_with('\n') {
         return Err(StoreError::damaged(path, "its last line is cut short"));
     }
-    let mut rules = Vec::new();
+    let mut deciding = Deciding::default();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let rule = decode_rule(line).ok_or_else(|| {
-            StoreError::damaged(
-                path,
-                format!(
-                    "line {} is not \"accept PREFIX from NODE\" or \"reject PREFIX [from NODE]\"",
-                    index + 1
-                ),
-            )
-        })?;
-        rules.push(rule);
+        let number = index + 1;
+        if let Some(id) = line.strip_prefix("judge ") {
+            let id = id.parse().ok().filter(|_| deciding.judge.is_none());
+            deciding.judge = Some(id.ok_or_else(|| {
+                let why = format!("line {number} does not name one judge by its content id");
+                StoreError::damaged(path, why)
+            })?);
+            continue;
+        }
+        deciding.rules.push(decode_rule(line).ok_or_else(|| {
+            let why = format!(
+                "line {number} is not \"accept PREFIX from NODE\", \"reject PREFIX [from NODE]\" \
+                 or \"judge ID\""
+            );
+            StoreError::damaged(path, why)
+        })?);
     }
-    Ok(rules)
+    Ok(deciding)
 }
 
 fn decode_rule(line: &str) -> Option<Rule> {
@@ -214,14 +226,19 @@ mod tests {
                 from: None,
             },
         ];
-        let text = encode_rules(&rules);
+        let id = ContentId::of(b"a judge");
         let path = Path::new("rules");
-        assert_eq!(decode_rules(path, &text).unwrap(), rules);
-        assert_eq!(
-            decode_rules(path, &encode_rules(&[])).unwrap(),
-            Vec::<Rule>::new()
-        );
+        for judge in [None, Some(id)] {
+            for rules in [rules.clone(), Vec::new()] {
+                let text = encode_rules(&rules, judge.as_ref());
+                let expected = Deciding { rules, judge };
+                assert_eq!(decode_rules(path, &text).unwrap(), expected);
+            }
+        }
+        let text = encode_rules(&rules, Some(&id));
         for bad in [
+            "judge me\n",
+            &format!("judge {id}\njudge {id}\n"),
             "accept 10.0.0.0/8\n",
             "accept 10.0.0.0/8 from x\n",
             "allow 10.0.0.0/8\n",
@@ -232,7 +249,8 @@ mod tests {
         }
         for cut in 0..text.len() {
             if let Ok(some) = decode_rules(path, &text[..cut]) {
-                assert!(rules.starts_with(&some), "cut at {cut}");
+                assert!(rules.starts_with(&some.rules), "cut at {cut}");
+                assert!(some.judge.is_none_or(|judge| judge == id), "cut at {cut}");
             }
         }
     }

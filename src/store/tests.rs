@@ -79,6 +79,7 @@ fn record(name: &str) -> NetworkRecord {
         admission: Some(vec![RawLink::Direct(vec![1, 2, 3])]),
         statements: vec![vec![7; 20]],
         rules: Vec::new(),
+        judge: None,
         bootstrap: nodes(1),
     }
 }
@@ -115,7 +116,13 @@ fn life() -> Vec<(&'static str, Change)> {
             Change::Admission(vec![RawLink::Invite(vec![1], vec![2], None)]),
         ),
         ("b", Change::Statements(vec![vec![1; 30], vec![2; 40]])),
-        ("b", Change::Rules(rules())),
+        (
+            "b",
+            Change::Rules {
+                rules: rules(),
+                judge: Some(grid_promises::ContentId::of(b"a judge")),
+            },
+        ),
         ("b", Change::Left(nodes(2))),
         ("b", network(record("b"))),
         ("b", Change::Left(nodes(0))),

@@ -43,7 +43,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-fn guest(name: &str) -> Result<String> {
+pub(super) fn guest(name: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../examples/guests")
         .join(name);

@@ -45,6 +45,7 @@ mod declare;
 #[doc(hidden)]
 pub mod entry;
 pub mod host;
+pub mod judge;
 mod message;
 
 #[doc(hidden)]

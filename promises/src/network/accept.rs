@@ -26,7 +26,8 @@ pub enum Action {
     Reject,
 }
 
-/// One rule of this node. Of several that match, the last one counts.
+/// One rule of this node. Of several that match, the last one counts. As text: `accept PREFIX from
+/// NODE` or `reject PREFIX [from NODE]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     /// What it does.
@@ -35,6 +36,20 @@ pub struct Rule {
     pub prefix: IpNet,
     /// Whose; everybody's if `None`, which only a rejection may say.
     pub from: Option<NodeId>,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.action {
+            Action::Accept => "accept",
+            Action::Reject => "reject",
+        };
+        write!(f, "{word} {}", self.prefix)?;
+        match self.from {
+            Some(from) => write!(f, " from {from}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Rule {

@@ -169,16 +169,17 @@ pub enum HistoryError {
 ///
 /// # Errors
 /// The history is empty, or begins after that moment. A part that is damaged ends the file that it
-/// stands in; what is readable counts.
+/// stands in, and changes to what is not there say nothing; what is readable counts.
 pub fn at(files: &[&[u8]], moment: Timestamp) -> Result<Moment, HistoryError> {
     let mut now: Option<Decision> = None;
-    let mut begins = None;
     for file in files {
+        // A file begins with a whole decision.
+        let mut follows = false;
         for (entry, _) in Entries(file, 0) {
-            let Some(next) = entry.after(now.as_ref()) else {
-                break;
-            };
-            begins.get_or_insert(next.at);
+            let base = now.as_ref().filter(|_| follows);
+            let next = entry.after(base);
+            follows = next.is_some();
+            let Some(next) = next else { continue };
             if next.at > moment {
                 return match now {
                     Some(decision) => Ok(Moment {

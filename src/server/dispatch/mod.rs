@@ -54,7 +54,7 @@ use crate::kernel::routes::{Names, RoutesFile, now, report};
 use crate::kernel::symbols::Symbols;
 use crate::store::Config;
 use library::Library;
-use runner::Runner;
+use runner::{Means, Runner};
 use ways::{Ways, What};
 
 /// How many messages of one peer are worked on at once; the others wait.
@@ -198,6 +198,25 @@ impl Dispatcher {
         self.0.ways.learn_once(key, &target);
         let what = if kept { What::Kept } else { What::Broken };
         self.0.ways.note(key, &target, what);
+    }
+
+    /// Asks a judge of this node.
+    ///
+    /// # Errors
+    /// Why it does not say anything.
+    pub(in crate::server) async fn judge(
+        &self,
+        judge: ContentId,
+        records: Vec<u8>,
+    ) -> Result<Vec<u8>, String> {
+        let inner = Arc::clone(&self.0);
+        let means = move || {
+            let config = inner.settings.now();
+            let shelf = inner.library.of(&config).map_err(|failure| failure.text)?;
+            let local = Arc::clone(&shelf.local);
+            Ok(Means { config, local })
+        };
+        self.0.runner.judge(judge, records, means).await
     }
 
     /// What the tree says now. Blocks.

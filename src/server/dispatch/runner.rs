@@ -15,6 +15,7 @@ use crate::execute::native::{AllowList, Framed, Sealed};
 use crate::execute::wasm::{Settings, Wasm};
 use crate::execute::{CallError, Executor, Fault, Limits, MAX_EXECUTABLE, MAX_MODULE, Verdict};
 use crate::home::Home;
+use crate::kernel::judging::Judge;
 use crate::kernel::memos::Memos;
 use crate::kernel::running::{Local, bytes_of, verdicts};
 use crate::objects::{Cache as _, Layers};
@@ -22,6 +23,8 @@ use crate::store::Config;
 
 /// How many modules run at once. Each may keep a core busy until its deadline.
 const AT_ONCE: u32 = 4;
+/// How many judges are asked at once, besides.
+const JUDGES_AT_ONCE: u32 = 1;
 /// How many results that peers asked for are written to `cache/calls` while the server runs, and how
 /// many bytes: a peer can make calls without end.
 const MAX_KEPT: (usize, usize) = (4096, 64 << 20);
@@ -64,6 +67,8 @@ pub(super) struct Runner {
     said: Mutex<Option<Instant>>,
     flights: Mutex<HashMap<ContentId, Flight>>,
     room: Arc<Semaphore>,
+    /// Judges have room of their own: peers cannot keep them waiting.
+    bench: Semaphore,
 }
 
 impl Runner {
@@ -76,7 +81,30 @@ impl Runner {
             said: Mutex::default(),
             flights: Mutex::default(),
             room: Arc::new(Semaphore::new(AT_ONCE as usize)),
+            bench: Semaphore::new(JUDGES_AT_ONCE as usize),
         }
+    }
+
+    /// Asks a judge.
+    ///
+    /// # Errors
+    /// Why it does not say anything.
+    pub(super) async fn judge(
+        self: &Arc<Self>,
+        judge: ContentId,
+        records: Vec<u8>,
+        means: impl FnOnce() -> Result<Means, String> + Send + 'static,
+    ) -> Result<Vec<u8>, String> {
+        // Never closed.
+        let _seat = self.bench.acquire().await;
+        let runner = Arc::clone(self);
+        let asking = tokio::task::spawn_blocking(move || {
+            let means = means()?;
+            let engine = runner.engine(&means)?;
+            Judge::load(&engine, &*means.local, &judge)?.ask(&records)
+        });
+        let asked = asking.await;
+        asked.unwrap_or_else(|_| Err("the call was given up".to_owned()))
     }
 
     /// Has a module take and handle a message, or joins an equal call of a pure one that is under way.
@@ -245,7 +273,7 @@ impl Runner {
 
 fn limits() -> Limits {
     Limits {
-        instances: AT_ONCE,
+        instances: AT_ONCE + JUDGES_AT_ONCE,
         ..Limits::default()
     }
 }

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use grid_net::CloseCode;
-use grid_promises::NodeId;
 use grid_promises::core::{Change, Effect, Parting, RequestId};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
+use grid_promises::{ContentId, NodeId};
 use tracing::{debug, warn};
 
 use super::{Driver, Event};
@@ -54,6 +54,11 @@ impl Driver {
                     responder.send(message);
                 }
             }
+            Effect::Judge {
+                network,
+                judge,
+                records,
+            } => self.ask_judge(network, judge, records),
             Effect::Done { ticket, outcome } => {
                 if let Some(done) = self.tickets.remove(&ticket) {
                     let _ = done.send(outcome);
@@ -73,6 +78,15 @@ impl Driver {
                 debug!("{} cannot be reached: {error}", peer.short());
                 let _ = events.send(Event::ConnectFailed(peer)).await;
             }
+        });
+    }
+
+    fn ask_judge(&self, network: NetworkId, judge: ContentId, records: Vec<u8>) {
+        let dispatcher = self.dispatcher.clone();
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let answer = dispatcher.judge(judge, records).await;
+            let _ = events.send(Event::Judged(network, judge, answer)).await;
         });
     }
 
@@ -112,6 +126,10 @@ impl Driver {
             // They can be had again from the members.
             (Err(error), Change::Statements(_)) => {
                 warn!("{name}: {error}; the statements of others are not saved");
+                Ok(())
+            }
+            (Err(error), Change::History(_)) => {
+                warn!("{name}: {error}; `grid replay {name}` will lack this decision");
                 Ok(())
             }
             (Err(error), _) => Err(Failure::failed(format!(

@@ -55,7 +55,9 @@ async fn once(fetching: &Fetching) {
         if let Err(error) = sweep(&partials) {
             warn!("{} is not swept: {error}", partials.display());
         }
-        roots::collect(&objects, &settings.now(), false)
+        // What they are is not known: nothing may go.
+        let judges = settings.judges().map_err(|error| error.to_string())?;
+        roots::collect(&objects, &settings.now(), &judges, false).map_err(|error| error.to_string())
     });
     match collecting.await {
         Ok(Ok(collected)) => say(&collected),

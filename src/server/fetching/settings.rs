@@ -4,10 +4,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use grid_promises::ContentId;
 use tracing::warn;
 
 use crate::home::Home;
-use crate::store::{Config, Store};
+use crate::store::{Config, Store, StoreError};
 
 /// Which file the configuration was when it was read.
 type Stamp = (u64, u64, Option<SystemTime>);
@@ -43,6 +44,11 @@ impl Settings {
             }
         }
         Arc::clone(&read.1)
+    }
+
+    /// The judges of the home's networks, as they stand on disk. Blocks.
+    pub(in crate::server) fn judges(&self) -> Result<Vec<ContentId>, StoreError> {
+        Store::look(&self.home).judges()
     }
 }
 
