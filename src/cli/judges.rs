@@ -55,7 +55,7 @@ fn code_of(home: &Home, global: &Global, module: &str) -> Outcome<ContentId> {
         ))
     })?;
     match found.module.kind() {
-        ModuleKind::Wasm { .. } => Ok(*found.module.code()),
+        ModuleKind::Wasm => Ok(*found.module.code()),
         _ => Err(Failure::failed(format!(
             "\"{module}\" cannot be a judge: a judge is a module in WebAssembly; nothing was changed"
         ))),
