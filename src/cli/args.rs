@@ -332,6 +332,10 @@ pub struct AppointJudge {
     /// dismisses the judge
     #[arg(value_name = "MODULE|none")]
     pub module: String,
+
+    /// Show what it would decide about what is promised now, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `replay`.

@@ -1,11 +1,11 @@
 //! Judges on the command line: appointing one, and showing what was decided about promises and why.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use grid_promises::modules::ModuleKind;
 use grid_promises::network::history::{self, Decision, HistoryError, Line, Lines, Moment};
 use grid_promises::network::judgement::{self, Opinions};
+use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, NodeId, Timestamp};
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -25,20 +25,56 @@ const NONE: &str = "none";
 
 /// `appoint-judge`.
 pub(super) fn appoint(home: &Home, global: &Global, appoint: AppointJudge) -> Outcome {
-    let net = appoint.net;
-    let module = match appoint.module.as_str() {
-        NONE => NONE.to_owned(),
+    let judge = match appoint.module.as_str() {
+        NONE => None,
         module => {
             let id = code_of(home, global, module)?;
             can_judge(home, global, &id).map_err(|why| {
                 let why = format!("\"{module}\" cannot be a judge: {why}; nothing was changed");
                 Failure::failed(why)
             })?;
-            id.to_string()
+            Some(id)
         }
     };
-    let command = AppointJudge { net, module };
+    if appoint.dry_run {
+        return rehearse(home, global, &appoint.net, judge);
+    }
+    let module = judge.map_or_else(|| NONE.to_owned(), |id| id.to_string());
+    let command = AppointJudge { module, ..appoint };
     calling::call(home, global, Command::AppointJudge(command))
+}
+
+/// Shows what another judge, or none, would decide about what is promised now.
+fn rehearse(home: &Home, global: &Global, net: &NetworkName, judge: Option<ContentId>) -> Outcome {
+    let stood = stood_at(home, net, Timestamp(render::now()))?.decision;
+    let opinions = judge
+        .map(|id| opinions(home, global, &id, &stood))
+        .transpose();
+    let opinions = opinions.map_err(|why| {
+        Failure::failed(format!("it says nothing about what is promised now: {why}"))
+    })?;
+    let lines = stood.decide_again(opinions.as_ref());
+    let would = Moment {
+        decision: Decision {
+            judge,
+            failure: None,
+            lines,
+            ..stood.clone()
+        },
+        until: None,
+    };
+    let rows: Vec<_> = verdicts(&would.decision, Some(&stood.lines)).collect();
+    if global.json {
+        let json = rows.iter().map(|row| row.json("now")).collect::<Vec<_>>();
+        return output::print(&format!(
+            "{}\n",
+            json!({ "network": net.as_str(), "verdicts": json })
+        ));
+    }
+    output::print(&format!(
+        "{net}, if it were so\n{}",
+        table(rows, "now it is")
+    ))
 }
 
 /// The code that a name or a content id stands for.
@@ -84,18 +120,7 @@ fn can_judge(home: &Home, global: &Global, id: &ContentId) -> Result<(), String>
 pub(super) fn replay(home: &Home, global: &Global, replay: &Replay) -> Outcome {
     let net = &replay.net;
     let at = replay.at.unwrap_or(Timestamp(render::now()));
-    let files = Store::look(home).history(net)?;
-    let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
-    let stood = history::at(&files, at).map_err(|error| match error {
-        HistoryError::Empty => Failure::failed(format!(
-            "nothing was decided about promises in \"{net}\" yet; `grid status` lists the networks"
-        )),
-        HistoryError::TooEarly { begins } => Failure::failed(format!(
-            "what was decided in \"{net}\" at {} is not known any more: the history begins at {}",
-            moment::format(at),
-            moment::format(begins)
-        )),
-    })?;
+    let stood = stood_at(home, net, at)?;
     let again = decide_again(home, global, &stood.decision);
     let shown = Shown {
         net: net.as_str(),
@@ -119,6 +144,22 @@ pub(super) fn replay(home: &Home, global: &Global, replay: &Replay) -> Outcome {
             "it cannot be decided again: {why}"
         ))),
     }
+}
+
+/// What stood in a network at a moment.
+fn stood_at(home: &Home, net: &NetworkName, at: Timestamp) -> Outcome<Moment> {
+    let files = Store::look(home).history(net)?;
+    let files: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    history::at(&files, at).map_err(|error| match error {
+        HistoryError::Empty => Failure::failed(format!(
+            "nothing was decided about promises in \"{net}\" yet; `grid status` lists the networks"
+        )),
+        HistoryError::TooEarly { begins } => Failure::failed(format!(
+            "what was decided in \"{net}\" at {} is not known any more: the history begins at {}",
+            moment::format(at),
+            moment::format(begins)
+        )),
+    })
 }
 
 /// Decides again, with the judge of that time if there was one.
@@ -159,35 +200,9 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn lines(&self) -> impl Iterator<Item = (NodeId, &str, IpNet, &Line, Option<&Line>)> {
-        let Decision { records, lines, .. } = &self.stood.decision;
-        let again = self.again.ok();
-        records.members.iter().flat_map(move |(node, promised)| {
-            let now = again.and_then(|again| again.get(node));
-            let lines = lines.get(node).into_iter().flatten().enumerate();
-            promised
-                .all()
-                .zip(lines)
-                .map(move |(prefix, (index, line))| {
-                    let now = now.and_then(|now| now.get(index));
-                    (*node, promised.label.as_str(), prefix, line, now)
-                })
-        })
-    }
-
     fn json(&self) -> Value {
         let decision = &self.stood.decision;
-        let verdicts = self.lines().map(|(node, name, prefix, line, now)| {
-            let now = now.map(|now| json!({ "accepted": now.accepted, "why": now.why }));
-            json!({
-                "node": node.to_string(),
-                "name": name,
-                "prefix": prefix.to_string(),
-                "accepted": line.accepted,
-                "why": line.why,
-                "again": now,
-            })
-        });
+        let rows = verdicts(decision, self.again.ok());
         json!({
             "network": self.net,
             "at": self.at.0,
@@ -197,7 +212,7 @@ impl Shown<'_> {
             "failure": decision.failure.as_ref().map(ToString::to_string),
             "rules": decision.records.here.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "records": decision.records.id().to_string(),
-            "verdicts": verdicts.collect::<Vec<_>>(),
+            "verdicts": rows.map(|row| row.json("again")).collect::<Vec<_>>(),
             "same": self.again.ok().map(|again| *again == decision.lines),
         })
     }
@@ -226,30 +241,84 @@ impl Shown<'_> {
         for (name, value) in rows {
             let _ = writeln!(text, "  {name:9}  {value}");
         }
-        let mut groups: BTreeMap<(NodeId, &str), Vec<[String; 3]>> = BTreeMap::new();
-        for (node, name, prefix, line, now) in self.lines() {
-            let word = if line.accepted { "accepted" } else { "refused" };
-            let mut why = line.why.clone();
-            if let Some(now) = now.filter(|now| *now != line) {
-                let word = if now.accepted { "accepted" } else { "refused" };
-                let _ = write!(why, "; decided again it is {word}: {}", now.why);
-            }
-            let row = [prefix.to_string(), word.to_owned(), why];
-            groups.entry((node, name)).or_default().push(row);
-        }
-        if groups.is_empty() {
-            text.push_str("  no other members\n");
-        }
-        for ((node, name), rows) in groups {
-            let _ = writeln!(text, "  {name} ({})", node.short());
-            let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
-            for [prefix, word, why] in rows {
-                let _ = writeln!(text, "    {prefix:width$}  {word:8}  {why}");
-            }
-        }
+        let rows = verdicts(decision, self.again.ok()).collect();
+        text.push_str(&table(rows, "decided again it is"));
         if self.again.is_ok_and(|again| *again == decision.lines) {
             text.push_str("  decided again from these records: the same\n");
         }
         text
     }
+}
+
+/// One verdict, and what it is at another time or by other rules.
+struct Row<'a> {
+    node: NodeId,
+    name: &'a str,
+    prefix: IpNet,
+    line: &'a Line,
+    other: Option<&'a Line>,
+}
+
+impl Row<'_> {
+    fn json(&self, other: &str) -> Value {
+        let mut row = json!({
+            "node": self.node.to_string(),
+            "name": self.name,
+            "prefix": self.prefix.to_string(),
+            "accepted": self.line.accepted,
+            "why": self.line.why,
+        });
+        let line = self.other;
+        row[other] = json!(line.map(|line| json!({ "accepted": line.accepted, "why": line.why })));
+        row
+    }
+}
+
+/// What a decision says of each promised prefix, beside what `others` say.
+fn verdicts<'a>(
+    decision: &'a Decision,
+    others: Option<&'a Lines>,
+) -> impl Iterator<Item = Row<'a>> {
+    let members = decision.records.members.iter();
+    members.flat_map(move |(node, promised)| {
+        let others = others.and_then(|others| others.get(node));
+        let lines = decision.lines.get(node).into_iter().flatten().enumerate();
+        let row = move |(prefix, (index, line))| Row {
+            node: *node,
+            name: promised.label.as_str(),
+            prefix,
+            line,
+            other: others.and_then(|others| others.get(index)),
+        };
+        promised.all().zip(lines).map(row)
+    })
+}
+
+/// The verdicts, member by member. Where the other one differs, `words` say so.
+fn table(rows: Vec<Row<'_>>, words: &str) -> String {
+    let word = |line: &Line| if line.accepted { "accepted" } else { "refused" };
+    let width = rows.iter().map(|row| row.prefix.to_string().len()).max();
+    let width = width.unwrap_or(0);
+    let mut text = String::new();
+    let mut last = None;
+    for row in rows {
+        if last.replace(row.node) != Some(row.node) {
+            let _ = writeln!(text, "  {} ({})", row.name, row.node.short());
+        }
+        let prefix = row.prefix.to_string();
+        let _ = write!(
+            text,
+            "    {prefix:width$}  {:8}  {}",
+            word(row.line),
+            row.line.why
+        );
+        if let Some(other) = row.other.filter(|other| *other != row.line) {
+            let _ = write!(text, "; {words} {}: {}", word(other), other.why);
+        }
+        text.push('\n');
+    }
+    if text.is_empty() {
+        text.push_str("  no other members\n");
+    }
+    text
 }

@@ -58,6 +58,14 @@ fn decides(lab: &Lab) -> Result<()> {
     a.grid_ok(&["publish", "gateways", &guest("judge-rust.wasm")?], "")?;
     let text = a.grid_ok(&["--show", "gateways"], "")?;
     ensure!(text == a.grid_ok(&["--show", "judge"], "")?, "{text}");
+    let would = a.grid_ok(&["appoint-judge", "foo", "gateways", "--dry-run"], "")?;
+    let line = would.lines().find(|line| line.contains(SUBNET));
+    let line = line.with_context(|| format!("no {SUBNET} in {would}"))?;
+    ensure!(
+        line.contains("accepted") && line.contains("now it is refused"),
+        "{line}"
+    );
+    wait_verdict(&a, SUBNET, false, "no local rule")?;
     let said = a.grid_ok(&["appoint-judge", "foo", "gateways"], "")?;
     ensure!(said.contains("grid replay foo"), "{said}");
     let by_judge = wait_verdict(&a, SUBNET, true, "behind gateway-b")?;
