@@ -158,7 +158,7 @@ async fn attempt(
 async fn handshake(inner: &Inner, expected: Option<NodeId>, addr: SocketAddr) -> Attempt {
     let seen = Arc::new(OnceLock::new());
     let config = inner
-        .client_config(expected, Arc::clone(&seen))
+        .client_config(addr, expected, Arc::clone(&seen))
         .map_err(|error| AttemptError::Unusable(error.to_string()))?;
     let connecting = inner
         .quinn

@@ -23,7 +23,7 @@ use crate::message::{self, Budget, Outgoing, ReadFailure, WriteFailure};
 use crate::registry::{Link, Registry};
 use crate::socket;
 use crate::tls::{Identity, ResetKeys, SetupError};
-use crate::transport::transport;
+use crate::transport::{MAX_PACKET, Packets, transport};
 
 /// Events that wait for the program, besides one `Disconnected` per connection.
 const EVENT_QUEUE: usize = 1024;
@@ -90,8 +90,10 @@ impl Endpoint {
         if let Some(name) = limits.unworkable() {
             return Err(BindError::Limits(name));
         }
-        let dialling = Arc::new(transport(&limits, true)?);
-        let listening = transport(&limits, false)?;
+        let dialling = Arc::new(transport(&limits, true, Packets::Short)?);
+        let dialling_long = Arc::new(transport(&limits, true, Packets::Long)?);
+        let listening = transport(&limits, false, Packets::Short)?;
+        let listening_long = transport(&limits, false, Packets::Long)?;
         let tls = |error: SetupError| BindError::Tls(error.to_string());
         let reset_keys =
             ResetKeys::of(&key).ok_or_else(|| BindError::Tls("key derivation".into()))?;
@@ -104,6 +106,8 @@ impl Endpoint {
             .max_incoming(limits.max_handshakes.max(1))
             .incoming_buffer_size(16 * 1024)
             .incoming_buffer_size_total(1024 * 1024);
+        let mut server_long = server.clone();
+        server_long.transport_config(Arc::new(listening_long));
         let bind = |source| BindError::Io {
             addr: listen,
             source,
@@ -123,6 +127,8 @@ impl Endpoint {
             local,
             identity,
             dialling,
+            dialling_long,
+            listening_long: Arc::new(server_long),
             registry: Registry::new(id, &limits),
             gate: Gate::new(Bounds {
                 total: limits.max_handshakes,
@@ -260,6 +266,8 @@ fn endpoint_config(keys: ResetKeys) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(keys.token));
     config
         .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(keys.connection_id)));
+    // QUIC knows packets of this length; if not, they stay as long as on Ethernet.
+    let _ = config.max_udp_payload_size(MAX_PACKET);
     config
 }
 
@@ -275,19 +283,34 @@ pub(crate) struct Inner {
     local: SocketAddr,
     identity: Identity,
     dialling: Arc<TransportConfig>,
+    dialling_long: Arc<TransportConfig>,
+    /// How to take connections over links with long packets.
+    listening_long: Arc<ServerConfig>,
     tap: Option<Tap>,
 }
 
 impl Inner {
-    /// How to dial. The key that the peer shows, right or wrong, arrives in `seen`.
+    /// How to dial an address. The key that the peer shows, right or wrong, arrives in `seen`.
     pub(crate) fn client_config(
         &self,
+        addr: SocketAddr,
         expected: Option<NodeId>,
         seen: Arc<OnceLock<NodeId>>,
     ) -> Result<ClientConfig, SetupError> {
         let mut config = ClientConfig::new(Arc::new(self.identity.client(expected, seen)?));
-        config.transport_config(Arc::clone(&self.dialling));
+        config.transport_config(Arc::clone(match socket::packets_to(addr) {
+            Packets::Short => &self.dialling,
+            Packets::Long => &self.dialling_long,
+        }));
         Ok(config)
+    }
+
+    /// How to take a connection from an address, if not as usual.
+    pub(crate) fn server_config(&self, addr: SocketAddr) -> Option<Arc<ServerConfig>> {
+        match socket::packets_to(addr) {
+            Packets::Short => None,
+            Packets::Long => Some(Arc::clone(&self.listening_long)),
+        }
     }
 
     pub(crate) fn tap(&self, direction: TapDirection, peer: &NodeId, message: &[u8]) {

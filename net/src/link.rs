@@ -53,7 +53,11 @@ pub(crate) async fn listen(inner: Arc<Inner>) {
 async fn welcome(inner: Arc<Inner>, incoming: Incoming, pass: Pass) {
     let remote = canonical(incoming.remote_address());
     let deadline = Instant::now() + inner.limits.handshake_timeout;
-    let Ok(connecting) = incoming.accept() else {
+    let accepted = match inner.server_config(remote) {
+        Some(config) => incoming.accept_with(config),
+        None => incoming.accept(),
+    };
+    let Ok(connecting) = accepted else {
         return;
     };
     let connection = match timeout_at(deadline, connecting).await {

@@ -3,9 +3,21 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
+use nix::sys::socket::{getsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::BindError;
+use crate::transport::Packets;
+
+/// A link that takes at least this much, in bytes with all headers, is worth probing: jumbo frames,
+/// loopback. Ethernet takes 1500.
+const LARGE_LINK: i32 = 4000;
+
+/// How many bytes of packets wait in the kernel until they are read. What comes beyond is lost, and has
+/// to be sent again: a peer that may have sent the whole window of its connection in one go (512 kB)
+/// would lose some of it to the usual 208 kB whenever this process does not run at once. The kernel
+/// gives less where its own limit says so (`net.core.rmem_max`), and takes memory for what is there.
+const RECEIVE_BUFFER: usize = 2 << 20;
 
 /// Opens the socket. `[::]` also takes IPv4; on a host without IPv6 it becomes `0.0.0.0`.
 pub(crate) fn open(addr: SocketAddr) -> Result<UdpSocket, BindError> {
@@ -30,12 +42,36 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// How long packets to an address may be, as far as this host can say: how much the first link on the
+/// way takes. Sends nothing.
+pub(crate) fn packets_to(addr: SocketAddr) -> Packets {
+    let is_large = match canonical(addr) {
+        SocketAddr::V4(v4) => link_mtu(v4.into()).is_ok_and(|mtu| mtu >= LARGE_LINK),
+        // The kernel says it of IPv6 only where `unsafe` asks it.
+        SocketAddr::V6(v6) => v6.ip().is_loopback(),
+    };
+    if is_large {
+        Packets::Long
+    } else {
+        Packets::Short
+    }
+}
+
+fn link_mtu(addr: SocketAddr) -> io::Result<i32> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // Sends nothing: it looks the route up.
+    socket.connect(addr)?;
+    Ok(getsockopt(&socket, sockopt::IpMtu)?)
+}
+
 fn open_one(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     socket.set_nonblocking(true)?;
+    // With a smaller one it works as well.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
@@ -69,6 +105,16 @@ mod tests {
             let addr: SocketAddr = same.parse().unwrap();
             assert_eq!(canonical(addr), addr);
         }
+    }
+
+    #[test]
+    fn loopback_takes_long_packets() {
+        for addr in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            assert_eq!(packets_to(addr.parse().unwrap()), Packets::Long, "{addr}");
+        }
+        // Nobody knows a way there, or it is no link of this host's.
+        let addr = "[2001:db8::1]:5".parse().unwrap();
+        assert_eq!(packets_to(addr), Packets::Short);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quinn::{IdleTimeout, TransportConfig};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig};
 
 use crate::config::Limits;
 use crate::error::BindError;
@@ -17,9 +17,31 @@ const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// packet after a second; a repetition too many on a slow path costs one packet.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// The longest packet that is sent or taken, in bytes of UDP payload. Ten of them, which is what quinn
+/// hands to the kernel at once, are just less than the 65,507 bytes that the kernel takes at once.
+pub(crate) const MAX_PACKET: u16 = 6500;
+
+/// How long until it is looked again whether a path takes longer packets.
+const PROBE_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How long packets may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packets {
+    /// 1200 bytes, which every path that QUIC works on carries. Probing for more costs each new
+    /// connection some 6 kB, and buys nothing for short messages: a path over Ethernet takes 1452.
+    Short,
+    /// Up to [`MAX_PACKET`], as far as probes find that the path carries them. For links that take
+    /// several times as much as Ethernet, where large messages arrive several times as fast.
+    Long,
+}
+
 /// The limits in QUIC's terms. Only the dialling end sends keepalives: the
 /// acknowledgement refreshes the path in the other direction.
-pub(crate) fn transport(limits: &Limits, dialling: bool) -> Result<TransportConfig, BindError> {
+pub(crate) fn transport(
+    limits: &Limits,
+    dialling: bool,
+    packets: Packets,
+) -> Result<TransportConfig, BindError> {
     let idle = IdleTimeout::try_from(limits.idle_timeout)
         .map_err(|_| BindError::Limits("idle_timeout"))?;
     for (name, fine) in [
@@ -47,9 +69,14 @@ pub(crate) fn transport(limits: &Limits, dialling: bool) -> Result<TransportConf
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(u64::from(CONNECTION_WINDOW))
         .initial_rtt(INITIAL_RTT)
-        // Packets stay at 1200 bytes, which every path that QUIC works on carries: probing for
-        // more costs each new connection some 6 kB, and buys nothing for short messages.
-        .mtu_discovery_config(None)
+        .mtu_discovery_config(match packets {
+            Packets::Short => None,
+            Packets::Long => {
+                let mut probing = MtuDiscoveryConfig::default();
+                probing.upper_bound(MAX_PACKET).interval(PROBE_AGAIN);
+                Some(probing)
+            }
+        })
         // The spin bit shows the round trip time to whoever looks on.
         .allow_spin(false);
     Ok(transport)

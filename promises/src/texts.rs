@@ -3,6 +3,8 @@
 //!
 //! A text is never edited: another text is another promise. The ids are pinned by a test.
 
+use std::sync::OnceLock;
+
 use crate::content_id::ContentId;
 
 /// A promise: its name on the command line and its text.
@@ -12,13 +14,19 @@ pub struct Promise {
     pub name: &'static str,
     /// The text, UTF-8, with a final line feed.
     pub text: &'static str,
+    /// Its place in [`ALL`].
+    number: usize,
 }
 
 impl Promise {
-    /// The content id that leads every message made under this promise.
+    /// The content id that leads every message made under this promise. Hashed once in a process:
+    /// it is asked for with every message.
     #[must_use]
     pub fn id(&self) -> ContentId {
-        ContentId::of(self.text.as_bytes())
+        static IDS: [OnceLock<ContentId>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
+        let of_text = || ContentId::of(self.text.as_bytes());
+        let known = IDS.get(self.number);
+        known.map_or_else(of_text, |id| *id.get_or_init(of_text))
     }
 }
 
@@ -26,9 +34,14 @@ macro_rules! promises {
     ($($constant:ident = $name:literal;)*) => {
         $(
             #[doc = concat!("The promise `", $name, "`.")]
-            pub const $constant: Promise =
-                Promise { name: $name, text: include_str!(concat!("../texts/", $name, ".md")) };
+            pub const $constant: Promise = Promise {
+                name: $name,
+                text: include_str!(concat!("../texts/", $name, ".md")),
+                number: Number::$constant as usize,
+            };
         )*
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        enum Number { $($constant),* }
         /// Every promise of this version, in the order in which `grid --list` shows them.
         pub const ALL: &[Promise] = &[$($constant),*];
     };
@@ -107,6 +120,16 @@ mod tests {
             .map(|promise| format!("{} {}\n", promise.name, promise.id()))
             .collect();
         assert_eq!(ids, include_str!("../texts/IDS"));
+    }
+
+    #[test]
+    fn an_id_is_that_of_its_own_text() {
+        for (number, promise) in ALL.iter().enumerate() {
+            assert_eq!(promise.number, number);
+            for _ in 0..2 {
+                assert_eq!(promise.id(), ContentId::of(promise.text.as_bytes()));
+            }
+        }
     }
 
     #[test]

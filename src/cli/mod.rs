@@ -44,6 +44,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use grid_promises::modules::ModuleName;
+use grid_promises::texts;
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
@@ -53,7 +55,9 @@ use args::{Cli, Command, Global, StartServer};
 /// Reads the command line, does what it says, and says how it went.
 #[must_use]
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(words) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let read = module_call(&words).map_or_else(|| Cli::try_parse_from(&words), Ok);
+    let cli = match read {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
@@ -71,6 +75,29 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             code(failure.exit)
         }
     }
+}
+
+/// The call of a module, if that is what the words are and nothing stands before its name: the same as
+/// the parser makes of them. The parser is made of all commands with all that they say of themselves,
+/// which takes longer than what is left to do for a result that is known.
+fn module_call(words: &[OsString]) -> Option<Cli> {
+    let (_, words) = words.split_first()?;
+    let name = words.first()?.to_str()?;
+    if is_own(name) || name.parse::<ModuleName>().is_err() {
+        return None;
+    }
+    Some(Cli {
+        global: Global::default(),
+        show: None,
+        list: false,
+        command: Some(Command::Module(words.to_vec())),
+    })
+}
+
+/// Whether a name is that of a command, which no module is called by.
+fn is_own(name: &str) -> bool {
+    texts::commands().any(|promise| promise.name == name)
+        || ["completions", "help", "man"].contains(&name)
 }
 
 fn code(exit: Exit) -> ExitCode {
@@ -149,4 +176,50 @@ fn start_server(home: &Home, global: &Global, start: StartServer) -> Outcome {
             tap: start.tap,
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use proptest::prelude::*;
+
+    #[test]
+    fn no_command_is_taken_for_a_module() {
+        let mut parser = Cli::command();
+        parser.build();
+        for command in parser.get_subcommands() {
+            for name in [command.get_name()]
+                .into_iter()
+                .chain(command.get_all_aliases())
+            {
+                assert!(is_own(name), "{name}");
+                assert!(module_call(&["grid".into(), name.into()]).is_none());
+            }
+        }
+        assert!(module_call(&["grid".into(), "hello".into()]).is_some());
+    }
+
+    fn word() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z][a-z0-9-]{0,5}",
+            "-{0,2}[a-z]{0,4}",
+            Just("--json".to_owned()),
+            Just("--".to_owned()),
+            Just("status".to_owned()),
+            Just("hello".to_owned()),
+            Just(String::new()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_is_what_the_parser_makes_of_it(words in prop::collection::vec(word(), 0..6)) {
+            let words: Vec<OsString> = ["grid".to_owned()].into_iter().chain(words).map(Into::into).collect();
+            if let Some(call) = module_call(&words) {
+                let parsed = Cli::try_parse_from(&words).unwrap();
+                prop_assert_eq!(format!("{call:?}"), format!("{parsed:?}"));
+            }
+        }
+    }
 }

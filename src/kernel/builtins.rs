@@ -22,8 +22,12 @@ pub fn names() -> BTreeMap<ModuleName, ContentId> {
 /// The first symbol table of a home.
 #[must_use]
 pub fn table() -> SymbolTable {
+    first(names())
+}
+
+fn first(names: BTreeMap<ModuleName, ContentId>) -> SymbolTable {
     // So few names always fit: a test says so.
-    SymbolTable::first(names()).unwrap_or_default()
+    SymbolTable::first(names).unwrap_or_default()
 }
 
 /// Whether a name is that of a built-in module.
@@ -39,9 +43,16 @@ pub fn embedded() -> Embedded {
     let texts = texts::ALL
         .iter()
         .map(|promise| Cow::Borrowed(promise.text.as_bytes()));
-    let modules = modules().flat_map(|(name, module)| [builtin_object(&name), module.encode()]);
-    let objects = modules.chain([table().encode()]).map(Cow::Owned);
-    Embedded::new(texts.chain(objects))
+    let mut names = BTreeMap::new();
+    let mut objects = Vec::new();
+    for (name, module) in modules() {
+        objects.push(builtin_object(&name));
+        let descriptor = module.encode();
+        names.insert(name, ContentId::of(&descriptor));
+        objects.push(descriptor);
+    }
+    objects.push(first(names).encode());
+    Embedded::new(texts.chain(objects.into_iter().map(Cow::Owned)))
 }
 
 fn modules() -> impl Iterator<Item = (ModuleName, Descriptor)> {

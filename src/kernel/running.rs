@@ -134,7 +134,11 @@ impl<'a> Found<'a> {
         }
         let code = self.code(MAX_MODULE, fetch)?;
         let engine = Wasm::new(Settings {
-            limits: Limits::default(),
+            // One guest after the other: there is no use in room for more.
+            limits: Limits {
+                instances: 1,
+                ..Limits::default()
+            },
             verdicts: verdicts(),
             objects: Arc::new(Local(self.symbols.local())),
             compiled: Some(home.cache().join("compiled")),

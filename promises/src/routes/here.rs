@@ -28,7 +28,7 @@ pub(super) enum Here {
     None,
     One(Spot),
     /// At least two.
-    Many(Box<Many>),
+    Many(Many),
 }
 
 #[derive(Clone)]
@@ -86,7 +86,7 @@ impl Here {
                 };
                 many.put(*only, targets);
                 many.put(spot, targets);
-                *self = Self::Many(Box::new(many));
+                *self = Self::Many(many);
             }
             Self::Many(many) => many.put(spot, targets),
         }
