@@ -9,6 +9,10 @@ pub mod dispatch;
 #[path = "../../promises/tests/common/mod.rs"]
 pub mod kit;
 pub mod modules;
+#[cfg(feature = "net")]
+pub mod net;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod promises;
 pub mod statements;
 pub mod wg;

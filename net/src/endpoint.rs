@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use crate::budget::{self, Budget};
 use crate::codes::{CloseCode, StreamCode};
 use crate::config::{Config, Limits, Tap, TapDirection};
 use crate::dial;
@@ -19,7 +20,7 @@ use crate::error::{BindError, ConnectError, DisconnectReason, RequestError};
 use crate::event::{Direction, Event};
 use crate::gate::{Bounds, Gate};
 use crate::link;
-use crate::message::{self, Budget, Outgoing, ReadFailure, WriteFailure};
+use crate::message::{self, Outgoing, ReadFailure, WriteFailure};
 use crate::registry::{Link, Registry};
 use crate::socket;
 use crate::tls::{Identity, ResetKeys, SetupError};
@@ -324,7 +325,7 @@ impl Inner {
         let lost = |error| RequestError::Disconnected(link.reason(&error));
         // Held until the answer is here, by when the peer has let go of the request. The semaphore
         // is never closed.
-        let _place = match message::is_large(message) {
+        let _place = match budget::is_large(message) {
             true => link.large.acquire().await.ok(),
             false => None,
         };

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use grid_promises::NodeId;
 use tokio::sync::oneshot;
 
+use crate::budget::Hold;
 use crate::error::DisconnectReason;
-use crate::message::Hold;
 
 /// Something happened on an endpoint.
 ///

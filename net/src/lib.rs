@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod budget;
 mod codes;
 mod config;
 mod dial;
@@ -41,6 +42,9 @@ mod tls;
 mod transport;
 
 pub use backoff::Backoff;
+// For the fuzzer, and not for programs: it may change at any time.
+#[doc(hidden)]
+pub use budget::{Budget, Collector, Hold, Refused};
 pub use codes::{CloseCode, StreamCode};
 pub use config::{Config, DEFAULT_LISTEN, DEFAULT_PORT, Limits, Tap, TapDirection};
 pub use endpoint::{Connected, ConnectionInfo, Endpoint};

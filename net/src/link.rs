@@ -10,12 +10,13 @@ use quinn::{Connection, Incoming, RecvStream, SendStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::budget::{self, Budget};
 use crate::codes::{CloseCode, StreamCode};
 use crate::config::TapDirection;
 use crate::endpoint::Inner;
 use crate::event::{Direction, Event, Responder};
 use crate::gate::{Admission, Pass};
-use crate::message::{self, Budget, Outgoing, ReadFailure};
+use crate::message::{self, Outgoing, ReadFailure};
 use crate::pair::LinkId;
 use crate::rate::TokenBucket;
 use crate::registry::{Admitted, Candidate, Link, Reserved};
@@ -130,7 +131,7 @@ pub(crate) async fn candidate(
         connection,
         direction,
         budget: Budget::new(&inner.limits, &inner.buffered),
-        large: message::large_at_once(&inner.limits),
+        large: budget::large_at_once(&inner.limits),
         events: Reserved::new(&inner.events).await,
     })
 }

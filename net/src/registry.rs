@@ -14,12 +14,12 @@ use grid_promises::NodeId;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use crate::budget::Budget;
 use crate::codes::CloseCode;
 use crate::config::Limits;
 use crate::error::DisconnectReason;
 use crate::event::{Direction, Event};
 use crate::gate::Source;
-use crate::message::Budget;
 use crate::pair::{Commit, Greeted, LinkId, Pair};
 use crate::socket::canonical;
 

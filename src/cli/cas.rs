@@ -210,6 +210,7 @@ fn summary(sizes: &Sizes, limit: u64) -> String {
     );
     for (part, what) in [
         (&sizes.calls, "memoised call"),
+        (&sizes.partial, "partial file"),
         (&sizes.incoming, "unfinished file"),
         (&sizes.damaged, "damaged object"),
         (&sizes.foreign, "foreign file"),
@@ -257,13 +258,23 @@ fn collected_text(collected: &Collected, is_rehearsal: bool) -> String {
             let _ = writeln!(text, "kept {}: {what}", amount(&kept, "object"));
         }
     }
-    if collected.abandoned.count > 0 {
-        let gone = amount(&collected.abandoned, "unfinished file");
-        let _ = writeln!(text, "{removes} {gone}");
+    for error in &collected.stuck {
+        let _ = writeln!(text, "kept: {error}");
     }
-    let standing = match (collected.is_within(), collected.evicted.is_empty()) {
-        (true, true) => "nothing had to go",
-        (true, false) => "that is within the limit",
+    let others = [
+        (&collected.calls, "memoised call"),
+        (&collected.partial, "unfinished download"),
+        (&collected.abandoned, "unfinished file"),
+    ];
+    for (gone, what) in others {
+        if gone.count > 0 {
+            let _ = writeln!(text, "{removes} {}", amount(gone, what));
+        }
+    }
+    let evicted = collected.evicted.len() as u64 + collected.calls.count + collected.partial.count;
+    let standing = match (collected.is_within(), evicted) {
+        (true, 0) => "nothing had to go",
+        (true, _) => "that is within the limit",
         (false, _) => "that is still more than the limit",
     };
     let _ = writeln!(
@@ -313,6 +324,9 @@ fn collected_json(collected: &Collected, is_rehearsal: bool) -> Value {
         "after": collected.after,
         "evicted": evicted,
         "kept": kept,
+        "calls": amount_json(&collected.calls),
+        "partial": amount_json(&collected.partial),
+        "stuck": collected.stuck.iter().map(CacheError::to_string).collect::<Vec<_>>(),
         "abandoned": amount_json(&collected.abandoned),
     })
 }
@@ -374,6 +388,7 @@ fn sizes_json(sizes: &Sizes) -> Value {
         "incoming": amount_json(&sizes.incoming),
         "damaged": amount_json(&sizes.damaged),
         "calls": amount_json(&sizes.calls),
+        "partial": amount_json(&sizes.partial),
         "foreign": amount_json(&sizes.foreign),
     })
 }

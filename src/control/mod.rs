@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod client;
 pub mod frame;
+pub mod waiting;
 
 /// The argument of an answer that says how things are going.
 pub const PROGRESS: &str = "progress";

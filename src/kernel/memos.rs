@@ -1,17 +1,25 @@
 //! Results of pure calls that were computed before, in `cache/calls/`.
 //!
 //! A cache and nothing else: what cannot be read or written is computed again, and a file that is
-//! damaged, or stands in another call's place, is as if it were not there.
+//! damaged, or stands in another call's place, is as if it were not there. Which results go when there
+//! are too many is decided in [`objects`](crate::objects), by the time of their last use.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use grid_promises::Message;
 use grid_promises::memo::{Memo, MemoPath};
 use tracing::debug;
 
 use crate::home::Home;
+use crate::objects::RECENCY;
+use crate::store::RealDisk;
+use crate::store::disk::Disk as _;
+
+/// How often a result is written again that a collection takes away meanwhile.
+const TRIES: usize = 4;
 
 /// The results that a home keeps.
 #[derive(Clone, Debug)]
@@ -28,11 +36,20 @@ impl Memos {
     #[must_use]
     pub fn get(&self, call: &Message) -> Option<Message> {
         let path = self.path(call)?;
-        if fs::metadata(&path).ok()?.len() > Memo::BOUNDS.max_bytes as u64 {
+        let about = fs::metadata(&path).ok()?;
+        if about.len() > Memo::BOUNDS.max_bytes as u64 {
             return None;
         }
-        let bytes = fs::read(path).ok()?;
-        Memo::decode_for(call, &bytes).ok().map(|memo| memo.result)
+        let bytes = fs::read(&path).ok()?;
+        let memo = Memo::decode_for(call, &bytes).ok()?;
+        let (now, used) = (SystemTime::now(), about.modified().ok());
+        // Also if it is from the future: a clock was wrong.
+        let age = used.and_then(|used| now.duration_since(used).ok());
+        if age.is_none_or(|age| age >= RECENCY) {
+            // Recency is a hint; a read-only disk gives its results all the same.
+            let _ = RealDisk.touch(&path, now);
+        }
+        Some(memo.result)
     }
 
     /// Keeps the result of a call, if that is possible.
@@ -55,10 +72,16 @@ impl Memos {
 /// Without a sync: what a power cut damages is not taken for a result.
 fn write(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    fs::create_dir_all(folder)?;
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&temporary, bytes)?;
-    fs::rename(&temporary, path)
+    for _ in 0..TRIES {
+        fs::create_dir_all(folder)?;
+        match fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)) {
+            // A collection took the folder, which was empty, or the file, which was old to it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What goes when the cache holds more than it may, and what may not go.
 //!
-//! The objects that were not used for the longest time go first. Two kinds stay whatever the limit
-//! says: what the roots reach, and what was put or read in the last [`GRACE`]. The second is for
+//! What was not used for the longest time goes first, be it an object, a memoised call or an unfinished
+//! download (see `loose`). Two kinds of objects stay whatever the limit says: what the roots reach, and what was put or read in the last [`GRACE`]. The second is for
 //! whoever stores objects first and the table that names them afterwards. A read renews the time of an
 //! object when it is older than [`RECENCY`](super::RECENCY), so [`GRACE`] less that is how long
 //! somebody who just read or put an object can count on it.
@@ -15,10 +15,11 @@ use std::time::{Duration, SystemTime};
 use grid_promises::ContentId;
 
 use super::cache::Cache;
-use super::disk::{Objects, Seen};
+use super::disk::Objects;
 use super::error::{CacheError, write};
 use super::incoming::ABANDONED;
 use super::listing::{Amount, Listed, Sizes};
+use super::loose::{Gone, Kind, Loose, Share};
 use crate::store::atomic::UNFINISHED;
 use crate::store::disk::{Disk, Hold};
 
@@ -132,7 +133,12 @@ pub fn reach(
 pub struct Policy {
     /// For all of `cache/`, in bytes.
     pub limit: u64,
-    /// How long an object stays after it was put or read: [`GRACE`], unless a test knows better.
+    /// What of it memoised calls may have.
+    pub calls: Share,
+    /// What of it unfinished downloads may have.
+    pub partial: Share,
+    /// How long an object stays after it was put or read, and a download after it was written to:
+    /// [`GRACE`], unless a test knows better.
     pub grace: Duration,
     /// Say what would go, and remove nothing.
     pub is_rehearsal: bool,
@@ -173,6 +179,12 @@ pub struct Collected {
     pub evicted: Vec<Listed>,
     /// What would have gone before the cache was below its limit, and why it did not.
     pub passed: Vec<Passed>,
+    /// Memoised calls that went.
+    pub calls: Amount,
+    /// Unfinished downloads that went.
+    pub partial: Amount,
+    /// Calls and downloads that the system would not remove.
+    pub stuck: Vec<CacheError>,
     /// Unfinished files without a writer, which went first.
     pub abandoned: Amount,
 }
@@ -187,7 +199,7 @@ impl Collected {
 
 /// An object may have been put since `now` was taken. A time further ahead is one from a wrong clock,
 /// and says nothing of use.
-fn is_recent(used: SystemTime, now: SystemTime, grace: Duration) -> bool {
+pub(super) fn is_recent(used: SystemTime, now: SystemTime, grace: Duration) -> bool {
     let apart = now
         .duration_since(used)
         .unwrap_or_else(|ahead| ahead.duration());
@@ -214,24 +226,21 @@ impl<D: Disk> Objects<D> {
             limit: policy.limit,
             evicted: Vec::new(),
             passed: Vec::new(),
+            calls: Amount::default(),
+            partial: Amount::default(),
+            stuck: Vec::new(),
             abandoned,
         };
-        if collected.is_within() {
-            return Ok(collected);
-        }
-        let mut all = self.list()?;
-        all.sort_by_key(|listed| (listed.used, listed.id));
-        for object in all {
-            if collected.is_within() {
-                break;
-            }
-            match self.evict(&object, reached, policy, now) {
-                None => {
-                    collected.after = collected.after.saturating_sub(object.len);
-                    collected.evicted.push(object);
-                }
-                Some(why) => collected.passed.push(Passed { object, why }),
-            }
+        let run = Run {
+            objects: self,
+            reached,
+            policy,
+            now,
+        };
+        let mut rest = run.trim(self.list_calls()?, policy.calls, &mut collected);
+        rest.extend(run.trim(self.list_partials()?, policy.partial, &mut collected));
+        if !collected.is_within() {
+            run.evict_all(self.list()?, rest, &mut collected);
         }
         Ok(collected)
     }
@@ -265,14 +274,7 @@ impl<D: Disk> Objects<D> {
     fn remove_if_still(&self, object: &Listed) -> Result<bool, CacheError> {
         let path = self.path(&object.id);
         let _lock = self.lock(Hold::Alone)?;
-        let Some(about) = self.look(&path)? else {
-            return Ok(false);
-        };
-        let seen = Seen {
-            identity: about.identity,
-            modified: about.modified,
-        };
-        if seen != object.seen() {
+        if self.look(&path)?.map(|about| about.seen()) != Some(object.seen()) {
             return Ok(false);
         }
         self.disk().remove_file(&path).map_err(write(&path))?;
@@ -303,5 +305,96 @@ impl<D: Disk> Objects<D> {
             gone.add(about.len);
         }
         Ok(gone)
+    }
+}
+
+/// Something whose turn may come.
+enum Candidate {
+    Object(Listed),
+    Loose(Loose),
+}
+
+/// One collection.
+struct Run<'a, D> {
+    objects: &'a Objects<D>,
+    reached: &'a Reached,
+    policy: &'a Policy,
+    now: SystemTime,
+}
+
+impl<D: Disk> Run<'_, D> {
+    /// Brings one kind within its share; what is left of it.
+    fn trim(&self, mut all: Vec<Loose>, share: Share, collected: &mut Collected) -> Vec<Loose> {
+        all.sort_by(|a, b| a.order().cmp(&b.order()));
+        let mut left = Amount::default();
+        for loose in &all {
+            left.add(loose.len);
+        }
+        all.retain(|loose| {
+            let stays = share.holds(&left) || !self.remove(loose, collected);
+            if !stays {
+                left.subtract(loose.len);
+            }
+            stays
+        });
+        all
+    }
+
+    /// Evicts objects, calls and downloads in one order until the cache is within its limit.
+    fn evict_all(&self, objects: Vec<Listed>, loose: Vec<Loose>, collected: &mut Collected) {
+        let mut all: Vec<(SystemTime, Candidate)> = Vec::new();
+        all.extend(
+            loose
+                .into_iter()
+                .map(|one| (one.used, Candidate::Loose(one))),
+        );
+        // Of one time calls and downloads go first: they cost less to have again.
+        all.extend(
+            objects
+                .into_iter()
+                .map(|one| (one.used, Candidate::Object(one))),
+        );
+        all.sort_by_key(|(used, _)| *used);
+        for (_, candidate) in all {
+            if collected.is_within() {
+                break;
+            }
+            match candidate {
+                Candidate::Loose(loose) => _ = self.remove(&loose, collected),
+                Candidate::Object(object) => self.evict(object, collected),
+            }
+        }
+    }
+
+    fn evict(&self, object: Listed, collected: &mut Collected) {
+        let evicted = self
+            .objects
+            .evict(&object, self.reached, self.policy, self.now);
+        match evicted {
+            None => {
+                collected.after = collected.after.saturating_sub(object.len);
+                collected.evicted.push(object);
+            }
+            Some(why) => collected.passed.push(Passed { object, why }),
+        }
+    }
+
+    /// Whether it went.
+    fn remove(&self, loose: &Loose, collected: &mut Collected) -> bool {
+        match self.objects.remove_loose(loose, self.policy, self.now) {
+            Gone::Yes => {
+                collected.after = collected.after.saturating_sub(loose.len);
+                match loose.kind {
+                    Kind::Call => collected.calls.add(loose.len),
+                    Kind::Partial => collected.partial.add(loose.len),
+                }
+                true
+            }
+            Gone::InUse => false,
+            Gone::Failed(error) => {
+                collected.stuck.push(error);
+                false
+            }
+        }
     }
 }

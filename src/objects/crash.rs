@@ -3,6 +3,7 @@
 //! aside is where the error said.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,6 +55,42 @@ impl Said {
     }
 }
 
+const POLICY: Policy = Policy {
+    limit: 0,
+    calls: NO_BOUND,
+    partial: NO_BOUND,
+    grace: Duration::ZERO,
+    is_rehearsal: false,
+};
+const NO_BOUND: Share = Share {
+    count: u64::MAX,
+    bytes: u64::MAX,
+};
+const LOOSE: &str = "/h/cache/calls/p/m";
+
+/// Two calls and a download that was cut, as others write them.
+fn litter(disk: &CutDisk) -> io::Result<()> {
+    for folder in [
+        "/h/cache/calls",
+        "/h/cache/calls/p",
+        LOOSE,
+        "/h/cache/partial",
+    ] {
+        disk.make_dir(Path::new(folder))?;
+    }
+    for name in [
+        "calls/p/=result",
+        "calls/p/m/=result",
+        "partial/x.part",
+        "partial/x.progress",
+    ] {
+        let path = Path::new("/h/cache").join(name);
+        disk.create(&path)?;
+        disk.append(&path, b"!")?;
+    }
+    Ok(())
+}
+
 fn stream(objects: &Objects<CutDisk>, what: (HashCode, &[u8])) -> Result<Put, CacheError> {
     objects.put_from(what.0, &mut &what.1[..], &mut |_| {})
 }
@@ -81,13 +118,16 @@ fn live(objects: &Objects<CutDisk>, said: &mut Said) -> Result<(), CacheError> {
 
     // B may go from here on; the others are reached.
     said.stored.remove(&id(B));
+    litter(objects.disk()).map_err(|source| CacheError::Write {
+        path: LOOSE.into(),
+        source,
+    })?;
     let reached = reach_all(&[id(A), id(C)]);
-    let policy = Policy {
-        limit: 0,
-        grace: Duration::ZERO,
-        is_rehearsal: false,
-    };
-    let collected = objects.collect(&reached, &policy)?;
+    let collected = objects.collect(&reached, &POLICY)?;
+    if let Some(error) = collected.stuck.into_iter().next() {
+        return Err(error);
+    }
+    assert_eq!((collected.calls.count, collected.partial.count), (2, 1));
     for passed in collected.passed {
         if let Why::Failed(error) = passed.why {
             return Err(error);
@@ -134,6 +174,12 @@ fn go_on(disk: CutDisk, at: &str) {
     for state in objects.disk().crashed() {
         judge(state, &said, at);
     }
+    // What a cut left of calls and downloads goes with the next collection.
+    let reached = reach_all(&ALL.map(id));
+    let collected = objects.collect(&reached, &POLICY).unwrap();
+    assert!(collected.stuck.is_empty(), "{at}: {:?}", collected.stuck);
+    let sizes = objects.sizes().unwrap();
+    assert_eq!((sizes.calls.count, sizes.partial.count), (0, 0), "{at}");
 }
 
 #[test]

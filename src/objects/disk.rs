@@ -13,7 +13,7 @@ use super::error::{CacheError, read, write};
 use super::object::{Checked, Object, check};
 use crate::home::Home;
 use crate::store::RealDisk;
-use crate::store::disk::{Disk, Hold, OpenFile};
+use crate::store::disk::{About, Disk, Hold, OpenFile};
 
 /// How exact the time is at which an object was used last. It is the modification time of its file,
 /// which nothing else needs, because objects do not change. A read sets it if it is older than this,
@@ -52,6 +52,15 @@ impl<D> Clone for Objects<D> {
 pub(super) struct Seen {
     pub(super) identity: (u64, u64),
     pub(super) modified: SystemTime,
+}
+
+impl About {
+    pub(super) const fn seen(&self) -> Seen {
+        Seen {
+            identity: self.identity,
+            modified: self.modified,
+        }
+    }
 }
 
 /// What reading an object came to.
@@ -156,10 +165,7 @@ impl<D: Disk> Objects<D> {
             if !file.about.is_regular {
                 return Err(CacheError::Foreign { path });
             }
-            let seen = Seen {
-                identity: file.about.identity,
-                modified: file.about.modified,
-            };
+            let seen = file.about.seen();
             match check(*id, file, so_far).map_err(read(&path))? {
                 Checked::Whole(object) => return Ok(Found::Whole(object, seen)),
                 Checked::Damaged(file) => match self.set_aside(id, &path, &file)? {
@@ -298,6 +304,11 @@ impl<D: Disk> Objects<D> {
     /// The folder of memoised calls.
     pub(super) fn calls(&self) -> PathBuf {
         self.inner.root.join("calls")
+    }
+
+    /// The folder of unfinished downloads.
+    pub(super) fn partial(&self) -> PathBuf {
+        self.inner.root.join("partial")
     }
 }
 

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use grid_promises::ContentId;
+use grid_promises::{ContentId, Message};
 
 use super::disk::{Found, Objects, Seen};
 use super::error::{CacheError, read};
 use crate::store::disk::{About, Disk, Entry};
 
-/// How deep folders of memoised calls are followed.
-const MAX_DEPTH: usize = 64;
+/// How deep folders of memoised calls are followed: promise, module, arguments.
+const MAX_DEPTH: usize = Message::MAX_ARGS + 2;
 
 /// A file that has the name of an object. It was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,11 @@ impl Amount {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
     }
+
+    pub(super) const fn subtract(&mut self, bytes: u64) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// What takes room in `cache/`.
@@ -62,6 +67,8 @@ pub struct Sizes {
     pub damaged: Amount,
     /// Memoised calls.
     pub calls: Amount,
+    /// Files of downloads that were not finished yet, or were cut.
+    pub partial: Amount,
     /// Files that lie among the objects without having the name of one. They are left alone.
     pub foreign: Amount,
 }
@@ -75,6 +82,7 @@ impl Sizes {
             .saturating_add(self.incoming.bytes)
             .saturating_add(self.damaged.bytes)
             .saturating_add(self.calls.bytes)
+            .saturating_add(self.partial.bytes)
             .saturating_add(self.foreign.bytes)
     }
 }
@@ -133,6 +141,7 @@ impl<D: Disk> Objects<D> {
         sizes.incoming = self.amount(self.incoming())?;
         sizes.damaged = self.amount(self.damaged())?;
         sizes.calls = self.amount(self.calls())?;
+        sizes.partial = self.amount(self.partial())?;
         Ok(sizes)
     }
 
@@ -189,6 +198,16 @@ impl<D: Disk> Objects<D> {
     /// The files in a folder and in those below it.
     pub(super) fn amount(&self, folder: PathBuf) -> Result<Amount, CacheError> {
         let mut amount = Amount::default();
+        self.each_below(folder, &mut |_, about| amount.add(about.len))?;
+        Ok(amount)
+    }
+
+    /// Every file in a folder and in those below it.
+    pub(super) fn each_below(
+        &self,
+        folder: PathBuf,
+        each: &mut dyn FnMut(PathBuf, &About),
+    ) -> Result<(), CacheError> {
         let mut folders = vec![(folder, 0)];
         while let Some((folder, depth)) = folders.pop() {
             for entry in self.entries(&folder)? {
@@ -196,11 +215,11 @@ impl<D: Disk> Objects<D> {
                 if entry.is_dir && depth < MAX_DEPTH {
                     folders.push((path, depth + 1));
                 } else if let Some(about) = self.look(&path)? {
-                    amount.add(about.len);
+                    each(path, &about);
                 }
             }
         }
-        Ok(amount)
+        Ok(())
     }
 
     /// What is in a folder; nothing if it is not there.

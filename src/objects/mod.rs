@@ -9,6 +9,7 @@
 //! | `disk` | the objects on disk: where they lie, how they are read, setting damaged ones aside |
 //! | `incoming` | an object on its way to the disk |
 //! | `listing` | what is there: ids, sizes, and whether it is whole |
+//! | `loose` | memoised calls and unfinished downloads, which go as objects do |
 //! | `collect` | what goes when there is too much, and what may not |
 //! | `roots` | which objects the home names, and which ones those name |
 //! | `error` | what can go wrong |
@@ -17,7 +18,8 @@
 //! cache/objects/<last 2 characters of the id>/<the rest of it>
 //! cache/incoming/<process>-<number>.tmp      being written
 //! cache/damaged/<id>[.<number>]              set aside, never read again, never removed
-//! cache/calls/                               memoised calls: another module's, here only counted
+//! cache/calls/                               memoised calls: written by others, counted and evicted here
+//! cache/partial/                             unfinished downloads: likewise
 //! ```
 //!
 //! The folder is chosen by the *last* two characters. All ids of one hash function begin with the same
@@ -48,6 +50,7 @@ mod error;
 mod hash;
 mod incoming;
 mod listing;
+mod loose;
 mod object;
 pub mod roots;
 
@@ -64,6 +67,7 @@ pub use error::CacheError;
 pub use hash::Hasher;
 pub use incoming::{ABANDONED, How, Incoming, Put};
 pub use listing::{Amount, Audit, DamagedObject, Listed, Sizes};
+pub use loose::Share;
 pub use object::{CHUNK, IN_MEMORY, Object};
 
 /// The longest object, in bytes.

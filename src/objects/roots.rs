@@ -12,9 +12,17 @@ use super::cache::Layers;
 use super::collect::{Collected, GRACE, Policy, Reference, reach};
 use super::disk::Objects;
 use super::error::CacheError;
+use super::loose::Share;
 use crate::kernel::builtins;
 use crate::store::Config;
 use crate::store::config::DEFAULT_CACHE_LIMIT;
+
+/// The most memoised calls that are kept.
+pub const MAX_CALLS: u64 = 1 << 16;
+/// Of how many parts of the limit memoised calls have one at most.
+const PART: u64 = 8;
+/// The most unfinished downloads that are kept.
+pub const MAX_PARTIALS: u64 = 256;
 
 /// The objects that an object names: a symbol table its descriptors and the table before it, a
 /// descriptor its promise text and its code. One of another kind names none.
@@ -61,6 +69,14 @@ pub fn collect(
         &reached,
         &Policy {
             limit,
+            calls: Share {
+                count: MAX_CALLS,
+                bytes: limit / PART,
+            },
+            partial: Share {
+                count: MAX_PARTIALS,
+                bytes: limit,
+            },
             grace: GRACE,
             is_rehearsal,
         },

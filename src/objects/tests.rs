@@ -20,6 +20,12 @@ use crate::store::disk::{About, Disk, Entry, Found, Hold, OpenFile};
 
 const CODES: [HashCode; 3] = [HashCode::Sha2_256, HashCode::Sha2_512, HashCode::Blake3];
 
+/// No bound but that of the whole cache.
+const ALL_OF_IT: Share = Share {
+    count: u64::MAX,
+    bytes: u64::MAX,
+};
+
 struct Place {
     dir: tempfile::TempDir,
     objects: Objects,
@@ -61,6 +67,8 @@ impl Place {
 fn policy(limit: u64) -> Policy {
     Policy {
         limit,
+        calls: ALL_OF_IT,
+        partial: ALL_OF_IT,
         grace: GRACE,
         is_rehearsal: false,
     }

@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 use grid_promises::ContentId;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
+use super::Store;
 use super::atomic;
 use super::config::{self, Config};
+use super::disk::{Disk, Hold};
 use super::error::StoreError;
 use super::files::toml_error;
-use super::lock;
-use super::{RealDisk, Store};
 
 /// The configuration as it is being changed.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Draft {
     is_changed: bool,
 }
 
-impl Store<RealDisk> {
+impl<D: Disk> Store<D> {
     /// Changes the configuration. Nothing is written if `change` fails or changes nothing.
     ///
     /// # Errors
@@ -34,10 +34,8 @@ impl Store<RealDisk> {
     ) -> Result<T, E> {
         let keys = self.home.keys();
         // The folder that every command that changes a home without a server locks.
-        let _lock = lock::lock_folder(&keys).map_err(|source| StoreError::Write {
-            path: keys.clone(),
-            source,
-        })?;
+        let lock = self.disk.lock(&keys, Hold::Alone);
+        let _lock = lock.map_err(|source| StoreError::Write { path: keys, source })?;
         self.ensure_config()?;
         let path = self.home.config();
         let text = self.config_text()?;
@@ -138,7 +136,94 @@ fn comments(array: &Array) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::crash::{CutDisk, OWNER};
     use super::*;
+    use crate::home::Home;
+
+    fn on(disk: CutDisk) -> Store<CutDisk> {
+        Store::on(&Home::find(Some(Path::new("/h"))).unwrap(), disk, OWNER)
+    }
+
+    /// What a restart finds.
+    fn restarted(disk: CutDisk) -> (Store<CutDisk>, Config, String) {
+        let store = on(disk);
+        store.recover().unwrap();
+        let left = store.disk.list(Path::new("/h")).unwrap();
+        assert!(
+            !left
+                .iter()
+                .any(|entry| entry.name.ends_with(atomic::UNFINISHED)),
+            "{left:?}"
+        );
+        let (config, text) = (store.config().unwrap(), store.config_text().unwrap());
+        (store, config, text)
+    }
+
+    #[test]
+    fn a_cut_anywhere_leaves_the_configuration_before_or_after() {
+        let empty = on(CutDisk::new(&[Path::new("/h")]));
+        empty.prepare().unwrap();
+        let (mut disk, mut units) = (empty.disk, 0);
+        let [a, b, c] = ids();
+        let names = BTreeMap::from([(a, "first".to_owned())]);
+        type Change<'a> = &'a dyn Fn(&mut Draft);
+        let changes: [Change<'_>; 4] = [
+            &|draft| draft.set_symbols(&a),
+            &|draft| draft.set_accept(&[a, b], &names),
+            &|draft| draft.set_allow(&[c], &names),
+            &|draft| draft.set_symbols(&b),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let edit = |store: &Store<CutDisk>| {
+                store.edit_config(|_, draft| -> Result<(), StoreError> {
+                    change(draft);
+                    Ok(())
+                })
+            };
+            let (_, before, _) = restarted(disk.whole());
+            let done = on(disk.whole());
+            edit(&done).unwrap();
+            let (_, after, text) = restarted(done.disk.whole());
+            assert_ne!(before, after);
+            for cut in 0..done.disk.used() {
+                let store = on(disk.cut_after(cut));
+                edit(&store).unwrap_err();
+                for crashed in store.disk.crashed() {
+                    let at = format!("change {number}, cut at {cut}");
+                    let (store, now, _) = restarted(crashed);
+                    assert!(now == before || now == after, "{at}: {now:?}");
+                    edit(&store).unwrap();
+                    let (_, now, _) = restarted(store.disk);
+                    assert_eq!(now, after, "{at}, done again");
+                }
+            }
+            // What was reported done survives a power cut at once, with every word of it.
+            for crashed in done.disk.crashed() {
+                assert_eq!(restarted(crashed).2, text, "change {number}");
+            }
+            units += done.disk.used();
+            disk = done.disk;
+        }
+        assert!(units > 500, "only {units} places were cut");
+    }
+
+    #[test]
+    fn what_fails_or_changes_nothing_writes_nothing() {
+        let empty = on(CutDisk::new(&[Path::new("/h")]));
+        empty.prepare().unwrap();
+        empty.ensure_config().unwrap();
+        let store = on(empty.disk.whole());
+        let before = store.disk.tree();
+        let refused = store.edit_config(|_, draft| {
+            draft.set_symbols(&ids()[0]);
+            Err::<(), _>(StoreError::damaged("it", "no"))
+        });
+        refused.unwrap_err();
+        store.edit_config(|_, _| Ok::<_, StoreError>(())).unwrap();
+        assert_eq!(store.disk.tree(), before);
+    }
 
     fn draft(text: &str) -> Draft {
         Draft {

@@ -68,7 +68,7 @@ impl Framed {
             let how = how(ended.status);
             return Err(CallError::Exit { how });
         }
-        read(&ended.output)
+        read_answer(&ended.output)
     }
 
     fn failed(&self, failed: Failed, time: Duration) -> CallError {
@@ -107,8 +107,9 @@ fn environment(command: &mut Command) {
     }
 }
 
-/// One frame, with nothing after it.
-fn read(output: &[u8]) -> Result<Message, CallError> {
+/// One frame, with nothing after it. For the fuzzer, and not for programs.
+#[doc(hidden)]
+pub fn read_answer(output: &[u8]) -> Result<Message, CallError> {
     let mut rest = output;
     let message = frame::read(&mut rest).map_err(|error| CallError::NotAFrame {
         why: error.to_string(),

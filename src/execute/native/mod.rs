@@ -22,6 +22,8 @@ use std::collections::BTreeSet;
 use grid_promises::ContentId;
 
 pub use framed::Framed;
+#[doc(hidden)]
+pub use framed::read_answer;
 pub use plain::{Plain, PlainError};
 pub use sealed::{SealError, Sealed};
 

@@ -15,14 +15,13 @@ use super::super::driver::Event;
 use super::{Answer, Progress, answer, unexpected};
 use crate::cli::args::{Create, Join, TunnelOptions};
 use crate::control::answer::JoinedReport;
+use crate::control::waiting;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// How often it is looked whether a member answered.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a member is given at least, however long joining took.
 const AT_LEAST: Duration = Duration::from_secs(1);
-/// After how long a waiting person is told for what.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Founds a network.
 pub(super) async fn create(
@@ -69,10 +68,9 @@ pub(super) async fn join(
         listen_port,
         wait: join.wait,
     };
-    let told = progress.clone();
-    let net = join.net.clone();
     let joined = context.command(wish, Some(join.tunnel.backend));
-    let reply = with_patience(joined, told, format!("looking for members of \"{net}\"")).await?;
+    let what = waiting::for_members(&join.net);
+    let reply = with_patience(joined, progress.clone(), what).await?;
     finish(context, join.net, listen_port, reply, deadline, progress).await
 }
 
@@ -159,7 +157,7 @@ async fn finish(
             let answered = with_patience(
                 first_answer(context, network, deadline),
                 progress.clone(),
-                format!("waiting for a member of \"{net}\" to answer through WireGuard"),
+                waiting::for_an_answer(&net),
             );
             match answered.await {
                 0 => return Err(nobody_answered(context, &net, members).await),
@@ -206,7 +204,7 @@ async fn with_patience<T>(work: impl Future<Output = T>, progress: Progress, wha
     tokio::pin!(work);
     tokio::select! {
         done = &mut work => return done,
-        () = sleep(PATIENCE) => {}
+        () = sleep(waiting::PATIENCE) => {}
     }
     // Whoever waited may have gone.
     let _ = progress.send(what).await;

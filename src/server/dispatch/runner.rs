@@ -25,9 +25,10 @@ use crate::store::Config;
 const AT_ONCE: u32 = 4;
 /// How many judges are asked at once, besides.
 const JUDGES_AT_ONCE: u32 = 1;
-/// How many results that peers asked for are written to `cache/calls` while the server runs, and how
-/// many bytes: a peer can make calls without end.
+/// How many results that peers asked for are written to `cache/calls` in an hour, and how many bytes: a
+/// peer can make calls without end, and the cache is brought within its limit about as often.
 const MAX_KEPT: (usize, usize) = (4096, 64 << 20);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How often the log is told that something is wrong here.
 const SAY: Duration = Duration::from_secs(60);
 
@@ -62,7 +63,7 @@ pub(super) struct Runner {
     home: Home,
     engine: Mutex<Option<Arc<Wasm>>>,
     memos: Memos,
-    kept: Mutex<(usize, usize)>,
+    kept: Mutex<Kept>,
     /// When the log was told last that something is wrong here.
     said: Mutex<Option<Instant>>,
     flights: Mutex<HashMap<ContentId, Flight>>,
@@ -262,12 +263,40 @@ impl Runner {
 
     fn keep(&self, call: &Message, answer: &Message) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = kept.1.saturating_add(answer.encode().len());
-        if kept.0 < MAX_KEPT.0 && bytes <= MAX_KEPT.1 {
-            *kept = (kept.0 + 1, bytes);
-            drop(kept);
+        let is_kept = kept.take(answer.encode().len(), Instant::now());
+        drop(kept);
+        if is_kept {
             self.memos.keep(call, answer);
         }
+    }
+}
+
+/// What was written in this hour.
+#[derive(Debug, Default)]
+struct Kept {
+    since: Option<Instant>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Whether so many bytes more may be written.
+    fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        if self
+            .since
+            .is_none_or(|since| now.duration_since(since) >= HOUR)
+        {
+            *self = Self {
+                since: Some(now),
+                ..Self::default()
+            };
+        }
+        let bytes = self.bytes.saturating_add(bytes);
+        let fits = self.count < MAX_KEPT.0 && bytes <= MAX_KEPT.1;
+        if fits {
+            (self.count, self.bytes) = (self.count + 1, bytes);
+        }
+        fits
     }
 }
 
@@ -343,10 +372,10 @@ mod tests {
             assert_eq!(answer.payload, said.as_bytes());
         }
         assert!(runner.flights().is_empty());
-        assert_eq!(runner.kept.lock().unwrap().0, 2);
+        assert_eq!(runner.kept.lock().unwrap().count, 2);
         assert!(runner.memos.get(&call("world")).is_some());
         // What is kept is found, and not kept again; past the bound nothing is.
-        *runner.kept.lock().unwrap() = (MAX_KEPT.0, 0);
+        runner.kept.lock().unwrap().count = MAX_KEPT.0;
         for whom in ["world", "all"] {
             let came = runner.run(module, &call(whom), &means).await;
             assert!(matches!(came, Came::Answered(_)), "{came:?}");
@@ -354,6 +383,21 @@ mod tests {
         assert!(runner.memos.get(&call("all")).is_none());
         let came = runner.run(module, &call("you").arg("all"), &means).await;
         assert!(matches!(came, Came::Rejected(_)), "{came:?}");
+    }
+
+    #[test]
+    fn each_hour_has_its_bound_of_results() {
+        let (mut kept, begin) = (Kept::default(), Instant::now());
+        for later in [begin, begin + HOUR, begin + 3 * HOUR] {
+            assert!(!kept.take(MAX_KEPT.1 + 1, later));
+            assert!(kept.take(MAX_KEPT.1, later));
+            assert!(!kept.take(1, later));
+            assert_eq!(
+                (1..=MAX_KEPT.0).filter(|_| kept.take(0, later)).count(),
+                MAX_KEPT.0 - 1
+            );
+            assert!(!kept.take(0, later + HOUR - Duration::from_secs(1)));
+        }
     }
 
     #[test]

@@ -80,6 +80,18 @@ fn say(collected: &Collected) {
             "evicted {count} object{plural} of {bytes} bytes; the cache holds {after} of {limit}"
         );
     }
+    for (gone, what) in [
+        (&collected.calls, "memoised calls"),
+        (&collected.partial, "unfinished downloads"),
+    ] {
+        if gone.count > 0 {
+            info!("evicted {} {what} of {} bytes", gone.count, gone.bytes);
+        }
+    }
+    if let Some(error) = collected.stuck.first() {
+        let count = collected.stuck.len();
+        warn!("{count} files of the cache cannot be evicted, of these: {error}");
+    }
     if !collected.is_within() {
         info!(
             "the cache holds {after}, more than its {limit}: what is left is in use, or was used \

@@ -20,7 +20,7 @@ use nix::libc::{O_CLOEXEC, O_NOFOLLOW};
 use crate::objects::Hasher;
 use crate::store::RealDisk;
 use crate::store::atomic;
-use crate::store::disk::{DIR_MODE, FILE_MODE};
+use crate::store::disk::{DIR_MODE, Disk as _, FILE_MODE, Hold};
 
 /// A partial file that nobody wrote to for this long is given up.
 const GIVEN_UP: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -39,7 +39,8 @@ pub(super) struct Partial {
 
 impl Partial {
     /// Opens the partial file of an object, or begins one; and which of its chunks are there and
-    /// right.
+    /// right. From then on it is in use, and no collection takes it away, for as long as it is
+    /// written to at least every few minutes ([`GRACE`](crate::objects::GRACE)).
     ///
     /// # Errors
     /// The system refuses.
@@ -52,19 +53,10 @@ impl Partial {
             .recursive(true)
             .mode(DIR_MODE)
             .create(folder)?;
-        let path = folder.join(format!("{id}.part"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .custom_flags(O_NOFOLLOW | O_CLOEXEC)
-            .open(&path)?;
         let partial = Self {
             folder: folder.to_owned(),
             id: *id,
-            file: Arc::new(file),
+            file: Arc::new(take(folder, id)?),
             closed: RwLock::new(false),
         };
         let progress = partial.look(manifest)?;
@@ -161,6 +153,25 @@ impl Partial {
         self.forget();
         let _ = std::fs::remove_file(self.path());
     }
+}
+
+/// Opens the file, and makes it look used, while nobody can take it away: a collection holds this lock
+/// alone, and looks at the time again.
+fn take(folder: &Path, id: &ContentId) -> io::Result<File> {
+    let _lock = match folder.parent() {
+        Some(cache) => Some(RealDisk.lock(cache, Hold::Shared)?),
+        None => None,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .custom_flags(O_NOFOLLOW | O_CLOEXEC)
+        .open(folder.join(format!("{id}.part")))?;
+    file.set_modified(SystemTime::now())?;
+    Ok(file)
 }
 
 /// Hashes a file while it grows from its beginning. `grown` says up to where it has, in bytes.

@@ -1,0 +1,22 @@
+//! What a person is told who waits for a network: one sentence for each thing that is waited for, and
+//! only once it takes long. The server says them; whoever reads what a command said knows them by
+//! these functions.
+
+use std::time::Duration;
+
+use grid_promises::network::name::NetworkName;
+
+/// After how long a waiting person is told for what.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// While no member of the network has answered.
+#[must_use]
+pub fn for_members(net: &NetworkName) -> String {
+    format!("looking for members of \"{net}\"")
+}
+
+/// While no member has completed a handshake.
+#[must_use]
+pub fn for_an_answer(net: &NetworkName) -> String {
+    format!("waiting for a member of \"{net}\" to answer through WireGuard")
+}
