@@ -12,6 +12,7 @@ pub mod cli;
 pub mod cuts;
 pub mod holder;
 pub mod kept;
+pub mod kernel;
 pub mod lab;
 pub mod link;
 pub mod mesh;
