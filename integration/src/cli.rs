@@ -184,7 +184,9 @@ fn on_kernel(which: Which, command: &Command) -> Result<u8> {
         let text = argument.to_string_lossy();
         text == "--kernel" || text.starts_with("--kernel=")
     };
-    let arguments = std::env::args_os().skip(1).filter(|argument| !ours(argument));
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| !ours(argument));
     kernel::run_lab(which, arguments.collect())
 }
 

@@ -5,6 +5,7 @@ pub mod claims;
 pub mod errors;
 pub mod foundation;
 pub mod hostile;
+pub mod kernel;
 pub mod life;
 pub mod mesh;
 pub mod modules;
@@ -23,6 +24,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     errors::SCENARIOS,
     foundation::SCENARIOS,
     hostile::SCENARIOS,
+    kernel::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
     modules::SCENARIOS,

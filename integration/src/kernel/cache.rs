@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn the_script_names_kernels_by_the_same_hash() {
         let fragment = concat!(env!("CARGO_MANIFEST_DIR"), "/kernel/uml.config");
-        let output = std::process::Command::new("sha256sum").arg(fragment).output().unwrap();
+        let output = std::process::Command::new("sha256sum")
+            .arg(fragment)
+            .output()
+            .unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert_eq!(printed.get(..12), Some(configuration().as_str()));
     }

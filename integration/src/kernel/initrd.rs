@@ -114,7 +114,21 @@ impl<W: Write> Archive<W> {
         let size = u32::try_from(bytes.len()).context("a file is too large for the archive")?;
         let name_size = u32::try_from(name.len() + 1)?;
         write!(self.to, "070701")?;
-        let fields = [self.number, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
+        let fields = [
+            self.number,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            size,
+            0,
+            0,
+            0,
+            0,
+            name_size,
+            0,
+        ];
         for field in fields {
             write!(self.to, "{field:08x}")?;
         }
@@ -159,8 +173,14 @@ pub(super) fn begin() -> Result<bool> {
             Err(error) => bail!("cannot load module {}: {error}", file.display()),
         }
     }
-    mount(Some("host"), HOST, Some("virtiofs"), MsFlags::MS_RDONLY, None::<&str>)
-        .context("cannot mount the root of the machine outside")?;
+    mount(
+        Some("host"),
+        HOST,
+        Some("virtiofs"),
+        MsFlags::MS_RDONLY,
+        None::<&str>,
+    )
+    .context("cannot mount the root of the machine outside")?;
     Ok(true)
 }
 

@@ -166,13 +166,21 @@ fn share(job: &Job, root: &Path, number: usize, dir: &Path) -> Result<()> {
     } else {
         ("virtiofs", format!("writable{number}"), None)
     };
-    mount(Some(source.as_str()), &on, Some(kind), MsFlags::empty(), options)
-        .with_context(|| format!("cannot make {} writable", dir.display()))
+    mount(
+        Some(source.as_str()),
+        &on,
+        Some(kind),
+        MsFlags::empty(),
+        options,
+    )
+    .with_context(|| format!("cannot make {} writable", dir.display()))
 }
 
 fn open_channels(job: &Job) -> Result<[File; 3]> {
     let paths: Vec<PathBuf> = if job.uml {
-        (0..NAMES.len()).map(|n| format!("/dev/ttyS{n}").into()).collect()
+        (0..NAMES.len())
+            .map(|n| format!("/dev/ttyS{n}").into())
+            .collect()
     } else {
         initrd::ports(&NAMES)?
     };
@@ -203,7 +211,10 @@ fn run(job: &Job, stdout: File, stderr: File) -> Result<ExitStatus> {
     let (program, arguments) = job.command.split_first().context("no command is named")?;
     let path = job.environment.iter().find(|(name, _)| name == "PATH");
     let path = path.map(|(_, value)| value.to_string_lossy().into_owned());
-    let path = format!("{}:/usr/sbin:/sbin", path.unwrap_or("/usr/bin:/bin".to_owned()));
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        path.unwrap_or("/usr/bin:/bin".to_owned())
+    );
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -253,7 +264,10 @@ fn pump(from: Option<impl Read + Send + 'static>, mut to: File) -> Receiver<()> 
         let mut buffer = [0; 1 << 12];
         let mut from = from;
         while let Some(Ok(length @ 1..)) = from.as_mut().map(|from| from.read(&mut buffer)) {
-            if to.write_all(buffer.get(..length).unwrap_or_default()).is_err() {
+            if to
+                .write_all(buffer.get(..length).unwrap_or_default())
+                .is_err()
+            {
                 break;
             }
         }

@@ -67,18 +67,40 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
     let mut command = Command::new(QEMU);
     let memory = run.memory_mib;
     command
-        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+        ])
         .args(["-smp", "2", "-m", &format!("{memory}M")])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ])
         // The file server sees the guest's memory.
-        .args(["-object", &format!("memory-backend-memfd,id=memory,size={memory}M,share=on")])
+        .args([
+            "-object",
+            &format!("memory-backend-memfd,id=memory,size={memory}M,share=on"),
+        ])
         .args(["-numa", "node,memdev=memory"])
         .args(["-serial", &format!("file:{}", console.display())])
         .args(["-device", "virtio-serial-pci"]);
     for (name, number) in NAMES.iter().zip(writers.numbers()) {
         command
-            .args(["-chardev", &format!("file,id={name},path=/proc/self/fd/{number}")])
-            .args(["-device", &format!("virtserialport,chardev={name},name={name}")]);
+            .args([
+                "-chardev",
+                &format!("file,id={name},path=/proc/self/fd/{number}"),
+            ])
+            .args([
+                "-device",
+                &format!("virtserialport,chardev={name},name={name}"),
+            ]);
     }
     let mut helpers = Vec::new();
     let writable = run.writable.iter().enumerate();
@@ -88,8 +110,14 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
         let socket = folder.join(format!("{tag}.sock"));
         helpers.push(serve(folder, &tag, source, cache, &socket)?);
         command
-            .args(["-chardev", &format!("socket,id={tag},path={}", socket.display())])
-            .args(["-device", &format!("vhost-user-fs-pci,chardev={tag},tag={tag}")]);
+            .args([
+                "-chardev",
+                &format!("socket,id={tag},path={}", socket.display()),
+            ])
+            .args([
+                "-device",
+                &format!("vhost-user-fs-pci,chardev={tag},tag={tag}"),
+            ]);
     }
     let words = format!(
         "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=1 rdinit=/init \
@@ -119,7 +147,9 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
 fn require() -> Result<()> {
     let missing = |text: String| -> Result<()> { Err(Missing(text).into()) };
     if !geteuid().is_root() {
-        return missing("the unmodified kernel needs root (for virtiofsd); user-mode Linux does not".to_owned());
+        return missing(
+            "the unmodified kernel needs root (for virtiofsd); user-mode Linux does not".to_owned(),
+        );
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|dir| dir.join(QEMU).is_file()) {
@@ -136,7 +166,9 @@ fn require() -> Result<()> {
 }
 
 fn only_entry(dir: &Path) -> Result<PathBuf> {
-    let entry = fs::read_dir(dir).ok().and_then(|mut entries| entries.next());
+    let entry = fs::read_dir(dir)
+        .ok()
+        .and_then(|mut entries| entries.next());
     let entry = entry.with_context(|| format!("there is nothing in {}", dir.display()))?;
     Ok(entry?.path())
 }
@@ -148,7 +180,14 @@ fn serve(folder: &Path, tag: &str, source: &Path, cache: &str, socket: &Path) ->
     command
         .arg(format!("--socket-path={}", socket.display()))
         .args(["-o", &format!("source={}", source.display())])
-        .args(["-o", "sandbox=chroot", "-o", &format!("cache={cache}"), "-o", "log_level=err"])
+        .args([
+            "-o",
+            "sandbox=chroot",
+            "-o",
+            &format!("cache={cache}"),
+            "-o",
+            "log_level=err",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(&log)?);

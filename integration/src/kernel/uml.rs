@@ -59,7 +59,9 @@ fn memory_folder(otherwise: &Path) -> PathBuf {
         let mut fields = line.split(' ').skip(1);
         let here = fields.next() == Some("/dev/shm") && fields.next() == Some("tmpfs");
         // Programs of the guest are mapped from there, with the right to run.
-        here && !fields.next().is_some_and(|o| o.split(',').any(|o| o == "noexec"))
+        here && !fields
+            .next()
+            .is_some_and(|o| o.split(',').any(|o| o == "noexec"))
     });
     if fits { shared } else { otherwise }.to_owned()
 }
