@@ -22,16 +22,18 @@ const NEEDED: [&str; 4] = ["virtio_pci", "virtio_console", "virtiofs", "overlay"
 /// Writes the archive to `to`, with modules out of `tree`, a folder with a `modules.dep`.
 pub(super) fn write(to: &Path, tree: &Path) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(File::create(to)?));
-    for dir in ["dev", "proc", "sys", "run", "host", "lab-modules"] {
+    for dir in ["dev", "proc", "sys", "run", "host", "lab-modules", "lib"] {
         archive.entry(dir, 0o040_755, &[])?;
     }
+    // Executables name their loader in /lib64; where it looks for the others differs.
+    archive.entry("lib64", 0o120_777, b"lib")?;
     let own = std::env::current_exe().context("cannot find this executable")?;
     archive.entry("init", 0o100_755, &fs::read(&own)?)?;
     for library in libraries()? {
         let name = library.file_name().context("a library without a name")?;
         let bytes = fs::read(&library)?;
-        // The loader is named by its path in the executable and looks for the others beside it.
-        archive.file_with_folders(&format!("lib64/{}", name.to_string_lossy()), &bytes)?;
+        let name = format!("lib/{}", name.to_string_lossy());
+        archive.entry(&name, 0o100_755, &bytes)?;
     }
     for (number, module) in load_order(tree)?.iter().enumerate() {
         let name = format!("lab-modules/{number:02}");
@@ -85,26 +87,11 @@ fn load_order(tree: &Path) -> Result<Vec<String>> {
 struct Archive<W: Write> {
     to: W,
     number: u32,
-    folders: Vec<String>,
 }
 
 impl<W: Write> Archive<W> {
     fn new(to: W) -> Self {
-        Self {
-            to,
-            number: 0,
-            folders: Vec::new(),
-        }
-    }
-
-    fn file_with_folders(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        if let Some((folder, _)) = path.rsplit_once('/')
-            && !self.folders.iter().any(|known| known == folder)
-        {
-            self.entry(folder, 0o040_755, &[])?;
-            self.folders.push(folder.to_owned());
-        }
-        self.entry(path, 0o100_755, bytes)
+        Self { to, number: 0 }
     }
 
     /// Thirteen numbers of eight hexadecimal digits after the magic, then name and content, each
@@ -239,13 +226,15 @@ mod tests {
     fn an_archive_has_aligned_entries_and_an_end() {
         let mut bytes = Vec::new();
         let mut archive = Archive::new(&mut bytes);
-        archive.file_with_folders("lib64/x.so", b"12345").unwrap();
+        archive.entry("lib", 0o040_755, b"").unwrap();
+        archive.entry("lib/x.so", 0o100_755, b"12345").unwrap();
         archive.finish().unwrap();
         let text = String::from_utf8_lossy(&bytes);
         let at: Vec<usize> = text.match_indices("070701").map(|(at, _)| at).collect();
         assert_eq!(at.len(), 3, "folder, file, end");
         assert!(at.iter().all(|at| at % 4 == 0), "{at:?}");
-        assert!(text.contains("lib64/x.so\0") && text.contains("12345\0"));
-        assert!(text.ends_with("TRAILER!!!\0\0\0\0") || text.contains("TRAILER!!!"));
+        assert!(text.contains("lib/x.so\0") && text.contains("12345\0"));
+        assert!(text.trim_end_matches('\0').ends_with("TRAILER!!!"));
+        assert_eq!(bytes.len() % 4, 0);
     }
 }

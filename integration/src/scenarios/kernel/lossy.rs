@@ -1,7 +1,7 @@
 //! Four nodes, each of which sends with a delay of 100 ms and loses a tenth of its packets.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,8 +14,8 @@ use crate::ping::Pinger;
 
 const DELAY: Duration = Duration::from_millis(100);
 const LOSS: u32 = 100;
-/// How long they are watched.
-const WATCHED: Duration = Duration::from_secs(20);
+/// How often everybody is asked by everybody, after all have joined: 20 to 100 s.
+const ROUNDS: u32 = 8;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     require_kernel()?;
@@ -43,9 +43,8 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
 /// Everybody goes on to answer everybody, and to list everybody.
 fn stay(mesh: &Mesh) -> Result<()> {
     let addresses = mesh.addresses()?;
-    let started = Instant::now();
     let (mut sent, mut came, mut fastest) = (0_u32, 0_u32, Duration::MAX);
-    while started.elapsed() < WATCHED {
+    for _ in 0..ROUNDS {
         for node in mesh.members() {
             for (other, ips) in mesh.members().iter().zip(&addresses) {
                 if other.name() == node.name() {
@@ -64,9 +63,8 @@ fn stay(mesh: &Mesh) -> Result<()> {
         "{came} of {sent} echoes came back, the fastest in {}",
         millis(fastest)
     ));
-    // Twice a tenth is lost on the way: 81 of 100 come back. Of 80 or more, fewer than half do so
-    // once in more than a billion runs.
-    ensure!(sent >= 80, "only {sent} echoes were sent");
+    // Twice a tenth is lost on the way: 81 of 100 come back. Of 96, half or fewer do so, or all, once
+    // in more than a hundred million runs.
     ensure!(came * 2 > sent, "{came} of {sent} echoes came back");
     ensure!(came < sent, "nothing was lost, so nothing was tested");
     ensure!(
