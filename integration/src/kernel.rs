@@ -34,7 +34,8 @@ use crate::output::say;
 pub const INSIDE: &str = "GRID_LAB_INSIDE";
 /// The exit code that says: the time was up.
 pub const TIME_UP: u8 = 124;
-/// The exit code that says: the kernel did not start, or ended before the command did.
+/// The exit code that says: the kernel did not start, could not run the command, or ended before it
+/// did.
 pub const BROKEN: u8 = 125;
 /// How much of a kernel's own words is shown when it fails.
 const LAST_WORDS: usize = 30;
@@ -102,6 +103,10 @@ pub fn run(run: &Run) -> Result<u8> {
                 run.limit.as_secs()
             ));
             TIME_UP
+        }
+        Ended::Failed(why) => {
+            say(&format!("lab: {why}"));
+            BROKEN
         }
         Ended::Broken(why) => {
             let words = fs::read(&console).unwrap_or_default();

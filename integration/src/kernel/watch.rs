@@ -58,6 +58,8 @@ pub(super) enum Ended {
     /// This process got a signal.
     Signal(u8),
     TimeUp,
+    /// The kernel ran, and could not run the command.
+    Failed(String),
     /// The kernel ended before the command did.
     Broken(String),
 }
@@ -161,7 +163,10 @@ fn understand(said: Option<&str>) -> Ended {
     if let Some(code) = said.strip_prefix(EXIT).and_then(|c| c.trim().parse().ok()) {
         return Ended::Exit(code);
     }
-    Ended::Broken(said.strip_prefix(FAILED).unwrap_or(said).trim().to_owned())
+    match said.strip_prefix(FAILED) {
+        Some(why) => Ended::Failed(why.trim().to_owned()),
+        None => Ended::Broken(format!("its last word was {:?}", said.trim())),
+    }
 }
 
 fn pump(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> Receiver<()> {
@@ -206,7 +211,6 @@ mod tests {
         assert!(matches!(understand(Some("exit 42\n")), Ended::Exit(42)));
         for (said, why) in [
             (None, "before the command"),
-            (Some("failed no such file\n"), "no such file"),
             (Some("exit many\n"), "many"),
             (Some("exit 256\n"), "256"),
         ] {
@@ -214,6 +218,10 @@ mod tests {
                 Ended::Broken(text) => assert!(text.contains(why), "{text}"),
                 other => panic!("{other:?}"),
             }
+        }
+        match understand(Some("failed no such file\n")) {
+            Ended::Failed(text) => assert_eq!(text, "no such file"),
+            other => panic!("{other:?}"),
         }
     }
 }
