@@ -143,7 +143,7 @@ pub fn run_lab(which: Which, arguments: Vec<OsString>) -> Result<u8> {
     })
 }
 
-/// The memory of a kernel where nobody says otherwise.
-pub const MEMORY_MIB: u32 = 1024;
+/// The memory of a kernel where nobody says otherwise. The machine outside gives what is used of it.
+pub const MEMORY_MIB: u32 = 2048;
 /// The time limit where nobody says otherwise.
 pub const LIMIT: Duration = Duration::from_secs(600);

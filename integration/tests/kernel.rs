@@ -28,7 +28,9 @@ const LAB: &str = env!("CARGO_BIN_EXE_lab");
 /// Runs a command in user-mode Linux; `None`, and a word why, where there is none.
 fn on_kernel(test: &str, options: &[&str], command: &[&str]) -> Option<Output> {
     if grid_integration::kernel::is_inside() {
-        say(&format!("SKIPPED {test}: a kernel of the lab starts no other"));
+        say(&format!(
+            "SKIPPED {test}: a kernel of the lab starts no other"
+        ));
         return None;
     }
     let output = Command::new(LAB)
@@ -50,13 +52,17 @@ fn on_kernel(test: &str, options: &[&str], command: &[&str]) -> Option<Output> {
 
 #[test]
 fn output_and_exit_code_pass_through() {
-    let script = "echo out; echo err >&2; test $(id -u) = 0 && test -n \"$GRID_LAB_INSIDE\" && exit 42";
+    let script =
+        "echo out; echo err >&2; test $(id -u) = 0 && test -n \"$GRID_LAB_INSIDE\" && exit 42";
     let test = "output_and_exit_code_pass_through";
     let Some(output) = on_kernel(test, &[], &["sh", "-c", script]) else {
         return;
     };
     assert_eq!(output.status.code(), Some(42), "{output:?}");
-    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(
+        (&output.stdout[..], &output.stderr[..]),
+        (&b"out\n"[..], &b"err\n"[..])
+    );
     let killed = on_kernel(test, &[], &["sh", "-c", "kill -9 $$"]).unwrap();
     assert_eq!(killed.status.code(), Some(128 + 9), "{killed:?}");
     let unknown = on_kernel(test, &[], &["no-such-program"]).unwrap();
@@ -97,7 +103,11 @@ fn time_is_limited_and_can_be_simulated() {
     assert_eq!(output.status.code(), Some(124), "{output:?}");
     let output = on_kernel(test, &["--simulated-time"], &["sleep", "3600"]).unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -113,7 +123,9 @@ fn nothing_is_left_of_a_kernel_whose_lab_is_killed() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(lab.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(lab.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "up\n");
     let groups: Vec<i32> = children(lab.id());
     assert_eq!(groups.len(), 1, "the kernel leads a group of its own");
@@ -123,7 +135,10 @@ fn nothing_is_left_of_a_kernel_whose_lab_is_killed() {
     lab.wait().unwrap();
     let started = Instant::now();
     while killpg(group, None) != Err(Errno::ESRCH) && !only_zombies(groups[0]) {
-        assert!(started.elapsed() < Duration::from_secs(5), "something of it is left");
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "something of it is left"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -133,7 +148,11 @@ fn stat(pid: i32) -> Option<(String, i32, i32)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = text.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?.to_owned();
-    Some((state, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    Some((
+        state,
+        fields.next()?.parse().ok()?,
+        fields.next()?.parse().ok()?,
+    ))
 }
 
 fn processes() -> impl Iterator<Item = (i32, (String, i32, i32))> {
@@ -145,9 +164,14 @@ fn processes() -> impl Iterator<Item = (i32, (String, i32, i32))> {
 
 fn children(parent: u32) -> Vec<i32> {
     let parent = i32::try_from(parent).unwrap();
-    processes().filter(|(_, (_, of, _))| *of == parent).map(|(pid, _)| pid).collect()
+    processes()
+        .filter(|(_, (_, of, _))| *of == parent)
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 fn only_zombies(group: i32) -> bool {
-    processes().filter(|(_, (_, _, of))| *of == group).all(|(_, (state, ..))| state == "Z")
+    processes()
+        .filter(|(_, (_, _, of))| *of == group)
+        .all(|(_, (state, ..))| state == "Z")
 }
