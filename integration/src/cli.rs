@@ -1,14 +1,17 @@
 //! The command line of `lab`, which people type as `cargo lab`.
 
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{Bench, bench};
 use crate::kept::Place;
+use crate::kernel::{self, Run, Which};
 use crate::output::{print, say};
 use crate::requirements::Missing;
 use crate::scenario::{self, SKIPPED};
@@ -20,6 +23,16 @@ use crate::up::{Up, up};
 #[command(name = "lab", bin_name = "cargo lab", version)]
 #[command(after_help = "`cargo lab grid ...` runs the program itself, on this machine.")]
 struct Cli {
+    /// Do it on a kernel that has WireGuard: `uml` (the default) or `unmodified`
+    #[arg(
+        long,
+        global = true,
+        value_name = "KERNEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "uml"
+    )]
+    kernel: Option<Which>,
     #[command(subcommand)]
     command: Command,
 }
@@ -45,6 +58,8 @@ enum Command {
     },
     /// Say whether this machine can run a lab
     Check,
+    /// Run a command as root on a kernel that has WireGuard, in user-mode Linux or in qemu
+    Kernel(KernelArguments),
     /// Run one end-to-end test in a lab of its own
     #[command(hide = true)]
     Scenario {
@@ -85,6 +100,28 @@ struct UpArguments {
     wait: bool,
 }
 
+#[derive(Args)]
+struct KernelArguments {
+    /// On the distribution's unmodified kernel, in qemu, and not in user-mode Linux
+    #[arg(long, conflicts_with = "simulated_time")]
+    unmodified: bool,
+    /// Let sleeping take no time: an idle kernel's clock jumps to the next timer
+    #[arg(long)]
+    simulated_time: bool,
+    /// End it after so many seconds, with exit code 124
+    #[arg(long, default_value_t = kernel::LIMIT.as_secs(), value_name = "SECONDS")]
+    time_limit: u64,
+    /// The kernel's memory, in MiB
+    #[arg(long, default_value_t = kernel::MEMORY_MIB, value_name = "MIB")]
+    memory: u32,
+    /// A folder that the command may write to for good; what it writes elsewhere is lost
+    #[arg(long, value_name = "FOLDER")]
+    write: Vec<PathBuf>,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
 #[derive(Subcommand)]
 enum BenchWhat {
     /// Time from the join command to the first echo through the tunnel; memory; idle traffic
@@ -109,17 +146,48 @@ enum BenchWhat {
 
 /// Reads the arguments and does what they say.
 ///
-/// Exit codes: 0 done, 1 failed, 2 usage; `check` and `scenario` end with 77 when this machine
-/// lacks something; `enter` passes on the command's own.
+/// Exit codes: 0 done, 1 failed, 2 usage; `check`, `scenario` and whatever needs another kernel end
+/// with 77 when this machine lacks something; `enter` and `kernel` pass on the command's own, and
+/// `kernel` adds 124 (the time was up) and 125 (the kernel failed).
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = Cli::parse();
+    let done = match cli.kernel {
+        None => run(cli.command),
+        Some(which) => on_kernel(which, &cli.command),
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<Missing>() => {
+            say(&format!("SKIPPED: {error:#}"));
+            ExitCode::from(SKIPPED)
+        }
         Err(error) => {
             say(&format!("lab: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does the same on a kernel of its own.
+fn on_kernel(which: Which, command: &Command) -> Result<u8> {
+    match command {
+        Command::Up(up) if up.keep => bail!(
+            "a lab on a kernel of its own ends with the command: use `--wait`, or leave `--kernel` out"
+        ),
+        Command::Enter { .. } | Command::Down | Command::Kernel(_) | Command::Hold { .. } => {
+            bail!("`--kernel` means nothing here: leave it out")
+        }
+        Command::Up(_) | Command::Bench { .. } | Command::Check | Command::Scenario { .. } => {}
+    }
+    let ours = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        text == "--kernel" || text.starts_with("--kernel=")
+    };
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| !ours(argument));
+    kernel::run_lab(which, arguments.collect())
 }
 
 fn run(command: Command) -> Result<u8> {
@@ -164,6 +232,18 @@ fn run(command: Command) -> Result<u8> {
             json,
         }),
         Command::Check => check(),
+        Command::Kernel(arguments) => kernel::run(&Run {
+            which: if arguments.unmodified {
+                Which::Unmodified
+            } else {
+                Which::Uml
+            },
+            simulated_time: arguments.simulated_time,
+            memory_mib: arguments.memory,
+            limit: Duration::from_secs(arguments.time_limit),
+            writable: arguments.write,
+            command: arguments.command,
+        }),
         Command::Scenario { list: true, .. } => {
             scenario::all()
                 .iter()

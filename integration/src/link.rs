@@ -85,15 +85,23 @@ pub fn create_veth(
 /// Tries to make and remove a WireGuard link, which tells whether this kernel has WireGuard.
 pub fn kernel_has_wireguard(netlink: &mut Netlink) -> bool {
     let name = "wg-probe";
+    create_wireguard(netlink, name)
+        .and_then(|index| delete(netlink, index))
+        .is_ok()
+}
+
+/// Makes a WireGuard link that is down and has no key.
+///
+/// # Errors
+/// `EOPNOTSUPP` when this kernel has no WireGuard, `EEXIST` when the name is taken.
+pub fn create_wireguard(netlink: &mut Netlink, name: &str) -> io::Result<LinkIndex> {
     let mut message = LinkMessage::default();
     message.attributes = vec![
         LinkAttribute::IfName(name.to_owned()),
         LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Wireguard)]),
     ];
-    create(netlink, message).is_ok()
-        && index_of(name)
-            .and_then(|index| delete(netlink, index))
-            .is_ok()
+    create(netlink, message)?;
+    index_of(name)
 }
 
 /// Sets a link up or down.

@@ -148,8 +148,22 @@ impl Mesh {
     /// # Errors
     /// As [`Mesh::join`].
     pub fn join_by(&mut self, node: &Arc<Node>, invite: &str) -> Result<Joined> {
+        let backend = self.options.backend.clone();
+        self.join_on(node, invite, backend.as_deref())
+    }
+
+    /// The same with the mesh's invite and another back end than the mesh's own.
+    ///
+    /// # Errors
+    /// As [`Mesh::join`].
+    pub fn join_with(&mut self, node: &Arc<Node>, backend: &str) -> Result<Joined> {
+        let invite = self.invite.clone();
+        self.join_on(node, &invite, Some(backend))
+    }
+
+    fn join_on(&mut self, node: &Arc<Node>, invite: &str, backend: Option<&str>) -> Result<Joined> {
         let mut arguments = vec!["join-wireguard-net", self.name.as_str(), "-"];
-        if let Some(backend) = &self.options.backend {
+        if let Some(backend) = backend {
             arguments.extend(["--backend", backend]);
         }
         let started = Instant::now();

@@ -12,12 +12,16 @@ use std::{fs, io, thread};
 use anyhow::Result;
 
 use crate::Missing;
+use crate::kernel;
 use crate::lab::Lab;
 use crate::output::say;
 use crate::supervise::{self, Ending};
 
 /// The exit code that says: not run, because the machine lacks something.
 pub const SKIPPED: u8 = 77;
+/// The group whose scenarios need a kernel with WireGuard. Where this machine's has none, or this
+/// user may not ask it, they are run in a kernel of the lab (see [`crate::kernel`]).
+pub const ON_KERNEL: &str = "kernel";
 /// How long one scenario may take.
 const DEADLINE: Duration = Duration::from_secs(240);
 /// How many scenarios may run at once.
@@ -104,9 +108,13 @@ fn report(outcome: Result<()>) -> u8 {
 /// When the child cannot be started or watched.
 pub fn run_in_child(lab: &str, name: &str) -> io::Result<Outcome> {
     let _turn = Turn::take();
+    let elsewhere = names(ON_KERNEL).contains(&name)
+        && !kernel::is_inside()
+        && grid_wg::preflight(grid_wg::BackendChoice::Kernel).is_err();
     // A file and not a pipe: a process that outlives the child could hold a pipe open.
     let output = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(lab)
+        .args(elsewhere.then_some("--kernel"))
         .args(["scenario", name])
         .stdin(Stdio::null())
         .stdout(output.reopen()?)

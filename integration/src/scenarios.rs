@@ -6,6 +6,7 @@ pub mod errors;
 pub mod foundation;
 pub mod hostile;
 pub mod judges;
+pub mod kernel;
 pub mod life;
 pub mod mesh;
 pub mod modules;
@@ -24,6 +25,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     errors::SCENARIOS,
     foundation::SCENARIOS,
     hostile::SCENARIOS,
+    kernel::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
     judges::SCENARIOS,

@@ -1,10 +1,12 @@
 //! One executable under two names: `lab`, and `grid` for the nodes of the lab, so that one build
-//! gives both.
+//! gives both. It is also the first process of the kernels that the lab starts.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+
+use grid_integration::kernel::inside;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -12,7 +14,11 @@ fn main() -> ExitCode {
     if Path::new(&name).file_name() == Some(OsStr::new("grid")) {
         return grid::main();
     }
-    if arguments.next().as_deref() == Some(OsStr::new("grid")) {
+    let word = arguments.next();
+    if word.as_deref() == Some(OsStr::new(inside::COMMAND)) {
+        inside::first_process(&arguments.next().unwrap_or_default());
+    }
+    if word.as_deref() == Some(OsStr::new("grid")) {
         let error = Command::new("/proc/self/exe")
             .arg0("grid")
             .args(arguments)

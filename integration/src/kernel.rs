@@ -1,0 +1,149 @@
+//! A kernel with WireGuard for one command, on a machine whose own kernel has none.
+//!
+//! Two kernels: *user-mode Linux*, a program that any user may run, built once by
+//! `integration/kernel/build`; and the *unmodified* kernel of the distribution in qemu, without
+//! hardware virtualisation, unpacked by `integration/kernel/unmodified`. Both see this machine's root
+//! file system, and what is written there goes to memory and ends with the kernel. This executable
+//! is the first process in either ([`inside`]), so that nothing else is needed there.
+//!
+//! It is no sandbox: the kernel runs with the rights of whoever starts it, and a command that means
+//! harm can get at this user's files.
+
+pub mod cache;
+mod channels;
+mod initrd;
+pub mod inside;
+mod job;
+mod qemu;
+mod uml;
+mod watch;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use self::job::Job;
+use self::watch::{Ended, Machine};
+use crate::output::say;
+
+/// Set for the command: which kernel it runs on.
+pub const INSIDE: &str = "GRID_LAB_INSIDE";
+/// The exit code that says: the time was up.
+pub const TIME_UP: u8 = 124;
+/// The exit code that says: the kernel did not start, could not run the command, or ended before it
+/// did.
+pub const BROKEN: u8 = 125;
+/// How much of a kernel's own words is shown when it fails.
+const LAST_WORDS: usize = 30;
+
+/// Which kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// User-mode Linux: starts in a moment, needs no root.
+    Uml,
+    /// The distribution's own, in qemu without hardware virtualisation: slow.
+    Unmodified,
+}
+
+/// One command for a kernel of its own.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The kernel.
+    pub which: Which,
+    /// Sleeping costs no time: the clock of an idle kernel jumps to the next timer.
+    pub simulated_time: bool,
+    /// The kernel's memory.
+    pub memory_mib: u32,
+    /// When it is ended at the latest.
+    pub limit: Duration,
+    /// Folders that the command may write to for good.
+    pub writable: Vec<PathBuf>,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// Whether this process runs in a kernel that [`run`] started.
+#[must_use]
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// Runs a command as root in a kernel of its own, in the current folder and with this environment.
+/// Its standard input is empty; what it prints is passed on as it comes.
+///
+/// Returns its exit code (128 and the signal's number when a signal ended it), [`TIME_UP`] or
+/// [`BROKEN`]. A signal to this process ends the kernel.
+///
+/// # Errors
+/// [`crate::Missing`] when there is no such kernel on this machine, or nothing to run it with; else
+/// what could not be started.
+pub fn run(run: &Run) -> Result<u8> {
+    let folder = tempfile::Builder::new()
+        .prefix("grid-lab-")
+        .tempdir()
+        .context("cannot make a folder for the kernel")?;
+    let job = Job::of_here(run)?;
+    // Holds the environment, as /proc/PID/environ does: the folder is this user's alone.
+    fs::write(folder.path().join(job::FILE), serde_json::to_vec(&job)?)?;
+    let machine: Machine = match run.which {
+        Which::Uml => uml::machine(run, folder.path())?,
+        Which::Unmodified => qemu::machine(run, folder.path())?,
+    };
+    let console = machine.console.clone();
+    Ok(match watch::watch(machine, run.limit)? {
+        Ended::Exit(code) => code,
+        Ended::Signal(number) => 128u8.saturating_add(number),
+        Ended::TimeUp => {
+            say(&format!(
+                "lab: the time of {} s was up (--time-limit)",
+                run.limit.as_secs()
+            ));
+            TIME_UP
+        }
+        Ended::Failed(why) => {
+            say(&format!("lab: {why}"));
+            BROKEN
+        }
+        Ended::Broken(why) => {
+            let words = fs::read(&console).unwrap_or_default();
+            let words = String::from_utf8_lossy(&words);
+            let lines: Vec<&str> = words.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(LAST_WORDS)..);
+            say(&format!(
+                "lab: {why}; the kernel's last words:\n  {}",
+                tail.unwrap_or_default().join("\n  ")
+            ));
+            BROKEN
+        }
+    })
+}
+
+/// Runs `lab` itself with `arguments` on another kernel.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_lab(which: Which, arguments: Vec<OsString>) -> Result<u8> {
+    if is_inside() {
+        bail!("this is a kernel of the lab already: leave --kernel out");
+    }
+    let own = std::env::current_exe().context("cannot find this executable")?;
+    let mut command = vec![own.into_os_string()];
+    command.extend(arguments);
+    run(&Run {
+        which,
+        simulated_time: false,
+        memory_mib: MEMORY_MIB,
+        limit: LIMIT,
+        writable: Vec::new(),
+        command,
+    })
+}
+
+/// The memory of a kernel where nobody says otherwise. The machine outside gives what is used of it.
+pub const MEMORY_MIB: u32 = 2048;
+/// The time limit where nobody says otherwise.
+pub const LIMIT: Duration = Duration::from_secs(600);

@@ -1,0 +1,54 @@
+//! What is handed to a kernel: the command, and where and how it runs.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{Run, Which};
+
+/// Its file in the folder that is handed to the kernel.
+pub(super) const FILE: &str = "job.json";
+
+/// One command, with all that is around it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// User-mode Linux, and not a virtual machine.
+    pub(super) uml: bool,
+    pub(super) command: Vec<OsString>,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) directory: PathBuf,
+    pub(super) writable: Vec<PathBuf>,
+    /// Where this kernel's modules are, if it has any, as this machine sees them.
+    pub(super) modules: Option<PathBuf>,
+}
+
+impl Job {
+    /// The command of `run` in the current folder, with the current environment.
+    pub(super) fn of_here(run: &Run) -> Result<Self> {
+        if run.command.is_empty() {
+            bail!("no command is named: `cargo lab kernel -- COMMAND`");
+        }
+        let mut writable = Vec::new();
+        for folder in &run.writable {
+            let found = folder.canonicalize();
+            writable.push(found.with_context(|| format!("cannot find {}", folder.display()))?);
+        }
+        Ok(Self {
+            uml: run.which == Which::Uml,
+            command: run.command.clone(),
+            environment: std::env::vars_os().collect(),
+            directory: std::env::current_dir().context("cannot find the current folder")?,
+            writable,
+            modules: super::qemu::modules(run.which)?,
+        })
+    }
+
+    /// Reads the job in `folder`.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let bytes = fs::read(folder.join(FILE)).context("cannot read the job")?;
+        serde_json::from_slice(&bytes).context("the job cannot be understood")
+    }
+}

@@ -1,0 +1,227 @@
+//! Watching a kernel from outside: passing on what comes out of it, and ending it in time.
+//!
+//! The kernel's processes are one process group, and end with this process: by a signal to it, by its
+//! death, by the end of the command, or because the time is up.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, setpgid};
+
+use super::channels::{Readers, Writers};
+
+/// What the first process inside writes to the status channel: this, a number, a line feed.
+pub(super) const EXIT: &str = "exit ";
+/// Or this, and why the command could not be started.
+pub(super) const FAILED: &str = "failed ";
+
+/// A kernel that is ready to start.
+pub(super) struct Machine {
+    /// The kernel.
+    pub(super) command: Command,
+    pub(super) readers: Readers,
+    pub(super) writers: Writers,
+    /// The file to which the kernel's own messages go.
+    pub(super) console: PathBuf,
+    /// Processes that serve it; they end with it.
+    pub(super) helpers: Vec<Helper>,
+}
+
+/// A process that ends when this is dropped.
+pub(super) struct Helper(pub(super) std::process::Child);
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = killpg(pid(&self.0), Signal::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The command's exit code.
+    Exit(u8),
+    /// This process got a signal.
+    Signal(u8),
+    TimeUp,
+    /// The kernel ran, and could not run the command.
+    Failed(String),
+    /// The kernel ended before the command did.
+    Broken(String),
+}
+
+/// Starts the kernel and waits until its command has ended.
+pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
+    let mut signals = SigSet::empty();
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ] {
+        signals.add(signal);
+    }
+    let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    let Machine {
+        mut command,
+        readers,
+        writers,
+        helpers,
+        ..
+    } = machine;
+    let started = Instant::now();
+    tie(&mut command, before);
+    let child = command.spawn().with_context(|| {
+        let program = command.get_program().to_string_lossy().into_owned();
+        format!("cannot start {program}")
+    })?;
+    drop(writers);
+    let mut child = Helper(child);
+    let stdout = pump(readers.stdout, std::io::stdout());
+    let stderr = pump(readers.stderr, std::io::stderr());
+    let status = collect(readers.status);
+    let ended = wait(&mut child, &signals, &status, started + limit);
+    drop(child);
+    drop(helpers);
+    // With the last of the kernel's processes gone, the pipes are at their end.
+    for pumped in [stdout, stderr] {
+        let _ = pumped.recv_timeout(Duration::from_secs(5));
+    }
+    before.thread_set_mask()?;
+    ended
+}
+
+/// Makes the process lead a group of its own, and die with this one.
+#[allow(unsafe_code)]
+pub(super) fn tie(command: &mut Command, mask: SigSet) {
+    let tie = move || {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        prctl::set_pdeathsig(Signal::SIGTERM)?;
+        mask.thread_set_mask()?;
+        Ok(())
+    };
+    // SAFETY: three bare system calls, which neither allocate nor lock.
+    unsafe { command.pre_exec(tie) };
+}
+
+fn pid(child: &std::process::Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+fn wait(
+    child: &mut Helper,
+    signals: &SigSet,
+    status: &Receiver<Option<String>>,
+    until: Instant,
+) -> Result<Ended> {
+    let signal_fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    loop {
+        if let Ok(said) = status.try_recv() {
+            return Ok(understand(said.as_deref()));
+        }
+        while let Ok(Some(info)) = signal_fd.read_signal() {
+            if i32::try_from(info.ssi_signo) != Ok(Signal::SIGCHLD as i32) {
+                return Ok(Ended::Signal(u8::try_from(info.ssi_signo).unwrap_or(1)));
+            }
+        }
+        if child.0.try_wait()?.is_some() {
+            // Its last word may still be on the way.
+            let said = status.recv_timeout(Duration::from_secs(2));
+            return Ok(understand(said.ok().flatten().as_deref()));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Ended::TimeUp);
+        }
+        let turn = left.min(Duration::from_millis(20));
+        let mut fds = [PollFd::new(signal_fd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(turn)?) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => bail!("cannot wait for the kernel: {error}"),
+        }
+    }
+}
+
+fn understand(said: Option<&str>) -> Ended {
+    let Some(said) = said else {
+        return Ended::Broken("the kernel ended before the command did".to_owned());
+    };
+    if let Some(code) = said.strip_prefix(EXIT).and_then(|c| c.trim().parse().ok()) {
+        return Ended::Exit(code);
+    }
+    match said.strip_prefix(FAILED) {
+        Some(why) => Ended::Failed(why.trim().to_owned()),
+        None => Ended::Broken(format!("its last word was {:?}", said.trim())),
+    }
+}
+
+fn pump(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> Receiver<()> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 1 << 14];
+        // When nobody reads on any more, go on emptying: the command must not stand still.
+        let mut heard = true;
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            let bytes = buffer.get(..length).unwrap_or_default();
+            heard = heard && to.write_all(bytes).and_then(|()| to.flush()).is_ok();
+        }
+        let _ = sender.send(());
+    });
+    receiver
+}
+
+/// The first line; `None` when there is none.
+fn collect(mut from: impl Read + Send + 'static) -> Receiver<Option<String>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        let mut buffer = [0; 256];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            said.extend_from_slice(buffer.get(..length).unwrap_or_default());
+            if said.contains(&b'\n') || said.len() > 1 << 14 {
+                break;
+            }
+        }
+        let said = (!said.is_empty()).then(|| String::from_utf8_lossy(&said).into_owned());
+        let _ = sender.send(said);
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_understood() {
+        assert!(matches!(understand(Some("exit 42\n")), Ended::Exit(42)));
+        for (said, why) in [
+            (None, "before the command"),
+            (Some("exit many\n"), "many"),
+            (Some("exit 256\n"), "256"),
+        ] {
+            match understand(said) {
+                Ended::Broken(text) => assert!(text.contains(why), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        match understand(Some("failed no such file\n")) {
+            Ended::Failed(text) => assert_eq!(text, "no such file"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
