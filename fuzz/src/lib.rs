@@ -5,6 +5,7 @@
 //! fuzzer and without a nightly compiler.
 
 pub mod dispatch;
+pub mod judging;
 /// The test kit of `grid-promises`: fixed keys, networks, statements.
 #[path = "../../promises/tests/common/mod.rs"]
 pub mod kit;

@@ -6,6 +6,8 @@ use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
 
+#[path = "common/judging_seeds.rs"]
+mod judging_seeds;
 #[path = "common/mod.rs"]
 mod kit;
 #[path = "common/module_seeds.rs"]
@@ -14,6 +16,9 @@ mod module_seeds;
 #[allow(unreachable_pub)]
 #[path = "../../fuzz/src/dispatch.rs"]
 mod dispatch;
+#[allow(unreachable_pub)]
+#[path = "../../fuzz/src/judging.rs"]
+mod judging;
 #[allow(unreachable_pub)]
 #[path = "../../fuzz/src/modules.rs"]
 mod modules;
@@ -32,12 +37,18 @@ fn targets() -> impl Iterator<Item = (&'static str, promises::Target)> {
     of("promises", promises::TARGETS)
         .chain(of("statements", statements::TARGETS))
         .chain(of("dispatch", dispatch::TARGETS))
+        .chain(of("judging", judging::TARGETS))
         .chain(of("modules", modules::TARGETS))
 }
 
 /// The inputs that the kits make.
 fn seeds() -> impl Iterator<Item = kit::seeds::Seed> {
-    kit::seeds::seeds().into_iter().chain(module_seeds::seeds())
+    let kits = [
+        kit::seeds::seeds(),
+        module_seeds::seeds(),
+        judging_seeds::seeds(),
+    ];
+    kits.into_iter().flatten()
 }
 
 fn fuzz_folder() -> PathBuf {

@@ -1,16 +1,19 @@
 //! Records, judgements and histories as bytes: one encoding each, and no way to crash the reader.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+#[path = "common/judging_seeds.rs"]
+mod kit;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use grid_promises::network::NetworkId;
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::history::{self, Decision, HistoryError, Moment, Writer};
 use grid_promises::network::judgement::{self, JudgementError, Opinion, Reason};
 use grid_promises::network::records::{Here, Promised, Records};
 use grid_promises::{ContentId, NodeId, Timestamp};
 use ipnet::{IpNet, Ipv4Net};
+use kit::{decision, network};
 use proptest::prelude::*;
 
 fn any_net() -> impl Strategy<Value = IpNet> {
@@ -42,10 +45,6 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             from,
         }
     })
-}
-
-fn network(n: u8) -> NetworkId {
-    NetworkId(ContentId::of(&[n]))
 }
 
 fn any_here() -> impl Strategy<Value = Here> {
@@ -187,36 +186,6 @@ proptest! {
         file[at] ^= flip;
         let whole = ends.iter().filter(|end| **end <= at).count();
         prop_assert_eq!(history::sound_length(&file), whole.checked_sub(1).map_or(0, |last| ends[last]));
-    }
-}
-
-fn decision(label: &str) -> Decision {
-    let promised = Promised {
-        label: label.parse().unwrap(),
-        ipv4: [10, 7, 0, 1].into(),
-        ipv6: "fd00:7::1".parse().unwrap(),
-        held_by: None,
-        prefixes: vec![],
-    };
-    let here = Here {
-        network: network(1),
-        ipv4: "10.7.0.0/16".parse().unwrap(),
-        ipv6: "fd00:7::/64".parse().unwrap(),
-        own: NodeId([9; 32]),
-        rules: vec![],
-        connected: [].into(),
-        others: [].into(),
-    };
-    let records = Records {
-        here,
-        members: [(NodeId([1; 32]), promised)].into(),
-    };
-    Decision {
-        at: Timestamp(1),
-        judge: None,
-        failure: None,
-        lines: any_lines(&records),
-        records,
     }
 }
 
