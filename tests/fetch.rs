@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -133,6 +133,8 @@ struct Peer {
     endpoint: Endpoint,
     addr: SocketAddr,
     asked: Arc<Mutex<BTreeMap<String, u32>>>,
+    /// What was asked is forgotten when somebody connects.
+    forgets: Arc<AtomicBool>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -149,10 +151,16 @@ impl Peer {
         let (endpoint, mut events) = Endpoint::bind(config).unwrap();
         let asked: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
         let counts = Arc::clone(&asked);
+        let forgets = Arc::new(AtomicBool::new(false));
+        let forget = Arc::clone(&forgets);
         runtime.spawn(async move {
             let turn = Arc::new(tokio::sync::Mutex::new(()));
             let mut held = Vec::new();
             while let Some(event) = events.recv().await {
+                if matches!(event, Event::Connected { .. }) && forget.swap(false, Ordering::SeqCst)
+                {
+                    counts.lock().unwrap().clear();
+                }
                 let Event::Request {
                     message, respond, ..
                 } = event
@@ -191,6 +199,7 @@ impl Peer {
             addr: endpoint.local_addr(),
             endpoint,
             asked,
+            forgets,
             runtime: Some(runtime),
         }
     }
@@ -210,8 +219,10 @@ impl Peer {
         chunks.map(|(_, count)| count).sum()
     }
 
+    /// Forgets what was asked until the next connection comes. Until then there may still be
+    /// something on its way.
     fn forget(&self) {
-        self.asked.lock().unwrap().clear();
+        self.forgets.store(true, Ordering::SeqCst);
     }
 }
 
