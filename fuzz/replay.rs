@@ -4,9 +4,12 @@ use std::fs;
 use std::panic;
 use std::path::Path;
 
+/// A target: its name, and its body.
+type Target<'a> = (&'a str, fn(&[u8]));
+
 /// Calls every target with each file of its corpus. Fails when one panics, when a corpus is empty or
 /// large, and when a target of `module` has no fuzzer of its name. `root` is the folder of `fuzz/`.
-pub(crate) fn replay(root: &Path, module: &str, targets: &[(&str, fn(&[u8]))]) {
+pub(crate) fn replay(root: &Path, module: &str, targets: &[Target<'_>]) {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let mut failed = Vec::new();
     for (name, target) in targets {
