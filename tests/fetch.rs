@@ -511,9 +511,33 @@ fn liar(
 /// Has `bytes` fetched from a liar and an honest node; the log, and what was asked of the two.
 fn beside(bytes: &[u8], liar: Answers) -> (String, String, Peer, Peer) {
     let one = TestHome::new();
-    let lying = Peer::new(50, Duration::ZERO, liar);
-    // Slower, so that the liar has its chance.
-    let honest = Peer::new(51, Duration::from_millis(5), honest(bytes));
+    let truth = honest(bytes);
+    let told = Arc::new(AtomicBool::new(false));
+    let telling = Arc::clone(&told);
+    let honestly = Arc::clone(&truth);
+    let lying = Peer::new(
+        50,
+        Duration::ZERO,
+        Arc::new(move |request| {
+            let answer = liar(request);
+            telling.fetch_or(answer != honestly(request), Ordering::SeqCst);
+            answer
+        }),
+    );
+    // It answers once the other has lied, whoever of them is the faster.
+    let honest = Peer::new(
+        51,
+        Duration::from_millis(5),
+        Arc::new(move |request| {
+            tokio::task::block_in_place(|| {
+                let begun = Instant::now();
+                while !told.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(10) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            truth(request)
+        }),
+    );
     let first = one.server();
     know(&one, &lying.addr.to_string());
     know(&one, &honest.addr.to_string());
