@@ -4,12 +4,12 @@ use std::fs;
 use std::panic;
 use std::path::Path;
 
-/// What a target is: a name and a function of bytes.
-pub(crate) type Target = (&'static str, fn(&[u8]));
+/// A target: its name, and its body.
+type Target<'a> = (&'a str, fn(&[u8]));
 
 /// Calls every target with each file of its corpus. Fails when one panics, when a corpus is empty or
 /// large, and when a target of `module` has no fuzzer of its name. `root` is the folder of `fuzz/`.
-pub(crate) fn replay(root: &Path, module: &str, targets: &[Target]) {
+pub(crate) fn replay(root: &Path, module: &str, targets: &[Target<'_>]) {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let mut failed = Vec::new();
     for (name, target) in targets {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use common::{Ran, TestHome};
+use common::{Ran, TestHome, wait_for};
 use grid_promises::content_id::HashCode;
 use grid_promises::{ContentId, texts};
 use serde_json::Value;
@@ -413,9 +413,13 @@ fn what_takes_long_says_how_far_it_is() {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    input.write_all(b"first").unwrap();
+    // It has begun, however long that took, and waits for its input.
+    let incoming = home.file("cache/incoming");
+    wait_for("it to begin", || {
+        std::fs::read_dir(&incoming).is_ok_and(|mut files| files.next().is_some())
+    });
     std::thread::sleep(Duration::from_millis(1300));
-    input.write_all(b", second").unwrap();
+    input.write_all(b"first, second").unwrap();
     drop(input);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));

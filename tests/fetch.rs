@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -133,6 +133,8 @@ struct Peer {
     endpoint: Endpoint,
     addr: SocketAddr,
     asked: Arc<Mutex<BTreeMap<String, u32>>>,
+    /// What was asked is forgotten when somebody connects.
+    forgets: Arc<AtomicBool>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -149,10 +151,16 @@ impl Peer {
         let (endpoint, mut events) = Endpoint::bind(config).unwrap();
         let asked: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
         let counts = Arc::clone(&asked);
+        let forgets = Arc::new(AtomicBool::new(false));
+        let forget = Arc::clone(&forgets);
         runtime.spawn(async move {
             let turn = Arc::new(tokio::sync::Mutex::new(()));
             let mut held = Vec::new();
             while let Some(event) = events.recv().await {
+                if matches!(event, Event::Connected { .. }) && forget.swap(false, Ordering::SeqCst)
+                {
+                    counts.lock().unwrap().clear();
+                }
                 let Event::Request {
                     message, respond, ..
                 } = event
@@ -191,6 +199,7 @@ impl Peer {
             addr: endpoint.local_addr(),
             endpoint,
             asked,
+            forgets,
             runtime: Some(runtime),
         }
     }
@@ -210,8 +219,10 @@ impl Peer {
         chunks.map(|(_, count)| count).sum()
     }
 
+    /// Forgets what was asked until the next connection comes. Until then there may still be
+    /// something on its way.
     fn forget(&self) {
-        self.asked.lock().unwrap().clear();
+        self.forgets.store(true, Ordering::SeqCst);
     }
 }
 
@@ -500,9 +511,33 @@ fn liar(
 /// Has `bytes` fetched from a liar and an honest node; the log, and what was asked of the two.
 fn beside(bytes: &[u8], liar: Answers) -> (String, String, Peer, Peer) {
     let one = TestHome::new();
-    let lying = Peer::new(50, Duration::ZERO, liar);
-    // Slower, so that the liar has its chance.
-    let honest = Peer::new(51, Duration::from_millis(5), honest(bytes));
+    let truth = honest(bytes);
+    let told = Arc::new(AtomicBool::new(false));
+    let telling = Arc::clone(&told);
+    let honestly = Arc::clone(&truth);
+    let lying = Peer::new(
+        50,
+        Duration::ZERO,
+        Arc::new(move |request| {
+            let answer = liar(request);
+            telling.fetch_or(answer != honestly(request), Ordering::SeqCst);
+            answer
+        }),
+    );
+    // It answers once the other has lied, whoever of them is the faster.
+    let honest = Peer::new(
+        51,
+        Duration::from_millis(5),
+        Arc::new(move |request| {
+            tokio::task::block_in_place(|| {
+                let begun = Instant::now();
+                while !told.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_secs(10) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            truth(request)
+        }),
+    );
     let first = one.server();
     know(&one, &lying.addr.to_string());
     know(&one, &honest.addr.to_string());

@@ -3,7 +3,10 @@
 //! Every wait here has an end: the handshake and the greeting share one deadline, a message has
 //! its own, and an answer that the program does not give is given up.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
@@ -12,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::budget::{self, Budget};
 use crate::codes::{CloseCode, StreamCode};
-use crate::config::TapDirection;
+use crate::config::{Limits, TapDirection};
 use crate::endpoint::Inner;
 use crate::event::{Direction, Event, Responder};
 use crate::gate::{Admission, Pass};
@@ -138,68 +141,99 @@ pub(crate) async fn candidate(
 
 /// Takes a peer's requests until the connection ends.
 pub(crate) async fn serve(inner: Arc<Inner>, link: Arc<Link>) {
-    let mut pace = Pace::new(&inner);
+    let mut pace = Pace::new(&inner.limits, std::time::Instant::now());
     let mut exchanges = JoinSet::new();
     let error = loop {
-        tokio::select! {
-            stream = link.connection.accept_bi() => match stream {
-                Ok((send, receive)) => {
-                    let wait = pace.next();
-                    if pace.is_flooded() {
-                        link.close(CloseCode::FLOOD, "");
-                        continue;
-                    }
-                    exchanges.spawn(exchange(Arc::clone(&inner), Arc::clone(&link), send, receive));
-                    if !wait.is_zero() {
-                        // Nothing is accepted meanwhile: QUIC holds the peer back.
-                        tokio::select! {
-                            () = sleep(wait) => {}
-                            _ = link.connection.closed() => {}
-                        }
-                    }
+        while exchanges.try_join_next().is_some() {}
+        let accepting = link.connection.accept_bi();
+        tokio::pin!(accepting);
+        let stream = match at_once(accepting.as_mut()).await {
+            Some(stream) => stream,
+            None => {
+                pace.rested();
+                tokio::select! {
+                    stream = accepting => stream,
+                    Some(_) = exchanges.join_next(), if !exchanges.is_empty() => continue,
                 }
-                Err(error) => break error,
-            },
-            Some(_) = exchanges.join_next(), if !exchanges.is_empty() => {}
+            }
+        };
+        let (send, receive) = match stream {
+            Ok(stream) => stream,
+            Err(error) => break error,
+        };
+        let Some(wait) = pace.next(std::time::Instant::now()) else {
+            link.close(CloseCode::FLOOD, "");
+            continue;
+        };
+        exchanges.spawn(exchange(
+            Arc::clone(&inner),
+            Arc::clone(&link),
+            send,
+            receive,
+        ));
+        if !wait.is_zero() {
+            // Nothing is accepted meanwhile: QUIC holds the peer back.
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = link.connection.closed() => {}
+            }
         }
     };
     exchanges.shutdown().await;
     inner.registry.lost(&link, link.reason(&error));
 }
 
+/// What comes of work, if it need not wait.
+async fn at_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| {
+        Poll::Ready(match work.as_mut().poll(context) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
 /// How fast a peer asks.
+///
+/// It is delayed without a break from its first request that had to wait until it has no other ready.
+/// That one comes at a time when none would have to wait is no break: a busy node sleeps longer than it
+/// wants to, and the peer earns requests meanwhile without asking less.
 struct Pace {
     bucket: TokenBucket,
     patience: Duration,
     delayed_since: Option<std::time::Instant>,
+    has_rested: bool,
 }
 
 impl Pace {
-    fn new(inner: &Inner) -> Self {
-        let limits = &inner.limits;
-        let now = std::time::Instant::now();
+    fn new(limits: &Limits, now: std::time::Instant) -> Self {
         Self {
             bucket: TokenBucket::new(limits.request_rate, limits.request_burst, now),
             patience: limits.flood_patience,
             delayed_since: None,
+            has_rested: false,
         }
     }
 
-    /// Counts a request; says how long to wait before the next one is taken.
-    fn next(&mut self) -> Duration {
-        let now = std::time::Instant::now();
+    /// The peer has no request ready.
+    fn rested(&mut self) {
+        self.has_rested = true;
+    }
+
+    /// Counts a request; says how long to wait before the next one is taken. `None`: this is a flood.
+    fn next(&mut self, now: std::time::Instant) -> Option<Duration> {
+        let has_rested = std::mem::take(&mut self.has_rested) || self.bucket.is_full(now);
         let wait = self.bucket.take(now);
-        if wait.is_zero() {
+        if !wait.is_zero() {
+            let since = *self.delayed_since.get_or_insert(now);
+            if now.saturating_duration_since(since) > self.patience {
+                return None;
+            }
+        } else if has_rested {
             self.delayed_since = None;
-        } else {
-            self.delayed_since.get_or_insert(now);
         }
-        wait
-    }
-
-    fn is_flooded(&self) -> bool {
-        self.delayed_since
-            .is_some_and(|since| since.elapsed() > self.patience)
+        Some(wait)
     }
 }
 
@@ -268,4 +302,70 @@ fn refuse(link: &Link, mut receive: RecvStream, answer: Outgoing, code: StreamCo
     let _ = receive.stop(code.wire());
     answer.give_up(code);
     link.strike();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn pace(now: std::time::Instant) -> Pace {
+        let limits = Limits {
+            request_rate: 100,
+            request_burst: 50,
+            flood_patience: PATIENCE,
+            ..Limits::default()
+        };
+        Pace::new(&limits, now)
+    }
+
+    /// Whether somebody who always has a request ready is found out, and after how long, where every
+    /// wait takes `late` times as long as it should.
+    fn flood(late: u32) -> Option<Duration> {
+        let begin = std::time::Instant::now();
+        let (mut now, mut pace) = (begin, pace(begin));
+        while now < begin + 10 * PATIENCE {
+            match pace.next(now) {
+                None => return Some(now - begin),
+                Some(wait) => now += wait * late,
+            }
+            now += Duration::from_micros(100);
+        }
+        None
+    }
+
+    #[test]
+    fn a_flood_is_found_out_also_by_a_node_that_wakes_late() {
+        for late in [1, 2, 5, 20] {
+            let after = flood(late).unwrap();
+            assert!(
+                (PATIENCE..PATIENCE * 2).contains(&after),
+                "{late}: {after:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_rests_between_bursts_is_only_delayed() {
+        let mut now = std::time::Instant::now();
+        let mut pace = pace(now);
+        let mut delayed = 0;
+        for _ in 0..20 {
+            for _ in 0..100 {
+                let wait = pace.next(now).unwrap();
+                delayed += u32::from(!wait.is_zero());
+                now += wait;
+            }
+            pace.rested();
+            now += Duration::from_millis(100);
+        }
+        assert!(delayed > 500, "{delayed}");
+        // Nor is who never is seen to rest, but asks less than it may.
+        for _ in 0..200 {
+            now += Duration::from_millis(20);
+            assert_eq!(pace.next(now), Some(Duration::ZERO));
+        }
+        assert_eq!(pace.delayed_since, None);
+    }
 }

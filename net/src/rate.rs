@@ -33,6 +33,11 @@ impl TokenBucket {
             .saturating_duration_since(now)
             .saturating_sub(self.depth)
     }
+
+    /// Whether nothing was taken that is not earned again.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{LONG, Node, config, key, raw};
+use common::{LONG, Node, Stopwatch, config, key, raw};
 use grid_net::{
     BindError, CloseCode, Config, ConnectError, Direction, DisconnectReason, Endpoint, Event,
     RequestError, StreamCode, TapDirection,
@@ -121,7 +121,7 @@ async fn a_dropped_responder_is_an_error_at_once() {
         }
         other => panic!("{other:?}"),
     }
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let answer = asked.await.unwrap();
     assert_eq!(answer, Err(RequestError::Refused(StreamCode::UNANSWERED)));
     assert!(start.elapsed() < Duration::from_secs(1));
@@ -178,7 +178,7 @@ async fn a_shutdown_is_noticed_at_once() {
     a.dial(&b).await;
     a.connected().await;
     b.connected().await;
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let (_, (peer, reason)) = tokio::join!(a.endpoint.shutdown(), b.disconnected());
     assert_eq!(peer, a.id());
     assert!(
@@ -358,7 +358,7 @@ async fn a_handshake_on_loopback_takes_no_timer() {
     let mut times = Vec::new();
     for seed in 10..30 {
         let a = Node::start(seed);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         a.dial(&b).await;
         times.push(start.elapsed());
     }

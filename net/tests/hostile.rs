@@ -8,7 +8,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use common::raw::{self, Shows};
-use common::{LONG, Node, key};
+use common::{LONG, Node, Stopwatch, key};
 use grid_net::{
     AttemptError, CloseCode, ConnectError, DisconnectReason, Endpoint, Event, Limits, RequestError,
     StreamCode,
@@ -141,7 +141,7 @@ async fn an_answer_that_never_ends_times_out() {
         .connect(Some(key(2).id()), &[server.local_addr().unwrap()])
         .await
         .unwrap();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let answer = a.endpoint.request(key(2).id(), vec![]).await;
     assert_eq!(
         answer,

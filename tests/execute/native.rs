@@ -188,13 +188,13 @@ fn what_it_leaves_running_is_ended() {
 #[test]
 fn who_leaves_the_group_holds_up_nothing() {
     let answer = Message::new(ContentId::of(b"p"));
-    let script = format!("setsid sleep 5 & {}", printf(&frame(&answer)));
+    let script = format!("setsid sleep 30 & {}", printf(&frame(&answer)));
     let start = Instant::now();
     assert_eq!(
         framed(&script, TIME).handle(&call(&[]), b"").unwrap(),
         answer
     );
-    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < Duration::from_secs(25));
 }
 
 #[test]

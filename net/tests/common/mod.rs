@@ -4,7 +4,7 @@
 pub mod raw;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grid_net::{Config, DisconnectReason, Endpoint, Event, Limits};
 use grid_promises::{NodeId, NodeKey, Secret};
@@ -13,6 +13,36 @@ use tokio::time::timeout;
 
 /// Longer than anything that is not broken takes.
 pub const LONG: Duration = Duration::from_secs(10);
+
+/// How long something takes, without the time that this thread was ready to run and had no processor:
+/// other processes are none of a test's business. For work that this thread does alone, as the default
+/// runtime of tests does.
+pub struct Stopwatch {
+    start: Instant,
+    queued: Duration,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            queued: queued(),
+        }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        let queued = queued().saturating_sub(self.queued);
+        self.start.elapsed().saturating_sub(queued)
+    }
+}
+
+/// How long this thread waited for a processor since it began: the second number of `schedstat`, in
+/// nanoseconds. Nothing where the kernel does not count.
+fn queued() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().nth(1).and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
 
 pub fn key(seed: u8) -> NodeKey {
     NodeKey::from_seed(&Secret::new([seed; 32]))

@@ -18,16 +18,19 @@
 //! | `revoking` | an owner withdraws admissions |
 //! | `protocol` | the bodies of messages between nodes |
 //! | `serving` | requests of other nodes |
-//! | `gossip` | push, anti-entropy, responses |
+//! | `gossip` | who is connected, what is asked of them, and what comes back |
+//! | `pushing`, `comparing`, `ingesting` | how statements spread: told when new, compared, merged |
 //! | `links` | whom to be connected to, and when to try again |
 //! | `paths` | which endpoint of a member to send to |
 
 mod asking;
 mod beginning;
 mod commands;
+mod comparing;
 pub mod effect;
 pub mod error;
 mod gossip;
+mod ingesting;
 pub mod input;
 mod joining;
 mod judging;
@@ -37,6 +40,7 @@ mod network;
 mod own;
 mod paths;
 pub mod protocol;
+mod pushing;
 pub mod record;
 mod revoking;
 mod search;

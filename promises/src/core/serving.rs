@@ -10,13 +10,14 @@ use minicbor::bytes::{ByteArray, ByteVec};
 
 use crate::content_id::ContentId;
 use crate::core::effect::{Effect, Notice};
-use crate::core::gossip::{About, NOT_HERE, first_batch};
+use crate::core::gossip::{About, NOT_HERE};
 use crate::core::input::ReplyTo;
 use crate::core::network::{Network, Phase};
 use crate::core::protocol::{
     AdmitAnswer, AdmitRequest, Ask, Found, Hello, Pull, Push, PushAnswer, SyncAnswer, SyncRequest,
     answer, refusal,
 };
+use crate::core::pushing::first_batch;
 use crate::core::{Core, Step};
 use crate::network::admission::{Admission, AdmissionRequest, Link, RawLink};
 use crate::network::charter::{AdmissionRule, NetworkId};
