@@ -30,6 +30,7 @@ use clap::ValueEnum;
 use self::job::Job;
 use self::keeper::Keeper;
 use self::watch::{Ended, Machine};
+use crate::Missing;
 use crate::output::say;
 
 /// Set for the command: which kernel it runs on.
@@ -74,6 +75,22 @@ pub struct Run {
 #[must_use]
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
+}
+
+/// Fails in user-mode Linux, for what needs a process with more memory than that can give one: every
+/// page counts against what the host lets one process map (`vm.max_map_count`), about 250 MB.
+///
+/// # Errors
+/// [`Missing`].
+pub fn require_large_processes() -> Result<(), Missing> {
+    if std::env::var_os(INSIDE).is_some_and(|kernel| kernel == "uml") {
+        return Err(Missing(
+            "a process in user-mode Linux cannot have as much memory as this takes (the host's \
+             vm.max_map_count): use `cargo lab --kernel=unmodified`"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Runs a command as root in a kernel of its own, in the current folder and with this environment.
