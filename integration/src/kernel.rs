@@ -14,6 +14,7 @@ mod channels;
 mod initrd;
 pub mod inside;
 mod job;
+pub mod keeper;
 mod qemu;
 mod uml;
 mod watch;
@@ -27,7 +28,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use self::job::Job;
+use self::keeper::Keeper;
 use self::watch::{Ended, Machine};
+use crate::Missing;
 use crate::output::say;
 
 /// Set for the command: which kernel it runs on.
@@ -37,6 +40,8 @@ pub const TIME_UP: u8 = 124;
 /// The exit code that says: the kernel did not start, could not run the command, or ended before it
 /// did.
 pub const BROKEN: u8 = 125;
+/// How the folder of each kernel is called.
+const PREFIX: &str = "grid-lab-";
 /// How much of a kernel's own words is shown when it fails.
 const LAST_WORDS: usize = 30;
 
@@ -72,6 +77,22 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
+/// Fails in user-mode Linux, for what needs a process with more memory than that can give one: every
+/// page counts against what the host lets one process map (`vm.max_map_count`), about 250 MB.
+///
+/// # Errors
+/// [`Missing`].
+pub fn require_large_processes() -> Result<(), Missing> {
+    if std::env::var_os(INSIDE).is_some_and(|kernel| kernel == "uml") {
+        return Err(Missing(
+            "a process in user-mode Linux cannot have as much memory as this takes (the host's \
+             vm.max_map_count): use `cargo lab --kernel=unmodified`"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 /// Runs a command as root in a kernel of its own, in the current folder and with this environment.
 /// Its standard input is empty; what it prints is passed on as it comes.
 ///
@@ -83,12 +104,14 @@ pub fn is_inside() -> bool {
 /// what could not be started.
 pub fn run(run: &Run) -> Result<u8> {
     let folder = tempfile::Builder::new()
-        .prefix("grid-lab-")
+        .prefix(PREFIX)
         .tempdir()
         .context("cannot make a folder for the kernel")?;
     let job = Job::of_here(run)?;
     // Holds the environment, as /proc/PID/environ does: the folder is this user's alone.
     fs::write(folder.path().join(job::FILE), serde_json::to_vec(&job)?)?;
+    // Before there are pipes that it would inherit and hold open.
+    let _keeper = Keeper::start(folder.path()).context("cannot start what cleans up")?;
     let machine: Machine = match run.which {
         Which::Uml => uml::machine(run, folder.path())?,
         Which::Unmodified => qemu::machine(run, folder.path())?,

@@ -5,14 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use grid_integration::output::say;
 use grid_integration::scenario::SKIPPED;
-use nix::errno::Errno;
-use nix::sys::signal::killpg;
-use nix::unistd::Pid;
 
 grid_integration::scenario_tests!("kernel":
     four_nodes_choose_the_kernel,
@@ -127,18 +125,18 @@ fn nothing_is_left_of_a_kernel_whose_lab_is_killed() {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "up\n");
-    let groups: Vec<i32> = children(lab.id());
-    assert_eq!(groups.len(), 1, "the kernel leads a group of its own");
-    let group = Pid::from_raw(groups[0]);
-    killpg(group, None).unwrap();
+    // Each of them leads a group of its own: the kernel, and what cleans up after it.
+    let groups = children(lab.id());
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    assert!(groups.iter().all(|group| !is_gone(*group)));
+    let folders = folders_of(&groups);
+    assert!(!folders.is_empty() && folders.iter().all(|folder| folder.exists()));
     lab.kill().unwrap();
     lab.wait().unwrap();
     let started = Instant::now();
-    while killpg(group, None) != Err(Errno::ESRCH) && !only_zombies(groups[0]) {
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "something of it is left"
-        );
+    while !groups.iter().all(|group| is_gone(*group)) || folders.iter().any(|f| f.exists()) {
+        let late = started.elapsed() > Duration::from_secs(5);
+        assert!(!late, "something of it is left");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -170,8 +168,21 @@ fn children(parent: u32) -> Vec<i32> {
         .collect()
 }
 
-fn only_zombies(group: i32) -> bool {
-    processes()
-        .filter(|(_, (_, _, of))| *of == group)
-        .all(|(_, (state, ..))| state == "Z")
+/// Whether a process group has no process that still runs.
+fn is_gone(group: i32) -> bool {
+    let mut members = processes().filter(|(_, (_, _, of))| *of == group);
+    members.all(|(_, (state, ..))| state == "Z")
+}
+
+/// The folders of kernels that these processes were started with.
+fn folders_of(pids: &[i32]) -> Vec<PathBuf> {
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        path.is_absolute() && name.is_some_and(|name| name.starts_with("grid-lab-"))
+    };
+    pids.iter()
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
+        .flat_map(|line| line.split('\0').map(PathBuf::from).collect::<Vec<_>>())
+        .filter(is_one)
+        .collect()
 }

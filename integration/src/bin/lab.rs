@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use grid_integration::kernel::inside;
+use grid_integration::kernel::{inside, keeper};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     let word = arguments.next();
     if word.as_deref() == Some(OsStr::new(inside::COMMAND)) {
         inside::first_process(&arguments.next().unwrap_or_default());
+    }
+    if word.as_deref() == Some(OsStr::new(keeper::COMMAND)) {
+        keeper::keep(&arguments.next().unwrap_or_default());
+        return ExitCode::SUCCESS;
     }
     if word.as_deref() == Some(OsStr::new("grid")) {
         let error = Command::new("/proc/self/exe")

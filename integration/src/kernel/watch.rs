@@ -1,7 +1,7 @@
 //! Watching a kernel from outside: passing on what comes out of it, and ending it in time.
 //!
-//! The kernel's processes are one process group, and end with this process: by a signal to it, by its
-//! death, by the end of the command, or because the time is up.
+//! The kernel's processes are one process group. It is ended here, by a signal to this process, by the
+//! end of the command, or because the time is up; when this process is killed, by the keeper.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd as _;
