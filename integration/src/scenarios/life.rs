@@ -274,12 +274,15 @@ fn stop_and_go(node: &Node) -> Result<()> {
 #[allow(unsafe_code)]
 fn lead_session(command: &mut std::process::Command) {
     let lead = || {
+        // Whoever runs this may ignore it (`nohup`), and a shell cannot take that back.
+        // SAFETY: sets what the signal does, to a value that is no function.
+        nix::errno::Errno::result(unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) as isize })?;
         nix::unistd::setsid()?;
         // SAFETY: an ioctl on an open file that takes an integer and touches no memory of ours.
         nix::errno::Errno::result(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })?;
         Ok(())
     };
-    // SAFETY: two bare system calls, safe between fork and exec.
+    // SAFETY: three bare system calls, safe between fork and exec.
     unsafe { command.pre_exec(lead) };
 }
 

@@ -17,6 +17,7 @@ use crate::core::links::Neighbours;
 use crate::core::paths::{self, Path};
 use crate::core::record::Change;
 use crate::core::status::AddressMove;
+use crate::core::timers;
 use crate::network::accept::{LocalFacts, Objection, Rule, Verdicts};
 use crate::network::address;
 use crate::network::admission::Admission;
@@ -89,6 +90,8 @@ pub(crate) struct Network {
     pub(crate) listen_port: u16,
     pub(crate) admission: Option<Admission>,
     pub(crate) phase: Phase,
+    /// When it became a member, if that was since it started.
+    pub(crate) joined_at: Option<Millis>,
     pub(crate) own: Option<Signed<MemberPromise>>,
     /// The same with its admission verified, once; a refresh looks at it often.
     pub(crate) own_member: Option<Member>,
@@ -145,6 +148,7 @@ impl Network {
             listen_port,
             admission,
             phase,
+            joined_at: None,
             own: None,
             own_member: None,
             claim: None,
@@ -472,11 +476,8 @@ impl Network {
             let path = self.paths.get(&node);
             // Keepalives open the way through a NAT; without one they only prove, once, that the
             // path works, and then cost nothing.
-            let keepalive = if natted || !path.is_some_and(Path::is_verified) {
-                25
-            } else {
-                0
-            };
+            let proves = path.is_none_or(|path| !path.is_verified() && self.begins(path, around));
+            let keepalive = if natted || proves { 25 } else { 0 };
             let endpoint = path.and_then(Path::endpoint);
             let preshared_key = self.preshared_key(&key);
             peers.insert(
@@ -496,6 +497,17 @@ impl Network {
             routes,
             peers,
         })
+    }
+
+    /// Whether this node is to make the first handshake on a path. A newcomer leaves it to the members,
+    /// who learn of it a moment later than it of them: when both begin at once, each drops its own
+    /// handshake for the other's, and tries again only after five seconds (WireGuard paper, section
+    /// 6.4). If nobody has come by the time that paths are looked at, it begins all the same.
+    fn begins(&self, path: &Path, around: &Surroundings<'_>) -> bool {
+        let is_newcomer = self
+            .joined_at
+            .is_some_and(|at| path.begun() < at + timers::PATHS);
+        !is_newcomer || around.now >= path.begun() + timers::PATHS
     }
 
     /// Whether others see this node at an address that it does not have.

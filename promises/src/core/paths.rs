@@ -25,6 +25,8 @@ pub(crate) struct Path {
     candidates: Vec<Endpoint>,
     current: usize,
     since: Millis,
+    /// When this node first had a path to the member.
+    begun: Millis,
     rounds: u32,
     latest_handshake: Option<Timestamp>,
     tx_bytes: u64,
@@ -38,6 +40,7 @@ impl Path {
             candidates,
             current: 0,
             since: now,
+            begun: now,
             rounds: 0,
             latest_handshake: None,
             tx_bytes: 0,
@@ -51,6 +54,7 @@ impl Path {
             let kept = Self::new(candidates, now);
             let works = self.is_fresh(now);
             *self = Self {
+                begun: self.begun,
                 latest_handshake: self.latest_handshake,
                 tx_bytes: self.tx_bytes,
                 verified: self.verified && works,
@@ -115,6 +119,11 @@ impl Path {
             Some(endpoint) => (Some(endpoint.addr), endpoint.kind.as_str()),
             None => (None, "unknown"),
         }
+    }
+
+    /// Since when this node has a path to the member.
+    pub(crate) const fn begun(&self) -> Millis {
+        self.begun
     }
 
     /// Whether a handshake was completed on it.

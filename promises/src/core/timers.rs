@@ -10,7 +10,7 @@
 //! | `Save(network)` | statements changed | 5 s; at once, or 250 ms after the last, for a node that was not known | hands the statements to the driver |
 //! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
 //! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
-//! | `Paths(network)` | a member has not answered on its path | 2 s | tries its next endpoint |
+//! | `Paths(network)` | a member has not answered on its path | 2 s | begins the handshake that a newcomer leaves to it, tries its next endpoint |
 //! | `Judge(network)` | the judge failed | 10 s | asks it again |
 //! | `Dial` | a wanted connection is down | back-off, see `links` | dials |
 //! | `Deadline(ticket)` | a command waits for others | its own | answers the command |

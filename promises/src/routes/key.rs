@@ -143,7 +143,7 @@ impl<'a> Key<'a> {
 /// Counted for every path: its record, its places in the indexes, its target.
 const PATH_COST: usize = 384;
 /// Counted for every segment besides its bytes: its node, and its place among its siblings.
-const SEGMENT_COST: usize = 128;
+const SEGMENT_COST: usize = 256;
 
 /// Room for a segment that is not in memory as it is stored, so that looking one up allocates
 /// nothing.
