@@ -476,7 +476,8 @@ impl Network {
             let path = self.paths.get(&node);
             // Keepalives open the way through a NAT; without one they only prove, once, that the
             // path works, and then cost nothing.
-            let proves = path.is_none_or(|path| !path.is_verified() && self.begins(path, around));
+            let begins = |path: &Path| around.now >= self.begins_at(&node, path, &around.id);
+            let proves = path.is_none_or(|path| !path.is_verified() && begins(path));
             let keepalive = if natted || proves { 25 } else { 0 };
             let endpoint = path.and_then(Path::endpoint);
             let preshared_key = self.preshared_key(&key);
@@ -499,15 +500,26 @@ impl Network {
         })
     }
 
-    /// Whether this node is to make the first handshake on a path. A newcomer leaves it to the members,
-    /// who learn of it a moment later than it of them: when both begin at once, each drops its own
-    /// handshake for the other's, and tries again only after five seconds (WireGuard paper, section
-    /// 6.4). If nobody has come by the time that paths are looked at, it begins all the same.
-    fn begins(&self, path: &Path, around: &Surroundings<'_>) -> bool {
+    /// When this node makes the first handshake on a path. A newcomer leaves it to the members for a
+    /// moment: when both begin at once, each drops its own handshake for the other's, and tries again
+    /// only after five seconds (WireGuard paper, section 6.4). Of two newcomers the one with the lower
+    /// id begins.
+    fn begins_at(&self, node: &NodeId, path: &Path, own: &NodeId) -> Millis {
         let is_newcomer = self
             .joined_at
             .is_some_and(|at| path.begun() < at + timers::PATHS);
-        !is_newcomer || around.now >= path.begun() + timers::PATHS
+        match is_newcomer {
+            true if own < node => path.begun() + timers::YIELD,
+            true => path.begun() + timers::YIELD * 2,
+            false => path.begun(),
+        }
+    }
+
+    /// When this newcomer begins next on a path on which nobody has come.
+    pub(crate) fn next_beginning(&self, own: &NodeId, now: Millis) -> Option<Millis> {
+        let unverified = self.paths.iter().filter(|(_, path)| !path.is_verified());
+        let begins = unverified.map(|(node, path)| self.begins_at(node, path, own));
+        begins.filter(|at| *at > now).min()
     }
 
     /// Whether others see this node at an address that it does not have.
