@@ -18,7 +18,7 @@ const STEP: usize = 16 * 1024;
 
 /// The memory that requests may take: of one peer, and of all together.
 ///
-/// A message that outgrows [`FREE`] first reserves room for the longest message there can be, and
+/// A message of more than 4 KiB first reserves room for the longest message there can be, and
 /// returns what it does not need when it is complete. If there is no room it is refused. It does not
 /// wait, because what a stream leaves unread takes up the window of the whole connection: messages
 /// that wait for room would keep those that have room from ever being complete.
