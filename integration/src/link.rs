@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
@@ -250,6 +251,58 @@ pub fn add_address(
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_EXCL,
         )
+        .map(drop)
+}
+
+/// Removes `address/length` from a link.
+///
+/// # Errors
+/// `EADDRNOTAVAIL` when the link does not have it.
+pub fn remove_address(
+    netlink: &mut Netlink,
+    link: LinkIndex,
+    address: IpAddr,
+    length: u8,
+) -> io::Result<()> {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = length;
+    message.header.index = link.0;
+    message.attributes = vec![AddressAttribute::Local(address)];
+    netlink
+        .request(RouteNetlinkMessage::DelAddress(message), 0)
+        .map(drop)
+}
+
+/// Sets the maximum transmission unit of a link, in bytes.
+///
+/// # Errors
+/// `EINVAL` when the link cannot have it.
+pub fn set_mtu(netlink: &mut Netlink, link: LinkIndex, mtu: u32) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    message.attributes = vec![LinkAttribute::Mtu(mtu)];
+    netlink
+        .request(RouteNetlinkMessage::SetLink(message), 0)
+        .map(drop)
+}
+
+/// Removes the routes of `net` through a link from the main table.
+///
+/// # Errors
+/// `ESRCH` when there is none.
+pub fn remove_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::Result<()> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(net.addr());
+    message.header.destination_prefix_length = net.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.scope = RouteScope::NoWhere;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::from(net.network())),
+        RouteAttribute::Oif(link.0),
+    ];
+    netlink
+        .request(RouteNetlinkMessage::DelRoute(message), 0)
         .map(drop)
 }
 

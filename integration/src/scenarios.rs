@@ -3,6 +3,7 @@
 pub mod acceptance;
 pub mod claims;
 pub mod errors;
+mod foreign;
 pub mod foundation;
 pub mod hostile;
 pub mod judges;

@@ -16,6 +16,7 @@ mod context;
 mod dispatch;
 mod driver;
 mod fetching;
+mod guard;
 pub mod host;
 mod listener;
 mod logging;
@@ -56,8 +57,6 @@ use tunnels::Tunnels;
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
 /// How often otherwise.
 const LOOK: Duration = Duration::from_secs(10);
-/// How often interfaces are compared with what they should be.
-const GUARD: Duration = Duration::from_secs(30);
 /// How many events may wait for the driver.
 const QUEUE: usize = 1024;
 
@@ -154,7 +153,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     };
     let tasks = [
         tokio::spawn(look(tunnels.clone(), events.clone())),
-        tokio::spawn(guard(tunnels.clone())),
+        tokio::spawn(guard::guard(tunnels.clone())),
         tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, events)),
@@ -243,11 +242,12 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
     Ok((records, broken))
 }
 
-/// Measures WireGuard, often while somebody has not answered yet.
+/// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
+/// others, peers above all, of which the kernel tells nothing, is put right by the same look.
 async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {
-        let observed = tunnels.observe().await;
+        let observed = tunnels.look().await;
         let is_waiting = observed
             .values()
             .flat_map(|peers| peers.values())
@@ -259,19 +259,6 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
             () = tokio::time::sleep(if is_waiting { LOOK_OFTEN } else { LOOK }) => {}
             _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
         }
-    }
-}
-
-/// Compares interfaces with what they should be: from time to time, and after each change.
-async fn guard(tunnels: Tunnels) {
-    let mut configured = tunnels.configured();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(GUARD) => {}
-            _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
-        }
-        configured.mark_unchanged();
-        tunnels.guard().await;
     }
 }
 

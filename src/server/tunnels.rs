@@ -1,7 +1,8 @@
 //! WireGuard, on a thread that may block: what the core wants is planned and applied in order.
 //!
 //! The thread owns every back end. What somebody else changes on an interface of ours is put right
-//! by [`Tunnels::guard`], and what could not be done is tried again there.
+//! by [`Tunnels::guard`] and [`Tunnels::look`]; what could not be done is tried again by the first of
+//! them.
 
 mod desired;
 mod worker;
@@ -14,7 +15,7 @@ use grid_promises::WgPublicKey;
 use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_wg::{BackendChoice, ObservedPeer};
+use grid_wg::{BackendChoice, Changes, ObservedPeer};
 use tokio::sync::{oneshot, watch};
 
 pub use desired::{desired, interface};
@@ -35,6 +36,8 @@ pub struct About {
     pub reason: Option<String>,
     /// Why it is not as it should be.
     pub problem: Option<String>,
+    /// The kernel's number of it, where it was seen since it was made.
+    pub index: Option<u32>,
     /// Its peers as they were seen last.
     pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
 }
@@ -52,7 +55,10 @@ enum Job {
         backend: Backend,
         answer: oneshot::Sender<Result<(), Failure>>,
     },
-    Observe(oneshot::Sender<Observations>),
+    Observe {
+        put_right: bool,
+        answer: oneshot::Sender<Observations>,
+    },
     Guard(oneshot::Sender<()>),
     /// Answered once everything before it is done.
     Settled(oneshot::Sender<()>),
@@ -136,7 +142,17 @@ impl Tunnels {
 
     /// Measures every interface.
     pub async fn observe(&self) -> Observations {
-        self.ask(Job::Observe).await.unwrap_or_default()
+        self.measure(false).await
+    }
+
+    /// Measures every interface, and puts right what others changed.
+    pub async fn look(&self) -> Observations {
+        self.measure(true).await
+    }
+
+    async fn measure(&self, put_right: bool) -> Observations {
+        let asked = self.ask(|answer| Job::Observe { put_right, answer });
+        asked.await.unwrap_or_default()
     }
 
     /// Puts right what is not as it should be.
@@ -154,6 +170,19 @@ impl Tunnels {
     pub fn about(&self, network: &NetworkId) -> About {
         let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
         about.get(network).cloned().unwrap_or_default()
+    }
+
+    /// Whether these changes may be on an interface of ours.
+    #[must_use]
+    pub fn are_concerned(&self, changes: &Changes) -> bool {
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        about
+            .values()
+            .filter(|about| about.backend.is_some())
+            .any(|about| match about.index {
+                Some(index) => changes.lost || changes.interfaces.contains(&index),
+                None => true,
+            })
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
@@ -205,7 +234,9 @@ fn run(mut worker: Worker, todo: &Receiver<Job>) {
                     backend,
                     answer,
                 } => drop(answer.send(worker.check(&name, backend))),
-                Job::Observe(answer) => drop(answer.send(worker.observe())),
+                Job::Observe { put_right, answer } => {
+                    drop(answer.send(worker.observe(put_right)));
+                }
                 Job::Guard(answer) => {
                     worker.guard();
                     let _ = answer.send(());

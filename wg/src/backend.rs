@@ -65,6 +65,37 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
 }
 
+/// Netlink messages between a back end and the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests sent, one system call each.
+    pub requests: u64,
+    /// Messages received, acknowledgements among them.
+    pub answers: u64,
+}
+
+impl std::ops::Add for Traffic {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            answers: self.answers.saturating_add(other.answers),
+        }
+    }
+}
+
+impl std::ops::Sub for Traffic {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            answers: self.answers.saturating_sub(earlier.answers),
+        }
+    }
+}
+
 /// A step that was left out, because failing over it would cost more than doing without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
@@ -115,6 +146,9 @@ pub trait Backend: Send {
 
     /// Why this back end and no other: one sentence for the log and for `status`.
     fn reason(&self) -> &str;
+
+    /// What went over netlink since the back end was opened.
+    fn traffic(&self) -> Traffic;
 
     /// The state of the interface.
     ///

@@ -11,13 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use grid_promises::WgPublicKey;
 use ipnet::IpNet;
 
-use crate::backend::{Backend, BackendKind, Report};
+use crate::backend::{Backend, BackendKind, Report, Traffic};
 use crate::error::Error;
 use crate::name::IfName;
-use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
-use crate::plan::{
-    AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, connected_prefix,
-};
+use crate::observed::{Observed, ObservedInterface, RouteOrigin};
+use crate::plan::{DeviceChange, Plan, Step, connected_prefix};
 
 /// The back end. Clones share the same state, so that a test keeps one and hands the other over.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +101,10 @@ impl Fake {
 }
 
 impl Backend for Fake {
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+
     fn kind(&self) -> BackendKind {
         BackendKind::Userspace
     }
@@ -239,7 +241,7 @@ fn carry_out(interface: &mut ObservedInterface, step: &Step) {
         }
         Step::Configure(change) => configure(interface, change),
         Step::SetMtu(mtu) => interface.mtu = mtu.get().into(),
-        Step::SetPeer(change) => set_peer(interface, change),
+        Step::SetPeer(change) => interface.set_peer(change),
         Step::RemoveRoute(route) => {
             interface.routes.remove(route);
         }
@@ -271,40 +273,6 @@ fn configure(interface: &mut ObservedInterface, change: &DeviceChange) {
     }
     if let Some(fwmark) = change.fwmark {
         interface.fwmark = (fwmark != 0).then_some(fwmark);
-    }
-}
-
-fn set_peer(interface: &mut ObservedInterface, change: &PeerChange) {
-    let key = change.public_key;
-    let exists = interface.peers.contains_key(&key);
-    if interface.public_key == Some(key) || (!exists && !change.create) {
-        return;
-    }
-    if let AllowedIpsChange::Add(ips) | AllowedIpsChange::Replace(ips) = &change.allowed_ips {
-        for peer in interface.peers.values_mut() {
-            peer.allowed_ips.retain(|ip| !ips.contains(ip));
-        }
-    }
-    let peer = interface.peers.entry(key).or_default();
-    match &change.allowed_ips {
-        AllowedIpsChange::Keep => {}
-        AllowedIpsChange::Add(ips) => peer.allowed_ips.extend(ips),
-        AllowedIpsChange::Replace(ips) => peer.allowed_ips.clone_from(ips),
-    }
-    set_peer_fields(peer, change);
-}
-
-fn set_peer_fields(peer: &mut ObservedPeer, change: &PeerChange) {
-    match &change.preshared_key {
-        Some(PskChange::Set(psk)) => peer.preshared_key = Some(psk.clone()),
-        Some(PskChange::Clear) => peer.preshared_key = None,
-        None => {}
-    }
-    if change.endpoint.is_some() {
-        peer.endpoint = change.endpoint;
-    }
-    if let Some(seconds) = change.keepalive {
-        peer.keepalive = (seconds != 0).then_some(seconds);
     }
 }
 

@@ -31,8 +31,9 @@ mod open;
 pub mod plan;
 pub mod uapi;
 mod userspace;
+pub mod watch;
 
-pub use backend::{Backend, BackendChoice, BackendKind, Report, SkipReason, Skipped};
+pub use backend::{Backend, BackendChoice, BackendKind, Report, SkipReason, Skipped, Traffic};
 pub use desired::{Desired, DesiredPeer, Mtu};
 pub use error::Error;
 pub use fake::Fake;
@@ -40,3 +41,4 @@ pub use name::IfName;
 pub use observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
 pub use open::{open, preflight};
 pub use plan::{AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, plan};
+pub use watch::{Changes, Watch};

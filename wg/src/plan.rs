@@ -11,6 +11,7 @@
 //!
 //! Nothing here does I/O, and no host state but [`Observed`] is looked at.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +20,7 @@ use grid_promises::{PresharedKey, WgPublicKey, WgSecretKey};
 use ipnet::IpNet;
 
 use crate::backend::BackendKind;
-use crate::desired::{Desired, DesiredPeer, Mtu};
+use crate::desired::{Desired, Mtu};
 use crate::name::IfName;
 use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
 
@@ -135,11 +136,12 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             &blank
         }
     };
-    let wanted = effective_peers(desired, &own);
-    let gone = now.peers.keys().filter(|key| !wanted.contains_key(key));
+    let wanted = effective_peers(desired, now, &own);
+    let stays = |key: &&WgPublicKey| **key != own && desired.peers.contains_key(*key);
+    let gone = now.peers.keys().filter(|key| !stays(key));
     steps.extend(gone.map(|key| Step::RemovePeer(*key)));
     plan_device(desired, now, &own, &mut steps);
-    plan_peers(&wanted, now, &mut steps);
+    plan_peers(&wanted, &mut steps);
     plan_network(desired, now, &mut steps);
     Plan {
         name: desired.name.clone(),
@@ -163,32 +165,61 @@ fn blank_interface() -> ObservedInterface {
     }
 }
 
+/// A wanted peer as WireGuard can hold it, beside what is there.
+struct Wanted<'a> {
+    public_key: &'a WgPublicKey,
+    preshared_key: Option<&'a PresharedKey>,
+    endpoint: Option<SocketAddr>,
+    allowed_ips: Cow<'a, BTreeSet<IpNet>>,
+    keepalive: Option<u16>,
+    now: Option<&'a ObservedPeer>,
+}
+
 /// The peers as WireGuard can hold them: without ourselves, and with each prefix at one peer.
-fn effective_peers(desired: &Desired, own: &WgPublicKey) -> BTreeMap<WgPublicKey, DesiredPeer> {
+///
+/// Of thousands of peers few change at a time, so the others are compared and not copied. A prefix
+/// can stand at two wanted peers only if one of them does not hold it now.
+fn effective_peers<'a>(
+    desired: &'a Desired,
+    now: &'a ObservedInterface,
+    own: &WgPublicKey,
+) -> Vec<Wanted<'a>> {
+    let mut wanted = Vec::with_capacity(desired.peers.len());
+    let mut there = now.peers.iter().peekable();
+    let mut contested = BTreeSet::new();
+    for (public_key, peer) in desired.peers.iter().filter(|(key, _)| *key != own) {
+        while there.next_if(|(key, _)| *key < public_key).is_some() {}
+        let now = there.next_if(|(key, _)| *key == public_key);
+        let now = now.map(|(_, peer)| peer);
+        if now.is_none_or(|now| now.allowed_ips != peer.allowed_ips) {
+            contested.extend(peer.allowed_ips.iter().map(IpNet::trunc));
+        }
+        let preshared_key = peer.preshared_key.as_ref();
+        wanted.push(Wanted {
+            public_key,
+            preshared_key: preshared_key.filter(|psk| psk.expose() != &[0; 32]),
+            endpoint: peer.endpoint.map(canonical),
+            allowed_ips: Cow::Borrowed(&peer.allowed_ips),
+            keepalive: peer.keepalive.filter(|seconds| *seconds != 0),
+            now,
+        });
+    }
+    give_each_prefix_once(&mut wanted, &contested);
+    wanted
+}
+
+fn give_each_prefix_once(wanted: &mut [Wanted<'_>], contested: &BTreeSet<IpNet>) {
+    if contested.is_empty() {
+        return;
+    }
     let mut taken = BTreeSet::new();
-    desired
-        .peers
-        .iter()
-        .filter(|(key, _)| *key != own)
-        .map(|(key, peer)| {
-            let allowed_ips = peer
-                .allowed_ips
-                .iter()
-                .map(IpNet::trunc)
-                .filter(|ip| taken.insert(*ip))
-                .collect();
-            let effective = DesiredPeer {
-                preshared_key: peer
-                    .preshared_key
-                    .clone()
-                    .filter(|psk| psk.expose() != &[0; 32]),
-                endpoint: peer.endpoint.map(canonical),
-                allowed_ips,
-                keepalive: peer.keepalive.filter(|seconds| *seconds != 0),
-            };
-            (*key, effective)
-        })
-        .collect()
+    for peer in wanted {
+        let all = peer.allowed_ips.iter().map(IpNet::trunc);
+        if all.clone().any(|ip| contested.contains(&ip)) {
+            let its = all.filter(|ip| !contested.contains(ip) || taken.insert(*ip));
+            peer.allowed_ips = Cow::Owned(its.collect());
+        }
+    }
 }
 
 /// An IPv4 address in IPv6 clothes is an IPv4 endpoint; WireGuard reports it as one.
@@ -223,83 +254,79 @@ fn plan_device(
     }
 }
 
-fn plan_peers(
-    wanted: &BTreeMap<WgPublicKey, DesiredPeer>,
-    now: &ObservedInterface,
-    steps: &mut Vec<Step>,
-) {
+fn plan_peers(wanted: &[Wanted<'_>], steps: &mut Vec<Step>) {
     // Prefixes that reach a peer that does not hold them yet; they leave their old one by that.
     let arriving: BTreeSet<IpNet> = wanted
         .iter()
-        .flat_map(|(key, peer)| {
-            let held = now.peers.get(key).map(|peer| &peer.allowed_ips);
+        .flat_map(|peer| {
+            let held = peer.now.map(|now| &now.allowed_ips);
             peer.allowed_ips
                 .iter()
                 .filter(move |ip| held.is_none_or(|held| !held.contains(*ip)))
         })
         .copied()
         .collect();
-    for (key, peer) in wanted {
-        let change = match now.peers.get(key) {
-            None => Some(new_peer(*key, peer)),
-            Some(now) => changed_peer(*key, peer, now, &arriving),
+    for peer in wanted {
+        let change = match peer.now {
+            None => Some(new_peer(peer)),
+            Some(now) => changed_peer(peer, now, &arriving),
         };
         steps.extend(change.map(Step::SetPeer));
     }
 }
 
-fn new_peer(public_key: WgPublicKey, peer: &DesiredPeer) -> PeerChange {
+fn new_peer(peer: &Wanted<'_>) -> PeerChange {
     PeerChange {
-        public_key,
+        public_key: *peer.public_key,
         create: true,
-        preshared_key: peer.preshared_key.clone().map(PskChange::Set),
+        preshared_key: peer.preshared_key.cloned().map(PskChange::Set),
         endpoint: peer.endpoint,
         keepalive: peer.keepalive,
-        allowed_ips: AllowedIpsChange::Replace(peer.allowed_ips.clone()),
+        allowed_ips: AllowedIpsChange::Replace(peer.allowed_ips.clone().into_owned()),
     }
 }
 
 fn changed_peer(
-    public_key: WgPublicKey,
-    peer: &DesiredPeer,
+    peer: &Wanted<'_>,
     now: &ObservedPeer,
     arriving: &BTreeSet<IpNet>,
 ) -> Option<PeerChange> {
-    let lost = now
-        .allowed_ips
-        .difference(&peer.allowed_ips)
-        .any(|ip| !arriving.contains(ip));
-    let gained: BTreeSet<IpNet> = peer
-        .allowed_ips
-        .difference(&now.allowed_ips)
-        .copied()
-        .collect();
-    let allowed_ips = if lost {
-        AllowedIpsChange::Replace(peer.allowed_ips.clone())
-    } else if gained.is_empty() {
-        AllowedIpsChange::Keep
-    } else {
-        AllowedIpsChange::Add(gained)
-    };
+    let psk = peer.preshared_key;
     let change = PeerChange {
-        public_key,
+        public_key: *peer.public_key,
         create: false,
-        preshared_key: (peer.preshared_key != now.preshared_key).then(|| {
-            peer.preshared_key
-                .clone()
-                .map_or(PskChange::Clear, PskChange::Set)
-        }),
+        preshared_key: (psk != now.preshared_key.as_ref())
+            .then(|| psk.cloned().map_or(PskChange::Clear, PskChange::Set)),
         endpoint: peer
             .endpoint
             .filter(|endpoint| Some(*endpoint) != now.endpoint),
         keepalive: (peer.keepalive != now.keepalive).then(|| peer.keepalive.unwrap_or(0)),
-        allowed_ips,
+        allowed_ips: changed_ips(&peer.allowed_ips, &now.allowed_ips, arriving),
     };
     let changed = change.preshared_key.is_some()
         || change.endpoint.is_some()
         || change.keepalive.is_some()
         || change.allowed_ips != AllowedIpsChange::Keep;
     changed.then_some(change)
+}
+
+fn changed_ips(
+    wanted: &BTreeSet<IpNet>,
+    now: &BTreeSet<IpNet>,
+    arriving: &BTreeSet<IpNet>,
+) -> AllowedIpsChange {
+    if wanted == now {
+        return AllowedIpsChange::Keep;
+    }
+    if now.difference(wanted).any(|ip| !arriving.contains(ip)) {
+        return AllowedIpsChange::Replace(wanted.clone());
+    }
+    let gained: BTreeSet<IpNet> = wanted.difference(now).copied().collect();
+    if gained.is_empty() {
+        AllowedIpsChange::Keep
+    } else {
+        AllowedIpsChange::Add(gained)
+    }
 }
 
 fn plan_network(desired: &Desired, now: &ObservedInterface, steps: &mut Vec<Step>) {

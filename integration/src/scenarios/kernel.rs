@@ -32,8 +32,8 @@ use crate::wait::{wait_for, wait_until};
 use crate::wireguard::{self, PublicKey};
 
 const GROUP: &str = ON_KERNEL;
-/// How often a server compares its interface with what it should be (30 s), and some more.
-const GUARDED: Duration = Duration::from_secs(45);
+/// How often a server looks at WireGuard when all peers have answered (10 s), and some more.
+const LOOKED_AT: Duration = Duration::from_secs(14);
 
 /// Run by `tests/kernel.rs`.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -46,6 +46,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         group: GROUP,
         name: "a_peer_removed_by_hand_comes_back",
         run: removed_by_hand,
+    },
+    Scenario {
+        group: GROUP,
+        name: "changes_by_hand_are_put_right_at_once",
+        run: changed_by_hand,
     },
     Scenario {
         group: GROUP,
@@ -234,7 +239,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         "it is still there"
     );
     let started = Instant::now();
-    wait_until("the peer to come back", GUARDED, || {
+    wait_until("the peer to come back", LOOKED_AT, || {
         Ok(observed(&a, "foo")?.peers.contains_key(&gone))
     })
     .with_context(|| server::log_tail_report(&a, 20))?;
@@ -261,6 +266,11 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         "the log tells {said} times that the peer was added"
     );
     Ok(())
+}
+
+fn changed_by_hand(lab: &Lab) -> Result<()> {
+    require_kernel()?;
+    super::foreign::run(lab, "auto")
 }
 
 fn dead_server(lab: &Lab) -> Result<()> {

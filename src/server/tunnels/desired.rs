@@ -1,10 +1,12 @@
 //! From what the core wants to what `grid-wg` is told.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use grid_promises::core::Tunnel;
 use grid_promises::network::name::NetworkName;
 use grid_wg::{Desired, DesiredPeer, IfName, Mtu, Observed};
+use ipnet::IpNet;
 
 use crate::exit::Failure;
 
@@ -57,14 +59,23 @@ pub fn desired(name: IfName, tunnel: &Tunnel, observed: &Observed) -> Desired {
                 (*key, desired)
             })
             .collect(),
-        routes: tunnel.routes.clone(),
+        routes: routes(tunnel),
     }
+}
+
+/// The kernel makes the routes of the network's own prefixes with the addresses. Named here, they
+/// come back when somebody removes them.
+fn routes(tunnel: &Tunnel) -> BTreeSet<IpNet> {
+    let is_prefix = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
+    let connected = tunnel.addresses.iter().filter(is_prefix);
+    let connected = connected.map(IpNet::trunc);
+    connected.chain(tunnel.routes.iter().copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use grid_promises::core::TunnelPeer;
     use grid_promises::{Secret, WgSecretKey};

@@ -15,7 +15,7 @@ use netlink_packet_route::link::InfoKind;
 
 use self::attributes::{Reader, Writer};
 use self::dump::{Device, Dump};
-use crate::backend::{Backend, BackendKind, GROUP, Report};
+use crate::backend::{Backend, BackendKind, GROUP, Report, Traffic};
 use crate::carry_out::{self, Engine};
 use crate::error::Error;
 use crate::name::IfName;
@@ -116,6 +116,17 @@ impl Kernel {
         }
     }
 
+    /// The interface if this process made, adopted or changed it before: no question about its key,
+    /// whose answer holds all peers.
+    fn known(&mut self, name: &IfName) -> Result<Option<Link>, Error> {
+        let Some(index) = self.owned.get(name).copied() else {
+            return Ok(None);
+        };
+        let link = Link::find(&mut self.route, name.as_str())
+            .map_err(|source| Error::os(format!("looking for {name}"), source))?;
+        Ok(link.filter(|link| link.index == index && link.kind.as_deref() == Some(KIND)))
+    }
+
     fn try_create(&mut self, name: &IfName) -> io::Result<()> {
         Link::create(&mut self.route, name.as_str(), InfoKind::Wireguard, GROUP)?;
         let link = Link::find(&mut self.route, name.as_str())?;
@@ -126,6 +137,10 @@ impl Kernel {
 }
 
 impl Backend for Kernel {
+    fn traffic(&self) -> Traffic {
+        self.route.traffic() + self.generic.traffic()
+    }
+
     fn kind(&self) -> BackendKind {
         BackendKind::Kernel
     }
@@ -161,8 +176,11 @@ impl Backend for Kernel {
         if plan.is_empty() {
             return Ok(Report::default());
         }
-        let link = self.own(&plan.name, &plan.own)?;
-        if let Some((link, _)) = &link {
+        let link = match self.known(&plan.name)? {
+            Some(link) => Some(link),
+            None => self.own(&plan.name, &plan.own)?.map(|(link, _)| link),
+        };
+        if let Some(link) = &link {
             self.owned.insert(plan.name.clone(), link.index);
         }
         carry_out::carry_out(plan, link.is_some(), self)

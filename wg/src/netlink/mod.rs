@@ -10,7 +10,7 @@ mod socket;
 
 pub(crate) use address::Address;
 pub(crate) use link::Link;
-pub(crate) use socket::Netlink;
+pub(crate) use socket::{Netlink, Parts};
 
 use std::io;
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::Backend;
+use crate::desired::DesiredPeer;
 use crate::fake::Fake;
 
 /// Eight key pairs, so that states meet often.
@@ -229,6 +230,22 @@ proptest! {
             let all: Vec<_> = peers.values().flat_map(|peer| &peer.allowed_ips).collect();
             let distinct: BTreeSet<_> = all.iter().collect();
             prop_assert_eq!(all.len(), distinct.len());
+        }
+    }
+
+    #[test]
+    fn what_follows_is_what_is_found(d in any_desired(), o in any_observed()) {
+        let mut fake = host(&o, &d.name);
+        let plan = plan(&d, &o);
+        let is_of_a_peer = |s: &&Step| matches!(s, Step::SetPeer(_) | Step::RemovePeer(_));
+        let (peers, others): (Vec<Step>, Vec<Step>) =
+            plan.steps.iter().cloned().partition(|step| is_of_a_peer(&step));
+        if let Some(mut interface) = o.interface {
+            prop_assert_eq!(interface.follow(&plan.steps), others.is_empty());
+            let mut interface = fake.interface(&d.name).unwrap_or(interface);
+            prop_assert!(interface.follow(&peers));
+            fake.apply(&Plan { steps: peers, ..plan }).unwrap();
+            prop_assert_eq!(Some(interface), fake.interface(&d.name));
         }
     }
 

@@ -19,7 +19,7 @@ use grid_promises::WgPublicKey;
 use self::control::Control;
 use self::device::ConfigureError;
 use self::engine::Engine;
-use crate::backend::{Backend, BackendKind, GROUP, Report};
+use crate::backend::{Backend, BackendKind, GROUP, Report, Traffic};
 use crate::carry_out::{self, Engine as _};
 use crate::error::Error;
 use crate::name::IfName;
@@ -109,6 +109,10 @@ impl Userspace {
 }
 
 impl Backend for Userspace {
+    fn traffic(&self) -> Traffic {
+        self.netlink.traffic()
+    }
+
     fn kind(&self) -> BackendKind {
         BackendKind::Userspace
     }

@@ -113,16 +113,11 @@ pub(crate) fn link_index(name: &str) -> Option<u32> {
 
 /// An interface of another kind.
 pub(crate) fn add_veth(name: &str) {
-    ip(&[
-        "link",
-        "add",
-        name,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "other-end",
-    ]);
+    add_veth_pair(name, "other-end");
+}
+
+pub(crate) fn add_veth_pair(name: &str, other: &str) {
+    ip(&["link", "add", name, "type", "veth", "peer", "name", other]);
 }
 
 pub(crate) fn delete_link(name: &str) {
