@@ -1,6 +1,7 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
 pub mod acceptance;
+pub mod boot;
 pub mod claims;
 pub mod errors;
 mod foreign;
@@ -22,6 +23,7 @@ use crate::scenario::Scenario;
 /// Every group.
 pub(crate) const GROUPS: &[&[Scenario]] = &[
     acceptance::SCENARIOS,
+    boot::SCENARIOS,
     claims::SCENARIOS,
     errors::SCENARIOS,
     foundation::SCENARIOS,

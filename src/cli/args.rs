@@ -112,6 +112,10 @@ pub enum Command {
     GenerateKeys,
     /// Write the present configuration of a network as a file for wg-quick
     CreateConfig(CreateConfig),
+    /// Have systemd run a node of this machine, from boot on
+    InstallService(InstallService),
+    /// Wait until the addresses of this node's networks are up
+    WaitOnline(WaitOnline),
     /// Store a module under its content id and give it a name
     Publish(Publish),
     /// Show the names that this node knows, and the tables before; or go back to one of those
@@ -157,6 +161,10 @@ pub struct StartServer {
     /// Where others can reach this node's QUIC, if that is not one of its own addresses
     #[arg(long, value_name = "ADDR:PORT")]
     pub endpoint: Vec<SocketAddr>,
+
+    /// Join by the invites in this folder (*.invite, mode 0600), and remove those that are used up
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dry_run")]
+    pub join_dir: Option<PathBuf>,
 
     /// Run it in the background and return once it answers
     #[arg(long, conflicts_with = "dry_run")]
@@ -387,6 +395,37 @@ pub struct CreateConfig {
     /// The file [default: wg-quick.conf in the network's folder]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `install-service`.
+#[derive(Debug, Args)]
+pub struct InstallService {
+    /// Take it back: stop the service and remove the units; the node's home stays
+    #[arg(long)]
+    pub remove: bool,
+
+    /// The program that the service runs [default: this one]
+    #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+    pub program: Option<PathBuf>,
+
+    /// Install into the system whose root this folder is, an image for example; start nothing
+    #[arg(long, value_name = "FOLDER")]
+    pub root: Option<PathBuf>,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `wait-online`.
+#[derive(Debug, Args)]
+pub struct WaitOnline {
+    /// Only this network, which this node may not be in yet
+    pub net: Option<NetworkName>,
+
+    /// How long to wait: 30s, 10m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub timeout: Duration,
 }
 
 /// `publish`.

@@ -87,6 +87,8 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         }
         Command::StartServer(_)
         | Command::GenerateKeys
+        | Command::InstallService(_)
+        | Command::WaitOnline(_)
         | Command::Publish(_)
         | Command::Symbols(_)
         | Command::AdoptSymbols(_)

@@ -1,7 +1,7 @@
 //! What the commands of people do on the server.
 
 mod fetching;
-mod joining;
+pub(super) mod joining;
 mod routes;
 
 use std::net::SocketAddr;

@@ -21,6 +21,7 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, Millis, NodeId};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
@@ -28,6 +29,7 @@ use super::dispatch::{Claim, Dispatcher, Own};
 use super::fetching::Serving;
 use super::host;
 use super::notices::Notices;
+use super::notify::Notifier;
 use super::pace::Pace;
 use super::report;
 use super::tunnels::{Observations, Tunnels};
@@ -114,6 +116,7 @@ pub(super) struct Driver {
     host: HostFacts,
     fixed: Vec<SocketAddr>,
     notices: Notices,
+    notifier: Notifier,
 }
 
 /// What a driver begins with.
@@ -136,6 +139,8 @@ pub(super) struct Beginning {
     pub fixed: Vec<SocketAddr>,
     /// Networks that cannot be started.
     pub broken: Vec<BrokenReport>,
+    /// Who is told that the driver turns.
+    pub notifier: Notifier,
     /// Where the driver's own tasks report to.
     pub events: mpsc::Sender<Event>,
 }
@@ -154,6 +159,7 @@ impl Driver {
             dispatcher,
             fixed,
             broken,
+            notifier,
             events,
         } = beginning;
         let limits = Limits::default();
@@ -177,6 +183,7 @@ impl Driver {
             host: HostFacts::default(),
             fixed,
             notices: Notices::default(),
+            notifier,
         }
     }
 
@@ -213,7 +220,12 @@ impl Driver {
         mut net: mpsc::Receiver<grid_net::Event>,
     ) -> Outcome {
         let mut host = tokio::time::interval(HOST_EVERY);
-        host.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        host.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Said here and by no other task: it is this loop that must not stand still.
+        let mut watchdog = self.notifier.pause().map(tokio::time::interval);
+        if let Some(watchdog) = &mut watchdog {
+            watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             let timer = self.core.next_timer();
             tokio::select! {
@@ -227,6 +239,7 @@ impl Driver {
                     Some(event) => self.take_net(event)?,
                 },
                 _ = host.tick() => self.look_at_host()?,
+                () = tick(&mut watchdog) => self.notifier.alive(),
             }
         }
     }
@@ -452,6 +465,16 @@ impl Driver {
                 .collect(),
             names: here().map(|known| known.name.clone()).collect(),
         }
+    }
+}
+
+/// Until the next tick; for ever if there is no such clock.
+async fn tick(clock: &mut Option<Interval>) {
+    match clock {
+        Some(clock) => {
+            clock.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

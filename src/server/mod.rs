@@ -18,11 +18,14 @@ mod driver;
 mod fetching;
 mod guard;
 pub mod host;
+mod join_dir;
 mod listener;
 mod logging;
 mod notices;
+mod notify;
 mod pace;
 pub mod ports;
+mod ready;
 mod report;
 mod tap;
 pub mod tunnels;
@@ -51,6 +54,7 @@ use context::Context;
 use dispatch::Dispatcher;
 use driver::{Beginning, Driver, Event};
 use fetching::Fetching;
+use notify::Notifier;
 use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
@@ -71,6 +75,8 @@ pub struct Options {
     pub background: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Where invites may lie that this server is to join with.
+    pub join_dir: Option<PathBuf>,
     /// Where every message is written to in plaintext: a test instrument.
     pub tap: Option<PathBuf>,
 }
@@ -80,6 +86,8 @@ pub struct Options {
 /// # Errors
 /// It could not be started, or could not go on.
 pub fn run(home: &Home, options: &Options) -> Outcome {
+    // While there is no other thread.
+    let notifier = Notifier::from_environment();
     // Nothing that this process makes is for others.
     umask(Mode::from_bits_truncate(0o077));
     let store = Store::open(home)?;
@@ -88,6 +96,10 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
     store.ensure_config()?;
     let config = store.config()?;
     logging::start(options.verbose, config.log.as_deref());
+    let notifier = notifier.unwrap_or_else(|why| {
+        warn!("{why}");
+        Notifier::default()
+    });
     for key in &config.unknown {
         warn!("{}: \"{key}\" means nothing", home.config().display());
     }
@@ -97,13 +109,19 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options)));
+    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options, notifier)));
     // Connections to the control socket end with the process, and tell by it that it is gone.
     std::mem::forget(runtime);
     outcome
 }
 
-async fn serve(home: &Home, store: Store, config: &Config, options: &Options) -> Outcome {
+async fn serve(
+    home: &Home,
+    store: Store,
+    config: &Config,
+    options: &Options,
+    notifier: Notifier,
+) -> Outcome {
     // Beside the rest: at the first start it waits for the disk.
     let symbols = tokio::task::spawn_blocking({
         let (home, config) = (home.clone(), config.clone());
@@ -136,6 +154,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         dispatcher: dispatcher.clone(),
         fixed,
         broken,
+        notifier: notifier.clone(),
         events: events.clone(),
     });
     driver.begin(records, peers)?;
@@ -157,6 +176,11 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, events)),
+        tokio::spawn(take_up(
+            context.clone(),
+            options.join_dir.clone(),
+            notifier.clone(),
+        )),
     ];
     if let Ok(Err(error)) = symbols.await {
         warn!("the symbol table was not brought up to date: {error}");
@@ -166,6 +190,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     let listening = tokio::spawn(listener::listen(context, listener));
     let outcome = driver.run(incoming, net).await;
     info!("the server ends");
+    notifier.stopping();
     listening.abort();
     let _ = std::fs::remove_file(home.socket());
     for task in tasks {
@@ -244,6 +269,23 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
 
 /// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
 /// others, peers above all, of which the kernel tells nothing, is put right by the same look.
+/// Takes the invites that were left for this server, and says when it is ready.
+async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier) {
+    let (begun, begins) = mpsc::channel(1);
+    let ready = ready::announce(context.clone(), notifier, begins);
+    match join_dir {
+        Some(folder) => {
+            let joining = join_dir::follow_all(context, folder, begun);
+            tokio::join!(ready, joining);
+        }
+        None => {
+            drop(begun);
+            ready.await;
+        }
+    }
+}
+
+/// Measures WireGuard, often while somebody has not answered yet.
 async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {

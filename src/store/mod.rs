@@ -38,6 +38,7 @@ use std::path::Path;
 use grid_promises::core::Change;
 use grid_promises::network::NetworkName;
 use grid_promises::{ContentId, NodeKey};
+use zeroize::Zeroizing;
 
 pub use config::Config;
 pub use disk::{Disk, RealDisk};
@@ -313,6 +314,18 @@ impl<D: Disk> Store<D> {
     /// The system refuses.
     pub fn save_peer(&self, peer: &KnownPeer) -> Result<(), StoreError> {
         peers::save(&self.disk, &self.home.peers(), peer)
+    }
+
+    /// Reads a file of at most `limit` bytes that only its owner can open. `None` if there is none.
+    ///
+    /// # Errors
+    /// Others can open it, it is somebody else's, no file, empty, or the system refuses.
+    pub fn read_private(
+        &self,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        self.reader().optional(path, limit, Privacy::Secret)
     }
 
     /// Writes a file of mode 0600, in the place of one that may be there.

@@ -90,7 +90,10 @@ fn check_invite(net: &NetworkName, payload: &[u8]) -> Outcome<Invite> {
 }
 
 /// A network whose members promise what this node does not take part in is not joined.
-fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
+///
+/// # Errors
+/// This node does not.
+pub(in super::super) fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
     if context.dispatcher.takes_part_in(contract) {
         return Ok(());
     }
@@ -103,7 +106,10 @@ fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
 }
 
 /// Checks what could be in the way on this machine, and chooses the port.
-async fn prepare(
+///
+/// # Errors
+/// What is in the way.
+pub(in super::super) async fn prepare(
     context: &Context,
     net: &NetworkName,
     options: &TunnelOptions,
