@@ -75,7 +75,7 @@ fn three_machines(lab: &Lab) -> Result<()> {
     provision(&c, "join", share.path())?;
     let (_, identity) = before.last().context("there are no facts")?;
     ensure!(
-        &seen::identity(&c, "foo")? == identity,
+        seen::identity(&c, "foo")? == *identity,
         "c is another node after its server was killed"
     );
     every_pair_answers(&nodes)
