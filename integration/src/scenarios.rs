@@ -13,6 +13,7 @@ pub mod life;
 pub mod mesh;
 pub mod modules;
 pub mod networks;
+pub mod provision;
 pub mod readme;
 pub mod secrets;
 mod seen;
@@ -34,6 +35,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     judges::SCENARIOS,
     modules::SCENARIOS,
     networks::SCENARIOS,
+    provision::SCENARIOS,
     readme::SCENARIOS,
     secrets::SCENARIOS,
     unsupervised::SCENARIOS,
