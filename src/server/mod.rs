@@ -267,8 +267,6 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
     Ok((records, broken))
 }
 
-/// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
-/// others, peers above all, of which the kernel tells nothing, is put right by the same look.
 /// Takes the invites that were left for this server, and says when it is ready.
 async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier) {
     let (begun, begins) = mpsc::channel(1);
@@ -285,7 +283,8 @@ async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier
     }
 }
 
-/// Measures WireGuard, often while somebody has not answered yet.
+/// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
+/// others, peers above all, of which the kernel tells nothing, is put right by the same look.
 async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {
