@@ -4,12 +4,15 @@
 use std::fs;
 
 use grid::execute::{Executor as _, Manifest, Verdict};
-use grid_promises::ContentId;
+use grid_promises::{ContentId, texts};
 
 use super::{call, engine, load, verdicts};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/guests");
 const NAMES: [&str; 3] = ["hello-c.wasm", "hello-rust.wasm", "hello-wat.wasm"];
+
+/// The one that says something else.
+const JUDGE: &str = "judge-rust.wasm";
 
 fn guest(name: &str) -> Vec<u8> {
     fs::read(format!("{FOLDER}/{name}")).unwrap()
@@ -27,6 +30,7 @@ fn they_are_the_pinned_bytes() {
     assert!(built == guest("hello-wat.wasm"), "run .ci/guests --bless");
     let found: String = NAMES
         .iter()
+        .chain(&[JUDGE])
         .map(|name| format!("{name} {}\n", ContentId::of(&guest(name))))
         .collect();
     if bless {
@@ -34,6 +38,17 @@ fn they_are_the_pinned_bytes() {
     }
     let pinned = fs::read_to_string(format!("{FOLDER}/IDS")).unwrap();
     assert_eq!(found, pinned, "run .ci/guests --bless");
+}
+
+#[test]
+fn the_judge_can_be_one() {
+    let manifest = Manifest {
+        promise: Some(texts::JUDGE.text.to_owned()),
+        name: Some("judge-gateways".to_owned()),
+        calls: Vec::new(),
+        pure: true,
+    };
+    assert_eq!(Manifest::read(&guest(JUDGE)), Ok(manifest));
 }
 
 #[test]
