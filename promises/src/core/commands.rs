@@ -417,11 +417,13 @@ impl Core {
 
     /// Sets the timer that looks at paths without an answer.
     pub(crate) fn watch_paths(&mut self, network: NetworkId, now: Millis) {
-        let waiting = self.networks.get(&network);
-        if let Some(net) = waiting.filter(|net| net.has_unverified_paths()) {
-            let begins = net.next_beginning(&self.id, now);
-            let soon = begins.unwrap_or(now + timers::PATHS);
-            self.timers.set_by(Timer::Paths(network), soon);
+        let unverified = self
+            .networks
+            .get(&network)
+            .is_some_and(Network::has_unverified_paths);
+        if unverified {
+            self.timers
+                .set_by(Timer::Paths(network), now + timers::PATHS);
         } else {
             self.timers.cancel(Timer::Paths(network));
         }

@@ -174,7 +174,6 @@ impl Core {
                 return true;
             }
             net.phase = Phase::Member;
-            net.joined_at = Some(around.now);
             net.promise(around, out);
             net.refresh(around, out);
             false

@@ -17,7 +17,6 @@ use crate::core::links::Neighbours;
 use crate::core::paths::{self, Path};
 use crate::core::record::Change;
 use crate::core::status::AddressMove;
-use crate::core::timers;
 use crate::network::accept::{LocalFacts, Objection, Rule, Verdicts};
 use crate::network::address;
 use crate::network::admission::Admission;
@@ -90,8 +89,6 @@ pub(crate) struct Network {
     pub(crate) listen_port: u16,
     pub(crate) admission: Option<Admission>,
     pub(crate) phase: Phase,
-    /// When it became a member, if that was since it started.
-    pub(crate) joined_at: Option<Millis>,
     pub(crate) own: Option<Signed<MemberPromise>>,
     /// The same with its admission verified, once; a refresh looks at it often.
     pub(crate) own_member: Option<Member>,
@@ -148,7 +145,6 @@ impl Network {
             listen_port,
             admission,
             phase,
-            joined_at: None,
             own: None,
             own_member: None,
             claim: None,
@@ -476,9 +472,11 @@ impl Network {
             let path = self.paths.get(&node);
             // Keepalives open the way through a NAT; without one they only prove, once, that the
             // path works, and then cost nothing.
-            let begins = |path: &Path| around.now >= self.begins_at(&node, path, &around.id);
-            let proves = path.is_none_or(|path| !path.is_verified() && begins(path));
-            let keepalive = if natted || proves { 25 } else { 0 };
+            let keepalive = if natted || !path.is_some_and(Path::is_verified) {
+                25
+            } else {
+                0
+            };
             let endpoint = path.and_then(Path::endpoint);
             let preshared_key = self.preshared_key(&key);
             peers.insert(
@@ -498,28 +496,6 @@ impl Network {
             routes,
             peers,
         })
-    }
-
-    /// When this node makes the first handshake on a path. A newcomer leaves it to the members for a
-    /// moment: when both begin at once, each drops its own handshake for the other's, and tries again
-    /// only after five seconds (WireGuard paper, section 6.4). Of two newcomers the one with the lower
-    /// id begins.
-    fn begins_at(&self, node: &NodeId, path: &Path, own: &NodeId) -> Millis {
-        let is_newcomer = self
-            .joined_at
-            .is_some_and(|at| path.begun() < at + timers::PATHS);
-        match is_newcomer {
-            true if own < node => path.begun() + timers::YIELD,
-            true => path.begun() + timers::YIELD * 2,
-            false => path.begun(),
-        }
-    }
-
-    /// When this newcomer begins next on a path on which nobody has come.
-    pub(crate) fn next_beginning(&self, own: &NodeId, now: Millis) -> Option<Millis> {
-        let unverified = self.paths.iter().filter(|(_, path)| !path.is_verified());
-        let begins = unverified.map(|(node, path)| self.begins_at(node, path, own));
-        begins.filter(|at| *at > now).min()
     }
 
     /// Whether others see this node at an address that it does not have.

@@ -25,8 +25,6 @@ pub(crate) struct Path {
     candidates: Vec<Endpoint>,
     current: usize,
     since: Millis,
-    /// When this node first had a path to the member.
-    begun: Millis,
     rounds: u32,
     latest_handshake: Option<Timestamp>,
     tx_bytes: u64,
@@ -40,7 +38,6 @@ impl Path {
             candidates,
             current: 0,
             since: now,
-            begun: now,
             rounds: 0,
             latest_handshake: None,
             tx_bytes: 0,
@@ -54,7 +51,6 @@ impl Path {
             let kept = Self::new(candidates, now);
             let works = self.is_fresh(now);
             *self = Self {
-                begun: self.begun,
                 latest_handshake: self.latest_handshake,
                 tx_bytes: self.tx_bytes,
                 verified: self.verified && works,
@@ -119,11 +115,6 @@ impl Path {
             Some(endpoint) => (Some(endpoint.addr), endpoint.kind.as_str()),
             None => (None, "unknown"),
         }
-    }
-
-    /// Since when this node has a path to the member.
-    pub(crate) const fn begun(&self) -> Millis {
-        self.begun
     }
 
     /// Whether a handshake was completed on it.

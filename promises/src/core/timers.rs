@@ -10,7 +10,7 @@
 //! | `Save(network)` | statements changed | 5 s; at once, or 250 ms after the last, for a node that was not known | hands the statements to the driver |
 //! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
 //! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
-//! | `Paths(network)` | a member has not answered on its path | 2 s; for a newcomer first 300 ms, or 600 ms | tries its next endpoint; a newcomer begins the handshake that it left to the member |
+//! | `Paths(network)` | a member has not answered on its path | 2 s | tries its next endpoint |
 //! | `Judge(network)` | the judge failed | 10 s | asks it again |
 //! | `Dial` | a wanted connection is down | back-off, see `links` | dials |
 //! | `Deadline(ticket)` | a command waits for others | its own | answers the command |
@@ -50,9 +50,6 @@ pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often paths without an answer are looked at.
 pub(crate) const PATHS: Duration = Duration::from_secs(2);
-/// How long a newcomer leaves the first handshake to the members that it meets: more than most round
-/// trips. Twice that, where the other one may be a newcomer that begins.
-pub(crate) const YIELD: Duration = Duration::from_millis(300);
 /// How soon a judge that failed is asked again.
 pub(crate) const ASK_JUDGE: Duration = Duration::from_secs(10);
 /// How long a connection that is not needed any longer stays up.
