@@ -6,6 +6,7 @@
 //! | `atomic` | changes made of them that happen at once or not at all |
 //! | `files` | reading one file with suspicion |
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
+//! | `settings` | how a network's interface is run here |
 //! | `history` | what a network's node decided about promises |
 //! | `peers` | known peers |
 //! | `config`, `size` | the configuration, and numbers of bytes in it |
@@ -25,6 +26,7 @@ mod lock;
 mod network;
 mod parts;
 mod peers;
+mod settings;
 mod size;
 
 #[cfg(test)]
@@ -46,8 +48,8 @@ pub use editing::Draft;
 pub use error::StoreError;
 pub use lock::ServerLock;
 pub use network::{Stored, WG_QUICK};
-pub use parts::Backend;
 pub use peers::KnownPeer;
+pub use settings::{Backend, InterfaceOptions, table, table_word};
 pub use size::{ByteSize, ByteSizeError};
 
 use crate::home::Home;
@@ -284,7 +286,7 @@ impl<D: Disk> Store<D> {
         history::read(&self.reader(), &self.home.nets().join(name.as_str()))
     }
 
-    /// Makes one change of a network durable. `backend` is written with a whole network.
+    /// Makes one change of a network durable. `interface` is written with a whole network.
     ///
     /// # Errors
     /// The system refuses. What is on disk is the state before, or after.
@@ -292,14 +294,14 @@ impl<D: Disk> Store<D> {
         &self,
         name: &NetworkName,
         change: &Change,
-        backend: Backend,
+        interface: &InterfaceOptions,
     ) -> Result<(), StoreError> {
         network::apply(
             &self.disk,
             &self.home.nets(),
             name.as_str(),
             change,
-            backend,
+            interface,
         )
     }
 
