@@ -15,7 +15,7 @@ use grid_promises::{ContentId, Timestamp};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{duration, moment};
-use crate::store::Backend;
+use crate::store::{self, Backend, InterfaceOptions};
 
 /// A WireGuard mesh without a coordination server
 ///
@@ -204,7 +204,7 @@ pub struct Create {
 }
 
 /// What founding and joining have in common.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct TunnelOptions {
     /// Who runs WireGuard on this machine
     #[arg(long, value_enum, default_value_t)]
@@ -214,9 +214,43 @@ pub struct TunnelOptions {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
+    /// The network namespace that the interface lives in; its UDP socket stays in the server's. A name as
+    /// `ip netns` has it, or a path
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: Option<Netns>,
+
+    /// Where the routes through the interface go: `auto` (the main table, and a default route by policy
+    /// rules), `off` (nowhere), or the number of a table
+    #[arg(long, value_name = "auto|off|N", default_value = "auto", hide_default_value = true,
+          value_parser = store::table)]
+    pub table: Table,
+
+    /// The metric of those routes; of two ways to one prefix the lower counts
+    #[arg(long, value_name = "N")]
+    pub metric: Option<u32>,
+
+    /// Take over a WireGuard interface of that name, which somebody else made
+    #[arg(long)]
+    pub adopt: bool,
+
     /// Print what would be changed on this machine, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl TunnelOptions {
+    /// How the interface is to be run.
+    #[must_use]
+    pub fn interface(&self) -> InterfaceOptions {
+        InterfaceOptions {
+            backend: self.backend,
+            netns: self.netns.clone(),
+            routing: Routing {
+                table: self.table,
+                metric: self.metric,
+            },
+        }
+    }
 }
 
 /// How nodes become members.

@@ -2,7 +2,9 @@
 
 use super::args::{Command, Join, TunnelOptions};
 use super::duration;
-use crate::store::Backend;
+use grid_wg::Table;
+
+use crate::store::{Backend, table_word};
 use clap::ValueEnum as _;
 
 /// The promise that a command calls, and its words. `None` for commands that need no server.
@@ -133,6 +135,14 @@ impl Words {
             self.option("--backend", Some(options.backend.as_str()));
         }
         self.option("--port", options.port);
+        self.option("--netns", options.netns.as_ref());
+        if options.table != Table::Auto {
+            self.option("--table", Some(table_word(options.table)));
+        }
+        self.option("--metric", options.metric);
+        if options.adopt {
+            self.add("--adopt");
+        }
     }
 }
 
@@ -165,6 +175,13 @@ mod tests {
                 "userspace",
                 "--port",
                 "7",
+                "--netns",
+                "/run/netns/box",
+                "--table",
+                "7",
+                "--metric",
+                "50",
+                "--adopt",
             ],
             &[
                 "invite",

@@ -72,6 +72,9 @@ pub struct NetworkReport {
     pub backend: String,
     /// Why that one.
     pub backend_reason: Option<String>,
+    /// The network namespace that the interface is in, if not the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// The UDP port of its WireGuard.
     pub listen_port: u16,
     /// This node's addresses with the lengths of the network's prefixes.
@@ -100,6 +103,9 @@ pub struct NetworkReport {
     pub asking: Vec<AskingReport>,
     /// Why the interface is not as it should be.
     pub problem: Option<String>,
+    /// What on this machine keeps the interface from doing what it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// The other members.
     pub peers: Vec<PeerReport>,
 }

@@ -75,11 +75,14 @@ pub(super) async fn keep(
         }
         Command::AppointJudge(appoint) => appoint_judge(context, appoint).await,
         Command::Promise(promise) => {
-            let text = format!("this node promises {}", promise.prefix);
+            let mut text = format!("this node promises {}", promise.prefix);
             let (name, prefix) = (promise.net, promise.prefix);
             let reply = context
                 .command(Wish::Promise { name, prefix }, None)
                 .await?;
+            if let Some(missing) = host::cannot_keep(&prefix) {
+                text.push_str(&missing);
+            }
             changed_answer(&reply, text)
         }
         Command::Withdraw(promise) => {
@@ -224,10 +227,15 @@ async fn invite(context: &Context, invite: args::Invite) -> Outcome<Answer> {
 async fn accept(context: &Context, accept: args::Accept) -> Outcome<Answer> {
     match (args::prefix(&accept.what), accept.from) {
         (Ok(prefix), Some(from)) => {
-            let what = describe(&prefix, Some(&from));
+            let mut text = format!("{} is accepted", describe(&prefix, Some(&from)));
+            if prefix.prefix_len() == 0 {
+                text.push_str(
+                    "; once it promises that, what this machine has no nearer route for goes through it",
+                );
+            }
             let rule = rule(accept.net, Action::Accept, prefix, Some(from));
             let reply = context.command(rule, None).await?;
-            changed_answer(&reply, format!("{what} is accepted"))
+            changed_answer(&reply, text)
         }
         (Ok(prefix), None) => Err(Failure::usage(format!(
             "whose promise of {prefix} is to be accepted? `grid accept {} {prefix} --from NODE` \

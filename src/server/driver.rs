@@ -35,7 +35,7 @@ use super::report;
 use super::tunnels::{Observations, Tunnels};
 use crate::control::answer::{BrokenReport, StatusReport};
 use crate::exit::{Failure, Outcome};
-use crate::store::{Backend, KnownPeer, Store, StoreError};
+use crate::store::{InterfaceOptions, KnownPeer, Store, StoreError};
 
 /// How often the host's addresses are looked at.
 const HOST_EVERY: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub(super) enum Event {
         /// What.
         command: Box<Command>,
         /// Who is to run WireGuard, for commands that decide it.
-        backend: Option<Backend>,
+        interface: Option<InterfaceOptions>,
         /// Told how it ended.
         done: oneshot::Sender<Result<Reply, CommandError>>,
     },
@@ -87,7 +87,7 @@ pub(super) struct Taken {
 /// A network as the driver knows it.
 struct Known {
     name: NetworkName,
-    backend: Backend,
+    interface: InterfaceOptions,
     listen_port: u16,
     left: bool,
     tunnel: Option<Box<Tunnel>>,
@@ -107,8 +107,8 @@ pub(super) struct Driver {
     pace: Pace,
     events: mpsc::Sender<Event>,
     networks: BTreeMap<NetworkId, Known>,
-    /// Who is to run the WireGuard of networks that are being founded or joined.
-    wished: BTreeMap<NetworkName, Backend>,
+    /// How the interfaces of networks are to be run that are being founded or joined.
+    wished: BTreeMap<NetworkName, InterfaceOptions>,
     broken: Vec<BrokenReport>,
     tickets: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
     responders: BTreeMap<ReplyTo, (Responder, Option<Own>)>,
@@ -193,11 +193,11 @@ impl Driver {
     /// Something could not be made durable.
     pub(super) fn begin(
         &mut self,
-        records: Vec<(NetworkRecord, Backend)>,
+        records: Vec<(NetworkRecord, InterfaceOptions)>,
         peers: Vec<KnownPeer>,
     ) -> Outcome {
-        for (record, backend) in records {
-            self.know(&record, backend);
+        for (record, interface) in records {
+            self.know(&record, interface);
             self.input(Input::Restore(Box::new(record)))?;
         }
         self.look_at_host()?;
@@ -248,11 +248,11 @@ impl Driver {
         match event {
             Event::Command {
                 command,
-                backend,
+                interface,
                 done,
             } => {
-                if let Some(backend) = backend {
-                    self.wished.insert(command.network().clone(), backend);
+                if let Some(interface) = interface {
+                    self.wished.insert(command.network().clone(), interface);
                 }
                 let ticket = Ticket(self.count());
                 self.tickets.insert(ticket, done);
@@ -395,10 +395,10 @@ impl Driver {
         Ok(())
     }
 
-    fn know(&mut self, record: &NetworkRecord, backend: Backend) {
+    fn know(&mut self, record: &NetworkRecord, interface: InterfaceOptions) {
         let known = Known {
             name: record.name().clone(),
-            backend,
+            interface,
             listen_port: record.listen_port,
             left: record.is_left(),
             tunnel: None,
@@ -407,7 +407,8 @@ impl Driver {
     }
 
     fn look_at_host(&mut self) -> Outcome {
-        let own = self.networks.values().map(|known| &known.name);
+        let own = self.networks.values();
+        let own = own.map(|known| (&known.name, &known.interface));
         match tokio::task::block_in_place(|| host::facts(own)) {
             Ok((addresses, connected)) => {
                 let facts = HostFacts {
@@ -427,18 +428,14 @@ impl Driver {
     }
 
     fn status(&self) -> StatusReport {
-        let backend = |network: &NetworkId| {
-            self.networks
-                .get(network)
-                .map_or(Backend::Auto, |known| known.backend)
-        };
         let networks = self
             .core
             .status(self.clock.now())
             .iter()
             .map(|status| {
                 let about = self.tunnels.about(&status.network);
-                report::network(status, &about, backend(&status.network))
+                let interface = self.interface_of(&status.network);
+                report::network(status, &about, &interface)
             })
             .collect();
         StatusReport {
@@ -452,6 +449,12 @@ impl Driver {
                 .collect(),
             broken: self.broken.clone(),
         }
+    }
+
+    /// How the interface of a network is to be run.
+    fn interface_of(&self, network: &NetworkId) -> InterfaceOptions {
+        let known = self.networks.get(network);
+        known.map_or_else(InterfaceOptions::default, |known| known.interface.clone())
     }
 
     fn taken(&self) -> Taken {

@@ -4,11 +4,14 @@
 //! What is put right is told by the kernel as well, so that each repair is looked at once more. Two
 //! programs that want different things meet once a second, not more often.
 
-use std::future::pending;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::io;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use grid_wg::{Changes, Watch};
+use grid_wg::{Place, Watch};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -30,7 +33,7 @@ const MOST: usize = 1024;
 /// Compares interfaces with what they should be, for as long as the server runs.
 pub(super) async fn guard(tunnels: Tunnels) {
     let mut configured = tunnels.configured();
-    let mut notices = Notices::open();
+    let mut notices = Notices::new();
     let mut earliest = Instant::now();
     loop {
         tokio::select! {
@@ -41,6 +44,7 @@ pub(super) async fn guard(tunnels: Tunnels) {
             }
         }
         configured.mark_unchanged();
+        notices.follow(tunnels.places());
         // Before the look: what comes after it is told again.
         notices.forget();
         tunnels.guard().await;
@@ -56,58 +60,79 @@ fn register(watch: Watch) -> io::Result<AsyncFd<Watch>> {
     Ok(registered?)
 }
 
-/// What the kernel tells. Nothing, where it does not let this process listen.
-struct Notices(Option<AsyncFd<Watch>>);
+/// What the kernel tells, by network namespace. Nothing, where it does not let this process listen.
+struct Notices(BTreeMap<Place, Option<AsyncFd<Watch>>>);
 
 impl Notices {
-    fn open() -> Self {
-        let watch = Watch::open().map_err(io::Error::other);
-        match watch.and_then(register) {
-            Ok(watch) => Self(Some(watch)),
-            Err(error) => Self::without(&error),
-        }
+    const fn new() -> Self {
+        Self(BTreeMap::new())
     }
 
-    fn without(error: &io::Error) -> Self {
-        warn!(
-            "{error}: what others change on this node's interfaces is put right within {} seconds, \
-             and not at once",
-            EVERY.as_secs()
-        );
-        Self(None)
+    /// Listens where interfaces are, and nowhere else.
+    fn follow(&mut self, places: BTreeSet<Place>) {
+        self.0.retain(|place, _| places.contains(place));
+        for place in places {
+            if let Entry::Vacant(entry) = self.0.entry(place) {
+                let watch = Watch::open(entry.key()).map_err(io::Error::other);
+                let watch = watch.and_then(register);
+                entry.insert(watch.inspect_err(complain).ok());
+            }
+        }
     }
 
     /// Waits until something changes on an interface of this node's networks.
     async fn concerning(&mut self, tunnels: &Tunnels) {
-        loop {
-            match self.next().await {
-                Ok(changes) if tunnels.are_concerned(&changes) => return,
-                Ok(_) => {}
-                Err(error) => *self = Self::without(&error),
+        poll_fn(|context| {
+            for watch in self.0.values_mut() {
+                match poll(watch, context, tunnels) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(()),
+                    Poll::Ready(Err(error)) => {
+                        complain(&error);
+                        *watch = None;
+                    }
+                    Poll::Pending => {}
+                }
             }
-        }
-    }
-
-    async fn next(&mut self) -> io::Result<Changes> {
-        let Some(watch) = &mut self.0 else {
-            return pending().await;
-        };
-        loop {
-            let mut ready = watch.readable_mut().await?;
-            if let Ok(read) = ready.try_io(|watch| watch.get_mut().read()) {
-                return read;
-            }
-        }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Drops what was told so far.
     fn forget(&mut self) {
-        if let Some(watch) = &mut self.0 {
+        for watch in self.0.values_mut().flatten() {
             for _ in 0..MOST {
                 if watch.get_mut().read().is_err() {
-                    return;
+                    break;
                 }
             }
+        }
+    }
+}
+
+fn complain(error: &io::Error) {
+    warn!(
+        "{error}: what others change on this node's interfaces is put right within {} seconds, and \
+         not at once",
+        EVERY.as_secs()
+    );
+}
+
+/// Reads until something concerns this node's interfaces, or there is nothing more.
+fn poll(
+    watch: &mut Option<AsyncFd<Watch>>,
+    context: &mut std::task::Context<'_>,
+    tunnels: &Tunnels,
+) -> Poll<io::Result<()>> {
+    let Some(watch) = watch else {
+        return Poll::Pending;
+    };
+    loop {
+        let mut ready = ready!(watch.poll_read_ready_mut(context))?;
+        if let Ok(read) = ready.try_io(|watch| watch.get_mut().read())
+            && tunnels.are_concerned(&read?)
+        {
+            return Poll::Ready(Ok(()));
         }
     }
 }

@@ -29,7 +29,7 @@ use super::driver::Event;
 use crate::cli::args::TunnelOptions;
 use crate::control::answer::NetworkReport;
 use crate::exit::{Failure, Outcome};
-use crate::store::{Backend, Disk as _, RealDisk, Store, StoreError, atomic};
+use crate::store::{Disk as _, RealDisk, Store, StoreError, atomic};
 
 /// How the names of invites end.
 const INVITE: &str = ".invite";
@@ -222,11 +222,7 @@ impl File {
     ) -> Outcome<Result<(), CommandError>> {
         joining::check_contract(&self.context, &invite.charter.contract)?;
         let name = invite.charter.name.clone();
-        let tunnel = TunnelOptions {
-            backend: Backend::default(),
-            port: None,
-            dry_run: false,
-        };
+        let tunnel = TunnelOptions::default();
         let (listen_port, _reservation) = joining::prepare(&self.context, &name, &tunnel).await?;
         let wish = Wish::Join {
             name,
@@ -237,7 +233,7 @@ impl File {
         let (done, answered) = oneshot::channel();
         let event = Event::Command {
             command: Box::new(wish),
-            backend: Some(tunnel.backend),
+            interface: Some(tunnel.interface()),
             done,
         };
         let ending = || Failure::failed("the server is about to end");

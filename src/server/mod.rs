@@ -49,7 +49,7 @@ use crate::control::answer::BrokenReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::kernel::symbols::Symbols;
-use crate::store::{Backend, Config, Loaded, ServerLock, Store};
+use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
 use context::Context;
 use dispatch::Dispatcher;
 use driver::{Beginning, Driver, Event};
@@ -131,7 +131,7 @@ async fn serve(
     let key = store.node_key_or_new(&mut entropy)?;
     let (endpoint, net) = bind(&key, config, options)?;
     info!("node {} listens on UDP {}", key.id(), endpoint.local_addr());
-    let (tunnels, thread) = Tunnels::start()
+    let (tunnels, thread) = Tunnels::start(config.mark())
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
     let (events, incoming) = mpsc::channel(QUEUE);
     let (records, broken) = load(&store)?;
@@ -225,6 +225,7 @@ fn bind(
     // Chunks of objects come in quick succession. What is the core's is held back by the driver.
     net.limits.request_rate = fetching::REQUEST_RATE;
     net.limits.request_burst = fetching::REQUEST_BURST;
+    net.mark = config.mark();
     if let Some(path) = &options.tap {
         net.tap = Some(tap::open(path)?);
         warn!(
@@ -244,7 +245,7 @@ fn bind(
     })
 }
 
-type Records = Vec<(NetworkRecord, Backend)>;
+type Records = Vec<(NetworkRecord, InterfaceOptions)>;
 
 fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
     let mut records = Vec::new();
@@ -255,7 +256,7 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
                 for complaint in &stored.complaints {
                     warn!("{}: started without: {complaint}", stored.record.name());
                 }
-                records.push((stored.record, stored.backend));
+                records.push((stored.record, stored.interface));
             }
             Loaded::Broken { name, error } => {
                 warn!("{name}: the network is not started: {error}");

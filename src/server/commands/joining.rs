@@ -38,7 +38,7 @@ pub(super) async fn create(
         listen_port,
     };
     let deadline = Instant::now() + AT_LEAST;
-    let reply = context.command(wish, Some(create.tunnel.backend)).await?;
+    let reply = context.command(wish, Some(create.tunnel.interface())).await?;
     finish(context, create.net, listen_port, reply, deadline, progress).await
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn join(
         listen_port,
         wait: join.wait,
     };
-    let joined = context.command(wish, Some(join.tunnel.backend));
+    let joined = context.command(wish, Some(join.tunnel.interface()));
     let what = waiting::for_members(&join.net);
     let reply = with_patience(joined, progress.clone(), what).await?;
     finish(context, join.net, listen_port, reply, deadline, progress).await
@@ -126,7 +126,9 @@ pub(in super::super) async fn prepare(
     if taken.names.iter().any(|name| name == net) {
         return Err(CommandError::NameTaken(net.clone()).into());
     }
-    context.tunnels.check(net.clone(), options.backend).await?;
+    let interface = options.interface();
+    let checked = context.tunnels.check(net.clone(), interface, options.adopt);
+    checked.await?;
     context.reserve(options.port, &taken)
 }
 
