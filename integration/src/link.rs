@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -19,6 +19,7 @@ use netlink_packet_route::link::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::netlink::Netlink;
@@ -324,6 +325,28 @@ pub fn add_default_route(netlink: &mut Netlink, gateway: IpAddr) -> io::Result<(
             NLM_F_CREATE | NLM_F_EXCL,
         )
         .map(drop)
+}
+
+/// Removes the policy rules of both families that `protocol` made; how many there were.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn remove_rules(netlink: &mut Netlink, protocol: u8) -> io::Result<usize> {
+    let rules = netlink.request(
+        RouteNetlinkMessage::GetRule(RuleMessage::default()),
+        NLM_F_DUMP,
+    )?;
+    let protocol = RuleAttribute::Protocol(RouteProtocol::from(protocol));
+    let ours = rules.into_iter().filter_map(|rule| match rule {
+        RouteNetlinkMessage::NewRule(rule) => rule.attributes.contains(&protocol).then_some(rule),
+        _ => None,
+    });
+    let ours: Vec<RuleMessage> = ours.collect();
+    let count = ours.len();
+    for rule in ours {
+        netlink.request(RouteNetlinkMessage::DelRule(rule), 0)?;
+    }
+    Ok(count)
 }
 
 fn create(netlink: &mut Netlink, message: LinkMessage) -> io::Result<()> {

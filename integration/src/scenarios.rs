@@ -4,6 +4,7 @@ pub mod acceptance;
 pub mod boot;
 pub mod claims;
 pub mod errors;
+pub mod exits;
 mod foreign;
 pub mod foundation;
 pub mod hostile;
@@ -27,6 +28,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     boot::SCENARIOS,
     claims::SCENARIOS,
     errors::SCENARIOS,
+    exits::SCENARIOS,
     foundation::SCENARIOS,
     hostile::SCENARIOS,
     kernel::SCENARIOS,
