@@ -8,7 +8,7 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use grid_wg::{Changes, Watch};
+use grid_wg::{Changes, Place, Watch};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -61,7 +61,7 @@ struct Notices(Option<AsyncFd<Watch>>);
 
 impl Notices {
     fn open() -> Self {
-        let watch = Watch::open().map_err(io::Error::other);
+        let watch = Watch::open(&Place::default()).map_err(io::Error::other);
         match watch.and_then(register) {
             Ok(watch) => Self(Some(watch)),
             Err(error) => Self::without(&error),

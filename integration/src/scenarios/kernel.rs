@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use grid_promises::WgPublicKey;
 use grid_wg::backend::GROUP as LINK_GROUP;
-use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Plan, Step};
+use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
 
 use super::seen::{self, PATIENCE};
 use crate::Missing;
@@ -76,7 +76,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// Fails where this kernel has no WireGuard.
 fn require_kernel() -> Result<()> {
-    match grid_wg::preflight(BackendChoice::Kernel) {
+    match grid_wg::preflight(BackendChoice::Kernel, &Place::default()) {
         Ok(_) => Ok(()),
         Err(error @ Error::KernelLacksWireGuard) => Err(Missing(format!(
             "{error}; or run this on one that has it: `cargo lab --kernel scenario NAME`"
@@ -106,7 +106,8 @@ fn observed(node: &Node, net: &str) -> Result<ObservedInterface> {
     let own: WgPublicKey = seen::identity(node, net)?.public_key.parse()?;
     let name: IfName = net.parse()?;
     let observed = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel).and_then(|mut backend| backend.observe(&name, &own))
+        grid_wg::open(BackendChoice::Kernel, &Place::default())
+            .and_then(|mut backend| backend.observe(&name, &own))
     })??;
     let interface = observed.interface;
     interface.with_context(|| format!("{} has no interface {net}", node.name()))
@@ -233,7 +234,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         steps: vec![Step::RemovePeer(gone)],
     };
     a.namespaces()
-        .in_net(|| grid_wg::open(BackendChoice::Kernel)?.apply(&plan))??;
+        .in_net(|| grid_wg::open(BackendChoice::Kernel, &Place::default())?.apply(&plan))??;
     ensure!(
         !observed(&a, "foo")?.peers.contains_key(&gone),
         "it is still there"
@@ -329,7 +330,8 @@ fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface>
     let own = own.first().context("the interface has no key")?;
     let name: IfName = "foo".parse()?;
     let now = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel).and_then(|mut backend| backend.observe(&name, own))
+        grid_wg::open(BackendChoice::Kernel, &Place::default())
+            .and_then(|mut backend| backend.observe(&name, own))
     })??;
     let now = now.interface.context("the interface is gone")?;
     ensure!(now.index == before.index, "it is another interface");

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use grid_promises::core::Tunnel;
 use grid_promises::network::name::NetworkName;
-use grid_wg::{Desired, DesiredPeer, IfName, Mtu, Observed};
+use grid_wg::{Desired, DesiredPeer, IfName, Mtu, Observed, Routing};
 use ipnet::IpNet;
 
 use crate::exit::Failure;
@@ -60,6 +60,7 @@ pub fn desired(name: IfName, tunnel: &Tunnel, observed: &Observed) -> Desired {
             })
             .collect(),
         routes: routes(tunnel),
+        routing: Routing::default(),
     }
 }
 
@@ -99,6 +100,7 @@ mod tests {
                 routes: BTreeMap::new(),
                 peers: BTreeMap::from([(key, peer)]),
             }),
+            rules: BTreeSet::new(),
         }
     }
 

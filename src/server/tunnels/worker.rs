@@ -9,7 +9,9 @@ use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{Secret, Timestamp, WgPublicKey, WgSecretKey};
-use grid_wg::{Desired, IfName, Observed, ObservedInterface, ObservedPeer, Plan, Step, plan};
+use grid_wg::{
+    Desired, IfName, Observed, ObservedInterface, ObservedPeer, Place, Plan, Step, plan,
+};
 use tracing::{debug, error, info, warn};
 
 use super::desired::{desired, interface};
@@ -165,7 +167,7 @@ impl Worker {
     /// Whether an interface of this name can be made.
     pub(super) fn check(&mut self, name: &NetworkName, choice: Backend) -> Result<(), Failure> {
         let name = interface(name)?;
-        let mut backend = grid_wg::open(choice.into())?;
+        let mut backend = grid_wg::open(choice.into(), &Place::default())?;
         // No interface can have the key whose bytes nobody else has seen.
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)
@@ -266,6 +268,7 @@ impl Interface {
         };
         let mut known = Observed {
             interface: Some(known),
+            ..Observed::default()
         };
         let plan = plan(&desired(self.name.clone(), &self.tunnel, &known), &known);
         let is_fit = plan.steps.len() <= FEW && plan.steps.iter().all(is_safe_unseen);
@@ -341,7 +344,7 @@ impl Interface {
 }
 
 fn open(name: &IfName, choice: Backend) -> Result<Box<dyn grid_wg::Backend>, grid_wg::Error> {
-    let backend = grid_wg::open(choice.into())?;
+    let backend = grid_wg::open(choice.into(), &Place::default())?;
     let who = match backend.kind() {
         grid_wg::BackendKind::Kernel => "the kernel",
         grid_wg::BackendKind::Userspace => "this process",
