@@ -127,7 +127,9 @@ mod tests {
     fn a_taken_port_is_named() {
         let first = open("127.0.0.1:0".parse().unwrap(), 0).unwrap();
         let addr = first.local_addr().unwrap();
-        assert!(matches!(open(addr, 0), Err(BindError::AddrInUse { addr: named }) if named == addr));
+        assert!(
+            matches!(open(addr, 0), Err(BindError::AddrInUse { addr: named }) if named == addr)
+        );
     }
 
     #[test]

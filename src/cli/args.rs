@@ -12,6 +12,7 @@ use grid_promises::modules::ModuleName;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, Timestamp};
+use grid_wg::{Netns, Routing, Table};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{duration, moment};

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::driver::Event;
+use super::host;
 use crate::cli::args::{self, Cli, Command};
 use crate::control::answer::{
     ChangedReport, ConfigReport, ExchangedReport, InviteReport, StatusReport,

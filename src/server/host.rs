@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use grid_promises::network::name::{Label, NetworkName};
+use grid_wg::host::Forwarding;
 use grid_wg::{Error, IfName, Place};
 use ipnet::IpNet;
 use tracing::debug;
@@ -27,7 +28,7 @@ pub fn facts<'a>(
     }
     let mut connected = BTreeSet::new();
     for place in &places {
-        match grid_wg::host::connected(place, &names) {
+        match grid_wg::host::connected_in(place, &names) {
             Ok(prefixes) => connected.extend(prefixes),
             // One that is gone has no routes.
             Err(error) if *place != Place::default() => debug!("{error}"),
@@ -40,13 +41,15 @@ pub fn facts<'a>(
 /// What this machine lacks to route `prefix` for others, as the end of a sentence.
 #[must_use]
 pub fn cannot_keep(prefix: &IpNet) -> Option<String> {
-    let (ipv4, ipv6) = grid_wg::host::forwards().ok()?;
+    let Forwarding { ipv4, ipv6 } = grid_wg::host::forwards().ok()?;
     let (forwards, setting) = match prefix {
         IpNet::V4(_) => (ipv4, "net.ipv4.ip_forward"),
         IpNet::V6(_) => (ipv6, "net.ipv6.conf.all.forwarding"),
     };
     (!forwards).then(|| {
-        format!("; but this machine does not forward packets: `sysctl -w {setting}=1` makes it do so")
+        format!(
+            "; but this machine does not forward packets: `sysctl -w {setting}=1` makes it do so"
+        )
     })
 }
 

@@ -18,7 +18,11 @@ const FRESH: Duration = Duration::from_secs(190);
 
 /// One network.
 #[must_use]
-pub(super) fn network(status: &NetworkStatus, about: &About, wished: &InterfaceOptions) -> NetworkReport {
+pub(super) fn network(
+    status: &NetworkStatus,
+    about: &About,
+    wished: &InterfaceOptions,
+) -> NetworkReport {
     let (standing, why) = match &status.standing {
         OwnStanding::Joining => ("joining", None),
         OwnStanding::Waiting => ("waiting", None),

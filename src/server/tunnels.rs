@@ -192,7 +192,12 @@ impl Tunnels {
         let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
         let there = about.values().filter(|about| about.backend.is_some());
         there
-            .map(|about| about.netns.clone().map_or_else(Place::default, Place::in_netns))
+            .map(|about| {
+                about
+                    .netns
+                    .clone()
+                    .map_or_else(Place::default, Place::in_netns)
+            })
             .collect()
     }
 

@@ -65,7 +65,9 @@ impl InterfaceOptions {
     /// Where the interface lives.
     #[must_use]
     pub fn place(&self) -> Place {
-        self.netns.clone().map_or_else(Place::default, Place::in_netns)
+        self.netns
+            .clone()
+            .map_or_else(Place::default, Place::in_netns)
     }
 }
 
@@ -96,7 +98,8 @@ pub fn table_word(table: Table) -> String {
     }
 }
 
-const TABLES: &str = "a table is \"auto\", \"off\", or a number from 1 on but 255, the kernel's own";
+const TABLES: &str =
+    "a table is \"auto\", \"off\", or a number from 1 on but 255, the kernel's own";
 
 /// 0 means no table, and 255 holds the addresses of this machine.
 const fn is_table(number: u32) -> bool {
@@ -160,7 +163,9 @@ impl Settings {
             self::table(word).map_err(|why| wrong(item, &why))
         });
         let metric = optional("metric").map(|item| {
-            let metric = item.as_integer().and_then(|metric| u32::try_from(metric).ok());
+            let metric = item
+                .as_integer()
+                .and_then(|metric| u32::try_from(metric).ok());
             metric.ok_or_else(|| wrong(item, "metric must be a number from 0 to 4294967295"))
         });
         Ok(Self {
@@ -218,7 +223,10 @@ mod tests {
         let path = Path::new("settings");
         let whole = "listen_port = 51820\nbackend = \"auto\"\n";
         for (text, place) in [
-            ("listen_port = 51820\nbackend = \"magic\"\n", "settings:2:11: "),
+            (
+                "listen_port = 51820\nbackend = \"magic\"\n",
+                "settings:2:11: ",
+            ),
             (&format!("{whole}table = \"main\"\n"), "settings:3:9: "),
             (&format!("{whole}table = 255\n"), "settings:3:9: "),
             (&format!("{whole}metric = -1\n"), "settings:3:10: "),

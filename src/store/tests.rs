@@ -279,7 +279,9 @@ fn a_cut_anywhere_leaves_the_state_before_or_after() {
     let mut units = 0;
     for (number, (network, change)) in life().iter().enumerate() {
         let done = on(disk.whole());
-        let apply = |store: &Store<CutDisk>| store.apply(&name(network), change, &InterfaceOptions::default());
+        let apply = |store: &Store<CutDisk>| {
+            store.apply(&name(network), change, &InterfaceOptions::default())
+        };
         apply(&done).unwrap();
         let after = seen(&done);
         assert_ne!(before, after, "step {number} changes something");
@@ -323,12 +325,8 @@ fn the_file_system_does_the_same() {
         fs::create_dir(&leftover).unwrap();
         fs::write(leftover.join("charter"), "x").unwrap();
         fs::write(home.path().join("config.tmp"), "x").unwrap();
-        store
-            .apply(&name(network), &change, &elsewhere())
-            .unwrap();
-        model
-            .apply(&name(network), &change, &elsewhere())
-            .unwrap();
+        store.apply(&name(network), &change, &elsewhere()).unwrap();
+        model.apply(&name(network), &change, &elsewhere()).unwrap();
         store.recover().unwrap();
         assert_eq!(seen(&store), seen(&model));
         let mut left = Vec::new();
@@ -372,7 +370,9 @@ fn filled() -> (tempfile::TempDir, Home, Store) {
     let store = Store::open(&home).unwrap();
     for network in ["foo", "whole"] {
         let change = Change::Network(Box::new(record(network)));
-        store.apply(&name(network), &change, &InterfaceOptions::default()).unwrap();
+        store
+            .apply(&name(network), &change, &InterfaceOptions::default())
+            .unwrap();
     }
     (dir, home, store)
 }

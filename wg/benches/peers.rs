@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use grid_promises::{Secret, WgPublicKey, WgSecretKey};
 use grid_wg::{
-    Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, Traffic, open, plan, preflight,
+    Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, Place, Routing, Traffic, open,
+    plan, preflight,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -37,7 +38,7 @@ struct Took {
 }
 
 fn main() {
-    if let Err(error) = preflight(BackendChoice::Kernel) {
+    if let Err(error) = preflight(BackendChoice::Kernel, &Place::default()) {
         println!("SKIPPED: {error}");
         return;
     }
@@ -72,7 +73,8 @@ fn main() {
         report("wg: start and end of its process", &starts());
     }
     // The measured state is the wished one.
-    let mut backend = open(BackendChoice::Kernel).expect("the kernel's WireGuard");
+    let mut backend =
+        open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
     let last = &wishes[(ROUNDS - 1) % 2];
     let left = plan(last, &observe(&mut *backend, last));
     assert!(left.is_empty(), "left to do:\n{left}");
@@ -119,6 +121,7 @@ fn wish(name: &str, keepalive: u16) -> Desired {
         addresses: BTreeSet::from(["10.67.255.1/16".parse().expect("an address")]),
         peers: peers.collect(),
         routes: BTreeSet::new(),
+        routing: Routing::default(),
     }
 }
 
@@ -145,7 +148,8 @@ fn took(rounds: impl Iterator<Item = (Duration, Traffic)>) -> Took {
 
 fn ours_first(wish: &Desired) -> Took {
     took((0..ROUNDS).map(|_| {
-        let mut backend = open(BackendChoice::Kernel).expect("the kernel's WireGuard");
+        let mut backend =
+            open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
         let own = wish.private_key.public();
         backend
             .remove(&wish.name, &own)
@@ -159,7 +163,8 @@ fn ours_first(wish: &Desired) -> Took {
 }
 
 fn ours_unchanged(wish: &Desired) -> Took {
-    let mut backend = open(BackendChoice::Kernel).expect("the kernel's WireGuard");
+    let mut backend =
+        open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
     took((0..ROUNDS).map(|_| {
         timed(&mut *backend, |backend| {
             let plan = plan(wish, &observe(backend, wish));
@@ -171,7 +176,8 @@ fn ours_unchanged(wish: &Desired) -> Took {
 /// Between the two wishes, one way and the other. `known`: the state is kept from change to change,
 /// as the program does; else it is read before each.
 fn ours_changed(wishes: &[Desired; 2], known: bool) -> Took {
-    let mut backend = open(BackendChoice::Kernel).expect("the kernel's WireGuard");
+    let mut backend =
+        open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
     let mut state = observe(&mut *backend, &wishes[0]);
     // Knows its interface from now on.
     let first = plan(&wishes[1], &state);

@@ -19,6 +19,10 @@ use crate::plan::{Plan, Step};
 /// The interface group (`IFLA_GROUP`) of what we create: "grid" in ASCII.
 pub const GROUP: u32 = 0x6772_6964;
 
+/// The protocol number (`rtm_protocol`, `FRA_PROTOCOL`) of the routes and policy rules that we make,
+/// by which we know our own: "g" in ASCII, which iproute2's list of numbers gives to nobody.
+pub const PROTOCOL: u8 = 0x67;
+
 /// Who runs WireGuard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackendKind {
@@ -112,6 +116,8 @@ pub enum SkipReason {
     RouteTaken,
     /// IPv6 is switched off on this host.
     NoIpv6,
+    /// The kernel was built without policy routing: every table is the main one.
+    NoTables,
 }
 
 impl fmt::Display for Skipped {
@@ -119,6 +125,7 @@ impl fmt::Display for Skipped {
         let why = match self.why {
             SkipReason::RouteTaken => "another interface has this route and keeps it",
             SkipReason::NoIpv6 => "IPv6 is switched off on this host",
+            SkipReason::NoTables => "this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES)",
         };
         write!(f, "left out: {}: {why}", self.step)
     }
@@ -164,7 +171,8 @@ pub trait Backend: Send {
     /// [`Error::Apply`] with the step that failed.
     fn apply(&mut self, plan: &Plan) -> Result<Report, Error>;
 
-    /// Removes the interface with all that hangs on it. `false`: there was none.
+    /// Removes the interface with all that hangs on it, and its policy rules, which outlive it.
+    /// `false`: there was no interface; rules that were left of one are gone all the same.
     ///
     /// # Errors
     /// [`Error::ForeignInterface`], or what the operating system says.

@@ -2,10 +2,10 @@
 //!
 //! It keeps WireGuard's and the kernel's rules where a plan depends on them: an allowed IP belongs
 //! to one peer and moves to the last that got it, the interface's own key is no peer, an address
-//! brings its connected route, and the last IPv4 address takes the IPv4 routes along. It sends no
-//! packets.
+//! brings its connected route, the last IPv4 address takes the IPv4 routes of all tables along, and
+//! policy rules outlive their interface. It sends no packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grid_promises::WgPublicKey;
@@ -15,7 +15,8 @@ use crate::backend::{Backend, BackendKind, Report, Traffic};
 use crate::error::Error;
 use crate::name::IfName;
 use crate::observed::{Observed, ObservedInterface, RouteOrigin};
-use crate::plan::{DeviceChange, Plan, Step, connected_prefix};
+use crate::plan::{DeviceChange, Plan, Step};
+use crate::routing::{PolicyRule, Route};
 
 /// The back end. Clones share the same state, so that a test keeps one and hands the other over.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,7 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct State {
     interfaces: BTreeMap<IfName, ObservedInterface>,
+    rules: BTreeMap<IfName, BTreeSet<PolicyRule>>,
     foreign: BTreeMap<IfName, String>,
     counts: Counts,
     fail_after: Option<usize>,
@@ -56,6 +58,17 @@ impl Fake {
     #[must_use]
     pub fn interface(&self, name: &IfName) -> Option<ObservedInterface> {
         self.state().interfaces.get(name).cloned()
+    }
+
+    /// The policy rules for an interface, which need not be there.
+    #[must_use]
+    pub fn rules(&self, name: &IfName) -> BTreeSet<PolicyRule> {
+        self.state().rules.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Puts these policy rules there instead of those for the interface of that name.
+    pub fn set_rules(&self, name: IfName, rules: BTreeSet<PolicyRule>) {
+        self.state().rules.insert(name, rules);
     }
 
     /// What was done so far.
@@ -78,7 +91,7 @@ impl Fake {
         self.state().interfaces.insert(name, interface);
     }
 
-    /// Takes an interface away, as `ip link del` would.
+    /// Takes an interface away, as `ip link del` would. Its policy rules stay.
     pub fn vanish(&self, name: &IfName) {
         self.state().interfaces.remove(name);
     }
@@ -119,6 +132,7 @@ impl Backend for Fake {
         state.check_ours(name)?;
         Ok(Observed {
             interface: state.interfaces.get(name).cloned(),
+            rules: state.rules.get(name).cloned().unwrap_or_default(),
         })
     }
 
@@ -149,6 +163,7 @@ impl Backend for Fake {
     fn remove(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<bool, Error> {
         let mut state = self.state();
         state.check_ours(name)?;
+        state.rules.remove(name);
         Ok(state.interfaces.remove(name).is_some())
     }
 
@@ -181,6 +196,12 @@ impl State {
     fn failed(&mut self, plan: &Plan, done: usize, step: &Step, created: bool) -> Error {
         if created {
             self.interfaces.remove(&plan.name);
+            let rules = self.rules.entry(plan.name.clone()).or_default();
+            for step in plan.steps.iter().take(done) {
+                if let Step::AddRule(rule) = step {
+                    rules.remove(rule);
+                }
+            }
         }
         Error::Apply {
             step: done + 1,
@@ -223,6 +244,12 @@ impl State {
             Step::SetPeer(change) => {
                 *self.counts.peer_sets.entry(change.public_key).or_default() += 1;
             }
+            Step::AddRule(rule) => {
+                self.rules.entry(name.clone()).or_default().insert(*rule);
+            }
+            Step::RemoveRule(rule) => {
+                self.rules.entry(name.clone()).or_default().remove(rule);
+            }
             Step::RemovePeer(key) => *self.counts.peer_removes.entry(*key).or_default() += 1,
             _ => {}
         }
@@ -235,7 +262,8 @@ impl State {
 
 fn carry_out(interface: &mut ObservedInterface, step: &Step) {
     match step {
-        Step::Create => {}
+        // Rules are the host's, not the interface's.
+        Step::Create | Step::AddRule(_) | Step::RemoveRule(_) => {}
         Step::RemovePeer(key) => {
             interface.peers.remove(key);
         }
@@ -247,17 +275,16 @@ fn carry_out(interface: &mut ObservedInterface, step: &Step) {
         }
         Step::LinkUp => {
             interface.up = true;
-            for route in interface.addresses.iter().filter_map(connected_prefix) {
+            for route in interface.addresses.iter().filter_map(Route::connected) {
                 interface.routes.entry(route).or_insert(RouteOrigin::Kernel);
             }
         }
         Step::RemoveAddress(address) => remove_address(interface, address),
         Step::AddAddress(address) => add_address(interface, address),
         Step::AddRoute(route) => {
-            interface
-                .routes
-                .entry(*route)
-                .or_insert(RouteOrigin::Static);
+            // As the kernel does, whatever metric it was told.
+            let route = Route::new(route.net, route.table, Some(route.metric));
+            interface.routes.entry(route).or_insert(RouteOrigin::Own);
         }
     }
 }
@@ -285,11 +312,11 @@ fn add_address(interface: &mut ObservedInterface, address: &IpNet) {
     if twice {
         return;
     }
-    let connects = connected_prefix(address);
+    let connects = Route::connected(address);
     let shared = interface
         .addresses
         .iter()
-        .any(|known| connected_prefix(known) == connects);
+        .any(|known| Route::connected(known) == connects);
     interface.addresses.insert(*address);
     if let Some(route) = connects.filter(|_| interface.up && !shared) {
         interface.routes.entry(route).or_insert(RouteOrigin::Kernel);
@@ -298,11 +325,11 @@ fn add_address(interface: &mut ObservedInterface, address: &IpNet) {
 
 fn remove_address(interface: &mut ObservedInterface, address: &IpNet) {
     interface.addresses.remove(address);
-    let connects = connected_prefix(address);
+    let connects = Route::connected(address);
     let shared = interface
         .addresses
         .iter()
-        .any(|known| connected_prefix(known) == connects);
+        .any(|known| Route::connected(known) == connects);
     if let Some(route) = connects.filter(|_| !shared)
         && interface.routes.get(&route) == Some(&RouteOrigin::Kernel)
     {
@@ -310,7 +337,7 @@ fn remove_address(interface: &mut ObservedInterface, address: &IpNet) {
     }
     let is_v4 = |net: &IpNet| net.addr().is_ipv4();
     if is_v4(address) && !interface.addresses.iter().any(is_v4) {
-        interface.routes.retain(|route, _| !is_v4(route));
+        interface.routes.retain(|route, _| !is_v4(&route.net));
     }
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::backend::BackendKind;
 use crate::plan::{AllowedIpsChange, PeerChange, PskChange, Step};
+use crate::routing::{PolicyRule, Route};
 
 /// The state of one interface of ours. An interface of the name that somebody else made is not an
 /// observation but [`Error::ForeignInterface`](crate::Error::ForeignInterface).
@@ -16,6 +17,8 @@ use crate::plan::{AllowedIpsChange, PeerChange, PskChange, Step};
 pub struct Observed {
     /// `None`: there is no interface of that name.
     pub interface: Option<ObservedInterface>,
+    /// The policy rules of ours for that name. They outlive the interface.
+    pub rules: BTreeSet<PolicyRule>,
 }
 
 /// An interface that exists and is ours.
@@ -37,8 +40,9 @@ pub struct ObservedInterface {
     pub fwmark: Option<u32>,
     /// Addresses with the length of their connected prefix.
     pub addresses: BTreeSet<IpNet>,
-    /// Unicast routes of the main table through this interface alone.
-    pub routes: BTreeMap<IpNet, RouteOrigin>,
+    /// Unicast routes through this interface alone, without a gateway, of all tables but that of
+    /// local addresses.
+    pub routes: BTreeMap<Route, RouteOrigin>,
     /// The peers.
     pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
 }
@@ -48,8 +52,10 @@ pub struct ObservedInterface {
 pub enum RouteOrigin {
     /// The kernel, because an address connects the prefix. It goes when the address goes.
     Kernel,
-    /// Anybody else: us, or a person.
+    /// Anybody else: a person, or another program.
     Static,
+    /// We, by [`PROTOCOL`](crate::backend::PROTOCOL).
+    Own,
 }
 
 /// One peer of the interface.

@@ -2,14 +2,21 @@
 //!
 //! The order, and why:
 //! 1. create the interface;
-//! 2. remove peers, so that their prefixes are free;
-//! 3. private key, port and mark; the MTU;
-//! 4. set peers. A prefix that moves to another peer leaves its old one in the same operation, as
+//! 2. remove stale policy rules, before the mark that they spare changes and before the routes that
+//!    they lead to go: else the tunnel's own packets would take the tunnel, or others get lost;
+//! 3. remove peers, so that their prefixes are free;
+//! 4. private key, port and mark; the MTU;
+//! 5. set peers. A prefix that moves to another peer leaves its old one in the same operation, as
 //!    WireGuard defines it, so the old peer needs no step of its own;
-//! 5. remove stale routes; link up; add addresses before the old ones go, so that routes that hang
-//!    on the last address of a family survive; add routes last, because they need link and address.
+//! 6. remove stale routes; link up; add addresses before the old ones go, so that routes that hang
+//!    on the last address of a family survive; add routes, because they need link and address. A
+//!    route that only gets another table or metric is added before the old one goes;
+//! 7. add policy rules last: nothing is led into a table or marked interface that is not ready, and
+//!    what the main table knows is spared before the rest is taken.
 //!
 //! Nothing here does I/O, and no host state but [`Observed`] is looked at.
+
+mod network;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +29,8 @@ use ipnet::IpNet;
 use crate::backend::BackendKind;
 use crate::desired::{Desired, Mtu};
 use crate::name::IfName;
-use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
+use crate::observed::{Observed, ObservedInterface, ObservedPeer};
+use crate::routing::{PolicyRule, Route};
 
 /// A list of changes to one interface. Prints one line a step, without any key but public ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +48,8 @@ pub struct Plan {
 pub enum Step {
     /// Create the interface, down and empty.
     Create,
+    /// Remove a policy rule.
+    RemoveRule(PolicyRule),
     /// Remove a peer.
     RemovePeer(WgPublicKey),
     /// Set what belongs to the WireGuard device.
@@ -49,7 +59,7 @@ pub enum Step {
     /// Add or change a peer.
     SetPeer(PeerChange),
     /// Remove a route through the interface.
-    RemoveRoute(IpNet),
+    RemoveRoute(Route),
     /// Bring the link up.
     LinkUp,
     /// Remove an address.
@@ -57,7 +67,9 @@ pub enum Step {
     /// Add an address.
     AddAddress(IpNet),
     /// Add a route through the interface.
-    AddRoute(IpNet),
+    AddRoute(Route),
+    /// Add a policy rule.
+    AddRule(PolicyRule),
 }
 
 /// Changes to the WireGuard device. `None` leaves a field as it is.
@@ -121,8 +133,9 @@ impl Plan {
 ///
 /// Applying the plan and observing again yields an empty plan. A peer appears only if its
 /// configuration differs. What the plan leaves alone although it was not asked for: endpoints
-/// where `desired` has none, link-local IPv6 addresses, and routes that the kernel made for an
-/// address that stays.
+/// where `desired` has none, link-local IPv6 addresses, routes that the kernel made for an address
+/// that stays, and routes that others made in a table that is neither the main one nor the
+/// interface's own (under [`Table::Off`](crate::Table::Off): in the main one too).
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let own = desired.private_key.public();
@@ -136,13 +149,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             &blank
         }
     };
+    network::plan_stale_rules(desired, observed, &mut steps);
     let wanted = effective_peers(desired, now, &own);
     let stays = |key: &&WgPublicKey| **key != own && desired.peers.contains_key(*key);
     let gone = now.peers.keys().filter(|key| !stays(key));
     steps.extend(gone.map(|key| Step::RemovePeer(*key)));
     plan_device(desired, now, &own, &mut steps);
     plan_peers(&wanted, &mut steps);
-    plan_network(desired, now, &mut steps);
+    network::plan_network(desired, now, &mut steps);
+    network::plan_missing_rules(desired, observed, &mut steps);
     Plan {
         name: desired.name.clone(),
         own,
@@ -329,80 +344,6 @@ fn changed_ips(
     }
 }
 
-fn plan_network(desired: &Desired, now: &ObservedInterface, steps: &mut Vec<Step>) {
-    let routes: BTreeSet<IpNet> = desired.routes.iter().map(IpNet::trunc).collect();
-    let wanted = &desired.addresses;
-    let wanted_with_other_length =
-        |old: &IpNet| old.addr().is_ipv6() && wanted.iter().any(|new| new.addr() == old.addr());
-    // Link-local addresses that nobody asked for are the kernel's business.
-    let (stale, kept): (Vec<IpNet>, Vec<IpNet>) = now
-        .addresses
-        .difference(wanted)
-        .partition(|old| wanted_with_other_length(old) || !is_link_local(old));
-    // An IPv6 address stands on an interface once: its old prefix length has to go first.
-    let (replaced, removed): (Vec<IpNet>, Vec<IpNet>) =
-        stale.into_iter().partition(wanted_with_other_length);
-    let after: BTreeSet<IpNet> = wanted.iter().copied().chain(kept).collect();
-
-    let others = now
-        .routes
-        .iter()
-        .filter(|(_, origin)| **origin == RouteOrigin::Static);
-    let unwanted = others
-        .map(|(route, _)| *route)
-        .filter(|route| !routes.contains(route));
-    steps.extend(unwanted.map(Step::RemoveRoute));
-    if !now.up {
-        steps.push(Step::LinkUp);
-    }
-    steps.extend(replaced.into_iter().map(Step::RemoveAddress));
-    steps.extend(
-        after
-            .difference(&now.addresses)
-            .copied()
-            .map(Step::AddAddress),
-    );
-    steps.extend(removed.into_iter().map(Step::RemoveAddress));
-    let missing = routes
-        .into_iter()
-        .filter(|route| !will_exist(route, now, &after));
-    steps.extend(missing.map(Step::AddRoute));
-}
-
-/// Whether the route is there once the link is up and the addresses are `after`.
-fn will_exist(route: &IpNet, now: &ObservedInterface, after: &BTreeSet<IpNet>) -> bool {
-    let connects = |address: &IpNet| connected_prefix(address).as_ref() == Some(route);
-    let was_connected = now.addresses.iter().any(connects);
-    let stays_connected = after.iter().any(connects);
-    match now.routes.get(route) {
-        // The kernel drops an interface's IPv4 routes with its last IPv4 address.
-        Some(_) if route.addr().is_ipv4() && loses_ipv4(&now.addresses, after) => false,
-        Some(RouteOrigin::Static) => true,
-        Some(RouteOrigin::Kernel) => stays_connected || !was_connected,
-        // The kernel makes it with the first address of the prefix, or when the link comes up.
-        None if now.up => stays_connected && !was_connected,
-        None => stays_connected,
-    }
-}
-
-fn loses_ipv4(before: &BTreeSet<IpNet>, after: &BTreeSet<IpNet>) -> bool {
-    let has_ipv4 = |addresses: &BTreeSet<IpNet>| addresses.iter().any(|a| a.addr().is_ipv4());
-    has_ipv4(before) && !has_ipv4(after)
-}
-
-fn is_link_local(address: &IpNet) -> bool {
-    matches!(address, IpNet::V6(v6) if v6.addr().is_unicast_link_local())
-}
-
-/// The prefix for which the kernel makes a route when this address is added. None for a single
-/// IPv4 address.
-pub(crate) fn connected_prefix(address: &IpNet) -> Option<IpNet> {
-    match address {
-        IpNet::V4(v4) if v4.prefix_len() == 32 => None,
-        _ => Some(address.trunc()),
-    }
-}
-
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.steps.is_empty() {
@@ -418,6 +359,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create => f.write_str("create the interface"),
+            Self::RemoveRule(rule) => write!(f, "remove rule {rule}"),
             Self::RemovePeer(key) => write!(f, "remove peer {key}"),
             Self::Configure(change) => change.fmt(f),
             Self::SetMtu(mtu) => write!(f, "set mtu {}", mtu.get()),
@@ -427,6 +369,7 @@ impl fmt::Display for Step {
             Self::RemoveAddress(address) => write!(f, "remove address {address}"),
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::AddRoute(route) => write!(f, "add route {route}"),
+            Self::AddRule(rule) => write!(f, "add rule {rule}"),
         }
     }
 }

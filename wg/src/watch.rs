@@ -1,4 +1,4 @@
-//! What the kernel tells of changes to this host's network: links, addresses, routes.
+//! What the kernel tells of changes to a network namespace: links, addresses, routes, policy rules.
 //!
 //! A netlink socket in the kernel's multicast groups (rtnetlink(7)). It says *where* something
 //! changed, not what: whoever wants to know that observes. The kernel tells nothing when the peers
@@ -13,21 +13,24 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::error::Error;
-use crate::netlink::Parts;
+use crate::netlink::{Parts, is_our_rule};
+use crate::place::Place;
 
-/// `RTNLGRP_LINK`, and address and route of both families.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// `RTNLGRP_LINK`, and address, route and rule of both families.
+const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
 /// More than the kernel puts into one datagram of these groups.
 const BUFFER: usize = 32 * 1024;
 
-/// A socket that hears of changes, in the network namespace in which it was opened. It never
-/// blocks: wait until its descriptor is readable.
+/// A socket that hears of changes at one place. It never blocks: wait until its descriptor is
+/// readable.
 pub struct Watch {
     socket: Socket,
     buffer: Vec<u8>,
@@ -38,6 +41,9 @@ pub struct Watch {
 pub struct Changes {
     /// The kernel's numbers of the interfaces.
     pub interfaces: BTreeSet<u32>,
+    /// A policy rule with our [`PROTOCOL`](crate::backend::PROTOCOL) came or went, of whichever
+    /// interface.
+    pub rules: bool,
     /// Something was not heard, so that any interface may have changed.
     pub lost: bool,
 }
@@ -46,8 +52,9 @@ impl Watch {
     /// Begins to listen.
     ///
     /// # Errors
-    /// What the operating system says.
-    pub fn open() -> Result<Self, Error> {
+    /// [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`], or what the operating
+    /// system says.
+    pub fn open(place: &Place) -> Result<Self, Error> {
         let failed = |source| Error::os("listening for changes of the network", source);
         let open = || {
             let mut socket = Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
@@ -61,7 +68,7 @@ impl Watch {
             Ok(socket)
         };
         Ok(Self {
-            socket: open().map_err(failed)?,
+            socket: place.run(|| open().map_err(failed))?,
             buffer: vec![0; BUFFER],
         })
     }
@@ -102,6 +109,9 @@ fn read(datagram: &[u8]) -> Changes {
     let mut changes = Changes::default();
     for part in Parts(datagram) {
         match part {
+            Ok(part) if matches!(part.kind, RTM_NEWRULE | RTM_DELRULE) => {
+                changes.rules |= is_our_rule(part.payload);
+            }
             Ok(part) => changes
                 .interfaces
                 .extend(interface(part.kind, part.payload)),

@@ -11,17 +11,17 @@ use std::net::UdpSocket;
 use common::scenarios;
 use common::{in_namespace, ip, key, requirements, wg, wish};
 use grid_wg::backend::GROUP;
-use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, open, plan, preflight};
+use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Kernel;
 
 fn backend() -> Box<dyn Backend> {
-    open(CHOICE).unwrap()
+    open(CHOICE, &Place::default()).unwrap()
 }
 
 /// Why these tests cannot run here, if they cannot.
 fn missing() -> Option<String> {
-    match preflight(CHOICE) {
+    match preflight(CHOICE, &Place::default()) {
         Ok(_) => requirements(),
         Err(error @ (Error::KernelLacksWireGuard | Error::NoNetAdmin)) => Some(error.to_string()),
         Err(error) => panic!("{error}"),
@@ -40,13 +40,13 @@ macro_rules! or_skip {
 /// Runs where there is no WireGuard in the kernel, and only there.
 #[test]
 fn a_kernel_without_wireguard_is_told_apart() {
-    match preflight(CHOICE) {
+    match preflight(CHOICE, &Place::default()) {
         Err(Error::KernelLacksWireGuard) => {
             assert!(matches!(
-                open(CHOICE).map(drop),
+                open(CHOICE, &Place::default()).map(drop),
                 Err(Error::KernelLacksWireGuard)
             ));
-            let auto = preflight(BackendChoice::Auto);
+            let auto = preflight(BackendChoice::Auto, &Place::default());
             assert!(matches!(
                 auto,
                 Ok(BackendKind::Userspace) | Err(Error::NoTun(_))
@@ -59,7 +59,10 @@ fn a_kernel_without_wireguard_is_told_apart() {
 #[test]
 fn auto_takes_the_kernel() {
     or_skip!();
-    assert_eq!(preflight(BackendChoice::Auto).unwrap(), BackendKind::Kernel);
+    assert_eq!(
+        preflight(BackendChoice::Auto, &Place::default()).unwrap(),
+        BackendKind::Kernel
+    );
 }
 
 #[test]

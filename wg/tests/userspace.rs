@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use common::scenarios::{self, Choices};
 use common::{in_namespace, key, requirements, wg, wish};
-use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, open, plan, preflight};
+use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Userspace;
 
 fn backend() -> Box<dyn Backend> {
-    open(CHOICE).unwrap()
+    open(CHOICE, &Place::default()).unwrap()
 }
 
 macro_rules! or_skip {
@@ -217,20 +217,26 @@ fn five_thousand_peers() {
 fn preflight_says_what_is_missing() {
     or_skip!();
     in_namespace(|| {
-        assert_eq!(preflight(CHOICE).unwrap(), BackendKind::Userspace);
+        assert_eq!(
+            preflight(CHOICE, &Place::default()).unwrap(),
+            BackendKind::Userspace
+        );
         // Without capabilities: a user that is nobody, in the same namespaces.
         common::as_nobody(|| {
-            assert!(matches!(preflight(CHOICE), Err(Error::NoNetAdmin)));
             assert!(matches!(
-                preflight(BackendChoice::Auto),
+                preflight(CHOICE, &Place::default()),
+                Err(Error::NoNetAdmin)
+            ));
+            assert!(matches!(
+                preflight(BackendChoice::Auto, &Place::default()),
                 Err(Error::NoNetAdmin)
             ));
         });
         common::hide("/dev/net/tun");
         assert!(
-            matches!(preflight(CHOICE), Err(Error::NoTun(_))),
+            matches!(preflight(CHOICE, &Place::default()), Err(Error::NoTun(_))),
             "{:?}",
-            preflight(CHOICE)
+            preflight(CHOICE, &Place::default())
         );
     });
 }

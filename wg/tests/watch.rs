@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use common::{in_namespace, ip, link_index, requirements};
-use grid_wg::Watch;
+use grid_wg::{Place, Watch};
 
 /// Whether something about this interface is told within a second.
 fn hears(watch: &mut Watch, index: u32) -> bool {
@@ -49,7 +49,7 @@ fn every_kind_of_change_is_told() {
         ip(&["link", "set", "other0", "up"]);
         ip(&["link", "set", "other1", "up"]);
         let index = link_index("seen0").unwrap();
-        let mut watch = Watch::open().unwrap();
+        let mut watch = Watch::open(&Place::default()).unwrap();
         quiet(&mut watch);
         let changes: [&[&str]; 9] = [
             &["addr", "add", "192.0.2.1/24", "dev", "seen0"],

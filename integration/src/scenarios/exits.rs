@@ -207,7 +207,8 @@ fn newcomers_are_met_outside(lab: &Lab, scene: &mut Scene) -> Result<()> {
                 .iter()
                 .find(|peer| peer.name.as_deref() == Some("traveller"))
                 .context("it does not know the traveller")?;
-            let endpoint = peer.endpoint.context("it has no endpoint")?;
+            let endpoint = peer.endpoint.as_deref().context("it has no endpoint")?;
+            let endpoint: SocketAddr = endpoint.parse()?;
             ensure!(endpoint.ip() == outside, "the tunnel comes from {endpoint}");
             Ok(true)
         })?;
@@ -313,7 +314,11 @@ fn tables(lab: &Lab) -> Result<()> {
             let peer = &seen::network(&node, "foo")?.peers;
             let accepted = peer.iter().any(|peer| peer.allowed_ips.len() == 4);
             ensure!(accepted, "they are not accepted");
-            ensure!(count == expected, "{count} routes in {:#?}", snapshot::of(&node)?);
+            ensure!(
+                count == expected,
+                "{count} routes in {:#?}",
+                snapshot::of(&node)?
+            );
             Ok(true)
         })?;
         let now = snapshot::of(&node)?;
@@ -324,7 +329,9 @@ fn tables(lab: &Lab) -> Result<()> {
         // It is not forgotten with the process.
         server::kill_9(&node)?;
         seen::start(&node)?;
-        wait_until("the routes to come back", PATIENCE, || Ok(routes()? == expected))?;
+        wait_until("the routes to come back", PATIENCE, || {
+            Ok(routes()? == expected)
+        })?;
     }
     mesh.forget(&founder);
     Ok(())
@@ -345,9 +352,20 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     let missing = ["join-wireguard-net", "foo", "-", "--netns", "no-such"];
     let said = seen::refused(&outside, &missing, &mesh.invite_from(&founder)?, &[1, 2, 4])?;
     ensure!(said.contains("no-such"), "{said}");
-    let join = ["join-wireguard-net", "foo", "-", "--backend", backend, "--netns", &netns];
+    let join = [
+        "join-wireguard-net",
+        "foo",
+        "-",
+        "--backend",
+        backend,
+        "--netns",
+        &netns,
+    ];
     outside.grid_ok(&join, &mesh.invite_from(&founder)?)?;
-    ensure!(snapshot::of(&outside)? == before, "something changed outside");
+    ensure!(
+        snapshot::of(&outside)? == before,
+        "something changed outside"
+    );
     ensure!(seen::has_interface(&inside, "foo")?, "it is not inside");
     let shown = outside.grid_ok(&["status", "foo"], "")?;
     ensure!(shown.contains(&netns), "{shown}");
@@ -381,7 +399,10 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     outside.grid_ok(&["leave-wireguard-net", "foo"], "")?;
     seen::stopped(&outside)?;
     ensure!(snapshot::of(&inside)? == empty, "something is left inside");
-    ensure!(snapshot::of(&outside)? == before, "something is left outside");
+    ensure!(
+        snapshot::of(&outside)? == before,
+        "something is left outside"
+    );
     Ok(())
 }
 

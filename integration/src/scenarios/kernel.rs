@@ -128,7 +128,8 @@ fn observed(node: &Node, net: &str) -> Result<ObservedInterface> {
     let own: WgPublicKey = seen::identity(node, net)?.public_key.parse()?;
     let name: IfName = net.parse()?;
     let observed = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel, &Place::default()).and_then(|mut backend| backend.observe(&name, &own))
+        grid_wg::open(BackendChoice::Kernel, &Place::default())
+            .and_then(|mut backend| backend.observe(&name, &own))
     })??;
     let interface = observed.interface;
     interface.with_context(|| format!("{} has no interface {net}", node.name()))
@@ -351,7 +352,8 @@ fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface>
     let own = own.first().context("the interface has no key")?;
     let name: IfName = "foo".parse()?;
     let now = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel, &Place::default()).and_then(|mut backend| backend.observe(&name, own))
+        grid_wg::open(BackendChoice::Kernel, &Place::default())
+            .and_then(|mut backend| backend.observe(&name, own))
     })??;
     let now = now.interface.context("the interface is gone")?;
     ensure!(now.index == before.index, "it is another interface");

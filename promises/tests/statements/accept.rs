@@ -178,10 +178,7 @@ fn a_default_route_needs_a_rule() {
     assert_eq!(scene().accept("0.0.0.0/0").of("0.0.0.0/1"), MEMBERS);
     // It is no leave to take over a network that is connected here, nor any other subnet.
     let connected = Err(Objection::Connected(net("192.168.1.0/24")));
-    assert_eq!(
-        scene().accept("0.0.0.0/0").of("192.168.1.0/24"),
-        connected
-    );
+    assert_eq!(scene().accept("0.0.0.0/0").of("192.168.1.0/24"), connected);
     assert_eq!(scene().accept("0.0.0.0/0").of("192.168.7.0/24"), NO_RULE);
     // To reject everything is to reject each part of it.
     let none = scene().accept("192.168.7.0/24").reject("0.0.0.0/0");

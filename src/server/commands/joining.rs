@@ -38,7 +38,9 @@ pub(super) async fn create(
         listen_port,
     };
     let deadline = Instant::now() + AT_LEAST;
-    let reply = context.command(wish, Some(create.tunnel.interface())).await?;
+    let reply = context
+        .command(wish, Some(create.tunnel.interface()))
+        .await?;
     finish(context, create.net, listen_port, reply, deadline, progress).await
 }
 

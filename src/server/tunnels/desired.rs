@@ -95,6 +95,7 @@ mod tests {
             ..ObservedPeer::default()
         };
         Observed {
+            rules: BTreeSet::new(),
             interface: Some(ObservedInterface {
                 index: 1,
                 kind: BackendKind::Kernel,

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 
 use grid_promises::WgPublicKey;
 use grid_promises::core::Tunnel;
-use grid_wg::{
-    Desired, Error, IfName, Observed, Plan, Step, host, plan,
-};
+use grid_wg::{Desired, Error, IfName, Observed, Plan, Step, Table, host, plan};
 use tracing::{debug, info, warn};
 
 use super::desired::desired;
@@ -110,6 +108,9 @@ impl Interface {
     /// What on this machine keeps a default route from doing what it should.
     pub(super) fn hint(&self) -> Option<String> {
         let has_default = |prefix: &ipnet::IpNet| prefix.prefix_len() == 0;
+        if self.options.routing.table != Table::Auto {
+            return None;
+        }
         if !self.tunnel.routes.iter().any(has_default) {
             return None;
         }
@@ -121,7 +122,8 @@ impl Interface {
             );
         }
         let is_ipv4 = |prefix: &ipnet::IpNet| has_default(prefix) && prefix.addr().is_ipv4();
-        if !self.tunnel.routes.iter().any(is_ipv4) {
+        // Elsewhere, no rule stands between the tunnel's own packets and this process.
+        if !self.tunnel.routes.iter().any(is_ipv4) || self.options.netns.is_some() {
             return None;
         }
         match host::strict_reverse_path(&[]) {
@@ -140,7 +142,13 @@ impl Interface {
 
     fn desired(&self, observed: &Observed) -> Desired {
         let InterfaceOptions { routing, .. } = &self.options;
-        desired(self.name.clone(), &self.tunnel, routing, self.mark, observed)
+        desired(
+            self.name.clone(),
+            &self.tunnel,
+            routing,
+            self.mark,
+            observed,
+        )
     }
 
     /// Changes some peers without a look at all of them first: with thousands the look is what

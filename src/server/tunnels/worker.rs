@@ -27,10 +27,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) const fn new(
-        about: Arc<Mutex<BTreeMap<NetworkId, About>>>,
-        mark: u32,
-    ) -> Self {
+    pub(super) const fn new(about: Arc<Mutex<BTreeMap<NetworkId, About>>>, mark: u32) -> Self {
         Self {
             interfaces: BTreeMap::new(),
             adopting: BTreeSet::new(),
@@ -250,4 +247,3 @@ fn without_keys(
     }
     peers
 }
-

@@ -3,6 +3,7 @@
 //! Whatever passes through may hold keys, so buffers are wiped, and the kernel is asked not to
 //! send requests back in its errors.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use nix::sys::time::TimeVal;
 use zeroize::Zeroizing;
 
 use crate::backend::Traffic;
+use crate::routing::Family;
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -46,10 +48,12 @@ pub(crate) struct Netlink {
     sequence: u32,
     traffic: Traffic,
     buffer: Zeroizing<Vec<u8>>,
+    /// Families for which the kernel is known to have policy rules.
+    pub(super) with_rules: BTreeSet<Family>,
 }
 
 impl Netlink {
-    /// rtnetlink: links, addresses, routes.
+    /// rtnetlink: links, addresses, routes, rules.
     pub(crate) fn route() -> io::Result<Self> {
         Self::open(netlink_sys::protocols::NETLINK_ROUTE)
     }
@@ -74,6 +78,7 @@ impl Netlink {
             sequence: 0,
             traffic: Traffic::default(),
             buffer: Zeroizing::new(vec![0; BUFFER]),
+            with_rules: BTreeSet::new(),
         })
     }
 

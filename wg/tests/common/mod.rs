@@ -19,7 +19,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use grid_promises::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
-use grid_wg::{Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Step, plan};
+use grid_wg::{
+    Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Routing, Step, plan,
+};
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -172,6 +174,7 @@ pub(crate) fn wish(name: &str, own: u8) -> Desired {
         ]
         .into(),
         routes: nets(&["10.66.0.0/16", "fd66::/64", "192.168.66.0/24"]),
+        routing: Routing::default(),
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(host: Host, name: &str, n: u8, choice: BackendChoice) -> Self {
-        let backend = host.run(move || open(choice).unwrap());
+        let backend = host.run(move || open(choice, &place).unwrap());
         let desired = Desired {
             name: name.parse().unwrap(),
             private_key: key(n),

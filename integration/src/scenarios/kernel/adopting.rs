@@ -25,7 +25,10 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         planned.contains("private key") && !planned.contains("create the interface"),
         "{planned}"
     );
-    ensure!(snapshot::of(&node)? == before, "a dry run changed something");
+    ensure!(
+        snapshot::of(&node)? == before,
+        "a dry run changed something"
+    );
     node.grid_ok(&adopting, "")?;
     let now = observed(&node, "foo")?;
     ensure!(
