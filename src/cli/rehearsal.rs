@@ -259,7 +259,8 @@ impl Rehearsal {
         };
         let name = interface(net)?;
         let own = tunnel.private_key.public();
-        let seen = grid_wg::open(backend.into()).and_then(|mut wg| wg.observe(&name, &own));
+        let seen = grid_wg::open(backend.into(), &grid_wg::Place::default())
+            .and_then(|mut wg| wg.observe(&name, &own));
         let observed = match seen {
             Ok(observed) => observed,
             Err(error @ Error::ForeignInterface { .. }) if !self.backends.contains_key(net) => {

@@ -59,7 +59,10 @@ fn a_kernel_without_wireguard_is_told_apart() {
 #[test]
 fn auto_takes_the_kernel() {
     or_skip!();
-    assert_eq!(preflight(BackendChoice::Auto, &Place::default()).unwrap(), BackendKind::Kernel);
+    assert_eq!(
+        preflight(BackendChoice::Auto, &Place::default()).unwrap(),
+        BackendKind::Kernel
+    );
 }
 
 #[test]

@@ -217,10 +217,16 @@ fn five_thousand_peers() {
 fn preflight_says_what_is_missing() {
     or_skip!();
     in_namespace(|| {
-        assert_eq!(preflight(CHOICE, &Place::default()).unwrap(), BackendKind::Userspace);
+        assert_eq!(
+            preflight(CHOICE, &Place::default()).unwrap(),
+            BackendKind::Userspace
+        );
         // Without capabilities: a user that is nobody, in the same namespaces.
         common::as_nobody(|| {
-            assert!(matches!(preflight(CHOICE, &Place::default()), Err(Error::NoNetAdmin)));
+            assert!(matches!(
+                preflight(CHOICE, &Place::default()),
+                Err(Error::NoNetAdmin)
+            ));
             assert!(matches!(
                 preflight(BackendChoice::Auto, &Place::default()),
                 Err(Error::NoNetAdmin)
