@@ -82,7 +82,7 @@ impl Scene {
         // What the lab's own machine says of it has no part in this.
         set(&traveller, "net/ipv4/conf/all/rp_filter", "0")?;
         set(&traveller, "net/ipv4/conf/eth0/rp_filter", "1")?;
-        let before = snapshot::of(&traveller)?;
+        let before = at_rest(&traveller)?;
         mesh.join(&traveller)?;
         mesh.wait_whole(PATIENCE)?;
         Ok(Self {
@@ -144,6 +144,7 @@ impl Scene {
 pub(super) fn exit(lab: &Lab, backend: &str) -> Result<()> {
     let mut scene = Scene::new(lab, backend)?;
     scene.seen_directly()?;
+    set(&scene.exit, "net/ipv4/ip_forward", "0")?;
     let said = scene.exit.grid_ok(&["promise", "foo", DEFAULTS[0]], "")?;
     ensure!(said.contains("net.ipv4.ip_forward"), "{said}");
     scene.make_forwarding()?;
@@ -261,13 +262,29 @@ fn ends(scene: &mut Scene) -> Result<()> {
     scene.seen_as_exit()?;
     scene.mesh.leave(&node)?;
     seen::stopped(&node)?;
-    let after = snapshot::of(&node)?;
-    let differing: Vec<&String> = after.symmetric_difference(&scene.before).collect();
+    same(&node, &scene.before)?;
+    scene.seen_directly()
+}
+
+/// How the machine is configured once the kernel has tried its addresses.
+fn at_rest(node: &Node) -> Result<Snapshot> {
+    wait_until("addresses to be tried", PATIENCE, || {
+        let now = snapshot::of(node)?;
+        Ok(!now.iter().any(|line| line.contains("Tentative")))
+    })?;
+    snapshot::of(node)
+}
+
+/// The machine is configured as it was.
+fn same(node: &Node, before: &Snapshot) -> Result<()> {
+    let after = snapshot::of(node)?;
+    let differing: Vec<&String> = after.symmetric_difference(before).collect();
     ensure!(
         differing.is_empty(),
-        "what it left is not what was there: {differing:#?}"
+        "what is left on {} is not what was there: {differing:#?}",
+        node.name()
     );
-    scene.seen_directly()
+    Ok(())
 }
 
 fn is_our_rule(line: &str) -> bool {
@@ -290,7 +307,7 @@ fn tables(lab: &Lab) -> Result<()> {
         founder.grid_ok(&["promise", "foo", prefix], "")?;
     }
     for (name, said, expected) in [
-        ("numbered", &["--table", "4711", "--metric", "50"][..], 2),
+        ("numbered", &["--table", "4711", "--metric", "50"][..], 4),
         ("off", &["--table", "off"], 0),
     ] {
         let node = lab.add_node(name)?;
@@ -301,6 +318,7 @@ fn tables(lab: &Lab) -> Result<()> {
         for prefix in [SUBNET, DEFAULTS[0]] {
             node.grid_ok(&["accept", "foo", prefix, "--from", "exit"], "")?;
         }
+        // The network's own two prefixes, and what was accepted.
         let routes = || -> Result<usize> {
             let now = snapshot::of(&node)?;
             let made = now.difference(&before);
@@ -331,7 +349,9 @@ fn tables(lab: &Lab) -> Result<()> {
         seen::start(&node)?;
         wait_until("the routes to come back", PATIENCE, || {
             Ok(routes()? == expected)
-        })?;
+        })
+        .with_context(|| format!("{:#?}", snapshot::of(&node)))
+        .with_context(|| server::log_tail_report(&node, 20))?;
     }
     mesh.forget(&founder);
     Ok(())
@@ -347,7 +367,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     let founder = lab.add_node("a")?;
     let mesh = Mesh::found(&founder, "foo", options)?;
     let (outside, inside) = (lab.add_node("outside")?, lab.add_unplugged("inside")?);
-    let (before, empty) = (snapshot::of(&outside)?, snapshot::of(&inside)?);
+    let (before, empty) = (at_rest(&outside)?, snapshot::of(&inside)?);
     let netns = format!("/proc/{}/ns/net", inside.holder());
     let missing = ["join-wireguard-net", "foo", "-", "--netns", "no-such"];
     let said = seen::refused(&outside, &missing, &mesh.invite_from(&founder)?, &[1, 2, 4])?;
@@ -362,10 +382,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
         &netns,
     ];
     outside.grid_ok(&join, &mesh.invite_from(&founder)?)?;
-    ensure!(
-        snapshot::of(&outside)? == before,
-        "something changed outside"
-    );
+    same(&outside, &before)?;
     ensure!(seen::has_interface(&inside, "foo")?, "it is not inside");
     let shown = outside.grid_ok(&["status", "foo"], "")?;
     ensure!(shown.contains(&netns), "{shown}");
@@ -398,11 +415,8 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     reach_one_another()?;
     outside.grid_ok(&["leave-wireguard-net", "foo"], "")?;
     seen::stopped(&outside)?;
-    ensure!(snapshot::of(&inside)? == empty, "something is left inside");
-    ensure!(
-        snapshot::of(&outside)? == before,
-        "something is left outside"
-    );
+    same(&inside, &empty)?;
+    same(&outside, &before)?;
     Ok(())
 }
 

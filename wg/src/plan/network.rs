@@ -120,8 +120,17 @@ fn will_exist(route: &Route, now: &ObservedInterface, after: &BTreeSet<IpNet>) -
 
 /// Whether the kernel has a route for the prefix itself, with whatever metric.
 fn is_connected(route: &Route, now: &ObservedInterface, after: &BTreeSet<IpNet>) -> bool {
-    let connects =
-        |address: &IpNet| Route::connected(address).is_some_and(|made| made.net == route.net);
+    let made = |address: &IpNet| Route::connected(address).filter(|made| made.net == route.net);
+    let connects = |address: &IpNet| made(address).is_some();
+    // Where another route has the place of the kernel's own, the kernel may make none, and the other
+    // one is on its way out.
+    let is_in_the_way = |made: Route| {
+        let there = now.routes.get(&made);
+        there.is_some_and(|origin| *origin != RouteOrigin::Kernel)
+    };
+    if after.iter().filter_map(made).any(is_in_the_way) {
+        return false;
+    }
     let was_connected = now.addresses.iter().any(connects);
     let stays_connected = after.iter().any(connects);
     let mut known = now.routes.range(lowest(route.net, MAIN)..);
