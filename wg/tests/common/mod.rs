@@ -9,6 +9,8 @@
     clippy::print_stdout
 )]
 
+pub(crate) mod netns;
+pub(crate) mod routing;
 pub(crate) mod scenarios;
 mod sites;
 
@@ -296,10 +298,10 @@ pub(crate) fn changes_come_true(backend: &mut dyn Backend) {
         .allowed_ips
         .extend(nets(&["0.0.0.0/0", "::/0"]));
     desired.routes.extend(nets(&["0.0.0.0/0", "::/0"]));
-    steps(backend, &desired, 3);
+    steps(backend, &desired, 7);
     desired.routes.remove(&net("0.0.0.0/0"));
     desired.routes.remove(&net("::/0"));
-    steps(backend, &desired, 2);
+    steps(backend, &desired, 6);
     desired.peers.remove(&second);
     steps(backend, &desired, 1);
 
