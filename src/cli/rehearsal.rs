@@ -282,7 +282,7 @@ impl Rehearsal {
                 Observed::default()
             }
         };
-        let desired = desired(name, tunnel, &options.routing, self.mark, &observed);
+        let desired = desired(name, tunnel, options.routing, self.mark, &observed);
         output::print(&grid_wg::plan(&desired, &observed).to_string())
     }
 }

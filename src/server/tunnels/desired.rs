@@ -31,7 +31,7 @@ pub fn name_of(name: &NetworkName) -> Result<IfName, Failure> {
 pub fn desired(
     name: IfName,
     tunnel: &Tunnel,
-    routing: &Routing,
+    routing: Routing,
     mark: u32,
     observed: &Observed,
 ) -> Desired {
@@ -67,7 +67,7 @@ pub fn desired(
             })
             .collect(),
         routes: routes(tunnel),
-        routing: routing.clone(),
+        routing,
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         for (handshake, expected) in [(None, endpoint), (Some(now), None), (Some(old), endpoint)] {
             let name = "foo".parse().unwrap();
             let observed = observed(peer, handshake);
-            let desired = desired(name, &tunnel, &Routing::default(), 7, &observed);
+            let desired = desired(name, &tunnel, Routing::default(), 7, &observed);
             assert_eq!(desired.fwmark, Some(7));
             assert_eq!(desired.peers[&peer].endpoint, expected, "{handshake:?}");
         }

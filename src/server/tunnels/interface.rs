@@ -141,7 +141,7 @@ impl Interface {
     }
 
     fn desired(&self, observed: &Observed) -> Desired {
-        let InterfaceOptions { routing, .. } = &self.options;
+        let routing = self.options.routing;
         desired(
             self.name.clone(),
             &self.tunnel,
