@@ -209,7 +209,7 @@ impl Tunnels {
             .values()
             .filter(|about| about.backend.is_some())
             .any(|about| match about.index {
-                Some(index) => changes.lost || changes.interfaces.contains(&index),
+                Some(index) => changes.lost || changes.rules || changes.interfaces.contains(&index),
                 None => true,
             })
     }
