@@ -11,7 +11,7 @@ use grid_promises::core::{
 use grid_promises::network::invite::Invite;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{Millis, NodeKey};
-use grid_wg::{Error, Observed};
+use grid_wg::{Error, Observed, Table};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use zeroize::Zeroizing;
@@ -121,7 +121,9 @@ pub(super) fn config(home: &Home, config: &CreateConfig) -> Outcome<ConfigReport
              lists the networks"
         )));
     };
-    let text: Zeroizing<String> = wg_quick::render(net.as_str(), tunnel, &BTreeMap::new());
+    let interface = rehearsal.interfaces.get(net);
+    let table = interface.map_or(Table::Auto, |interface| interface.routing.table);
+    let text: Zeroizing<String> = wg_quick::render(net.as_str(), tunnel, table, &BTreeMap::new());
     let path = match &config.output {
         Some(path) => path.clone(),
         None => home.nets().join(net.as_str()).join(WG_QUICK),

@@ -373,7 +373,7 @@ fn exchange_failure(place: &str, error: &grid_net::ConnectError) -> Failure {
 
 async fn create_config(context: &Context, config: args::CreateConfig) -> Outcome<Answer> {
     let name = config.net.clone();
-    let tunnel = context
+    let (tunnel, interface) = context
         .ask(|answer| Event::Tunnel(name, answer))
         .await?
         .ok_or_else(|| {
@@ -398,7 +398,7 @@ async fn create_config(context: &Context, config: args::CreateConfig) -> Outcome
             ))
         })
         .collect();
-    let text = wg_quick::render(config.net.as_str(), &tunnel, &seen);
+    let text = wg_quick::render(config.net.as_str(), &tunnel, interface.routing.table, &seen);
     let path = config
         .output
         .unwrap_or_else(|| context.home.nets().join(config.net.as_str()).join(WG_QUICK));

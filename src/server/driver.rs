@@ -56,7 +56,10 @@ pub(super) enum Event {
     /// Which names and ports are taken.
     Taken(oneshot::Sender<Taken>),
     /// What WireGuard was told for a network.
-    Tunnel(NetworkName, oneshot::Sender<Option<Box<Tunnel>>>),
+    Tunnel(
+        NetworkName,
+        oneshot::Sender<Option<(Box<Tunnel>, InterfaceOptions)>>,
+    ),
     /// A peer to remember.
     KnownPeer(KnownPeer, oneshot::Sender<Result<(), StoreError>>),
     /// What WireGuard measured.
@@ -263,7 +266,9 @@ impl Driver {
             Event::Taken(answer) => drop(answer.send(self.taken())),
             Event::Tunnel(name, answer) => {
                 let known = self.networks.values().find(|known| known.name == name);
-                drop(answer.send(known.and_then(|known| known.tunnel.clone())));
+                let tunnel =
+                    known.and_then(|known| Some((known.tunnel.clone()?, known.interface.clone())));
+                drop(answer.send(tunnel));
             }
             Event::KnownPeer(peer, answer) => {
                 let saved = self.store.save_peer(&peer);
