@@ -82,3 +82,33 @@ fn every_kind_of_change_is_told() {
         );
     });
 }
+
+#[test]
+fn a_rule_of_ours_is_told_and_no_other() {
+    if let Some(reason) = requirements() {
+        common::skipped(&reason);
+        return;
+    }
+    in_namespace(|| {
+        let mut watch = Watch::open(&Place::default()).unwrap();
+        let mut heard = |what: &[&str]| {
+            quiet(&mut watch);
+            ip(what);
+            let until = Instant::now() + Duration::from_millis(300);
+            let mut heard = false;
+            while Instant::now() < until {
+                heard |= watch.read().is_ok_and(|changes| changes.rules);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            heard
+        };
+        let ours = ["priority", "9999", "protocol", "103", "table", "9"];
+        let theirs = ["priority", "9999", "protocol", "4", "table", "9"];
+        for family in ["-4", "-6"] {
+            for verb in ["add", "del"] {
+                assert!(heard(&[&[family, "rule", verb], &ours[..]].concat()));
+                assert!(!heard(&[&[family, "rule", verb], &theirs[..]].concat()));
+            }
+        }
+    });
+}

@@ -22,6 +22,10 @@ const LAN: [&str; 2] = ["198.51.100.7", "2001:db8:1::7"];
 /// A host with an uplink that has default routes in the main table.
 fn uplink() {
     super::add_veth_pair("up0", "far0");
+    // Link-local addresses would come at a time of their own.
+    for end in ["up0", "far0"] {
+        ip(&["link", "set", end, "addrgenmode", "none"]);
+    }
     ip(&["link", "set", "far0", "up"]);
     ip(&["link", "set", "up0", "up"]);
     ip(&["addr", "add", "198.51.100.1/24", "dev", "up0"]);
