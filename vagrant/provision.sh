@@ -45,14 +45,32 @@ fail() {
     exit 1
 }
 
+# Whether the program and the units of the package are those that are installed.
+is_installed() {
+    dpkg -s grid 2>/dev/null | grep -q '^Status: install ok installed' || return 1
+    new=$(mktemp -d) same=yes
+    dpkg-deb -x "$share/grid.deb" "$new"
+    for file in "$new"/usr/bin/grid "$new"/lib/systemd/system/*; do
+        cmp -s "$file" "${file#"$new"}" || same=""
+    done
+    rm -rf "$new"
+    [ -n "$same" ]
+}
+
 install_program() {
     if [ -e "$share/grid.deb" ]; then
-        dpkg -i "$share/grid.deb"
+        if ! is_installed; then
+            said=$(dpkg -i "$share/grid.deb" 2>&1) || fail "$said"
+        fi
     elif [ -e "$share/grid" ] && ! cmp -s "$share/grid" "$prefix/bin/grid"; then
         mkdir -p "$prefix/bin"
         # Beside it and renamed: a program that runs cannot be written to.
         install -m 0755 "$share/grid" "$prefix/bin/grid.new"
         mv "$prefix/bin/grid.new" "$prefix/bin/grid"
+        # A package does this by itself.
+        if [ "$service" = systemd ]; then
+            systemctl try-restart grid.service 2>/dev/null || true
+        fi
     fi
     grid --version || fail "this machine cannot run the program: it was built for a newer C library. \
 Build it on Debian 12 or for musl."
@@ -71,7 +89,7 @@ start_service() {
         if ! systemctl cat grid.service >/dev/null 2>&1; then
             grid install-service
         fi
-        systemctl enable --now grid.service
+        systemctl -q enable --now grid.service
     else
         grid start-server --background
     fi

@@ -7,4 +7,5 @@ grid_integration::scenario_tests!("boot":
     invites_that_cannot_be_used_are_set_aside,
     the_watchdog_is_fed_by_the_driver,
     who_waits_to_be_online_waits_no_longer_than_asked,
+    the_service_manager_is_told_what_becomes_of_the_networks,
 );

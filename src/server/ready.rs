@@ -1,11 +1,11 @@
 //! When this server is ready: the addresses of its networks are on their interfaces. No peer has to be
-//! reachable for that.
+//! reachable for that. And what the service manager is told of the networks from then on.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::context::Context;
@@ -21,9 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 /// How often it is tried again meanwhile.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How long after something was configured it is said what there is then: no more often than this.
+const CHANGED: Duration = Duration::from_secs(2);
+/// How often is looked at the latest, for what changes without being configured.
+const OLD: Duration = Duration::from_secs(30);
 
 /// Waits until `begun` ends, which is when every invite that was left for this server has been looked at,
-/// and until the addresses are up; then tells the service manager.
+/// and until the addresses are up; then tells the service manager, and goes on to tell it what becomes of
+/// the networks.
 pub(super) async fn announce(
     context: Context,
     notifier: Notifier,
@@ -48,6 +53,31 @@ pub(super) async fn announce(
             );
         }
         notifier.ready(&report.in_a_line());
+        keep_told(&context, &notifier, report.in_a_line()).await;
+    }
+}
+
+/// Tells the service manager whenever something else is to be said than `said`. Ends with the server.
+async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
+    let mut configured = context.tunnels.configured();
+    loop {
+        match timeout(OLD, configured.changed()).await {
+            Ok(Ok(())) => {
+                sleep(CHANGED).await;
+                configured.mark_unchanged();
+            }
+            Ok(Err(_)) => return,
+            Err(_) => {}
+        }
+        context.tunnels.settled().await;
+        let Ok(report) = context.ask(Event::Status).await else {
+            return;
+        };
+        let line = report.in_a_line();
+        if line != said {
+            notifier.status(&line);
+            said = line;
+        }
     }
 }
 

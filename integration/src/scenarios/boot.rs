@@ -61,6 +61,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "who_waits_to_be_online_waits_no_longer_than_asked",
         run: waits_online,
     },
+    Scenario {
+        group: GROUP,
+        name: "the_service_manager_is_told_what_becomes_of_the_networks",
+        run: told,
+    },
 ];
 
 fn joins(lab: &Lab) -> Result<()> {
@@ -251,6 +256,25 @@ fn waits_online(lab: &Lab) -> Result<()> {
     let online = a.grid_ok(&wait, "")?;
     ensure!(online.contains(&addresses(&a)?[0]), "{online}");
     Ok(())
+}
+
+fn told(lab: &Lab) -> Result<()> {
+    let a = lab.add_node("a")?;
+    let machine = Machine::new(&a)?;
+    let mut running = machine.boot(None)?;
+    let said = running.ready()?;
+    ensure!(said.contains("in no network"), "{said}");
+    a.grid_ok(&["create-wireguard-net", "foo"], "")?;
+    let said = running.hear("STATUS=foo ", PATIENCE)?;
+    for address in addresses(&a)? {
+        ensure!(
+            said.contains(&address),
+            "{address} is up, and it said {said}"
+        );
+    }
+    a.grid_ok(&["leave-wireguard-net", "foo"], "")?;
+    running.hear("STATUS=in no network", PATIENCE)?;
+    running.stop()
 }
 
 /// A node with the folders of a machine, and a service manager that listens.
