@@ -179,7 +179,7 @@ pub trait Backend: Send {
     fn remove(&mut self, name: &IfName, own: &WgPublicKey) -> Result<bool, Error>;
 
     /// Takes over an interface that somebody else made, because the person said so. The next plan
-    /// turns it into ours.
+    /// turns it into ours. Its UDP sockets stay in the network namespace in which it was made.
     ///
     /// # Errors
     /// [`Error::ForeignInterface`] when it is no WireGuard interface of this back end's kind;
