@@ -190,43 +190,66 @@ struct Wanted<'a> {
     now: Option<&'a ObservedPeer>,
 }
 
-/// The peers as WireGuard can hold them: without ourselves, and with each prefix at one peer.
+impl Wanted<'_> {
+    /// Whether it is there as it is wanted.
+    fn is_there(&self) -> bool {
+        let nothing_moves = BTreeSet::new();
+        self.now
+            .is_some_and(|now| changed_peer(self, now, &nothing_moves).is_none())
+    }
+}
+
+/// The peers that may have to change, as WireGuard can hold them: without ourselves, and with each
+/// prefix at one peer.
 ///
-/// Of thousands of peers few change at a time, so the others are compared and not copied. A prefix
-/// can stand at two wanted peers only if one of them does not hold it now.
+/// Of thousands of peers few change at a time, so the others are compared and nothing is kept of
+/// them. A prefix can stand at two wanted peers only if one of them does not hold it now.
 fn effective_peers<'a>(
     desired: &'a Desired,
     now: &'a ObservedInterface,
-    own: &WgPublicKey,
+    own: &'a WgPublicKey,
 ) -> Vec<Wanted<'a>> {
-    let mut wanted = Vec::with_capacity(desired.peers.len());
+    let all = || beside(desired, now, own);
+    let changed: Vec<Wanted<'a>> = all().filter(|peer| !peer.is_there()).collect();
+    let moves = changed.iter().filter(|peer| {
+        peer.now
+            .is_none_or(|now| now.allowed_ips != *peer.allowed_ips)
+    });
+    let contested: BTreeSet<IpNet> = moves
+        .flat_map(|peer| peer.allowed_ips.iter().map(IpNet::trunc))
+        .collect();
+    if contested.is_empty() {
+        return changed;
+    }
+    let mut wanted: Vec<Wanted<'a>> = all().collect();
+    give_each_prefix_once(&mut wanted, &contested);
+    wanted
+}
+
+/// Each wanted peer beside what is there, by key.
+fn beside<'a>(
+    desired: &'a Desired,
+    now: &'a ObservedInterface,
+    own: &'a WgPublicKey,
+) -> impl Iterator<Item = Wanted<'a>> {
     let mut there = now.peers.iter().peekable();
-    let mut contested = BTreeSet::new();
-    for (public_key, peer) in desired.peers.iter().filter(|(key, _)| *key != own) {
+    let peers = desired.peers.iter().filter(move |(key, _)| *key != own);
+    peers.map(move |(public_key, peer)| {
         while there.next_if(|(key, _)| *key < public_key).is_some() {}
         let now = there.next_if(|(key, _)| *key == public_key);
-        let now = now.map(|(_, peer)| peer);
-        if now.is_none_or(|now| now.allowed_ips != peer.allowed_ips) {
-            contested.extend(peer.allowed_ips.iter().map(IpNet::trunc));
-        }
         let preshared_key = peer.preshared_key.as_ref();
-        wanted.push(Wanted {
+        Wanted {
             public_key,
             preshared_key: preshared_key.filter(|psk| psk.expose() != &[0; 32]),
             endpoint: peer.endpoint.map(canonical),
             allowed_ips: Cow::Borrowed(&peer.allowed_ips),
             keepalive: peer.keepalive.filter(|seconds| *seconds != 0),
-            now,
-        });
-    }
-    give_each_prefix_once(&mut wanted, &contested);
-    wanted
+            now: now.map(|(_, peer)| peer),
+        }
+    })
 }
 
 fn give_each_prefix_once(wanted: &mut [Wanted<'_>], contested: &BTreeSet<IpNet>) {
-    if contested.is_empty() {
-        return;
-    }
     let mut taken = BTreeSet::new();
     for peer in wanted {
         let all = peer.allowed_ips.iter().map(IpNet::trunc);
