@@ -82,7 +82,7 @@ pub enum Command {
     /// Run this node in the foreground
     StartServer(StartServer),
     /// Stop this home's server; interfaces in userspace go with it, the networks stay on disk
-    StopServer,
+    StopServer(StopServer),
     /// Found a network and join it
     CreateWireguardNet(Create),
     /// Print an invite to a network, and nothing else
@@ -183,6 +183,14 @@ pub struct StartServer {
     /// Print what would be changed on this machine, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `stop-server`.
+#[derive(Debug, Args)]
+pub struct StopServer {
+    /// Take down the interfaces of the kernel as well, which go on otherwise. Also without a server
+    #[arg(long)]
+    pub down: bool,
 }
 
 /// `create-wireguard-net`.

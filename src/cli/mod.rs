@@ -40,6 +40,7 @@ mod rehearsal;
 mod render;
 mod routes;
 mod service;
+mod taking_down;
 pub mod words;
 
 use std::ffi::OsString;

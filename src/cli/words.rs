@@ -12,7 +12,8 @@ use clap::ValueEnum as _;
 pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
     let mut words = Words::default();
     let name = match command {
-        Command::StopServer => "stop-server",
+        // `--down` is not the server's to do.
+        Command::StopServer(_) => "stop-server",
         Command::CreateWireguardNet(create) => {
             words.add(&create.net);
             words.option("--ipv4", create.ipv4);

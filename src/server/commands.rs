@@ -59,7 +59,7 @@ pub(super) async fn keep(
         return routes::routes(context, message).await;
     }
     match read(message)? {
-        Command::StopServer => stop(),
+        Command::StopServer(_) => stop(),
         Command::Status(status) => report(context, status.net).await,
         Command::CreateWireguardNet(create) => joining::create(context, create, progress).await,
         Command::JoinWireguardNet(join) => {

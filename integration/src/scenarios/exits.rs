@@ -163,6 +163,7 @@ pub(super) fn exit(lab: &Lab, backend: &str) -> Result<()> {
     newcomers_are_met_outside(lab, &mut scene)?;
     rules_are_put_right(&scene)?;
     the_server_dies(&scene, backend)?;
+    what_is_left_is_taken_down(&scene)?;
     ends(&mut scene)
 }
 
@@ -242,6 +243,28 @@ fn the_server_dies(scene: &Scene, backend: &str) -> Result<()> {
         scene.seen_as_exit()?;
     }
     seen::start(&scene.traveller)?;
+    scene.mesh.wait_whole(PATIENCE)?;
+    scene.seen_as_exit()
+}
+
+/// Of a dead server: rules, and in the kernel the interface as well.
+fn what_is_left_is_taken_down(scene: &Scene) -> Result<()> {
+    let node = &scene.traveller;
+    server::kill_9(node)?;
+    ensure!(
+        snapshot::of(node)?.iter().any(|line| is_our_rule(line)),
+        "nothing was left"
+    );
+    node.grid_ok(&["stop-server", "--down"], "")?;
+    same(node, &scene.before)?;
+    scene.seen_directly()?;
+    // It is still a member. And one that runs is stopped first.
+    seen::start(node)?;
+    scene.mesh.wait_whole(PATIENCE)?;
+    scene.seen_as_exit()?;
+    node.grid_ok(&["stop-server", "--down"], "")?;
+    same(node, &scene.before)?;
+    seen::start(node)?;
     scene.mesh.wait_whole(PATIENCE)?;
     scene.seen_as_exit()
 }
