@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use grid_promises::{Secret, WgSecretKey};
-use grid_wg::{Backend as _, Desired, DesiredPeer, Fake, Mtu, plan};
+use grid_wg::{Backend as _, Desired, DesiredPeer, Fake, Mtu, Routing, plan};
 
 fn main() -> Result<()> {
     let key = |byte| WgSecretKey::from_bytes(&Secret::new([byte; 32]));
@@ -28,6 +28,7 @@ fn main() -> Result<()> {
         addresses: BTreeSet::from(["10.77.0.11/16".parse()?]),
         peers: BTreeMap::from([(key(2).public(), peer(12)?)]),
         routes: BTreeSet::new(),
+        routing: Routing::default(),
     };
     let own = desired.private_key.public();
     let mut host = Fake::new();

@@ -94,10 +94,13 @@ impl From<CacheError> for Failure {
 
 impl From<grid_wg::Error> for Failure {
     fn from(error: grid_wg::Error) -> Self {
-        let exit = match error.root() {
-            grid_wg::Error::ForeignInterface { .. } => Exit::Refused,
-            _ => Exit::Failed,
-        };
-        Self::new(exit, error.to_string())
+        let text = error.to_string();
+        match error.root() {
+            grid_wg::Error::ForeignInterface { kind, .. } if kind == "wireguard" => {
+                Self::new(Exit::Refused, format!("{text}; --adopt takes it over"))
+            }
+            grid_wg::Error::ForeignInterface { .. } => Self::new(Exit::Refused, text),
+            _ => Self::new(Exit::Failed, text),
+        }
     }
 }

@@ -3,12 +3,16 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+/// The home of a node that belongs to the machine and not to a person.
+pub const SYSTEM_HOME: &str = "/var/lib/grid";
+
 /// The folder of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home(PathBuf);
 
 impl Home {
-    /// The folder that was named; else `$GRID_HOME`, `~/.grid`, `/var/lib/grid`. Always absolute.
+    /// The folder that was named; else `$GRID_HOME`, `~/.grid`, `/var/lib/grid`. Always absolute. Root
+    /// without a `~/.grid` means the machine's node, if there is one.
     ///
     /// # Errors
     /// A relative path while the working directory is gone.
@@ -18,8 +22,16 @@ impl Home {
             Some(path) => path.to_owned(),
             None => match (set("GRID_HOME"), set("HOME")) {
                 (Some(home), _) => home.into(),
-                (None, Some(user)) => PathBuf::from(user).join(".grid"),
-                (None, None) => "/var/lib/grid".into(),
+                (None, Some(user)) => {
+                    let own = PathBuf::from(user).join(".grid");
+                    let is_root = || nix::unistd::geteuid().is_root();
+                    if !own.exists() && is_root() && Path::new(SYSTEM_HOME).is_dir() {
+                        SYSTEM_HOME.into()
+                    } else {
+                        own
+                    }
+                }
+                (None, None) => SYSTEM_HOME.into(),
             },
         };
         std::path::absolute(path).map(Self)

@@ -7,14 +7,17 @@ use std::net::SocketAddr;
 use data_encoding::BASE64;
 use grid_promises::WgPublicKey;
 use grid_promises::core::Tunnel;
-use grid_wg::Mtu;
+use grid_wg::{Mtu, Table};
 use zeroize::Zeroizing;
+
+use crate::store::table_word;
 
 /// The file. `seen` are endpoints that WireGuard learned.
 #[must_use]
 pub fn render(
     name: &str,
     tunnel: &Tunnel,
+    table: Table,
     seen: &BTreeMap<WgPublicKey, SocketAddr>,
 ) -> Zeroizing<String> {
     // All the room at once: a growing text would leave copies of the keys behind.
@@ -32,6 +35,9 @@ pub fn render(
         addresses.join(", "),
         Mtu::DEFAULT.get(),
     );
+    if table != Table::Auto {
+        let _ = writeln!(text, "Table = {}", table_word(table));
+    }
     for (key, peer) in &tunnel.peers {
         let shared = Zeroizing::new(BASE64.encode(peer.preshared_key.expose()));
         let allowed: Vec<String> = peer.allowed_ips.iter().map(ToString::to_string).collect();
@@ -77,7 +83,7 @@ mod tests {
             routes: [].into(),
             peers: [(key(2).public(), peer)].into(),
         };
-        let text = render("foo", &tunnel, &BTreeMap::new());
+        let text = render("foo", &tunnel, Table::Off, &BTreeMap::new());
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let public = format!("PublicKey = {}", key(2).public());
         assert_eq!(
@@ -88,6 +94,7 @@ mod tests {
                 "ListenPort = 51820",
                 "Address = 10.9.0.1/16",
                 "MTU = 1420",
+                "Table = off",
                 "",
                 "[Peer]",
                 &public,
@@ -98,6 +105,6 @@ mod tests {
             ]
         );
         let seen = [(key(2).public(), "192.0.2.7:9".parse().unwrap())].into();
-        assert!(render("foo", &tunnel, &seen).contains("Endpoint = 192.0.2.7:9\n"));
+        assert!(render("foo", &tunnel, Table::Auto, &seen).contains("Endpoint = 192.0.2.7:9\n"));
     }
 }

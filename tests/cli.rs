@@ -25,6 +25,8 @@ const COMMANDS: &[&str] = &[
     "exchange-keys",
     "generate-keys",
     "create-config",
+    "install-service",
+    "wait-online",
     "cas",
 ];
 

@@ -1,75 +1,142 @@
-#!/bin/bash
-# provision.sh NUMBER: makes a Debian machine node NUMBER of the network `foo`. Runs as root, and may
-# run again. Node 1 founds the network; the others fetch an invite from it and join.
+#!/bin/sh
+# Makes a machine a node of the network `foo`: installs the program, has it run, founds or joins.
 #
-# Expects /tmp/grid, the program, and /tmp/invite_key: on node 1 the public half of a key that may
-# ask for invites, elsewhere the private half.
-set -euo pipefail
+#     provision.sh found|join SHARE
+#
+# SHARE is a folder with `grid.deb` or `grid`, the program; what is there is installed. Who founds
+# leaves an invite in it, `foo.invite`, and who joins waits for that. Run by Vagrant in its machines (as
+# root), and by the scenario `provision_makes_three_machines_a_network` in the lab. It may run again, and
+# changes then only what is not as it should be.
+#
+# GRID_HOME      the node's home; default /var/lib/grid
+# GRID_PREFIX    where a program that is not a package goes: GRID_PREFIX/bin; default /usr/local
+# GRID_SERVICE   systemd or background; default: systemd where it is the init of the machine
+# GRID_ENDPOINT  ADDRESS:PORT of this machine that the others can reach, for the invite
+# GRID_PATIENCE  how long to wait for the invite, in seconds; default 600
+set -eu
 
-number=$1
-address=192.168.56.$((10 + number))
-founder=192.168.56.11
-export HOME=/root
+role=${1:-} share=${2:-}
+case "$role" in
+found | join) ;;
+*) share="" ;;
+esac
+if [ ! -d "$share" ]; then
+    echo "usage: provision.sh found|join SHARE; SHARE is a folder" >&2
+    exit 2
+fi
+net=foo
+invite=$share/$net.invite
+GRID_HOME=${GRID_HOME:-/var/lib/grid}
+export GRID_HOME
+prefix=${GRID_PREFIX:-/usr/local}
+PATH=$prefix/bin:$PATH
+service=${GRID_SERVICE:-}
+if [ -z "$service" ]; then
+    service=background
+    if [ -d /run/systemd/system ]; then service=systemd; fi
+fi
 
-name_and_address() {
-    echo "node$number" >/etc/hostname
-    hostname "node$number"
-    grep -q "node$number" /etc/hosts || echo "127.0.1.1 node$number" >>/etc/hosts
-    # The second network card is the network between the machines.
-    local interface
-    interface=$(ip -o link show | awk -F ': ' '$2 !~ /^(lo|foo)/ { print $2 }' | sed -n 2p)
-    ip address replace "$address/24" dev "$interface"
-    ip link set "$interface" up
+say() {
+    echo "provision: $*"
+}
+
+fail() {
+    echo "provision: $*" >&2
+    exit 1
+}
+
+# Whether the program and the units of the package are those that are installed.
+is_installed() {
+    dpkg -s grid 2>/dev/null | grep -q '^Status: install ok installed' || return 1
+    new=$(mktemp -d) same=yes
+    dpkg-deb -x "$share/grid.deb" "$new"
+    for file in "$new"/usr/bin/grid "$new"/lib/systemd/system/*; do
+        cmp -s "$file" "${file#"$new"}" || same=""
+    done
+    rm -rf "$new"
+    [ -n "$same" ]
 }
 
 install_program() {
-    if ! command -v wg >/dev/null; then
-        # For people who want to look with `wg show`. grid itself does not need it.
-        apt-get update -qq && apt-get install -qq -y --no-install-recommends wireguard-tools ||
-            echo "wireguard-tools could not be installed; going on without wg" >&2
-    fi
-    install -m 0755 /tmp/grid /usr/local/bin/grid
-    if ! grid --version; then
-        echo "This machine cannot run the program: build it for glibc 2.36 or musl (see Vagrantfile)." >&2
-        exit 1
-    fi
-}
-
-# The key may run one command on node 1, and nothing else.
-let_others_ask_for_invites() {
-    install -d -m 0700 /root/.ssh
-    local entry
-    entry="command=\"/usr/local/bin/grid invite foo\",restrict $(cat /tmp/invite_key)"
-    grep -qxF "$entry" /root/.ssh/authorized_keys 2>/dev/null ||
-        echo "$entry" >>/root/.ssh/authorized_keys
-}
-
-# Machines come up in any order: node 1 may not have founded the network yet.
-fetch_invite() {
-    local invite tries
-    chmod 0600 /tmp/invite_key
-    for tries in $(seq 60); do
-        if invite=$(ssh -i /tmp/invite_key -o BatchMode=yes -o ConnectTimeout=5 \
-            -o StrictHostKeyChecking=accept-new -o LogLevel=ERROR "root@$founder"); then
-            echo "$invite"
-            return
+    if [ -e "$share/grid.deb" ]; then
+        if ! is_installed; then
+            said=$(dpkg -i "$share/grid.deb" 2>&1) || fail "$said"
         fi
-        sleep 5
-    done
-    echo "node1 gave no invite in $tries tries; is it up?" >&2
-    return 1
+    elif [ -e "$share/grid" ] && ! cmp -s "$share/grid" "$prefix/bin/grid"; then
+        mkdir -p "$prefix/bin"
+        # Beside it and renamed: a program that runs cannot be written to.
+        install -m 0755 "$share/grid" "$prefix/bin/grid.new"
+        mv "$prefix/bin/grid.new" "$prefix/bin/grid"
+        # A package does this by itself.
+        if [ "$service" = systemd ]; then
+            systemctl try-restart grid.service 2>/dev/null || true
+        fi
+    fi
+    grid --version || fail "this machine cannot run the program: it was built for a newer C library. \
+Build it on Debian 12 or for musl."
 }
 
-name_and_address
+# Without a server some commands speak for a home that is in no network. An invite needs one, and for a
+# network that is nowhere it does nothing else.
+server_answers() {
+    code=0
+    grid invite no-such-net >/dev/null 2>&1 || code=$?
+    [ "$code" != 3 ]
+}
+
+start_service() {
+    if [ "$service" = systemd ]; then
+        if ! systemctl cat grid.service >/dev/null 2>&1; then
+            grid install-service
+        fi
+        systemctl -q enable --now grid.service
+    else
+        grid start-server --background
+    fi
+    tries=0
+    until server_answers; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 60 ] || fail "the server of $GRID_HOME does not answer"
+        sleep 1
+    done
+}
+
+is_member() {
+    grid status "$net" >/dev/null 2>&1
+}
+
+# Whole or not at all, and for its owner only: whoever has it can join.
+leave_invite() {
+    new=$(mktemp "$share/.$net.XXXXXX")
+    if [ -n "${GRID_ENDPOINT:-}" ]; then
+        grid invite "$net" --uses 250 --endpoint "$GRID_ENDPOINT" >"$new"
+    else
+        grid invite "$net" --uses 250 >"$new"
+    fi
+    mv "$new" "$invite"
+    say "an invite for 250 machines and 24 hours is in $invite"
+}
+
+join() {
+    waited=0
+    while [ ! -s "$invite" ]; do
+        [ "$waited" -lt "${GRID_PATIENCE:-600}" ] || fail "there is no invite in $invite. \
+Is the machine that founds $net up? Run this again then."
+        [ "$waited" != 0 ] || say "waiting for $invite"
+        waited=$((waited + 1))
+        sleep 1
+    done
+    grid join-wireguard-net "$net" --wait 120s - <"$invite"
+}
+
 install_program
-if grid status foo >/dev/null 2>&1; then
-    echo "node$number is in foo already"
-elif [ "$number" = 1 ]; then
-    grid create-wireguard-net foo
-    let_others_ask_for_invites
+start_service
+if is_member; then
+    say "this machine is in $net already"
+elif [ "$role" = found ]; then
+    grid create-wireguard-net "$net"
 else
-    # From one pipe to the other: an invite is a secret and is not written down.
-    fetch_invite | grid join-wireguard-net foo -
+    join
 fi
-rm -f /tmp/invite_key
-grid status foo
+if [ "$role" = found ]; then leave_invite; fi
+grid status "$net"

@@ -9,7 +9,8 @@ use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
@@ -18,6 +19,7 @@ use netlink_packet_route::link::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::netlink::Netlink;
@@ -253,6 +255,58 @@ pub fn add_address(
         .map(drop)
 }
 
+/// Removes `address/length` from a link.
+///
+/// # Errors
+/// `EADDRNOTAVAIL` when the link does not have it.
+pub fn remove_address(
+    netlink: &mut Netlink,
+    link: LinkIndex,
+    address: IpAddr,
+    length: u8,
+) -> io::Result<()> {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = length;
+    message.header.index = link.0;
+    message.attributes = vec![AddressAttribute::Local(address)];
+    netlink
+        .request(RouteNetlinkMessage::DelAddress(message), 0)
+        .map(drop)
+}
+
+/// Sets the maximum transmission unit of a link, in bytes.
+///
+/// # Errors
+/// `EINVAL` when the link cannot have it.
+pub fn set_mtu(netlink: &mut Netlink, link: LinkIndex, mtu: u32) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = link.0;
+    message.attributes = vec![LinkAttribute::Mtu(mtu)];
+    netlink
+        .request(RouteNetlinkMessage::SetLink(message), 0)
+        .map(drop)
+}
+
+/// Removes the routes of `net` through a link from the main table.
+///
+/// # Errors
+/// `ESRCH` when there is none.
+pub fn remove_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::Result<()> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(net.addr());
+    message.header.destination_prefix_length = net.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.scope = RouteScope::NoWhere;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::from(net.network())),
+        RouteAttribute::Oif(link.0),
+    ];
+    netlink
+        .request(RouteNetlinkMessage::DelRoute(message), 0)
+        .map(drop)
+}
+
 /// Adds a default route through `gateway`.
 ///
 /// # Errors
@@ -271,6 +325,28 @@ pub fn add_default_route(netlink: &mut Netlink, gateway: IpAddr) -> io::Result<(
             NLM_F_CREATE | NLM_F_EXCL,
         )
         .map(drop)
+}
+
+/// Removes the policy rules of both families that `protocol` made; how many there were.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn remove_rules(netlink: &mut Netlink, protocol: u8) -> io::Result<usize> {
+    let rules = netlink.request(
+        RouteNetlinkMessage::GetRule(RuleMessage::default()),
+        NLM_F_DUMP,
+    )?;
+    let protocol = RuleAttribute::Protocol(RouteProtocol::from(protocol));
+    let ours = rules.into_iter().filter_map(|rule| match rule {
+        RouteNetlinkMessage::NewRule(rule) => rule.attributes.contains(&protocol).then_some(rule),
+        _ => None,
+    });
+    let ours: Vec<RuleMessage> = ours.collect();
+    let count = ours.len();
+    for rule in ours {
+        netlink.request(RouteNetlinkMessage::DelRule(rule), 0)?;
+    }
+    Ok(count)
 }
 
 fn create(netlink: &mut Netlink, message: LinkMessage) -> io::Result<()> {

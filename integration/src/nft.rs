@@ -124,7 +124,7 @@ impl Lab {
     }
 }
 
-fn load(node: &Node, rules: &str) -> Result<()> {
+pub(crate) fn load(node: &Node, rules: &str) -> Result<()> {
     let output = node.tool(&["nft", "-f", "-"], rules, Duration::from_secs(20))?;
     if output.status.success() {
         return Ok(());

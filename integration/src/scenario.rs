@@ -110,7 +110,7 @@ pub fn run_in_child(lab: &str, name: &str) -> io::Result<Outcome> {
     let _turn = Turn::take();
     let elsewhere = names(ON_KERNEL).contains(&name)
         && !kernel::is_inside()
-        && grid_wg::preflight(grid_wg::BackendChoice::Kernel).is_err();
+        && grid_wg::preflight(grid_wg::BackendChoice::Kernel, &grid_wg::Place::default()).is_err();
     // A file and not a pipe: a process that outlives the child could hold a pipe open.
     let output = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(lab)

@@ -1,8 +1,11 @@
 //! The end-to-end tests, one file for each group. A group is run by `tests/GROUP.rs`.
 
 pub mod acceptance;
+pub mod boot;
 pub mod claims;
 pub mod errors;
+pub mod exits;
+mod foreign;
 pub mod foundation;
 pub mod hostile;
 pub mod judges;
@@ -11,6 +14,7 @@ pub mod life;
 pub mod mesh;
 pub mod modules;
 pub mod networks;
+pub mod provision;
 pub mod readme;
 pub mod secrets;
 mod seen;
@@ -21,8 +25,10 @@ use crate::scenario::Scenario;
 /// Every group.
 pub(crate) const GROUPS: &[&[Scenario]] = &[
     acceptance::SCENARIOS,
+    boot::SCENARIOS,
     claims::SCENARIOS,
     errors::SCENARIOS,
+    exits::SCENARIOS,
     foundation::SCENARIOS,
     hostile::SCENARIOS,
     kernel::SCENARIOS,
@@ -31,6 +37,7 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     judges::SCENARIOS,
     modules::SCENARIOS,
     networks::SCENARIOS,
+    provision::SCENARIOS,
     readme::SCENARIOS,
     secrets::SCENARIOS,
     unsupervised::SCENARIOS,

@@ -225,6 +225,27 @@ impl Peer {
     }
 }
 
+/// Removes a peer from interface `name` of `node`, as `wg set` does, behind the server's back.
+///
+/// # Errors
+/// As [`read`].
+pub fn remove_peer(node: &Node, name: &str, peer: &PublicKey) -> Result<()> {
+    let path = node.path(&format!("/run/wireguard/{name}.sock"));
+    if !path.exists() {
+        return wg(node, &["set", name, "peer", &peer.to_string(), "remove"]).map(drop);
+    }
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let key = data_encoding::HEXLOWER.encode(&peer.0);
+    stream.write_all(format!("set=1\npublic_key={key}\nremove=true\n\n").as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.trim() != "errno=0" {
+        bail!("{name} on node {} answered {answer:?}", node.name());
+    }
+    Ok(())
+}
+
 /// What `wg show NAME` prints on `node`.
 ///
 /// # Errors

@@ -3,5 +3,5 @@
 grid_integration::scenario_tests!("acceptance":
     a_subnet_is_routed_only_where_it_is_accepted,
     what_is_connected_here_is_not_accepted_by_default,
-    a_default_route_is_refused,
+    a_default_route_is_not_accepted_by_default,
 );

@@ -15,9 +15,13 @@ use grid_integration::scenario::SKIPPED;
 grid_integration::scenario_tests!("kernel":
     four_nodes_choose_the_kernel,
     a_peer_removed_by_hand_comes_back,
+    changes_by_hand_are_put_right_at_once,
     traffic_goes_on_while_the_server_is_dead,
     leaving_takes_away_what_was_made_and_nothing_else,
     kernel_and_userspace_form_one_mesh,
+    everything_goes_through_an_exit_in_the_kernel,
+    the_kernel_runs_an_interface_in_another_namespace,
+    an_interface_of_the_kernel_is_adopted_by_word,
     nodes_join_and_stay_with_loss_and_delay,
 );
 

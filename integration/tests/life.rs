@@ -8,4 +8,5 @@ grid_integration::scenario_tests!("life":
     who_is_revoked_stays_out,
     a_server_survives_its_terminal,
     members_of_both_sides_meet_after_a_partition,
+    changes_by_hand_in_user_space_are_put_right_at_once,
 );

@@ -22,6 +22,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The node's key, which is also its TLS identity.
     pub key: NodeKey,
+    /// The mark that outgoing packets carry (`SO_MARK`), by which policy routing keeps them out of a
+    /// tunnel that takes all traffic. 0: none. A process without `CAP_NET_ADMIN` sends unmarked packets;
+    /// such a one can make no tunnel either.
+    pub mark: u32,
     /// What peers may cost this node.
     pub limits: Limits,
     /// Where TLS secrets are logged. `None` unless a test wants to decrypt captured traffic.
@@ -36,6 +40,7 @@ impl Config {
     pub fn new(key: NodeKey) -> Self {
         Self {
             listen: DEFAULT_LISTEN,
+            mark: 0,
             key,
             limits: Limits::default(),
             key_log: None,
@@ -48,6 +53,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("listen", &self.listen)
+            .field("mark", &self.mark)
             .field("key", &self.key)
             .field("limits", &self.limits)
             .field("key_log", &self.key_log.is_some())

@@ -82,6 +82,7 @@ impl Endpoint {
     pub fn bind(config: Config) -> Result<(Self, mpsc::Receiver<Event>), BindError> {
         let Config {
             listen,
+            mark,
             key,
             limits,
             key_log,
@@ -116,7 +117,7 @@ impl Endpoint {
         let quinn = quinn::Endpoint::new(
             endpoint_config(reset_keys),
             Some(server),
-            socket::open(listen)?,
+            socket::open(listen, mark)?,
             Arc::new(TokioRuntime),
         )
         .map_err(bind)?;

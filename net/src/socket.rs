@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::BindError;
@@ -19,13 +19,14 @@ const LARGE_LINK: i32 = 4000;
 /// gives less where its own limit says so (`net.core.rmem_max`), and takes memory for what is there.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
-/// Opens the socket. `[::]` also takes IPv4; on a host without IPv6 it becomes `0.0.0.0`.
-pub(crate) fn open(addr: SocketAddr) -> Result<UdpSocket, BindError> {
-    match open_one(addr) {
+/// Opens the socket. `[::]` also takes IPv4; on a host without IPv6 it becomes `0.0.0.0`. Its packets
+/// carry the mark, if that is not 0.
+pub(crate) fn open(addr: SocketAddr, mark: u32) -> Result<UdpSocket, BindError> {
+    match open_one(addr, mark) {
         Err(error) if addr.ip().is_unspecified() && addr.is_ipv6() && is_no_ipv6(&error) => {
             let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), addr.port());
             tracing::debug!(%addr, %v4, "no IPv6 on this host");
-            open_one(v4).map_err(|error| explain(v4, error))
+            open_one(v4, mark).map_err(|error| explain(v4, error))
         }
         other => other.map_err(|error| explain(addr, error)),
     }
@@ -64,7 +65,7 @@ fn link_mtu(addr: SocketAddr) -> io::Result<i32> {
     Ok(getsockopt(&socket, sockopt::IpMtu)?)
 }
 
-fn open_one(addr: SocketAddr) -> io::Result<UdpSocket> {
+fn open_one(addr: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
@@ -72,6 +73,11 @@ fn open_one(addr: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     // With a smaller one it works as well.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    if mark != 0
+        && let Err(error) = setsockopt(&socket, sockopt::Mark, &mark)
+    {
+        tracing::debug!(%error, "packets are sent without a mark");
+    }
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
@@ -119,9 +125,19 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named() {
-        let first = open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let first = open("127.0.0.1:0".parse().unwrap(), 0).unwrap();
         let addr = first.local_addr().unwrap();
-        assert!(matches!(open(addr), Err(BindError::AddrInUse { addr: named }) if named == addr));
+        assert!(
+            matches!(open(addr, 0), Err(BindError::AddrInUse { addr: named }) if named == addr)
+        );
+    }
+
+    #[test]
+    fn packets_carry_the_mark_where_this_process_may_set_one() {
+        let socket = open("127.0.0.1:0".parse().unwrap(), 0x67).unwrap();
+        let mark = getsockopt(&socket, sockopt::Mark).unwrap();
+        let may = setsockopt(&socket, sockopt::Mark, &0x68).is_ok();
+        assert_eq!(mark, if may { 0x67 } else { 0 });
     }
 
     #[test]
@@ -139,7 +155,7 @@ mod tests {
     fn an_address_of_another_host_is_named() {
         let addr = "192.0.2.1:0".parse().unwrap();
         assert!(matches!(
-            open(addr),
+            open(addr, 0),
             Err(BindError::AddrNotAvailable { .. })
         ));
     }

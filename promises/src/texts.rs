@@ -65,6 +65,8 @@ promises! {
     EXCHANGE_KEYS = "exchange-keys";
     GENERATE_KEYS = "generate-keys";
     CREATE_CONFIG = "create-config";
+    INSTALL_SERVICE = "install-service";
+    WAIT_ONLINE = "wait-online";
     PUBLISH = "publish";
     SYMBOLS = "symbols";
     ADOPT_SYMBOLS = "adopt-symbols";

@@ -12,10 +12,11 @@ use grid_promises::modules::ModuleName;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, Timestamp};
+use grid_wg::{Netns, Routing, Table};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{duration, moment};
-use crate::store::Backend;
+use crate::store::{self, Backend, InterfaceOptions};
 
 /// A WireGuard mesh without a coordination server
 ///
@@ -81,7 +82,7 @@ pub enum Command {
     /// Run this node in the foreground
     StartServer(StartServer),
     /// Stop this home's server; interfaces in userspace go with it, the networks stay on disk
-    StopServer,
+    StopServer(StopServer),
     /// Found a network and join it
     CreateWireguardNet(Create),
     /// Print an invite to a network, and nothing else
@@ -112,6 +113,10 @@ pub enum Command {
     GenerateKeys,
     /// Write the present configuration of a network as a file for wg-quick
     CreateConfig(CreateConfig),
+    /// Have systemd run a node of this machine, from boot on
+    InstallService(InstallService),
+    /// Wait until the addresses of this node's networks are up
+    WaitOnline(WaitOnline),
     /// Store a module under its content id and give it a name
     Publish(Publish),
     /// Show the names that this node knows, and the tables before; or go back to one of those
@@ -158,6 +163,10 @@ pub struct StartServer {
     #[arg(long, value_name = "ADDR:PORT")]
     pub endpoint: Vec<SocketAddr>,
 
+    /// Join by the invites in this folder (*.invite, mode 0600), and remove those that are used up
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dry_run")]
+    pub join_dir: Option<PathBuf>,
+
     /// Run it in the background and return once it answers
     #[arg(long, conflicts_with = "dry_run")]
     pub background: bool,
@@ -174,6 +183,14 @@ pub struct StartServer {
     /// Print what would be changed on this machine, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `stop-server`.
+#[derive(Debug, Args)]
+pub struct StopServer {
+    /// Take down the interfaces of the kernel as well, which go on otherwise. Also without a server
+    #[arg(long)]
+    pub down: bool,
 }
 
 /// `create-wireguard-net`.
@@ -196,7 +213,7 @@ pub struct Create {
 }
 
 /// What founding and joining have in common.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct TunnelOptions {
     /// Who runs WireGuard on this machine
     #[arg(long, value_enum, default_value_t)]
@@ -206,9 +223,43 @@ pub struct TunnelOptions {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
+    /// The network namespace that the interface lives in; its UDP socket stays in the server's. A name as
+    /// `ip netns` has it, or a path
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: Option<Netns>,
+
+    /// Where the routes through the interface go: `auto` (the main table, and a default route by policy
+    /// rules), `off` (nowhere), or the number of a table
+    #[arg(long, value_name = "auto|off|N", default_value = "auto", hide_default_value = true,
+          value_parser = store::table)]
+    pub table: Table,
+
+    /// The metric of those routes; of two ways to one prefix the lower counts
+    #[arg(long, value_name = "N")]
+    pub metric: Option<u32>,
+
+    /// Take over a WireGuard interface of that name, which somebody else made
+    #[arg(long)]
+    pub adopt: bool,
+
     /// Print what would be changed on this machine, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl TunnelOptions {
+    /// How the interface is to be run.
+    #[must_use]
+    pub fn interface(&self) -> InterfaceOptions {
+        InterfaceOptions {
+            backend: self.backend,
+            netns: self.netns.clone(),
+            routing: Routing {
+                table: self.table,
+                metric: self.metric,
+            },
+        }
+    }
 }
 
 /// How nodes become members.
@@ -387,6 +438,37 @@ pub struct CreateConfig {
     /// The file [default: wg-quick.conf in the network's folder]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `install-service`.
+#[derive(Debug, Args)]
+pub struct InstallService {
+    /// Take it back: stop the service and remove the units; the node's home stays
+    #[arg(long)]
+    pub remove: bool,
+
+    /// The program that the service runs [default: this one]
+    #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+    pub program: Option<PathBuf>,
+
+    /// Install into the system whose root this folder is, an image for example; start nothing
+    #[arg(long, value_name = "FOLDER")]
+    pub root: Option<PathBuf>,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `wait-online`.
+#[derive(Debug, Args)]
+pub struct WaitOnline {
+    /// Only this network, which this node may not be in yet
+    pub net: Option<NetworkName>,
+
+    /// How long to wait: 30s, 10m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub timeout: Duration,
 }
 
 /// `publish`.

@@ -82,6 +82,18 @@ pub(super) fn start(home: &Home, global: &Global, options: &StartServer) -> Outc
     for endpoint in &options.endpoint {
         more.push(format!("--endpoint={endpoint}"));
     }
+    if let Some(folder) = &options.join_dir {
+        let whole = std::path::absolute(folder)
+            .ok()
+            .and_then(|folder| folder.to_str().map(str::to_owned))
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "{} is not UTF-8, or there is no working directory; name another folder",
+                    folder.display()
+                ))
+            })?;
+        more.push(format!("--join-dir={whole}"));
+    }
     launch(home, global, &more).map(drop)
 }
 

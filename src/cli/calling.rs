@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::args::{Command, Global};
-use super::{background, handing_over, output, rehearsal, render, words};
+use super::{background, handing_over, output, rehearsal, render, taking_down, words};
 use crate::control::answer::{
     BrokenReport, ChangedReport, ConfigReport, ExchangedReport, InviteReport, JoinedReport,
     StatusReport,
@@ -36,15 +36,20 @@ pub(super) fn call(home: &Home, global: &Global, mut command: Command) -> Outcom
     complete(&mut command)?;
     let (name, words) =
         words::of(&command).ok_or_else(|| Failure::usage("that is not for a server to do"))?;
-    let (client, is_new) = match reach(home, global, &command)? {
-        Reached::Server(client, is_new) => (client, is_new),
-        Reached::Done => return Ok(()),
+    let done = match reach(home, global, &command)? {
+        Reached::Done => Ok(()),
+        Reached::Server(client, is_new) => {
+            let done = ask(client, global, &command, (name, &words), payload);
+            if done.is_err() && is_new {
+                background::stop_if_idle(home);
+            }
+            done
+        }
     };
-    let done = ask(client, global, &command, (name, &words), payload);
-    if done.is_err() && is_new {
-        background::stop_if_idle(home);
+    match &command {
+        Command::StopServer(stop) if stop.down => done.and_then(|()| taking_down::all(home)),
+        _ => done,
     }
-    done
 }
 
 /// Has the server do it, and shows what it answers.
@@ -124,8 +129,10 @@ fn reach(home: &Home, global: &Global, command: &Command) -> Outcome<Reached> {
         return Ok(Reached::Server(client, false));
     }
     match command {
-        Command::StopServer => {
-            output::say("no server runs");
+        Command::StopServer(stop) => {
+            if !stop.down {
+                output::say("no server runs");
+            }
             Ok(Reached::Done)
         }
         Command::Status(_) if let Some(report) = idle(home)? => {
@@ -210,8 +217,10 @@ fn show(global: &Global, command: &Command, answer: &[u8]) -> Outcome {
 }
 
 fn ends(command: &Command, answer: &[u8]) -> bool {
-    matches!(command, Command::StopServer | Command::LeaveWireguardNet(_))
-        && read::<ChangedReport>(answer).is_ok_and(|report| report.stopping)
+    matches!(
+        command,
+        Command::StopServer(_) | Command::LeaveWireguardNet(_)
+    ) && read::<ChangedReport>(answer).is_ok_and(|report| report.stopping)
 }
 
 fn read<T: DeserializeOwned>(answer: &[u8]) -> Outcome<T> {

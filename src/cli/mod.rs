@@ -11,6 +11,8 @@
 //! | `modules`, `contract` | names, modules, and what this node takes part in |
 //! | `judges` | who decides about promises, and what was decided |
 //! | `routes` | who takes messages under which promise |
+//! | `service` | having systemd run this node |
+//! | `online` | waiting until addresses are up |
 //! | `peers` | asking peers through the server |
 //! | `progress` | how far something is that takes long |
 //! | `rehearsal` | what would be changed, with the core and without a network |
@@ -30,13 +32,15 @@ mod judges;
 mod local;
 mod modules;
 pub mod moment;
+mod online;
 mod output;
 mod peers;
 mod progress;
 mod rehearsal;
 mod render;
 mod routes;
-
+mod service;
+mod taking_down;
 pub mod words;
 
 use std::ffi::OsString;
@@ -141,6 +145,8 @@ fn keep_own(home: &Home, cli: Cli) -> Outcome {
     match command {
         Command::StartServer(start) => start_server(home, &global, start),
         Command::GenerateKeys => local::generate_keys(home, global.json),
+        Command::InstallService(install) => service::install(home, &global, install),
+        Command::WaitOnline(wait) => online::wait(home, &global, &wait),
         Command::Cas(cas) => cas::keep(home, &global, cas.command),
         Command::Publish(publish) => modules::publish(home, &global, publish),
         Command::Symbols(symbols) => modules::symbols(home, &global, symbols.history, symbols.back),
@@ -173,6 +179,7 @@ fn start_server(home: &Home, global: &Global, start: StartServer) -> Outcome {
             endpoints: start.endpoint,
             background: start.background_child,
             verbose: global.verbose,
+            join_dir: start.join_dir,
             tap: start.tap,
         },
     )

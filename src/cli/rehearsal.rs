@@ -11,7 +11,7 @@ use grid_promises::core::{
 use grid_promises::network::invite::Invite;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{Millis, NodeKey};
-use grid_wg::{Error, Observed};
+use grid_wg::{Error, Observed, Table};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use zeroize::Zeroizing;
@@ -21,9 +21,9 @@ use super::output;
 use crate::control::answer::ConfigReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::server::tunnels::{desired, interface};
+use crate::server::tunnels::{desired, name_of};
 use crate::server::{host, ports};
-use crate::store::{Backend, Loaded, Store, WG_QUICK};
+use crate::store::{InterfaceOptions, Loaded, Store, WG_QUICK};
 use crate::wg_quick;
 
 /// How long a joiner is watched, in the rehearsal's own time.
@@ -37,15 +37,16 @@ struct Rehearsal {
     entropy: ChaCha20Rng,
     now: Millis,
     tunnels: BTreeMap<NetworkName, Option<Box<Tunnel>>>,
-    backends: BTreeMap<NetworkName, Backend>,
+    interfaces: BTreeMap<NetworkName, InterfaceOptions>,
     ports: Vec<u16>,
+    mark: u32,
     outcome: Option<Result<(), CommandError>>,
 }
 
 /// `start-server --dry-run`.
 pub(super) fn start(home: &Home) -> Outcome {
     let mut rehearsal = Rehearsal::begin(home)?;
-    if rehearsal.backends.is_empty() {
+    if rehearsal.interfaces.is_empty() {
         output::say("this node is in no network: a server would configure nothing");
     }
     rehearsal.wait_until(|_| false);
@@ -64,7 +65,7 @@ pub(super) fn create(home: &Home, create: &Create) -> Outcome {
     };
     rehearsal.carry_out(command)?;
     output::say("the keys and addresses below are drawn anew when the network is founded");
-    rehearsal.print(&create.net, create.tunnel.backend)
+    rehearsal.print(&create.net, &create.tunnel.interface(), create.tunnel.adopt)
 }
 
 /// `join-wireguard-net --dry-run`.
@@ -99,7 +100,7 @@ pub(super) fn join(home: &Home, join: &Join, payload: &[u8]) -> Outcome {
         "the address below is the first candidate; another is taken if a member holds it, and the \
          members are added as peers",
     );
-    rehearsal.print(&join.net, join.tunnel.backend)
+    rehearsal.print(&join.net, &join.tunnel.interface(), join.tunnel.adopt)
 }
 
 /// `leave-wireguard-net --dry-run`.
@@ -120,7 +121,9 @@ pub(super) fn config(home: &Home, config: &CreateConfig) -> Outcome<ConfigReport
              lists the networks"
         )));
     };
-    let text: Zeroizing<String> = wg_quick::render(net.as_str(), tunnel, &BTreeMap::new());
+    let interface = rehearsal.interfaces.get(net);
+    let table = interface.map_or(Table::Auto, |interface| interface.routing.table);
+    let text: Zeroizing<String> = wg_quick::render(net.as_str(), tunnel, table, &BTreeMap::new());
     let path = match &config.output {
         Some(path) => path.clone(),
         None => home.nets().join(net.as_str()).join(WG_QUICK),
@@ -153,8 +156,9 @@ impl Rehearsal {
             entropy,
             now: Millis(u64::try_from(now).unwrap_or(u64::MAX)),
             tunnels: BTreeMap::new(),
-            backends: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
             ports: Vec::new(),
+            mark: config.mark(),
             outcome: None,
         };
         for loaded in store.networks()? {
@@ -167,14 +171,14 @@ impl Rehearsal {
                     if !record.is_left() {
                         rehearsal.ports.push(record.listen_port);
                         rehearsal
-                            .backends
-                            .insert(record.name().clone(), stored.backend);
+                            .interfaces
+                            .insert(record.name().clone(), stored.interface);
                     }
                     rehearsal.input(Input::Restore(Box::new(record)));
                 }
             }
         }
-        let (addresses, connected) = host::facts(rehearsal.backends.keys())?;
+        let (addresses, connected) = host::facts(rehearsal.interfaces.iter())?;
         rehearsal.input(Input::Host(HostFacts {
             addresses,
             connected,
@@ -244,25 +248,33 @@ impl Rehearsal {
     }
 
     fn print_all(&self) -> Outcome {
-        for (net, backend) in &self.backends {
+        for (net, interface) in &self.interfaces {
             if self.wants(net) {
-                self.print(net, *backend)?;
+                self.print(net, interface, false)?;
             }
         }
         Ok(())
     }
 
     /// Prints what would be changed for one network.
-    fn print(&self, net: &NetworkName, backend: Backend) -> Outcome {
+    fn print(&self, net: &NetworkName, options: &InterfaceOptions, adopt: bool) -> Outcome {
         let Some(Some(tunnel)) = self.tunnels.get(net) else {
             return Ok(());
         };
-        let name = interface(net)?;
+        let name = name_of(net)?;
         let own = tunnel.private_key.public();
-        let seen = grid_wg::open(backend.into()).and_then(|mut wg| wg.observe(&name, &own));
+        let look = |mut wg: Box<dyn grid_wg::Backend>| match wg.observe(&name, &own) {
+            // To adopt is to take it for one's own; what changes it is the plan.
+            Err(Error::ForeignInterface { .. }) if adopt => {
+                wg.adopt(&name)?;
+                wg.observe(&name, &own)
+            }
+            other => other,
+        };
+        let seen = grid_wg::open(options.backend.into(), &options.place()).and_then(look);
         let observed = match seen {
             Ok(observed) => observed,
-            Err(error @ Error::ForeignInterface { .. }) if !self.backends.contains_key(net) => {
+            Err(error @ Error::ForeignInterface { .. }) if !self.interfaces.contains_key(net) => {
                 return Err(error.into());
             }
             Err(error) => {
@@ -272,7 +284,7 @@ impl Rehearsal {
                 Observed::default()
             }
         };
-        let desired = desired(name, tunnel, &observed);
+        let desired = desired(name, tunnel, options.routing, self.mark, &observed);
         output::print(&grid_wg::plan(&desired, &observed).to_string())
     }
 }

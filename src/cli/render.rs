@@ -78,6 +78,15 @@ fn status_at(report: &StatusReport, now: u64) -> String {
     text
 }
 
+/// Through whom everything goes that no other route is for.
+fn exits(network: &NetworkReport) -> impl Iterator<Item = String> {
+    let is_default = |prefix: &&String| prefix.ends_with("/0");
+    network.peers.iter().flat_map(move |peer| {
+        let accepted = peer.accepted.iter().filter(is_default);
+        accepted.map(|prefix| format!("{prefix} through {}", peer.name))
+    })
+}
+
 fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     let _ = writeln!(text, "{}", network.name);
     let standing = match (network.standing.as_str(), &network.why) {
@@ -90,16 +99,17 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
         Some(reason) => format!("{} ({reason})", network.backend),
         None => network.backend.clone(),
     };
+    let about = format!(", UDP {}, {backend}", network.listen_port);
     let mut rows = vec![
         ("id", network.id.clone()),
         ("standing", standing),
         ("admission", network.admission.clone()),
         (
             "interface",
-            format!(
-                "{}, UDP {}, {backend}",
-                network.interface, network.listen_port
-            ),
+            match &network.netns {
+                Some(netns) => format!("{} in the namespace {netns}{about}", network.interface),
+                None => format!("{}{about}", network.interface),
+            },
         ),
         (
             "addresses",
@@ -112,6 +122,8 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     if let Some(problem) = &network.problem {
         rows.push(("problem", problem.clone()));
     }
+    rows.extend(network.hint.iter().map(|hint| ("problem", hint.clone())));
+    rows.extend(exits(network).map(|exit| ("exit", exit)));
     if !network.promised.is_empty() {
         rows.push(("promises", network.promised.join(", ")));
     }
@@ -304,6 +316,7 @@ mod tests {
             interface: "foo".to_owned(),
             backend: "userspace".to_owned(),
             backend_reason: None,
+            netns: None,
             listen_port: 51820,
             addresses: ["10.9.0.1/16", "fd00::1/64"].map(str::to_owned).into(),
             public_key: None,
@@ -326,6 +339,7 @@ mod tests {
                 name: "newcomer".to_owned(),
             }],
             problem: None,
+            hint: None,
             peers: vec![peer("b", Some(995)), peer("longer", None)],
         }
     }

@@ -2,7 +2,9 @@
 
 use super::args::{Command, Join, TunnelOptions};
 use super::duration;
-use crate::store::Backend;
+use grid_wg::Table;
+
+use crate::store::{Backend, table_word};
 use clap::ValueEnum as _;
 
 /// The promise that a command calls, and its words. `None` for commands that need no server.
@@ -10,7 +12,8 @@ use clap::ValueEnum as _;
 pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
     let mut words = Words::default();
     let name = match command {
-        Command::StopServer => "stop-server",
+        // `--down` is not the server's to do.
+        Command::StopServer(_) => "stop-server",
         Command::CreateWireguardNet(create) => {
             words.add(&create.net);
             words.option("--ipv4", create.ipv4);
@@ -87,6 +90,8 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         }
         Command::StartServer(_)
         | Command::GenerateKeys
+        | Command::InstallService(_)
+        | Command::WaitOnline(_)
         | Command::Publish(_)
         | Command::Symbols(_)
         | Command::AdoptSymbols(_)
@@ -131,6 +136,14 @@ impl Words {
             self.option("--backend", Some(options.backend.as_str()));
         }
         self.option("--port", options.port);
+        self.option("--netns", options.netns.as_ref());
+        if options.table != Table::Auto {
+            self.option("--table", Some(table_word(options.table)));
+        }
+        self.option("--metric", options.metric);
+        if options.adopt {
+            self.add("--adopt");
+        }
     }
 }
 
@@ -163,6 +176,13 @@ mod tests {
                 "userspace",
                 "--port",
                 "7",
+                "--netns",
+                "/run/netns/box",
+                "--table",
+                "7",
+                "--metric",
+                "50",
+                "--adopt",
             ],
             &[
                 "invite",

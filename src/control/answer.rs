@@ -20,6 +20,36 @@ pub struct StatusReport {
     pub broken: Vec<BrokenReport>,
 }
 
+impl StatusReport {
+    /// The networks whose addresses are to be on an interface and are not.
+    pub fn down(&self) -> impl Iterator<Item = &NetworkReport> {
+        self.networks
+            .iter()
+            .filter(|network| network.is_due() && !network.is_up())
+    }
+
+    /// Which addresses are up and what is missing, in one line.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        let network = |network: &NetworkReport| match (&network.problem, network.is_up()) {
+            (_, true) => format!("{} {}", network.name, network.addresses.join(" ")),
+            (Some(problem), false) => format!("{} is down: {problem}", network.name),
+            (None, false) => format!("{} is {}", network.name, network.standing),
+        };
+        let broken = |broken: &BrokenReport| format!("{} was not started", broken.name);
+        let all: Vec<String> = self
+            .networks
+            .iter()
+            .map(network)
+            .chain(self.broken.iter().map(broken))
+            .collect();
+        if all.is_empty() {
+            return "in no network".to_owned();
+        }
+        all.join("; ")
+    }
+}
+
 /// A network that could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokenReport {
@@ -42,6 +72,9 @@ pub struct NetworkReport {
     pub backend: String,
     /// Why that one.
     pub backend_reason: Option<String>,
+    /// The network namespace that the interface is in, if not the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
     /// The UDP port of its WireGuard.
     pub listen_port: u16,
     /// This node's addresses with the lengths of the network's prefixes.
@@ -70,8 +103,30 @@ pub struct NetworkReport {
     pub asking: Vec<AskingReport>,
     /// Why the interface is not as it should be.
     pub problem: Option<String>,
+    /// What on this machine keeps the interface from doing what it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// The other members.
     pub peers: Vec<PeerReport>,
+}
+
+impl NetworkReport {
+    /// Whether this node is to have addresses here by itself: it does not wait for an owner, and was not
+    /// put out.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        ["joining", "member"].contains(&self.standing.as_str())
+    }
+
+    /// Whether its addresses are on its interface, as far as the server made them so.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        // The reason is known once the interface was configured.
+        self.standing == "member"
+            && !self.addresses.is_empty()
+            && self.problem.is_none()
+            && self.backend_reason.is_some()
+    }
 }
 
 /// An address that was lost.

@@ -1,7 +1,7 @@
 //! What the commands of people do on the server.
 
 mod fetching;
-mod joining;
+pub(super) mod joining;
 mod routes;
 
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::driver::Event;
+use super::host;
 use crate::cli::args::{self, Cli, Command};
 use crate::control::answer::{
     ChangedReport, ConfigReport, ExchangedReport, InviteReport, StatusReport,
@@ -58,7 +59,7 @@ pub(super) async fn keep(
         return routes::routes(context, message).await;
     }
     match read(message)? {
-        Command::StopServer => stop(),
+        Command::StopServer(_) => stop(),
         Command::Status(status) => report(context, status.net).await,
         Command::CreateWireguardNet(create) => joining::create(context, create, progress).await,
         Command::JoinWireguardNet(join) => {
@@ -75,11 +76,14 @@ pub(super) async fn keep(
         }
         Command::AppointJudge(appoint) => appoint_judge(context, appoint).await,
         Command::Promise(promise) => {
-            let text = format!("this node promises {}", promise.prefix);
+            let mut text = format!("this node promises {}", promise.prefix);
             let (name, prefix) = (promise.net, promise.prefix);
             let reply = context
                 .command(Wish::Promise { name, prefix }, None)
                 .await?;
+            if let Some(missing) = host::cannot_keep(&prefix) {
+                text.push_str(&missing);
+            }
             changed_answer(&reply, text)
         }
         Command::Withdraw(promise) => {
@@ -224,10 +228,15 @@ async fn invite(context: &Context, invite: args::Invite) -> Outcome<Answer> {
 async fn accept(context: &Context, accept: args::Accept) -> Outcome<Answer> {
     match (args::prefix(&accept.what), accept.from) {
         (Ok(prefix), Some(from)) => {
-            let what = describe(&prefix, Some(&from));
+            let mut text = format!("{} is accepted", describe(&prefix, Some(&from)));
+            if prefix.prefix_len() == 0 {
+                text.push_str(
+                    "; once it promises that, what this machine has no nearer route for goes through it",
+                );
+            }
             let rule = rule(accept.net, Action::Accept, prefix, Some(from));
             let reply = context.command(rule, None).await?;
-            changed_answer(&reply, format!("{what} is accepted"))
+            changed_answer(&reply, text)
         }
         (Ok(prefix), None) => Err(Failure::usage(format!(
             "whose promise of {prefix} is to be accepted? `grid accept {} {prefix} --from NODE` \
@@ -364,7 +373,7 @@ fn exchange_failure(place: &str, error: &grid_net::ConnectError) -> Failure {
 
 async fn create_config(context: &Context, config: args::CreateConfig) -> Outcome<Answer> {
     let name = config.net.clone();
-    let tunnel = context
+    let (tunnel, interface) = context
         .ask(|answer| Event::Tunnel(name, answer))
         .await?
         .ok_or_else(|| {
@@ -389,7 +398,7 @@ async fn create_config(context: &Context, config: args::CreateConfig) -> Outcome
             ))
         })
         .collect();
-    let text = wg_quick::render(config.net.as_str(), &tunnel, &seen);
+    let text = wg_quick::render(config.net.as_str(), &tunnel, interface.routing.table, &seen);
     let path = config
         .output
         .unwrap_or_else(|| context.home.nets().join(config.net.as_str()).join(WG_QUICK));

@@ -14,7 +14,7 @@ use super::fetching::Fetching;
 use super::tunnels::Tunnels;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::store::Backend;
+use crate::store::InterfaceOptions;
 
 /// Shared by every task of the server. Cheap to clone.
 #[derive(Clone)]
@@ -81,13 +81,13 @@ impl Context {
     pub(super) async fn command(
         &self,
         command: Command,
-        backend: Option<Backend>,
+        interface: Option<InterfaceOptions>,
     ) -> Outcome<Reply> {
         let command = Box::new(command);
         let outcome = self
             .ask(|done| Event::Command {
                 command,
-                backend,
+                interface,
                 done,
             })
             .await?;

@@ -21,6 +21,7 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, Millis, NodeId};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
@@ -28,12 +29,13 @@ use super::dispatch::{Claim, Dispatcher, Own};
 use super::fetching::Serving;
 use super::host;
 use super::notices::Notices;
+use super::notify::Notifier;
 use super::pace::Pace;
 use super::report;
 use super::tunnels::{Observations, Tunnels};
 use crate::control::answer::{BrokenReport, StatusReport};
 use crate::exit::{Failure, Outcome};
-use crate::store::{Backend, KnownPeer, Store, StoreError};
+use crate::store::{InterfaceOptions, KnownPeer, Store, StoreError};
 
 /// How often the host's addresses are looked at.
 const HOST_EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +47,7 @@ pub(super) enum Event {
         /// What.
         command: Box<Command>,
         /// Who is to run WireGuard, for commands that decide it.
-        backend: Option<Backend>,
+        interface: Option<InterfaceOptions>,
         /// Told how it ended.
         done: oneshot::Sender<Result<Reply, CommandError>>,
     },
@@ -54,7 +56,10 @@ pub(super) enum Event {
     /// Which names and ports are taken.
     Taken(oneshot::Sender<Taken>),
     /// What WireGuard was told for a network.
-    Tunnel(NetworkName, oneshot::Sender<Option<Box<Tunnel>>>),
+    Tunnel(
+        NetworkName,
+        oneshot::Sender<Option<(Box<Tunnel>, InterfaceOptions)>>,
+    ),
     /// A peer to remember.
     KnownPeer(KnownPeer, oneshot::Sender<Result<(), StoreError>>),
     /// What WireGuard measured.
@@ -85,7 +90,7 @@ pub(super) struct Taken {
 /// A network as the driver knows it.
 struct Known {
     name: NetworkName,
-    backend: Backend,
+    interface: InterfaceOptions,
     listen_port: u16,
     left: bool,
     tunnel: Option<Box<Tunnel>>,
@@ -105,8 +110,8 @@ pub(super) struct Driver {
     pace: Pace,
     events: mpsc::Sender<Event>,
     networks: BTreeMap<NetworkId, Known>,
-    /// Who is to run the WireGuard of networks that are being founded or joined.
-    wished: BTreeMap<NetworkName, Backend>,
+    /// How the interfaces of networks are to be run that are being founded or joined.
+    wished: BTreeMap<NetworkName, InterfaceOptions>,
     broken: Vec<BrokenReport>,
     tickets: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
     responders: BTreeMap<ReplyTo, (Responder, Option<Own>)>,
@@ -114,6 +119,7 @@ pub(super) struct Driver {
     host: HostFacts,
     fixed: Vec<SocketAddr>,
     notices: Notices,
+    notifier: Notifier,
 }
 
 /// What a driver begins with.
@@ -136,6 +142,8 @@ pub(super) struct Beginning {
     pub fixed: Vec<SocketAddr>,
     /// Networks that cannot be started.
     pub broken: Vec<BrokenReport>,
+    /// Who is told that the driver turns.
+    pub notifier: Notifier,
     /// Where the driver's own tasks report to.
     pub events: mpsc::Sender<Event>,
 }
@@ -154,6 +162,7 @@ impl Driver {
             dispatcher,
             fixed,
             broken,
+            notifier,
             events,
         } = beginning;
         let limits = Limits::default();
@@ -177,6 +186,7 @@ impl Driver {
             host: HostFacts::default(),
             fixed,
             notices: Notices::default(),
+            notifier,
         }
     }
 
@@ -186,11 +196,11 @@ impl Driver {
     /// Something could not be made durable.
     pub(super) fn begin(
         &mut self,
-        records: Vec<(NetworkRecord, Backend)>,
+        records: Vec<(NetworkRecord, InterfaceOptions)>,
         peers: Vec<KnownPeer>,
     ) -> Outcome {
-        for (record, backend) in records {
-            self.know(&record, backend);
+        for (record, interface) in records {
+            self.know(&record, interface);
             self.input(Input::Restore(Box::new(record)))?;
         }
         self.look_at_host()?;
@@ -213,7 +223,12 @@ impl Driver {
         mut net: mpsc::Receiver<grid_net::Event>,
     ) -> Outcome {
         let mut host = tokio::time::interval(HOST_EVERY);
-        host.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        host.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Said here and by no other task: it is this loop that must not stand still.
+        let mut watchdog = self.notifier.pause().map(tokio::time::interval);
+        if let Some(watchdog) = &mut watchdog {
+            watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             let timer = self.core.next_timer();
             tokio::select! {
@@ -227,6 +242,7 @@ impl Driver {
                     Some(event) => self.take_net(event)?,
                 },
                 _ = host.tick() => self.look_at_host()?,
+                () = tick(&mut watchdog) => self.notifier.alive(),
             }
         }
     }
@@ -235,11 +251,11 @@ impl Driver {
         match event {
             Event::Command {
                 command,
-                backend,
+                interface,
                 done,
             } => {
-                if let Some(backend) = backend {
-                    self.wished.insert(command.network().clone(), backend);
+                if let Some(interface) = interface {
+                    self.wished.insert(command.network().clone(), interface);
                 }
                 let ticket = Ticket(self.count());
                 self.tickets.insert(ticket, done);
@@ -250,7 +266,9 @@ impl Driver {
             Event::Taken(answer) => drop(answer.send(self.taken())),
             Event::Tunnel(name, answer) => {
                 let known = self.networks.values().find(|known| known.name == name);
-                drop(answer.send(known.and_then(|known| known.tunnel.clone())));
+                let tunnel =
+                    known.and_then(|known| Some((known.tunnel.clone()?, known.interface.clone())));
+                drop(answer.send(tunnel));
             }
             Event::KnownPeer(peer, answer) => {
                 let saved = self.store.save_peer(&peer);
@@ -382,10 +400,10 @@ impl Driver {
         Ok(())
     }
 
-    fn know(&mut self, record: &NetworkRecord, backend: Backend) {
+    fn know(&mut self, record: &NetworkRecord, interface: InterfaceOptions) {
         let known = Known {
             name: record.name().clone(),
-            backend,
+            interface,
             listen_port: record.listen_port,
             left: record.is_left(),
             tunnel: None,
@@ -394,7 +412,8 @@ impl Driver {
     }
 
     fn look_at_host(&mut self) -> Outcome {
-        let own = self.networks.values().map(|known| &known.name);
+        let own = self.networks.values();
+        let own = own.map(|known| (&known.name, &known.interface));
         match tokio::task::block_in_place(|| host::facts(own)) {
             Ok((addresses, connected)) => {
                 let facts = HostFacts {
@@ -414,18 +433,14 @@ impl Driver {
     }
 
     fn status(&self) -> StatusReport {
-        let backend = |network: &NetworkId| {
-            self.networks
-                .get(network)
-                .map_or(Backend::Auto, |known| known.backend)
-        };
         let networks = self
             .core
             .status(self.clock.now())
             .iter()
             .map(|status| {
                 let about = self.tunnels.about(&status.network);
-                report::network(status, &about, backend(&status.network))
+                let interface = self.interface_of(&status.network);
+                report::network(status, &about, &interface)
             })
             .collect();
         StatusReport {
@@ -441,6 +456,12 @@ impl Driver {
         }
     }
 
+    /// How the interface of a network is to be run.
+    fn interface_of(&self, network: &NetworkId) -> InterfaceOptions {
+        let known = self.networks.get(network);
+        known.map_or_else(InterfaceOptions::default, |known| known.interface.clone())
+    }
+
     fn taken(&self) -> Taken {
         let here = || self.networks.values().filter(|known| !known.left);
         Taken {
@@ -452,6 +473,16 @@ impl Driver {
                 .collect(),
             names: here().map(|known| known.name.clone()).collect(),
         }
+    }
+}
+
+/// Until the next tick; for ever if there is no such clock.
+async fn tick(clock: &mut Option<Interval>) {
+    match clock {
+        Some(clock) => {
+            clock.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

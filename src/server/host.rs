@@ -4,24 +4,53 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use grid_promises::network::name::{Label, NetworkName};
-use grid_wg::{Error, IfName};
+use grid_wg::host::Forwarding;
+use grid_wg::{Error, IfName, Place};
 use ipnet::IpNet;
+use tracing::debug;
+
+use crate::store::InterfaceOptions;
 
 /// Addresses that others may reach, and prefixes that are connected, without those of the networks
-/// `own`.
+/// `own`. A network whose interface is in another namespace routes there: what is connected to that
+/// counts as well.
 ///
 /// # Errors
 /// What the kernel says when it is asked.
 pub fn facts<'a>(
-    own: impl Iterator<Item = &'a NetworkName>,
+    own: impl Iterator<Item = (&'a NetworkName, &'a InterfaceOptions)>,
 ) -> Result<(BTreeSet<IpAddr>, BTreeSet<IpNet>), Error> {
-    let own: Vec<IfName> = own
-        .filter_map(|name| IfName::try_from(name.as_str()).ok())
-        .collect();
-    Ok((
-        grid_wg::host::endpoints(&own)?,
-        grid_wg::host::connected(&own)?,
-    ))
+    let mut names = Vec::new();
+    let mut places = BTreeSet::from([Place::default()]);
+    for (name, options) in own {
+        names.extend(IfName::try_from(name.as_str()));
+        places.insert(options.place());
+    }
+    let mut connected = BTreeSet::new();
+    for place in &places {
+        match grid_wg::host::connected_in(place, &names) {
+            Ok(prefixes) => connected.extend(prefixes),
+            // One that is gone has no routes.
+            Err(error) if *place != Place::default() => debug!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((grid_wg::host::endpoints(&names)?, connected))
+}
+
+/// What this machine lacks to route `prefix` for others, as the end of a sentence.
+#[must_use]
+pub fn cannot_keep(prefix: &IpNet) -> Option<String> {
+    let Forwarding { ipv4, ipv6 } = grid_wg::host::forwards().ok()?;
+    let (forwards, setting) = match prefix {
+        IpNet::V4(_) => (ipv4, "net.ipv4.ip_forward"),
+        IpNet::V6(_) => (ipv6, "net.ipv6.conf.all.forwarding"),
+    };
+    (!forwards).then(|| {
+        format!(
+            "; but this machine does not forward packets: `sysctl -w {setting}=1` makes it do so"
+        )
+    })
 }
 
 /// What this node calls itself unless it is told: the host name.

@@ -16,16 +16,26 @@ const SILENT: &[&str] = &["defguard_wireguard_rs", "defguard_boringtun", "boring
 /// Targets that may print secrets of TLS below `warn`.
 const QUIET: &[&str] = &["rustls", "quinn_proto::crypto"];
 
+/// Targets whose warnings repeat, in words for programmers, what this program says itself: that a node
+/// cannot be reached. At boot that is the rule, for there is no route yet.
+const REPEATING: &[&str] = &["quinn_udp"];
+
 /// Whether an event may be written at all.
 fn is_fit(target: &str, level: tracing::Level) -> bool {
-    let within = |names: &[&str]| {
-        names.iter().any(|name| {
-            target
-                .strip_prefix(name)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        })
-    };
-    !(within(SILENT) || within(QUIET) && level > tracing::Level::WARN)
+    !(within(target, SILENT) || within(target, QUIET) && level > tracing::Level::WARN)
+}
+
+/// Whether an event is worth a line to somebody who did not ask for more.
+fn is_telling(target: &str, level: tracing::Level) -> bool {
+    !within(target, REPEATING) || level <= tracing::Level::ERROR
+}
+
+fn within(target: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| {
+        target
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    })
 }
 
 /// Starts writing to standard error: `-v` and `-vv`, else `$GRID_LOG`, else the configuration.
@@ -45,12 +55,16 @@ pub(super) fn start(verbose: u8, configured: Option<&str>) {
     };
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let wants_more = filter.max_level_hint() > Some(LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
-        .with_target(filter.max_level_hint() > Some(LevelFilter::INFO))
+        .with_target(wants_more)
         .with_filter(filter)
-        .with_filter(filter_fn(|about| is_fit(about.target(), *about.level())));
+        .with_filter(filter_fn(move |about| {
+            let (target, level) = (about.target(), *about.level());
+            is_fit(target, level) && (wants_more || is_telling(target, level))
+        }));
     // A second call would be a mistake of this program, and costs nothing.
     let _ = tracing_subscriber::registry().with(layer).try_init();
     if let Some(mistake) = mistake {
@@ -71,5 +85,14 @@ mod tests {
         assert!(is_fit("rustls::client", Level::WARN));
         assert!(is_fit("grid::server", Level::TRACE));
         assert!(is_fit("rustlsx", Level::TRACE));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_said_once() {
+        assert!(!is_telling("quinn_udp", Level::WARN));
+        assert!(!is_telling("quinn_udp::imp", Level::WARN));
+        assert!(is_telling("quinn_udp", Level::ERROR));
+        assert!(is_telling("quinn", Level::WARN));
+        assert!(is_telling("grid::server", Level::WARN));
     }
 }

@@ -16,12 +16,16 @@ mod context;
 mod dispatch;
 mod driver;
 mod fetching;
+mod guard;
 pub mod host;
+mod join_dir;
 mod listener;
 mod logging;
 mod notices;
+mod notify;
 mod pace;
 pub mod ports;
+mod ready;
 mod report;
 mod tap;
 pub mod tunnels;
@@ -45,19 +49,18 @@ use crate::control::answer::BrokenReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::kernel::symbols::Symbols;
-use crate::store::{Backend, Config, Loaded, ServerLock, Store};
+use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
 use context::Context;
 use dispatch::Dispatcher;
 use driver::{Beginning, Driver, Event};
 use fetching::Fetching;
+use notify::Notifier;
 use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
 /// How often otherwise.
 const LOOK: Duration = Duration::from_secs(10);
-/// How often interfaces are compared with what they should be.
-const GUARD: Duration = Duration::from_secs(30);
 /// How many events may wait for the driver.
 const QUEUE: usize = 1024;
 
@@ -72,6 +75,8 @@ pub struct Options {
     pub background: bool,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// Where invites may lie that this server is to join with.
+    pub join_dir: Option<PathBuf>,
     /// Where every message is written to in plaintext: a test instrument.
     pub tap: Option<PathBuf>,
 }
@@ -81,6 +86,8 @@ pub struct Options {
 /// # Errors
 /// It could not be started, or could not go on.
 pub fn run(home: &Home, options: &Options) -> Outcome {
+    // While there is no other thread.
+    let notifier = Notifier::from_environment();
     // Nothing that this process makes is for others.
     umask(Mode::from_bits_truncate(0o077));
     let store = Store::open(home)?;
@@ -89,6 +96,10 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
     store.ensure_config()?;
     let config = store.config()?;
     logging::start(options.verbose, config.log.as_deref());
+    let notifier = notifier.unwrap_or_else(|why| {
+        warn!("{why}");
+        Notifier::default()
+    });
     for key in &config.unknown {
         warn!("{}: \"{key}\" means nothing", home.config().display());
     }
@@ -98,13 +109,19 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options)));
+    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options, notifier)));
     // Connections to the control socket end with the process, and tell by it that it is gone.
     std::mem::forget(runtime);
     outcome
 }
 
-async fn serve(home: &Home, store: Store, config: &Config, options: &Options) -> Outcome {
+async fn serve(
+    home: &Home,
+    store: Store,
+    config: &Config,
+    options: &Options,
+    notifier: Notifier,
+) -> Outcome {
     // Beside the rest: at the first start it waits for the disk.
     let symbols = tokio::task::spawn_blocking({
         let (home, config) = (home.clone(), config.clone());
@@ -114,7 +131,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     let key = store.node_key_or_new(&mut entropy)?;
     let (endpoint, net) = bind(&key, config, options)?;
     info!("node {} listens on UDP {}", key.id(), endpoint.local_addr());
-    let (tunnels, thread) = Tunnels::start()
+    let (tunnels, thread) = Tunnels::start(config.mark())
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
     let (events, incoming) = mpsc::channel(QUEUE);
     let (records, broken) = load(&store)?;
@@ -137,6 +154,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
         dispatcher: dispatcher.clone(),
         fixed,
         broken,
+        notifier: notifier.clone(),
         events: events.clone(),
     });
     driver.begin(records, peers)?;
@@ -154,10 +172,15 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     };
     let tasks = [
         tokio::spawn(look(tunnels.clone(), events.clone())),
-        tokio::spawn(guard(tunnels.clone())),
+        tokio::spawn(guard::guard(tunnels.clone())),
         tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, events)),
+        tokio::spawn(take_up(
+            context.clone(),
+            options.join_dir.clone(),
+            notifier.clone(),
+        )),
     ];
     if let Ok(Err(error)) = symbols.await {
         warn!("the symbol table was not brought up to date: {error}");
@@ -167,6 +190,7 @@ async fn serve(home: &Home, store: Store, config: &Config, options: &Options) ->
     let listening = tokio::spawn(listener::listen(context, listener));
     let outcome = driver.run(incoming, net).await;
     info!("the server ends");
+    notifier.stopping();
     listening.abort();
     let _ = std::fs::remove_file(home.socket());
     for task in tasks {
@@ -201,6 +225,7 @@ fn bind(
     // Chunks of objects come in quick succession. What is the core's is held back by the driver.
     net.limits.request_rate = fetching::REQUEST_RATE;
     net.limits.request_burst = fetching::REQUEST_BURST;
+    net.mark = config.mark();
     if let Some(path) = &options.tap {
         net.tap = Some(tap::open(path)?);
         warn!(
@@ -220,7 +245,7 @@ fn bind(
     })
 }
 
-type Records = Vec<(NetworkRecord, Backend)>;
+type Records = Vec<(NetworkRecord, InterfaceOptions)>;
 
 fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
     let mut records = Vec::new();
@@ -231,7 +256,7 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
                 for complaint in &stored.complaints {
                     warn!("{}: started without: {complaint}", stored.record.name());
                 }
-                records.push((stored.record, stored.backend));
+                records.push((stored.record, stored.interface));
             }
             Loaded::Broken { name, error } => {
                 warn!("{name}: the network is not started: {error}");
@@ -243,11 +268,28 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
     Ok((records, broken))
 }
 
-/// Measures WireGuard, often while somebody has not answered yet.
+/// Takes the invites that were left for this server, and says when it is ready.
+async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier) {
+    let (begun, begins) = mpsc::channel(1);
+    let ready = ready::announce(context.clone(), notifier, begins);
+    match join_dir {
+        Some(folder) => {
+            let joining = join_dir::follow_all(context, folder, begun);
+            tokio::join!(ready, joining);
+        }
+        None => {
+            drop(begun);
+            ready.await;
+        }
+    }
+}
+
+/// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
+/// others, peers above all, of which the kernel tells nothing, is put right by the same look.
 async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {
-        let observed = tunnels.observe().await;
+        let observed = tunnels.look().await;
         let is_waiting = observed
             .values()
             .flat_map(|peers| peers.values())
@@ -259,19 +301,6 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
             () = tokio::time::sleep(if is_waiting { LOOK_OFTEN } else { LOOK }) => {}
             _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
         }
-    }
-}
-
-/// Compares interfaces with what they should be: from time to time, and after each change.
-async fn guard(tunnels: Tunnels) {
-    let mut configured = tunnels.configured();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(GUARD) => {}
-            _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
-        }
-        configured.mark_unchanged();
-        tunnels.guard().await;
     }
 }
 

@@ -10,7 +10,7 @@ use super::tunnels::About;
 use crate::control::answer::{
     AskingReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
 };
-use crate::store::Backend;
+use crate::store::InterfaceOptions;
 
 /// How old a handshake may be and still show that the member answers: a session is renewed every
 /// 120 seconds of use and given up after 180 (WireGuard paper, section 6.1).
@@ -18,7 +18,11 @@ const FRESH: Duration = Duration::from_secs(190);
 
 /// One network.
 #[must_use]
-pub(super) fn network(status: &NetworkStatus, about: &About, wished: Backend) -> NetworkReport {
+pub(super) fn network(
+    status: &NetworkStatus,
+    about: &About,
+    wished: &InterfaceOptions,
+) -> NetworkReport {
     let (standing, why) = match &status.standing {
         OwnStanding::Joining => ("joining", None),
         OwnStanding::Waiting => ("waiting", None),
@@ -33,8 +37,9 @@ pub(super) fn network(status: &NetworkStatus, about: &About, wished: Backend) ->
         backend: about
             .backend
             .clone()
-            .unwrap_or_else(|| wished.as_str().to_owned()),
+            .unwrap_or_else(|| wished.backend.as_str().to_owned()),
         backend_reason: about.reason.clone(),
+        netns: wished.netns.as_ref().map(ToString::to_string),
         listen_port: status.listen_port,
         addresses: addresses(status),
         public_key: status.public_key.map(|key| key.to_string()),
@@ -65,6 +70,7 @@ pub(super) fn network(status: &NetworkStatus, about: &About, wished: Backend) ->
             })
             .collect(),
         problem: about.problem.clone(),
+        hint: about.hint.clone(),
         peers: status
             .peers
             .iter()

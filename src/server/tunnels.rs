@@ -1,12 +1,14 @@
 //! WireGuard, on a thread that may block: what the core wants is planned and applied in order.
 //!
 //! The thread owns every back end. What somebody else changes on an interface of ours is put right
-//! by [`Tunnels::guard`], and what could not be done is tried again there.
+//! by [`Tunnels::guard`] and [`Tunnels::look`]; what could not be done is tried again by the first of
+//! them.
 
 mod desired;
+mod interface;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,13 +16,13 @@ use grid_promises::WgPublicKey;
 use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_wg::{BackendChoice, ObservedPeer};
+use grid_wg::{Changes, Netns, ObservedPeer, Place};
 use tokio::sync::{oneshot, watch};
 
-pub use desired::{desired, interface};
+pub use desired::{desired, name_of};
 
 use crate::exit::Failure;
-use crate::store::Backend;
+use crate::store::InterfaceOptions;
 use worker::Worker;
 
 /// What WireGuard measured, by network.
@@ -35,6 +37,12 @@ pub struct About {
     pub reason: Option<String>,
     /// Why it is not as it should be.
     pub problem: Option<String>,
+    /// What on this machine keeps it from doing what it should.
+    pub hint: Option<String>,
+    /// The namespace that it is in, if not this process's.
+    pub netns: Option<Netns>,
+    /// The kernel's number of it, where it was seen since it was made.
+    pub index: Option<u32>,
     /// Its peers as they were seen last.
     pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
 }
@@ -44,15 +52,19 @@ enum Job {
     Configure {
         network: NetworkId,
         name: NetworkName,
-        backend: Backend,
+        options: InterfaceOptions,
         tunnel: Option<Box<Tunnel>>,
     },
     Check {
         name: NetworkName,
-        backend: Backend,
+        options: InterfaceOptions,
+        adopt: bool,
         answer: oneshot::Sender<Result<(), Failure>>,
     },
-    Observe(oneshot::Sender<Observations>),
+    Observe {
+        put_right: bool,
+        answer: oneshot::Sender<Observations>,
+    },
     Guard(oneshot::Sender<()>),
     /// Answered once everything before it is done.
     Settled(oneshot::Sender<()>),
@@ -68,14 +80,15 @@ pub struct Tunnels {
 }
 
 impl Tunnels {
-    /// Starts the thread. Interfaces in userspace end with it: see [`close`](Self::close).
+    /// Starts the thread. Interfaces in userspace end with it: see [`close`](Self::close). WireGuard's
+    /// own packets get the mark, if that is not 0.
     ///
     /// # Errors
     /// The system has no room for a thread.
-    pub fn start() -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+    pub fn start(mark: u32) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (jobs, todo) = channel();
         let about = Arc::new(Mutex::new(BTreeMap::new()));
-        let worker = Worker::new(Arc::clone(&about));
+        let worker = Worker::new(Arc::clone(&about), mark);
         let thread = std::thread::Builder::new()
             .name("wireguard".to_owned())
             .spawn(move || run(worker, &todo))?;
@@ -93,14 +106,14 @@ impl Tunnels {
         &self,
         network: NetworkId,
         name: NetworkName,
-        backend: Backend,
+        options: InterfaceOptions,
         tunnel: Option<Box<Tunnel>>,
     ) {
         // The thread is there for as long as this value.
         let _ = self.jobs.send(Job::Configure {
             network,
             name,
-            backend,
+            options,
             tunnel,
         });
         self.configured
@@ -119,15 +132,22 @@ impl Tunnels {
         let _ = self.jobs.send(Job::End);
     }
 
-    /// Whether an interface of this name could be made, with this back end.
+    /// Whether an interface of this name could be made so. With `adopt`, one that is there is taken over
+    /// when the name is configured next.
     ///
     /// # Errors
     /// What is in the way.
-    pub async fn check(&self, name: NetworkName, backend: Backend) -> Result<(), Failure> {
+    pub async fn check(
+        &self,
+        name: NetworkName,
+        options: InterfaceOptions,
+        adopt: bool,
+    ) -> Result<(), Failure> {
         let asked = self
             .ask(|answer| Job::Check {
                 name,
-                backend,
+                options,
+                adopt,
                 answer,
             })
             .await;
@@ -136,7 +156,17 @@ impl Tunnels {
 
     /// Measures every interface.
     pub async fn observe(&self) -> Observations {
-        self.ask(Job::Observe).await.unwrap_or_default()
+        self.measure(false).await
+    }
+
+    /// Measures every interface, and puts right what others changed.
+    pub async fn look(&self) -> Observations {
+        self.measure(true).await
+    }
+
+    async fn measure(&self, put_right: bool) -> Observations {
+        let asked = self.ask(|answer| Job::Observe { put_right, answer });
+        asked.await.unwrap_or_default()
     }
 
     /// Puts right what is not as it should be.
@@ -156,20 +186,38 @@ impl Tunnels {
         about.get(network).cloned().unwrap_or_default()
     }
 
+    /// Where this node's interfaces are.
+    #[must_use]
+    pub fn places(&self) -> BTreeSet<Place> {
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = about.values().filter(|about| about.backend.is_some());
+        there
+            .map(|about| {
+                about
+                    .netns
+                    .clone()
+                    .map_or_else(Place::default, Place::in_netns)
+            })
+            .collect()
+    }
+
+    /// Whether these changes may be on an interface of ours.
+    #[must_use]
+    pub fn are_concerned(&self, changes: &Changes) -> bool {
+        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        about
+            .values()
+            .filter(|about| about.backend.is_some())
+            .any(|about| match about.index {
+                Some(index) => changes.lost || changes.rules || changes.interfaces.contains(&index),
+                None => true,
+            })
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(job(answer)).ok()?;
         answered.await.ok()
-    }
-}
-
-impl From<Backend> for BackendChoice {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::Auto => Self::Auto,
-            Backend::Kernel => Self::Kernel,
-            Backend::Userspace => Self::Userspace,
-        }
     }
 }
 
@@ -197,15 +245,18 @@ fn run(mut worker: Worker, todo: &Receiver<Job>) {
                 Job::Configure {
                     network,
                     name,
-                    backend,
+                    options,
                     tunnel,
-                } => worker.configure(network, &name, backend, tunnel),
+                } => worker.configure(network, &name, options, tunnel),
                 Job::Check {
                     name,
-                    backend,
+                    options,
+                    adopt,
                     answer,
-                } => drop(answer.send(worker.check(&name, backend))),
-                Job::Observe(answer) => drop(answer.send(worker.observe())),
+                } => drop(answer.send(worker.check(&name, &options, adopt))),
+                Job::Observe { put_right, answer } => {
+                    drop(answer.send(worker.observe(put_right)));
+                }
                 Job::Guard(answer) => {
                     worker.guard();
                     let _ = answer.send(());

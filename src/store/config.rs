@@ -18,6 +18,10 @@ use crate::kernel::builtins;
 /// How much the folder `cache/` may take unless somebody says otherwise.
 pub const DEFAULT_CACHE_LIMIT: ByteSize = ByteSize(1 << 30);
 
+/// The mark of this node's own packets, QUIC's and WireGuard's, unless somebody says otherwise: "grid" in
+/// ASCII. By it, policy routing keeps them out of a tunnel that takes all traffic.
+pub const DEFAULT_MARK: u32 = 0x6772_6964;
+
 /// What the configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -27,6 +31,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Where a person says that its QUIC can be reached.
     pub endpoints: Vec<SocketAddr>,
+    /// The mark of this node's own packets; [`DEFAULT_MARK`] if nothing is said.
+    pub fwmark: Option<u32>,
     /// What the log holds: a level, or filters by module.
     pub log: Option<String>,
     /// The promises that this node takes part in; without such a list, all of this version.
@@ -39,6 +45,14 @@ pub struct Config {
     pub allow: Vec<ContentId>,
     /// Keys that mean nothing; for a warning.
     pub unknown: Vec<String>,
+}
+
+impl Config {
+    /// The mark of this node's own packets; 0: none.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        self.fwmark.unwrap_or(DEFAULT_MARK)
+    }
 }
 
 /// The configuration of a node that has none.
@@ -55,6 +69,10 @@ pub(super) fn default_text() -> String {
 
 # Where others can reach its QUIC, if that is not an address of this machine: [\"ADDRESS:PORT\"].
 # endpoints = []
+
+# The mark of this node's own packets, by which they stay outside of a tunnel that takes all traffic; 0:
+# none, and then no default route can be taken.
+# fwmark = {DEFAULT_MARK:#x}
 
 # What the log holds: error, warn, info, debug or trace.
 # log = \"info\"
@@ -99,6 +117,7 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
             "label" => config.label = Some(value.parse("a name of a-z, 0-9, '-' and '.'")?),
             "listen" => config.listen = Some(value.parse("\"ADDRESS:PORT\"")?),
             "endpoints" => config.endpoints = value.list("a list of \"ADDRESS:PORT\"")?,
+            "fwmark" => config.fwmark = Some(value.number("a number from 0 to 0xffffffff")?),
             "log" => config.log = Some(value.parse("a level")?),
             "cache_limit" => config.cache_limit = Some(value.parse("a size such as \"1GiB\"")?),
             "symbols" => config.symbols = Some(value.parse("a content id (\"bafk...\")")?),
@@ -127,6 +146,13 @@ impl Value<'_> {
         self.item
             .as_str()
             .and_then(|text| text.parse().ok())
+            .ok_or_else(|| self.error(None, expected))
+    }
+
+    fn number(&self, expected: &str) -> Result<u32, StoreError> {
+        self.item
+            .as_integer()
+            .and_then(|number| u32::try_from(number).ok())
             .ok_or_else(|| self.error(None, expected))
     }
 
@@ -183,6 +209,7 @@ mod tests {
         let config = read(&text).unwrap();
         assert_eq!(config.label.unwrap().as_str(), "box");
         assert_eq!(config.listen, Some(DEFAULT_LISTEN));
+        assert_eq!(config.fwmark, Some(DEFAULT_MARK));
         assert_eq!(config.log.as_deref(), Some("info"));
         assert_eq!(config.cache_limit, Some(DEFAULT_CACHE_LIMIT));
         assert!(config.unknown.is_empty());
@@ -198,6 +225,8 @@ mod tests {
             ("endpoints = \"x\"", "config:1:13:", "list"),
             ("cache_limit = \"1GB\"", "config:1:15:", "1GiB"),
             ("cache_limit = 7", "config:1:15:", "1GiB"),
+            ("fwmark = \"7\"", "config:1:10:", "number"),
+            ("fwmark = 0x100000000", "config:1:10:", "number"),
             ("symbols = \"table\"", "config:1:11:", "content id"),
         ] {
             let error = read(text).unwrap_err();

@@ -6,6 +6,7 @@
 //! | `atomic` | changes made of them that happen at once or not at all |
 //! | `files` | reading one file with suspicion |
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
+//! | `settings` | how a network's interface is run here |
 //! | `history` | what a network's node decided about promises |
 //! | `peers` | known peers |
 //! | `config`, `size` | the configuration, and numbers of bytes in it |
@@ -25,6 +26,7 @@ mod lock;
 mod network;
 mod parts;
 mod peers;
+mod settings;
 mod size;
 
 #[cfg(test)]
@@ -38,6 +40,7 @@ use std::path::Path;
 use grid_promises::core::Change;
 use grid_promises::network::NetworkName;
 use grid_promises::{ContentId, NodeKey};
+use zeroize::Zeroizing;
 
 pub use config::Config;
 pub use disk::{Disk, RealDisk};
@@ -45,8 +48,8 @@ pub use editing::Draft;
 pub use error::StoreError;
 pub use lock::ServerLock;
 pub use network::{Stored, WG_QUICK};
-pub use parts::Backend;
 pub use peers::KnownPeer;
+pub use settings::{Backend, InterfaceOptions, table, table_word};
 pub use size::{ByteSize, ByteSizeError};
 
 use crate::home::Home;
@@ -283,7 +286,7 @@ impl<D: Disk> Store<D> {
         history::read(&self.reader(), &self.home.nets().join(name.as_str()))
     }
 
-    /// Makes one change of a network durable. `backend` is written with a whole network.
+    /// Makes one change of a network durable. `interface` is written with a whole network.
     ///
     /// # Errors
     /// The system refuses. What is on disk is the state before, or after.
@@ -291,14 +294,14 @@ impl<D: Disk> Store<D> {
         &self,
         name: &NetworkName,
         change: &Change,
-        backend: Backend,
+        interface: &InterfaceOptions,
     ) -> Result<(), StoreError> {
         network::apply(
             &self.disk,
             &self.home.nets(),
             name.as_str(),
             change,
-            backend,
+            interface,
         )
     }
 
@@ -313,6 +316,18 @@ impl<D: Disk> Store<D> {
     /// The system refuses.
     pub fn save_peer(&self, peer: &KnownPeer) -> Result<(), StoreError> {
         peers::save(&self.disk, &self.home.peers(), peer)
+    }
+
+    /// Reads a file of at most `limit` bytes that only its owner can open. `None` if there is none.
+    ///
+    /// # Errors
+    /// Others can open it, it is somebody else's, no file, empty, or the system refuses.
+    pub fn read_private(
+        &self,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        self.reader().optional(path, limit, Privacy::Secret)
     }
 
     /// Writes a file of mode 0600, in the place of one that may be there.

@@ -26,7 +26,8 @@ use super::disk::Disk;
 use super::error::StoreError;
 use super::files::{Privacy, Reader, SMALL, encode_secret};
 use super::history::{self, HISTORY, OLDER};
-use super::parts::{self, Backend, Settings};
+use super::parts;
+use super::settings::{InterfaceOptions, Settings};
 
 const CHARTER: &str = "charter";
 const WIREGUARD_KEY: &str = "wireguard.key";
@@ -57,8 +58,8 @@ const FORGOTTEN: &[&str] = &[
 pub struct Stored {
     /// What the core needs of it.
     pub record: NetworkRecord,
-    /// Who is to run its WireGuard.
-    pub backend: Backend,
+    /// How its interface is run.
+    pub interface: InterfaceOptions,
     /// What was damaged and could be done without.
     pub complaints: Vec<StoreError>,
 }
@@ -119,7 +120,7 @@ pub(super) fn load<D: Disk>(
             judge: None,
             bootstrap: Vec::new(),
         },
-        backend: settings.backend,
+        interface: settings.interface,
         complaints: Vec::new(),
     };
     if let Some(nodes) = left {
@@ -216,12 +217,12 @@ pub(super) fn apply<D: Disk>(
     nets: &Path,
     name: &str,
     change: &Change,
-    backend: Backend,
+    interface: &InterfaceOptions,
 ) -> Result<(), StoreError> {
     let folder = nets.join(name);
     let write = |file: &str, bytes: &[u8]| atomic::write_file(disk, &folder, file, bytes);
     match change {
-        Change::Network(record) => write_network(disk, nets, name, record, backend)?,
+        Change::Network(record) => write_network(disk, nets, name, record, interface)?,
         Change::Promise(bytes) => write(PROMISE, bytes)?,
         Change::Admission(links) => write(ADMISSION, &parts::encode_admission(links))?,
         Change::Statements(statements) => {
@@ -247,11 +248,11 @@ fn write_network<D: Disk>(
     nets: &Path,
     name: &str,
     record: &NetworkRecord,
-    backend: Backend,
+    interface: &InterfaceOptions,
 ) -> Result<(), StoreError> {
     let settings = Settings {
         listen_port: record.listen_port,
-        backend,
+        interface: interface.clone(),
     };
     let bootstrap = parts::encode_bootstrap(&record.bootstrap);
     let mut files: Vec<(&str, Zeroizing<Vec<u8>>)> = vec![

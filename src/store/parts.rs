@@ -1,7 +1,6 @@
 //! The forms of the parts of a network's record: one file each.
 //!
-//! Statements stay the bytes that were signed. Rules and settings are text that a person can read
-//! and edit.
+//! Statements stay the bytes that were signed. Rules are text that a person can read and edit.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,89 +12,14 @@ use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::invite::Bootstrap;
 use minicbor::bytes::ByteVec;
-use toml_edit::{DocumentMut, Item, value};
 
 use super::error::StoreError;
-use super::files::toml_error;
 
 /// The most bytes of a list of statements: every member and every revocation at full length.
 pub(super) const STATEMENTS_LIMIT: usize =
     2 * (MAX_MEMBERS + MAX_REVOCATIONS) * (MAX_STATEMENT + 8);
 const ADMISSION_LIMIT: usize = MAX_CHAIN * 2 * (MAX_STATEMENT + 16);
 const BOOTSTRAP_LIMIT: usize = 256 * 1024;
-
-/// Who is to run WireGuard for a network. The words are those of `--backend`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Backend {
-    /// The kernel where it has WireGuard, else this program
-    #[default]
-    Auto,
-    /// The kernel
-    Kernel,
-    /// This program
-    Userspace,
-}
-
-impl Backend {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Kernel => "kernel",
-            Self::Userspace => "userspace",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Auto, Self::Kernel, Self::Userspace]
-            .into_iter()
-            .find(|backend| backend.as_str() == word)
-    }
-}
-
-/// What a network's `settings` hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Settings {
-    pub(super) listen_port: u16,
-    pub(super) backend: Backend,
-}
-
-impl Settings {
-    pub(super) fn encode(self) -> String {
-        let mut document = DocumentMut::new();
-        document["listen_port"] = value(i64::from(self.listen_port));
-        document["backend"] = value(self.backend.as_str());
-        document.to_string()
-    }
-
-    pub(super) fn decode(path: &Path, text: &str) -> Result<Self, StoreError> {
-        let document = toml_edit::Document::parse(text)
-            .map_err(|error| toml_error(path, text, error.span(), error.message()))?;
-        let wrong =
-            |item: Option<&Item>, why| toml_error(path, text, item.and_then(Item::span), why);
-        let port = document.get("listen_port");
-        let listen_port = port
-            .and_then(Item::as_integer)
-            .and_then(|port| u16::try_from(port).ok())
-            .filter(|port| *port != 0)
-            .ok_or_else(|| wrong(port, "listen_port must be a UDP port from 1 to 65535"))?;
-        let word = document.get("backend");
-        let backend = word
-            .and_then(Item::as_str)
-            .and_then(Backend::from_word)
-            .ok_or_else(|| {
-                wrong(
-                    word,
-                    "backend must be \"auto\", \"kernel\" or \"userspace\"",
-                )
-            })?;
-        Ok(Self {
-            listen_port,
-            backend,
-        })
-    }
-}
 
 pub(super) fn encode_admission(links: &[RawLink]) -> Vec<u8> {
     cbor::encode(links)
@@ -253,24 +177,6 @@ mod tests {
                 assert!(some.judge.is_none_or(|judge| judge == id), "cut at {cut}");
             }
         }
-    }
-
-    #[test]
-    fn settings_read_back_and_say_where_they_are_wrong() {
-        let settings = Settings {
-            listen_port: 51820,
-            backend: Backend::Userspace,
-        };
-        let path = Path::new("settings");
-        assert_eq!(
-            Settings::decode(path, &settings.encode()).unwrap(),
-            settings
-        );
-        let wrong = "listen_port = 51820\nbackend = \"magic\"\n";
-        let error = Settings::decode(path, wrong).unwrap_err().to_string();
-        assert!(error.starts_with("settings:2:11: "), "{error}");
-        assert!(Settings::decode(path, "listen_port = 0\nbackend = \"auto\"").is_err());
-        assert!(Settings::decode(path, "listen_port = ").is_err());
     }
 
     #[test]

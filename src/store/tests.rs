@@ -21,6 +21,18 @@ use rand_core::SeedableRng as _;
 use super::crash::{CutDisk, OWNER};
 use super::*;
 
+/// Other than by default in everything.
+fn elsewhere() -> InterfaceOptions {
+    InterfaceOptions {
+        backend: Backend::Userspace,
+        netns: Some("box".parse().unwrap()),
+        routing: grid_wg::Routing {
+            table: table("7").unwrap(),
+            metric: Some(50),
+        },
+    }
+}
+
 fn key(byte: u8) -> NodeKey {
     NodeKey::from_seed(&Secret::new([byte; 32]))
 }
@@ -131,7 +143,7 @@ fn life() -> Vec<(&'static str, Change)> {
     ]
 }
 
-type Seen = Vec<(NetworkRecord, Backend)>;
+type Seen = Vec<(NetworkRecord, InterfaceOptions)>;
 
 fn home() -> Home {
     Home::find(Some(Path::new("/h"))).unwrap()
@@ -145,7 +157,7 @@ fn seen<D: Disk>(store: &Store<D>) -> Seen {
     let whole = |loaded| match loaded {
         Loaded::Whole(stored) => {
             assert!(stored.complaints.is_empty(), "{:?}", stored.complaints);
-            (stored.record, stored.backend)
+            (stored.record, stored.interface)
         }
         Loaded::Broken { name, error } => panic!("{name}: {error}"),
     };
@@ -267,7 +279,9 @@ fn a_cut_anywhere_leaves_the_state_before_or_after() {
     let mut units = 0;
     for (number, (network, change)) in life().iter().enumerate() {
         let done = on(disk.whole());
-        let apply = |store: &Store<CutDisk>| store.apply(&name(network), change, Backend::Auto);
+        let apply = |store: &Store<CutDisk>| {
+            store.apply(&name(network), change, &InterfaceOptions::default())
+        };
         apply(&done).unwrap();
         let after = seen(&done);
         assert_ne!(before, after, "step {number} changes something");
@@ -311,12 +325,8 @@ fn the_file_system_does_the_same() {
         fs::create_dir(&leftover).unwrap();
         fs::write(leftover.join("charter"), "x").unwrap();
         fs::write(home.path().join("config.tmp"), "x").unwrap();
-        store
-            .apply(&name(network), &change, Backend::Userspace)
-            .unwrap();
-        model
-            .apply(&name(network), &change, Backend::Userspace)
-            .unwrap();
+        store.apply(&name(network), &change, &elsewhere()).unwrap();
+        model.apply(&name(network), &change, &elsewhere()).unwrap();
         store.recover().unwrap();
         assert_eq!(seen(&store), seen(&model));
         let mut left = Vec::new();
@@ -360,7 +370,9 @@ fn filled() -> (tempfile::TempDir, Home, Store) {
     let store = Store::open(&home).unwrap();
     for network in ["foo", "whole"] {
         let change = Change::Network(Box::new(record(network)));
-        store.apply(&name(network), &change, Backend::Auto).unwrap();
+        store
+            .apply(&name(network), &change, &InterfaceOptions::default())
+            .unwrap();
     }
     (dir, home, store)
 }

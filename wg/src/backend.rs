@@ -19,6 +19,10 @@ use crate::plan::{Plan, Step};
 /// The interface group (`IFLA_GROUP`) of what we create: "grid" in ASCII.
 pub const GROUP: u32 = 0x6772_6964;
 
+/// The protocol number (`rtm_protocol`, `FRA_PROTOCOL`) of the routes and policy rules that we make,
+/// by which we know our own: "g" in ASCII, which iproute2's list of numbers gives to nobody.
+pub const PROTOCOL: u8 = 0x67;
+
 /// Who runs WireGuard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackendKind {
@@ -65,6 +69,37 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
 }
 
+/// Netlink messages between a back end and the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests sent, one system call each.
+    pub requests: u64,
+    /// Messages received, acknowledgements among them.
+    pub answers: u64,
+}
+
+impl std::ops::Add for Traffic {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            answers: self.answers.saturating_add(other.answers),
+        }
+    }
+}
+
+impl std::ops::Sub for Traffic {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            answers: self.answers.saturating_sub(earlier.answers),
+        }
+    }
+}
+
 /// A step that was left out, because failing over it would cost more than doing without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
@@ -81,6 +116,8 @@ pub enum SkipReason {
     RouteTaken,
     /// IPv6 is switched off on this host.
     NoIpv6,
+    /// The kernel was built without policy routing: every table is the main one.
+    NoTables,
 }
 
 impl fmt::Display for Skipped {
@@ -88,6 +125,7 @@ impl fmt::Display for Skipped {
         let why = match self.why {
             SkipReason::RouteTaken => "another interface has this route and keeps it",
             SkipReason::NoIpv6 => "IPv6 is switched off on this host",
+            SkipReason::NoTables => "this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES)",
         };
         write!(f, "left out: {}: {why}", self.step)
     }
@@ -116,6 +154,9 @@ pub trait Backend: Send {
     /// Why this back end and no other: one sentence for the log and for `status`.
     fn reason(&self) -> &str;
 
+    /// What went over netlink since the back end was opened.
+    fn traffic(&self) -> Traffic;
+
     /// The state of the interface.
     ///
     /// # Errors
@@ -130,14 +171,15 @@ pub trait Backend: Send {
     /// [`Error::Apply`] with the step that failed.
     fn apply(&mut self, plan: &Plan) -> Result<Report, Error>;
 
-    /// Removes the interface with all that hangs on it. `false`: there was none.
+    /// Removes the interface with all that hangs on it, and its policy rules, which outlive it.
+    /// `false`: there was no interface; rules that were left of one are gone all the same.
     ///
     /// # Errors
     /// [`Error::ForeignInterface`], or what the operating system says.
     fn remove(&mut self, name: &IfName, own: &WgPublicKey) -> Result<bool, Error>;
 
     /// Takes over an interface that somebody else made, because the person said so. The next plan
-    /// turns it into ours.
+    /// turns it into ours. Its UDP sockets stay in the network namespace in which it was made.
     ///
     /// # Errors
     /// [`Error::ForeignInterface`] when it is no WireGuard interface of this back end's kind;

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::name::IfName;
 use crate::netlink::{Address, Link, Netlink};
 use crate::plan::{Plan, Step};
+use crate::routing::{Family, MAIN, Route};
 
 /// What differs between the back ends.
 pub(crate) trait Engine {
@@ -42,6 +43,7 @@ pub(crate) fn carry_out(
     {
         if let Err(source) = carry_out_run(plan, run, engine, &mut report) {
             if report.created {
+                take_back_rules(plan, report.steps, engine);
                 engine.destroy(&plan.name);
             }
             return Err(Error::Apply {
@@ -55,6 +57,28 @@ pub(crate) fn carry_out(
         run.iter().for_each(|step| report.count(step));
     }
     Ok(report)
+}
+
+/// Rules outlive their interface. Removes those that the first steps of a plan have added.
+fn take_back_rules(plan: &Plan, done: usize, engine: &mut impl Engine) {
+    for step in plan.steps.iter().take(done) {
+        if let (Step::AddRule(rule), Ok((netlink, _))) = (step, engine.netlink(&plan.name))
+            && let Err(error) = netlink.delete_rule(rule)
+        {
+            tracing::warn!(interface = %plan.name, %rule, %error, "a new rule could not be removed again");
+        }
+    }
+}
+
+/// Removes what outlives the interface of that name.
+pub(crate) fn remove_rules(netlink: &mut Netlink, name: &IfName) -> Result<(), Error> {
+    let failed = |source| Error::os(format!("removing the policy rules of {name}"), source);
+    let rules = netlink.rules(name).map_err(failed)?;
+    // The one that leads to the table first.
+    rules
+        .iter()
+        .rev()
+        .try_for_each(|rule| netlink.delete_rule(rule).map_err(failed))
 }
 
 /// Whether the step is about the WireGuard device, not about the link it hangs on. The MTU is
@@ -100,28 +124,55 @@ fn configure_link(
 ) -> io::Result<Option<SkipReason>> {
     let result = match step {
         Step::SetMtu(mtu) => Link::set_mtu(netlink, index, mtu.get()),
-        Step::RemoveRoute(route) => netlink.delete_route(index, *route),
+        Step::RemoveRule(rule) => netlink.delete_rule(rule),
+        Step::RemoveRoute(route) => netlink.delete_route(index, route),
         Step::LinkUp => Link::set_up(netlink, index),
         Step::RemoveAddress(address) => Address::delete(netlink, index, *address),
         Step::AddAddress(address) => Address::add(netlink, index, *address),
-        Step::AddRoute(route) => match netlink.add_route(index, *route) {
-            Ok(true) => Ok(()),
-            Ok(false) => return Ok(Some(SkipReason::RouteTaken)),
+        Step::AddRoute(route) => match add_route(netlink, index, route) {
+            Ok(None) => Ok(()),
+            Ok(skipped) => return Ok(skipped),
             Err(error) => Err(error),
         },
+        Step::AddRule(rule) => netlink.add_rule(rule),
         Step::Create | Step::RemovePeer(_) | Step::Configure(_) | Step::SetPeer(_) => Ok(()),
     };
-    match (result, step) {
-        (Err(error), Step::AddAddress(net) | Step::AddRoute(net))
-            if net.addr().is_ipv6() && says_no_ipv6(&error) =>
-        {
+    match result {
+        Err(error) if adds(step) == Some(Family::V6) && says_no_ipv6(&error) => {
             Ok(Some(SkipReason::NoIpv6))
         }
-        (result, _) => result.map(|()| None),
+        Err(error) if matches!(step, Step::AddRule(_)) && says_no_ipv6(&error) => {
+            Ok(Some(SkipReason::NoTables))
+        }
+        result => result.map(|()| None),
     }
 }
 
-/// What the kernel answers where IPv6 is disabled, on the interface or altogether. The right to
+/// The family of what the step adds.
+const fn adds(step: &Step) -> Option<Family> {
+    match step {
+        Step::AddAddress(net) => Some(Family::of(net)),
+        Step::AddRoute(route) => Some(Family::of(&route.net)),
+        Step::AddRule(rule) => Some(rule.family),
+        _ => None,
+    }
+}
+
+fn add_route(netlink: &mut Netlink, index: u32, route: &Route) -> io::Result<Option<SkipReason>> {
+    // A kernel without policy routing takes every table for the main one, where a default route
+    // would cut the host off.
+    let family = Family::of(&route.net);
+    if route.table != MAIN && !netlink.has_rules(family)? {
+        return Ok(Some(match family {
+            Family::V4 => SkipReason::NoTables,
+            Family::V6 => SkipReason::NoIpv6,
+        }));
+    }
+    let added = netlink.add_route(index, route)?;
+    Ok((!added).then_some(SkipReason::RouteTaken))
+}
+
+/// What the kernel answers where a family or its policy rules are missing, or IPv6 is disabled, on the interface or altogether. The right to
 /// configure is not in question: other steps were carried out before.
 fn says_no_ipv6(error: &io::Error) -> bool {
     matches!(

@@ -10,6 +10,7 @@ use grid_promises::{PresharedKey, WgPublicKey, WgSecretKey};
 use ipnet::IpNet;
 
 use crate::name::IfName;
+use crate::routing::Routing;
 
 /// The wanted state of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +30,13 @@ pub struct Desired {
     pub addresses: BTreeSet<IpNet>,
     /// The peers. An entry under the interface's own public key is ignored, as WireGuard does.
     pub peers: BTreeMap<WgPublicKey, DesiredPeer>,
-    /// Prefixes that the host routes into the interface (main table). Bits behind the prefix
-    /// length are ignored. A prefix that an address already connects may stand here too.
+    /// Prefixes that the host routes into the interface. Bits behind the prefix length are
+    /// ignored. A prefix that an address already connects may stand here too. A default route
+    /// (prefix length 0) under [`Table::Auto`](crate::Table::Auto) needs `fwmark`: without a mark it
+    /// would take the tunnel's own packets into the tunnel, so it is left out.
     pub routes: BTreeSet<IpNet>,
+    /// Where these routes go.
+    pub routing: Routing,
 }
 
 /// The wanted state of one peer.

@@ -5,6 +5,7 @@
 use std::io;
 
 use crate::name::IfName;
+use crate::place::Netns;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,40 @@ pub enum Error {
         name: IfName,
         /// The port; 0 when the kernel did not say which.
         port: u16,
+    },
+
+    /// There is no network namespace of that name.
+    #[error(
+        "there is no network namespace {netns}: make it (ip netns add NAME), or name another one"
+    )]
+    NoNetns {
+        /// What was named.
+        netns: Netns,
+    },
+
+    /// What was named is a file, and no network namespace.
+    #[error(
+        "{netns} is no network namespace: name one that `ip netns list` shows, or a path such as \
+         /proc/PID/ns/net; a name whose namespace did not outlive a reboot has to be made again \
+         (ip netns delete, ip netns add)"
+    )]
+    NotANetns {
+        /// What was named.
+        netns: Netns,
+    },
+
+    /// The process may not enter the network namespace.
+    #[error(
+        "entering the network namespace {netns} needs CAP_SYS_ADMIN here and in it, which this \
+         process lacks ({source}): run it as root, or give it the capability (systemd: \
+         AmbientCapabilities=CAP_NET_ADMIN CAP_SYS_ADMIN)"
+    )]
+    NetnsDenied {
+        /// What was named.
+        netns: Netns,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
 
     /// The operating system refused.

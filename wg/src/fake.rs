@@ -2,22 +2,21 @@
 //!
 //! It keeps WireGuard's and the kernel's rules where a plan depends on them: an allowed IP belongs
 //! to one peer and moves to the last that got it, the interface's own key is no peer, an address
-//! brings its connected route, and the last IPv4 address takes the IPv4 routes along. It sends no
-//! packets.
+//! brings its connected route, the last IPv4 address takes the IPv4 routes of all tables along, and
+//! policy rules outlive their interface. It sends no packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grid_promises::WgPublicKey;
 use ipnet::IpNet;
 
-use crate::backend::{Backend, BackendKind, Report};
+use crate::backend::{Backend, BackendKind, Report, Traffic};
 use crate::error::Error;
 use crate::name::IfName;
-use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
-use crate::plan::{
-    AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, connected_prefix,
-};
+use crate::observed::{Observed, ObservedInterface, RouteOrigin};
+use crate::plan::{DeviceChange, Plan, Step};
+use crate::routing::{PolicyRule, Route};
 
 /// The back end. Clones share the same state, so that a test keeps one and hands the other over.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +40,7 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct State {
     interfaces: BTreeMap<IfName, ObservedInterface>,
+    rules: BTreeMap<IfName, BTreeSet<PolicyRule>>,
     foreign: BTreeMap<IfName, String>,
     counts: Counts,
     fail_after: Option<usize>,
@@ -58,6 +58,17 @@ impl Fake {
     #[must_use]
     pub fn interface(&self, name: &IfName) -> Option<ObservedInterface> {
         self.state().interfaces.get(name).cloned()
+    }
+
+    /// The policy rules for an interface, which need not be there.
+    #[must_use]
+    pub fn rules(&self, name: &IfName) -> BTreeSet<PolicyRule> {
+        self.state().rules.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Puts these policy rules there instead of those for the interface of that name.
+    pub fn set_rules(&self, name: IfName, rules: BTreeSet<PolicyRule>) {
+        self.state().rules.insert(name, rules);
     }
 
     /// What was done so far.
@@ -80,7 +91,7 @@ impl Fake {
         self.state().interfaces.insert(name, interface);
     }
 
-    /// Takes an interface away, as `ip link del` would.
+    /// Takes an interface away, as `ip link del` would. Its policy rules stay.
     pub fn vanish(&self, name: &IfName) {
         self.state().interfaces.remove(name);
     }
@@ -103,6 +114,10 @@ impl Fake {
 }
 
 impl Backend for Fake {
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+
     fn kind(&self) -> BackendKind {
         BackendKind::Userspace
     }
@@ -117,6 +132,7 @@ impl Backend for Fake {
         state.check_ours(name)?;
         Ok(Observed {
             interface: state.interfaces.get(name).cloned(),
+            rules: state.rules.get(name).cloned().unwrap_or_default(),
         })
     }
 
@@ -147,6 +163,7 @@ impl Backend for Fake {
     fn remove(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<bool, Error> {
         let mut state = self.state();
         state.check_ours(name)?;
+        state.rules.remove(name);
         Ok(state.interfaces.remove(name).is_some())
     }
 
@@ -179,6 +196,12 @@ impl State {
     fn failed(&mut self, plan: &Plan, done: usize, step: &Step, created: bool) -> Error {
         if created {
             self.interfaces.remove(&plan.name);
+            let rules = self.rules.entry(plan.name.clone()).or_default();
+            for step in plan.steps.iter().take(done) {
+                if let Step::AddRule(rule) = step {
+                    rules.remove(rule);
+                }
+            }
         }
         Error::Apply {
             step: done + 1,
@@ -221,6 +244,12 @@ impl State {
             Step::SetPeer(change) => {
                 *self.counts.peer_sets.entry(change.public_key).or_default() += 1;
             }
+            Step::AddRule(rule) => {
+                self.rules.entry(name.clone()).or_default().insert(*rule);
+            }
+            Step::RemoveRule(rule) => {
+                self.rules.entry(name.clone()).or_default().remove(rule);
+            }
             Step::RemovePeer(key) => *self.counts.peer_removes.entry(*key).or_default() += 1,
             _ => {}
         }
@@ -233,29 +262,29 @@ impl State {
 
 fn carry_out(interface: &mut ObservedInterface, step: &Step) {
     match step {
-        Step::Create => {}
+        // Rules are the host's, not the interface's.
+        Step::Create | Step::AddRule(_) | Step::RemoveRule(_) => {}
         Step::RemovePeer(key) => {
             interface.peers.remove(key);
         }
         Step::Configure(change) => configure(interface, change),
         Step::SetMtu(mtu) => interface.mtu = mtu.get().into(),
-        Step::SetPeer(change) => set_peer(interface, change),
+        Step::SetPeer(change) => interface.set_peer(change),
         Step::RemoveRoute(route) => {
             interface.routes.remove(route);
         }
         Step::LinkUp => {
             interface.up = true;
-            for route in interface.addresses.iter().filter_map(connected_prefix) {
+            for route in interface.addresses.iter().filter_map(Route::connected) {
                 interface.routes.entry(route).or_insert(RouteOrigin::Kernel);
             }
         }
         Step::RemoveAddress(address) => remove_address(interface, address),
         Step::AddAddress(address) => add_address(interface, address),
         Step::AddRoute(route) => {
-            interface
-                .routes
-                .entry(*route)
-                .or_insert(RouteOrigin::Static);
+            // As the kernel does, whatever metric it was told.
+            let route = Route::new(route.net, route.table, Some(route.metric));
+            interface.routes.entry(route).or_insert(RouteOrigin::Own);
         }
     }
 }
@@ -274,40 +303,6 @@ fn configure(interface: &mut ObservedInterface, change: &DeviceChange) {
     }
 }
 
-fn set_peer(interface: &mut ObservedInterface, change: &PeerChange) {
-    let key = change.public_key;
-    let exists = interface.peers.contains_key(&key);
-    if interface.public_key == Some(key) || (!exists && !change.create) {
-        return;
-    }
-    if let AllowedIpsChange::Add(ips) | AllowedIpsChange::Replace(ips) = &change.allowed_ips {
-        for peer in interface.peers.values_mut() {
-            peer.allowed_ips.retain(|ip| !ips.contains(ip));
-        }
-    }
-    let peer = interface.peers.entry(key).or_default();
-    match &change.allowed_ips {
-        AllowedIpsChange::Keep => {}
-        AllowedIpsChange::Add(ips) => peer.allowed_ips.extend(ips),
-        AllowedIpsChange::Replace(ips) => peer.allowed_ips.clone_from(ips),
-    }
-    set_peer_fields(peer, change);
-}
-
-fn set_peer_fields(peer: &mut ObservedPeer, change: &PeerChange) {
-    match &change.preshared_key {
-        Some(PskChange::Set(psk)) => peer.preshared_key = Some(psk.clone()),
-        Some(PskChange::Clear) => peer.preshared_key = None,
-        None => {}
-    }
-    if change.endpoint.is_some() {
-        peer.endpoint = change.endpoint;
-    }
-    if let Some(seconds) = change.keepalive {
-        peer.keepalive = (seconds != 0).then_some(seconds);
-    }
-}
-
 fn add_address(interface: &mut ObservedInterface, address: &IpNet) {
     let twice = address.addr().is_ipv6()
         && interface
@@ -317,11 +312,11 @@ fn add_address(interface: &mut ObservedInterface, address: &IpNet) {
     if twice {
         return;
     }
-    let connects = connected_prefix(address);
+    let connects = Route::connected(address);
     let shared = interface
         .addresses
         .iter()
-        .any(|known| connected_prefix(known) == connects);
+        .any(|known| Route::connected(known) == connects);
     interface.addresses.insert(*address);
     if let Some(route) = connects.filter(|_| interface.up && !shared) {
         interface.routes.entry(route).or_insert(RouteOrigin::Kernel);
@@ -330,11 +325,11 @@ fn add_address(interface: &mut ObservedInterface, address: &IpNet) {
 
 fn remove_address(interface: &mut ObservedInterface, address: &IpNet) {
     interface.addresses.remove(address);
-    let connects = connected_prefix(address);
+    let connects = Route::connected(address);
     let shared = interface
         .addresses
         .iter()
-        .any(|known| connected_prefix(known) == connects);
+        .any(|known| Route::connected(known) == connects);
     if let Some(route) = connects.filter(|_| !shared)
         && interface.routes.get(&route) == Some(&RouteOrigin::Kernel)
     {
@@ -342,7 +337,7 @@ fn remove_address(interface: &mut ObservedInterface, address: &IpNet) {
     }
     let is_v4 = |net: &IpNet| net.addr().is_ipv4();
     if is_v4(address) && !interface.addresses.iter().any(is_v4) {
-        interface.routes.retain(|route, _| !is_v4(route));
+        interface.routes.retain(|route, _| !is_v4(&route.net));
     }
 }
 

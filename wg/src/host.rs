@@ -1,15 +1,29 @@
-//! What this host is connected to, and where it can be reached. Read only.
+//! What this host is connected to, where it can be reached, and what it does with packets that a
+//! default route through a tunnel needs. Read only.
 //!
 //! `except` names interfaces that do not count: the mesh's own.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 
 use crate::error::Error;
 use crate::name::IfName;
 use crate::netlink::{Address, Link, Netlink};
+use crate::place::Place;
+
+/// Which packets this host hands on from one interface to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// IPv4: `net.ipv4.ip_forward`.
+    pub ipv4: bool,
+    /// IPv6: `net.ipv6.conf.all.forwarding`. `false` as well where there is no IPv6.
+    pub ipv6: bool,
+}
 
 /// The prefixes that are directly connected: no network may take its range from these, and no
 /// peer's promise to route one of them is believed by default. Loopback and link-local ones count.
@@ -17,7 +31,15 @@ use crate::netlink::{Address, Link, Netlink};
 /// # Errors
 /// What the kernel says when it is asked for its addresses.
 pub fn connected(except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
-    let (links, addresses) = read()?;
+    connected_in(&Place::default(), except)
+}
+
+/// As [`connected`], of another place.
+///
+/// # Errors
+/// As [`connected`]; and [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`].
+pub fn connected_in(place: &Place, except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
+    let (links, addresses) = place.run(read)?;
     Ok(connected_of(&links, &addresses, except))
 }
 
@@ -28,8 +50,91 @@ pub fn connected(except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
 /// # Errors
 /// What the kernel says when it is asked for its addresses.
 pub fn endpoints(except: &[IfName]) -> Result<BTreeSet<IpAddr>, Error> {
-    let (links, addresses) = read()?;
+    endpoints_in(&Place::default(), except)
+}
+
+/// As [`endpoints`], of another place.
+///
+/// # Errors
+/// As [`endpoints`]; and [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`].
+pub fn endpoints_in(place: &Place, except: &[IfName]) -> Result<BTreeSet<IpAddr>, Error> {
+    let (links, addresses) = place.run(read)?;
     Ok(endpoints_of(&links, &addresses, except))
+}
+
+/// The names of interfaces that are up, not loopback and not in `except`, on which the kernel's
+/// reverse path filter is strict (`rp_filter` 1, the larger one of `all` and the interface's;
+/// RFC 3704 section 2.2). While a default route leads into a tunnel by policy rules, it drops there
+/// what comes in from the world, answers to the tunnel's own packets among it. IPv6 has no such
+/// setting.
+///
+/// # Errors
+/// What the kernel says when it is asked for its interfaces and settings.
+pub fn strict_reverse_path(except: &[IfName]) -> Result<Vec<String>, Error> {
+    const STRICT: u32 = 1;
+    let failed = |source| Error::os("reading the reverse path filter", source);
+    let filter = |of: &str| {
+        let file = Path::new("/proc/sys/net/ipv4/conf").join(of);
+        read_number(&file.join("rp_filter")).map_err(failed)
+    };
+    let Some(all) = filter("all")? else {
+        return Ok(Vec::new());
+    };
+    let mut netlink = Netlink::route().map_err(failed)?;
+    let mut names = Vec::new();
+    for link in Link::all(&mut netlink).map_err(failed)? {
+        // None: it is gone meanwhile.
+        let own = filter(&link.name)?.filter(|_| {
+            let counts = link.up && !link.loopback;
+            counts && !is_excepted(&link, except)
+        });
+        names.extend(own.filter(|own| all.max(*own) == STRICT).map(|_| link.name));
+    }
+    Ok(names)
+}
+
+/// Whether this host forwards packets, as an exit node has to.
+///
+/// # Errors
+/// What the system says when its settings are read.
+pub fn forwards() -> Result<Forwarding, Error> {
+    forwards_in(&Place::default())
+}
+
+/// As [`forwards`], of another place.
+///
+/// # Errors
+/// As [`forwards`]; and [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`].
+pub fn forwards_in(place: &Place) -> Result<Forwarding, Error> {
+    let failed = |source| Error::os("reading whether this host forwards packets", source);
+    let is_on = |file: &str| {
+        let number = read_number(Path::new(file)).map_err(failed)?;
+        Ok(number.is_some_and(|number| number != 0))
+    };
+    // The kernel shows each thread the settings of its own namespace.
+    place.run(|| {
+        Ok(Forwarding {
+            ipv4: is_on("/proc/sys/net/ipv4/ip_forward")?,
+            ipv6: is_on("/proc/sys/net/ipv6/conf/all/forwarding")?,
+        })
+    })
+}
+
+/// None: there is no such setting.
+fn read_number(file: &Path) -> io::Result<Option<u32>> {
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            let number = text.trim().parse();
+            number.map(Some).map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{} holds no number", file.display()),
+                )
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read() -> Result<(Vec<Link>, Vec<Address>), Error> {
@@ -155,5 +260,12 @@ mod tests {
         // A fresh namespace has its loopback down and without addresses.
         assert!(nets.is_empty() || nets.contains(&loopback), "{nets:?}");
         assert!(endpoints(&[]).unwrap().iter().all(|ip| !ip.is_loopback()));
+        assert!(!strict_reverse_path(&[]).unwrap().contains(&"lo".to_owned()));
+        let files = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+        let [ipv4, ipv6] = files.map(|file| {
+            let text = fs::read_to_string(Path::new("/proc/sys/net").join(file));
+            text.is_ok_and(|text| text != "0\n")
+        });
+        assert_eq!(forwards().unwrap(), Forwarding { ipv4, ipv6 });
     }
 }

@@ -15,7 +15,8 @@
 //! ([`Error::ForeignInterface`]), starts no other program, drops no privileges, and writes no key
 //! to a log, an error or a file. It knows nothing of promises between nodes, nor of QUIC.
 //!
-//! Everything happens in the network namespace of the thread that called [`open()`].
+//! Everything happens in the network namespace of the thread that called [`open()`], but for
+//! interfaces that shall live in another one ([`Place`]).
 
 pub mod backend;
 mod carry_out;
@@ -28,15 +29,21 @@ pub mod name;
 mod netlink;
 pub mod observed;
 mod open;
+pub mod place;
 pub mod plan;
+pub mod routing;
 pub mod uapi;
 mod userspace;
+pub mod watch;
 
-pub use backend::{Backend, BackendChoice, BackendKind, Report, SkipReason, Skipped};
+pub use backend::{Backend, BackendChoice, BackendKind, Report, SkipReason, Skipped, Traffic};
 pub use desired::{Desired, DesiredPeer, Mtu};
 pub use error::Error;
 pub use fake::Fake;
 pub use name::IfName;
 pub use observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
 pub use open::{open, preflight};
+pub use place::{Netns, Place};
 pub use plan::{AllowedIpsChange, DeviceChange, PeerChange, Plan, PskChange, Step, plan};
+pub use routing::{Family, PolicyRule, Route, Routing, RuleAction, Table};
+pub use watch::{Changes, Watch};

@@ -8,6 +8,8 @@ use grid_promises::{PresharedKey, WgPublicKey};
 use ipnet::IpNet;
 
 use crate::backend::BackendKind;
+use crate::plan::{AllowedIpsChange, PeerChange, PskChange, Step};
+use crate::routing::{PolicyRule, Route};
 
 /// The state of one interface of ours. An interface of the name that somebody else made is not an
 /// observation but [`Error::ForeignInterface`](crate::Error::ForeignInterface).
@@ -15,6 +17,8 @@ use crate::backend::BackendKind;
 pub struct Observed {
     /// `None`: there is no interface of that name.
     pub interface: Option<ObservedInterface>,
+    /// The policy rules of ours for that name. They outlive the interface.
+    pub rules: BTreeSet<PolicyRule>,
 }
 
 /// An interface that exists and is ours.
@@ -36,8 +40,9 @@ pub struct ObservedInterface {
     pub fwmark: Option<u32>,
     /// Addresses with the length of their connected prefix.
     pub addresses: BTreeSet<IpNet>,
-    /// Unicast routes of the main table through this interface alone.
-    pub routes: BTreeMap<IpNet, RouteOrigin>,
+    /// Unicast routes through this interface alone, without a gateway, of all tables but that of
+    /// local addresses.
+    pub routes: BTreeMap<Route, RouteOrigin>,
     /// The peers.
     pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
 }
@@ -47,8 +52,10 @@ pub struct ObservedInterface {
 pub enum RouteOrigin {
     /// The kernel, because an address connects the prefix. It goes when the address goes.
     Kernel,
-    /// Anybody else: us, or a person.
+    /// Anybody else: a person, or another program.
     Static,
+    /// We, by [`PROTOCOL`](crate::backend::PROTOCOL).
+    Own,
 }
 
 /// One peer of the interface.
@@ -68,4 +75,65 @@ pub struct ObservedPeer {
     pub rx_bytes: u64,
     /// Bytes sent to the peer, with WireGuard's overhead.
     pub tx_bytes: u64,
+}
+
+impl ObservedInterface {
+    /// What the state becomes by these steps, if all of them are about peers; else nothing happens,
+    /// and `false`. So that one peer of thousands can be changed without reading all of them again.
+    ///
+    /// It is as true as the state was: WireGuard's own changes, and other people's, are not in it.
+    pub fn follow(&mut self, steps: &[Step]) -> bool {
+        let is_of_a_peer = |step: &Step| matches!(step, Step::SetPeer(_) | Step::RemovePeer(_));
+        if !steps.iter().all(is_of_a_peer) {
+            return false;
+        }
+        for step in steps {
+            match step {
+                Step::SetPeer(change) => self.set_peer(change),
+                Step::RemovePeer(key) => drop(self.peers.remove(key)),
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// WireGuard's rules: its own key is no peer, and a prefix belongs to the peer that got it last.
+    pub(crate) fn set_peer(&mut self, change: &PeerChange) {
+        let key = change.public_key;
+        let held = self.peers.get(&key).map(|peer| &peer.allowed_ips);
+        if self.public_key == Some(key) || (held.is_none() && !change.create) {
+            return;
+        }
+        if let AllowedIpsChange::Add(ips) | AllowedIpsChange::Replace(ips) = &change.allowed_ips {
+            let its_own = |ip: &IpNet| held.is_some_and(|held| held.contains(ip));
+            let gained: Vec<IpNet> = ips.iter().filter(|ip| !its_own(ip)).copied().collect();
+            for ip in gained {
+                for peer in self.peers.values_mut() {
+                    peer.allowed_ips.remove(&ip);
+                }
+            }
+        }
+        self.peers.entry(key).or_default().set(change);
+    }
+}
+
+impl ObservedPeer {
+    fn set(&mut self, change: &PeerChange) {
+        match &change.allowed_ips {
+            AllowedIpsChange::Keep => {}
+            AllowedIpsChange::Add(ips) => self.allowed_ips.extend(ips),
+            AllowedIpsChange::Replace(ips) => self.allowed_ips.clone_from(ips),
+        }
+        match &change.preshared_key {
+            Some(PskChange::Set(psk)) => self.preshared_key = Some(psk.clone()),
+            Some(PskChange::Clear) => self.preshared_key = None,
+            None => {}
+        }
+        if change.endpoint.is_some() {
+            self.endpoint = change.endpoint;
+        }
+        if let Some(seconds) = change.keepalive {
+            self.keepalive = (seconds != 0).then_some(seconds);
+        }
+    }
 }

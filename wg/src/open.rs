@@ -6,33 +6,42 @@ use crate::backend::{Backend, BackendChoice, BackendKind};
 use crate::error::Error;
 use crate::kernel::{self, Kernel};
 use crate::netlink::{Address, Netlink};
+use crate::place::{Inside, Place};
 use crate::userspace::{self, Userspace};
 
-/// Opens the back end of this choice, in the network namespace of the calling thread. Interfaces
-/// of a userspace back end live as long as it does.
+/// Opens the back end of this choice for interfaces at this place, with their UDP sockets in the
+/// network namespace of the calling thread. Interfaces of a userspace back end live as long as it
+/// does.
+///
+/// A place is looked up once, here: if another namespace gets its name later, the back end stays
+/// with the one that it had, and keeps that alive.
 ///
 /// # Errors
 /// As [`preflight`].
-pub fn open(choice: BackendChoice) -> Result<Box<dyn Backend>, Error> {
+pub fn open(choice: BackendChoice, place: &Place) -> Result<Box<dyn Backend>, Error> {
     let Found {
+        inside,
         route,
         generic,
         kind,
         reason,
-    } = find(choice)?;
+    } = find(choice, place)?;
     Ok(match kind {
-        Kind::Kernel(family) => Box::new(Kernel::new(route, generic, family, reason)),
-        Kind::Userspace => Box::new(Userspace::new(route, reason)),
+        Kind::Kernel(family) => {
+            let kernel = Kernel::new(inside, route, generic, family, reason);
+            Box::new(kernel.map_err(failed)?)
+        }
+        Kind::Userspace => Box::new(Userspace::new(inside, route, reason)),
     })
 }
 
 /// Which back end [`open`] would open, without changing anything.
 ///
 /// # Errors
-/// [`Error::NoNetAdmin`], [`Error::NoTun`], [`Error::KernelLacksWireGuard`], or what the operating
-/// system says.
-pub fn preflight(choice: BackendChoice) -> Result<BackendKind, Error> {
-    Ok(match find(choice)?.kind {
+/// [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`], [`Error::NoNetAdmin`],
+/// [`Error::NoTun`], [`Error::KernelLacksWireGuard`], or what the operating system says.
+pub fn preflight(choice: BackendChoice, place: &Place) -> Result<BackendKind, Error> {
+    Ok(match find(choice, place)?.kind {
         Kind::Kernel(_) => BackendKind::Kernel,
         Kind::Userspace => BackendKind::Userspace,
     })
@@ -45,16 +54,23 @@ enum Kind {
 }
 
 struct Found {
+    inside: Inside,
     route: Netlink,
     generic: Netlink,
     kind: Kind,
     reason: String,
 }
 
-fn find(choice: BackendChoice) -> Result<Found, Error> {
-    let failed = |source: io::Error| Error::os("asking the kernel what it can do", source);
-    let mut route = Netlink::route().map_err(failed)?;
-    let mut generic = Netlink::generic().map_err(failed)?;
+fn failed(source: io::Error) -> Error {
+    Error::os("asking the kernel what it can do", source)
+}
+
+fn find(choice: BackendChoice, place: &Place) -> Result<Found, Error> {
+    let inside = place.open()?;
+    let (mut route, mut generic) = inside.run(|| {
+        let route = Netlink::route().map_err(failed)?;
+        Ok((route, Netlink::generic().map_err(failed)?))
+    })?;
     if !Address::may_configure(&mut route).map_err(failed)? {
         return Err(Error::NoNetAdmin);
     }
@@ -76,6 +92,7 @@ fn find(choice: BackendChoice) -> Result<Found, Error> {
         userspace::check()?;
     }
     Ok(Found {
+        inside,
         route,
         generic,
         kind,

@@ -2,15 +2,23 @@
 //!
 //! The order, and why:
 //! 1. create the interface;
-//! 2. remove peers, so that their prefixes are free;
-//! 3. private key, port and mark; the MTU;
-//! 4. set peers. A prefix that moves to another peer leaves its old one in the same operation, as
+//! 2. remove stale policy rules, before the mark that they spare changes and before the routes that
+//!    they lead to go: else the tunnel's own packets would take the tunnel, or others get lost;
+//! 3. remove peers, so that their prefixes are free;
+//! 4. private key, port and mark; the MTU;
+//! 5. set peers. A prefix that moves to another peer leaves its old one in the same operation, as
 //!    WireGuard defines it, so the old peer needs no step of its own;
-//! 5. remove stale routes; link up; add addresses before the old ones go, so that routes that hang
-//!    on the last address of a family survive; add routes last, because they need link and address.
+//! 6. remove stale routes; link up; add addresses before the old ones go, so that routes that hang
+//!    on the last address of a family survive; add routes, because they need link and address. A
+//!    route that only gets another table or metric is added before the old one goes;
+//! 7. add policy rules last: nothing is led into a table or marked interface that is not ready, and
+//!    what the main table knows is spared before the rest is taken.
 //!
 //! Nothing here does I/O, and no host state but [`Observed`] is looked at.
 
+mod network;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,9 +27,10 @@ use grid_promises::{PresharedKey, WgPublicKey, WgSecretKey};
 use ipnet::IpNet;
 
 use crate::backend::BackendKind;
-use crate::desired::{Desired, DesiredPeer, Mtu};
+use crate::desired::{Desired, Mtu};
 use crate::name::IfName;
-use crate::observed::{Observed, ObservedInterface, ObservedPeer, RouteOrigin};
+use crate::observed::{Observed, ObservedInterface, ObservedPeer};
+use crate::routing::{PolicyRule, Route};
 
 /// A list of changes to one interface. Prints one line a step, without any key but public ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +48,8 @@ pub struct Plan {
 pub enum Step {
     /// Create the interface, down and empty.
     Create,
+    /// Remove a policy rule.
+    RemoveRule(PolicyRule),
     /// Remove a peer.
     RemovePeer(WgPublicKey),
     /// Set what belongs to the WireGuard device.
@@ -48,7 +59,7 @@ pub enum Step {
     /// Add or change a peer.
     SetPeer(PeerChange),
     /// Remove a route through the interface.
-    RemoveRoute(IpNet),
+    RemoveRoute(Route),
     /// Bring the link up.
     LinkUp,
     /// Remove an address.
@@ -56,7 +67,9 @@ pub enum Step {
     /// Add an address.
     AddAddress(IpNet),
     /// Add a route through the interface.
-    AddRoute(IpNet),
+    AddRoute(Route),
+    /// Add a policy rule.
+    AddRule(PolicyRule),
 }
 
 /// Changes to the WireGuard device. `None` leaves a field as it is.
@@ -120,8 +133,9 @@ impl Plan {
 ///
 /// Applying the plan and observing again yields an empty plan. A peer appears only if its
 /// configuration differs. What the plan leaves alone although it was not asked for: endpoints
-/// where `desired` has none, link-local IPv6 addresses, and routes that the kernel made for an
-/// address that stays.
+/// where `desired` has none, link-local IPv6 addresses, routes that the kernel made for an address
+/// that stays, and routes that others made in a table that is neither the main one nor the
+/// interface's own (under [`Table::Off`](crate::Table::Off): in the main one too).
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let own = desired.private_key.public();
@@ -135,12 +149,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             &blank
         }
     };
-    let wanted = effective_peers(desired, &own);
-    let gone = now.peers.keys().filter(|key| !wanted.contains_key(key));
+    network::plan_stale_rules(desired, observed, &mut steps);
+    let wanted = effective_peers(desired, now, &own);
+    let stays = |key: &&WgPublicKey| **key != own && desired.peers.contains_key(*key);
+    let gone = now.peers.keys().filter(|key| !stays(key));
     steps.extend(gone.map(|key| Step::RemovePeer(*key)));
     plan_device(desired, now, &own, &mut steps);
-    plan_peers(&wanted, now, &mut steps);
-    plan_network(desired, now, &mut steps);
+    plan_peers(&wanted, &mut steps);
+    network::plan_network(desired, now, &mut steps);
+    network::plan_missing_rules(desired, observed, &mut steps);
     Plan {
         name: desired.name.clone(),
         own,
@@ -163,32 +180,84 @@ fn blank_interface() -> ObservedInterface {
     }
 }
 
-/// The peers as WireGuard can hold them: without ourselves, and with each prefix at one peer.
-fn effective_peers(desired: &Desired, own: &WgPublicKey) -> BTreeMap<WgPublicKey, DesiredPeer> {
+/// A wanted peer as WireGuard can hold it, beside what is there.
+struct Wanted<'a> {
+    public_key: &'a WgPublicKey,
+    preshared_key: Option<&'a PresharedKey>,
+    endpoint: Option<SocketAddr>,
+    allowed_ips: Cow<'a, BTreeSet<IpNet>>,
+    keepalive: Option<u16>,
+    now: Option<&'a ObservedPeer>,
+}
+
+impl Wanted<'_> {
+    /// Whether it is there as it is wanted.
+    fn is_there(&self) -> bool {
+        let nothing_moves = BTreeSet::new();
+        self.now
+            .is_some_and(|now| changed_peer(self, now, &nothing_moves).is_none())
+    }
+}
+
+/// The peers that may have to change, as WireGuard can hold them: without ourselves, and with each
+/// prefix at one peer.
+///
+/// Of thousands of peers few change at a time, so the others are compared and nothing is kept of
+/// them. A prefix can stand at two wanted peers only if one of them does not hold it now.
+fn effective_peers<'a>(
+    desired: &'a Desired,
+    now: &'a ObservedInterface,
+    own: &'a WgPublicKey,
+) -> Vec<Wanted<'a>> {
+    let all = || beside(desired, now, own);
+    let changed: Vec<Wanted<'a>> = all().filter(|peer| !peer.is_there()).collect();
+    let moves = changed.iter().filter(|peer| {
+        peer.now
+            .is_none_or(|now| now.allowed_ips != *peer.allowed_ips)
+    });
+    let contested: BTreeSet<IpNet> = moves
+        .flat_map(|peer| peer.allowed_ips.iter().map(IpNet::trunc))
+        .collect();
+    if contested.is_empty() {
+        return changed;
+    }
+    let mut wanted: Vec<Wanted<'a>> = all().collect();
+    give_each_prefix_once(&mut wanted, &contested);
+    wanted
+}
+
+/// Each wanted peer beside what is there, by key.
+fn beside<'a>(
+    desired: &'a Desired,
+    now: &'a ObservedInterface,
+    own: &'a WgPublicKey,
+) -> impl Iterator<Item = Wanted<'a>> {
+    let mut there = now.peers.iter().peekable();
+    let peers = desired.peers.iter().filter(move |(key, _)| *key != own);
+    peers.map(move |(public_key, peer)| {
+        while there.next_if(|(key, _)| *key < public_key).is_some() {}
+        let now = there.next_if(|(key, _)| *key == public_key);
+        let preshared_key = peer.preshared_key.as_ref();
+        Wanted {
+            public_key,
+            preshared_key: preshared_key.filter(|psk| psk.expose() != &[0; 32]),
+            endpoint: peer.endpoint.map(canonical),
+            allowed_ips: Cow::Borrowed(&peer.allowed_ips),
+            keepalive: peer.keepalive.filter(|seconds| *seconds != 0),
+            now: now.map(|(_, peer)| peer),
+        }
+    })
+}
+
+fn give_each_prefix_once(wanted: &mut [Wanted<'_>], contested: &BTreeSet<IpNet>) {
     let mut taken = BTreeSet::new();
-    desired
-        .peers
-        .iter()
-        .filter(|(key, _)| *key != own)
-        .map(|(key, peer)| {
-            let allowed_ips = peer
-                .allowed_ips
-                .iter()
-                .map(IpNet::trunc)
-                .filter(|ip| taken.insert(*ip))
-                .collect();
-            let effective = DesiredPeer {
-                preshared_key: peer
-                    .preshared_key
-                    .clone()
-                    .filter(|psk| psk.expose() != &[0; 32]),
-                endpoint: peer.endpoint.map(canonical),
-                allowed_ips,
-                keepalive: peer.keepalive.filter(|seconds| *seconds != 0),
-            };
-            (*key, effective)
-        })
-        .collect()
+    for peer in wanted {
+        let all = peer.allowed_ips.iter().map(IpNet::trunc);
+        if all.clone().any(|ip| contested.contains(&ip)) {
+            let its = all.filter(|ip| !contested.contains(ip) || taken.insert(*ip));
+            peer.allowed_ips = Cow::Owned(its.collect());
+        }
+    }
 }
 
 /// An IPv4 address in IPv6 clothes is an IPv4 endpoint; WireGuard reports it as one.
@@ -223,77 +292,54 @@ fn plan_device(
     }
 }
 
-fn plan_peers(
-    wanted: &BTreeMap<WgPublicKey, DesiredPeer>,
-    now: &ObservedInterface,
-    steps: &mut Vec<Step>,
-) {
+fn plan_peers(wanted: &[Wanted<'_>], steps: &mut Vec<Step>) {
     // Prefixes that reach a peer that does not hold them yet; they leave their old one by that.
     let arriving: BTreeSet<IpNet> = wanted
         .iter()
-        .flat_map(|(key, peer)| {
-            let held = now.peers.get(key).map(|peer| &peer.allowed_ips);
+        .flat_map(|peer| {
+            let held = peer.now.map(|now| &now.allowed_ips);
             peer.allowed_ips
                 .iter()
                 .filter(move |ip| held.is_none_or(|held| !held.contains(*ip)))
         })
         .copied()
         .collect();
-    for (key, peer) in wanted {
-        let change = match now.peers.get(key) {
-            None => Some(new_peer(*key, peer)),
-            Some(now) => changed_peer(*key, peer, now, &arriving),
+    for peer in wanted {
+        let change = match peer.now {
+            None => Some(new_peer(peer)),
+            Some(now) => changed_peer(peer, now, &arriving),
         };
         steps.extend(change.map(Step::SetPeer));
     }
 }
 
-fn new_peer(public_key: WgPublicKey, peer: &DesiredPeer) -> PeerChange {
+fn new_peer(peer: &Wanted<'_>) -> PeerChange {
     PeerChange {
-        public_key,
+        public_key: *peer.public_key,
         create: true,
-        preshared_key: peer.preshared_key.clone().map(PskChange::Set),
+        preshared_key: peer.preshared_key.cloned().map(PskChange::Set),
         endpoint: peer.endpoint,
         keepalive: peer.keepalive,
-        allowed_ips: AllowedIpsChange::Replace(peer.allowed_ips.clone()),
+        allowed_ips: AllowedIpsChange::Replace(peer.allowed_ips.clone().into_owned()),
     }
 }
 
 fn changed_peer(
-    public_key: WgPublicKey,
-    peer: &DesiredPeer,
+    peer: &Wanted<'_>,
     now: &ObservedPeer,
     arriving: &BTreeSet<IpNet>,
 ) -> Option<PeerChange> {
-    let lost = now
-        .allowed_ips
-        .difference(&peer.allowed_ips)
-        .any(|ip| !arriving.contains(ip));
-    let gained: BTreeSet<IpNet> = peer
-        .allowed_ips
-        .difference(&now.allowed_ips)
-        .copied()
-        .collect();
-    let allowed_ips = if lost {
-        AllowedIpsChange::Replace(peer.allowed_ips.clone())
-    } else if gained.is_empty() {
-        AllowedIpsChange::Keep
-    } else {
-        AllowedIpsChange::Add(gained)
-    };
+    let psk = peer.preshared_key;
     let change = PeerChange {
-        public_key,
+        public_key: *peer.public_key,
         create: false,
-        preshared_key: (peer.preshared_key != now.preshared_key).then(|| {
-            peer.preshared_key
-                .clone()
-                .map_or(PskChange::Clear, PskChange::Set)
-        }),
+        preshared_key: (psk != now.preshared_key.as_ref())
+            .then(|| psk.cloned().map_or(PskChange::Clear, PskChange::Set)),
         endpoint: peer
             .endpoint
             .filter(|endpoint| Some(*endpoint) != now.endpoint),
         keepalive: (peer.keepalive != now.keepalive).then(|| peer.keepalive.unwrap_or(0)),
-        allowed_ips,
+        allowed_ips: changed_ips(&peer.allowed_ips, &now.allowed_ips, arriving),
     };
     let changed = change.preshared_key.is_some()
         || change.endpoint.is_some()
@@ -302,77 +348,22 @@ fn changed_peer(
     changed.then_some(change)
 }
 
-fn plan_network(desired: &Desired, now: &ObservedInterface, steps: &mut Vec<Step>) {
-    let routes: BTreeSet<IpNet> = desired.routes.iter().map(IpNet::trunc).collect();
-    let wanted = &desired.addresses;
-    let wanted_with_other_length =
-        |old: &IpNet| old.addr().is_ipv6() && wanted.iter().any(|new| new.addr() == old.addr());
-    // Link-local addresses that nobody asked for are the kernel's business.
-    let (stale, kept): (Vec<IpNet>, Vec<IpNet>) = now
-        .addresses
-        .difference(wanted)
-        .partition(|old| wanted_with_other_length(old) || !is_link_local(old));
-    // An IPv6 address stands on an interface once: its old prefix length has to go first.
-    let (replaced, removed): (Vec<IpNet>, Vec<IpNet>) =
-        stale.into_iter().partition(wanted_with_other_length);
-    let after: BTreeSet<IpNet> = wanted.iter().copied().chain(kept).collect();
-
-    let others = now
-        .routes
-        .iter()
-        .filter(|(_, origin)| **origin == RouteOrigin::Static);
-    let unwanted = others
-        .map(|(route, _)| *route)
-        .filter(|route| !routes.contains(route));
-    steps.extend(unwanted.map(Step::RemoveRoute));
-    if !now.up {
-        steps.push(Step::LinkUp);
+fn changed_ips(
+    wanted: &BTreeSet<IpNet>,
+    now: &BTreeSet<IpNet>,
+    arriving: &BTreeSet<IpNet>,
+) -> AllowedIpsChange {
+    if wanted == now {
+        return AllowedIpsChange::Keep;
     }
-    steps.extend(replaced.into_iter().map(Step::RemoveAddress));
-    steps.extend(
-        after
-            .difference(&now.addresses)
-            .copied()
-            .map(Step::AddAddress),
-    );
-    steps.extend(removed.into_iter().map(Step::RemoveAddress));
-    let missing = routes
-        .into_iter()
-        .filter(|route| !will_exist(route, now, &after));
-    steps.extend(missing.map(Step::AddRoute));
-}
-
-/// Whether the route is there once the link is up and the addresses are `after`.
-fn will_exist(route: &IpNet, now: &ObservedInterface, after: &BTreeSet<IpNet>) -> bool {
-    let connects = |address: &IpNet| connected_prefix(address).as_ref() == Some(route);
-    let was_connected = now.addresses.iter().any(connects);
-    let stays_connected = after.iter().any(connects);
-    match now.routes.get(route) {
-        // The kernel drops an interface's IPv4 routes with its last IPv4 address.
-        Some(_) if route.addr().is_ipv4() && loses_ipv4(&now.addresses, after) => false,
-        Some(RouteOrigin::Static) => true,
-        Some(RouteOrigin::Kernel) => stays_connected || !was_connected,
-        // The kernel makes it with the first address of the prefix, or when the link comes up.
-        None if now.up => stays_connected && !was_connected,
-        None => stays_connected,
+    if now.difference(wanted).any(|ip| !arriving.contains(ip)) {
+        return AllowedIpsChange::Replace(wanted.clone());
     }
-}
-
-fn loses_ipv4(before: &BTreeSet<IpNet>, after: &BTreeSet<IpNet>) -> bool {
-    let has_ipv4 = |addresses: &BTreeSet<IpNet>| addresses.iter().any(|a| a.addr().is_ipv4());
-    has_ipv4(before) && !has_ipv4(after)
-}
-
-fn is_link_local(address: &IpNet) -> bool {
-    matches!(address, IpNet::V6(v6) if v6.addr().is_unicast_link_local())
-}
-
-/// The prefix for which the kernel makes a route when this address is added. None for a single
-/// IPv4 address.
-pub(crate) fn connected_prefix(address: &IpNet) -> Option<IpNet> {
-    match address {
-        IpNet::V4(v4) if v4.prefix_len() == 32 => None,
-        _ => Some(address.trunc()),
+    let gained: BTreeSet<IpNet> = wanted.difference(now).copied().collect();
+    if gained.is_empty() {
+        AllowedIpsChange::Keep
+    } else {
+        AllowedIpsChange::Add(gained)
     }
 }
 
@@ -391,6 +382,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create => f.write_str("create the interface"),
+            Self::RemoveRule(rule) => write!(f, "remove rule {rule}"),
             Self::RemovePeer(key) => write!(f, "remove peer {key}"),
             Self::Configure(change) => change.fmt(f),
             Self::SetMtu(mtu) => write!(f, "set mtu {}", mtu.get()),
@@ -400,6 +392,7 @@ impl fmt::Display for Step {
             Self::RemoveAddress(address) => write!(f, "remove address {address}"),
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::AddRoute(route) => write!(f, "add route {route}"),
+            Self::AddRule(rule) => write!(f, "add rule {rule}"),
         }
     }
 }

@@ -8,20 +8,20 @@ mod common;
 
 use std::net::UdpSocket;
 
-use common::scenarios;
 use common::{in_namespace, ip, key, requirements, wg, wish};
+use common::{netns, routing, scenarios};
 use grid_wg::backend::GROUP;
-use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, open, plan, preflight};
+use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Kernel;
 
 fn backend() -> Box<dyn Backend> {
-    open(CHOICE).unwrap()
+    open(CHOICE, &Place::default()).unwrap()
 }
 
 /// Why these tests cannot run here, if they cannot.
 fn missing() -> Option<String> {
-    match preflight(CHOICE) {
+    match preflight(CHOICE, &Place::default()) {
         Ok(_) => requirements(),
         Err(error @ (Error::KernelLacksWireGuard | Error::NoNetAdmin)) => Some(error.to_string()),
         Err(error) => panic!("{error}"),
@@ -40,13 +40,13 @@ macro_rules! or_skip {
 /// Runs where there is no WireGuard in the kernel, and only there.
 #[test]
 fn a_kernel_without_wireguard_is_told_apart() {
-    match preflight(CHOICE) {
+    match preflight(CHOICE, &Place::default()) {
         Err(Error::KernelLacksWireGuard) => {
             assert!(matches!(
-                open(CHOICE).map(drop),
+                open(CHOICE, &Place::default()).map(drop),
                 Err(Error::KernelLacksWireGuard)
             ));
-            let auto = preflight(BackendChoice::Auto);
+            let auto = preflight(BackendChoice::Auto, &Place::default());
             assert!(matches!(
                 auto,
                 Ok(BackendKind::Userspace) | Err(Error::NoTun(_))
@@ -59,7 +59,10 @@ fn a_kernel_without_wireguard_is_told_apart() {
 #[test]
 fn auto_takes_the_kernel() {
     or_skip!();
-    assert_eq!(preflight(BackendChoice::Auto).unwrap(), BackendKind::Kernel);
+    assert_eq!(
+        preflight(BackendChoice::Auto, &Place::default()).unwrap(),
+        BackendKind::Kernel
+    );
 }
 
 #[test]
@@ -78,6 +81,44 @@ fn changes_come_true_step_by_step() {
 fn another_interface_keeps_its_route() {
     or_skip!();
     in_namespace(|| scenarios::another_interface_keeps_its_route(&mut *backend()));
+}
+
+/// On one host.
+macro_rules! on_one_host {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            in_namespace(|| common::$module::$name(&mut *backend()));
+        })*
+    };
+}
+
+on_one_host! {
+    routing::a_default_route_spares_the_marked_and_the_near,
+    routing::rules_are_kept_and_those_of_others_left_alone,
+    routing::rules_of_an_interface_that_is_gone_are_found,
+    routing::tables_and_metrics_come_true,
+    routing::two_default_routes_do_not_meet,
+    routing::a_default_route_without_ipv6,
+}
+
+/// On one host, by back ends that the test opens itself.
+macro_rules! by_choice {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            in_namespace(|| common::$module::$name(CHOICE));
+        })*
+    };
+}
+
+by_choice! {
+    routing::a_dropped_back_end_leaves_no_rules_without_an_interface,
+    netns::a_named_namespace_holds_all_of_the_interface,
+    netns::what_cannot_be_entered_is_told,
+    netns::a_back_end_stays_with_its_namespace,
 }
 
 #[test]
@@ -230,32 +271,34 @@ fn wg_shows_the_interface() {
 
 /// Both ends in the kernel, and one end in each: the two back ends speak one protocol.
 macro_rules! scenarios {
-    ($($name:ident, $mixed:ident);* $(;)?) => {
+    ($($module:ident::$name:ident, $mixed:ident);* $(;)?) => {
         $(#[test]
         fn $name() {
             or_skip!();
-            scenarios::$name((CHOICE, CHOICE));
+            $module::$name((CHOICE, CHOICE));
         }
 
         #[test]
         fn $mixed() {
             or_skip!();
-            scenarios::$name((CHOICE, BackendChoice::Userspace));
-            scenarios::$name((BackendChoice::Userspace, CHOICE));
+            $module::$name((CHOICE, BackendChoice::Userspace));
+            $module::$name((BackendChoice::Userspace, CHOICE));
         })*
     };
 }
 
 scenarios! {
-    a_keepalive_builds_the_session, a_keepalive_builds_the_session_mixed;
-    two_sites_talk_through_the_tunnel, two_sites_talk_through_the_tunnel_mixed;
-    a_changed_peer_leaves_the_other_session_alone, a_changed_peer_leaves_the_other_session_alone_mixed;
-    a_new_preshared_key_on_both_ends_works, a_new_preshared_key_on_both_ends_works_mixed;
-    a_wrong_preshared_key_lets_nothing_through, a_wrong_preshared_key_lets_nothing_through_mixed;
-    an_inner_source_that_is_not_the_peers_is_dropped, an_inner_source_that_is_not_the_peers_is_dropped_mixed;
-    an_endpoint_follows_the_peer, an_endpoint_follows_the_peer_mixed;
-    garbage_on_the_port_harms_nothing, garbage_on_the_port_harms_nothing_mixed;
-    bulk_traffic_passes, bulk_traffic_passes_mixed;
+    scenarios::a_keepalive_builds_the_session, a_keepalive_builds_the_session_mixed;
+    scenarios::two_sites_talk_through_the_tunnel, two_sites_talk_through_the_tunnel_mixed;
+    scenarios::a_changed_peer_leaves_the_other_session_alone, a_changed_peer_leaves_the_other_session_alone_mixed;
+    scenarios::a_new_preshared_key_on_both_ends_works, a_new_preshared_key_on_both_ends_works_mixed;
+    scenarios::a_wrong_preshared_key_lets_nothing_through, a_wrong_preshared_key_lets_nothing_through_mixed;
+    scenarios::an_inner_source_that_is_not_the_peers_is_dropped, an_inner_source_that_is_not_the_peers_is_dropped_mixed;
+    scenarios::an_endpoint_follows_the_peer, an_endpoint_follows_the_peer_mixed;
+    scenarios::garbage_on_the_port_harms_nothing, garbage_on_the_port_harms_nothing_mixed;
+    scenarios::bulk_traffic_passes, bulk_traffic_passes_mixed;
+    routing::the_tunnels_own_packets_do_not_loop, the_tunnels_own_packets_do_not_loop_mixed;
+    netns::two_namespaces_talk_through_the_tunnel, two_namespaces_talk_through_the_tunnel_mixed;
 }
 
 #[test]

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use common::scenarios::{self, Choices};
 use common::{in_namespace, key, requirements, wg, wish};
-use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, open, plan, preflight};
+use common::{netns, routing};
+use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Userspace;
 
 fn backend() -> Box<dyn Backend> {
-    open(CHOICE).unwrap()
+    open(CHOICE, &Place::default()).unwrap()
 }
 
 macro_rules! or_skip {
@@ -201,6 +202,44 @@ fn another_interface_keeps_its_route() {
     in_namespace(|| scenarios::another_interface_keeps_its_route(&mut *backend()));
 }
 
+/// On one host.
+macro_rules! on_one_host {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            in_namespace(|| common::$module::$name(&mut *backend()));
+        })*
+    };
+}
+
+on_one_host! {
+    routing::a_default_route_spares_the_marked_and_the_near,
+    routing::rules_are_kept_and_those_of_others_left_alone,
+    routing::rules_of_an_interface_that_is_gone_are_found,
+    routing::tables_and_metrics_come_true,
+    routing::two_default_routes_do_not_meet,
+    routing::a_default_route_without_ipv6,
+}
+
+/// On one host, by back ends that the test opens itself.
+macro_rules! by_choice {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            in_namespace(|| common::$module::$name(CHOICE));
+        })*
+    };
+}
+
+by_choice! {
+    routing::a_dropped_back_end_leaves_no_rules_without_an_interface,
+    netns::a_named_namespace_holds_all_of_the_interface,
+    netns::what_cannot_be_entered_is_told,
+    netns::a_back_end_stays_with_its_namespace,
+}
+
 #[test]
 fn without_ipv6_the_rest_comes_true() {
     or_skip!();
@@ -217,20 +256,26 @@ fn five_thousand_peers() {
 fn preflight_says_what_is_missing() {
     or_skip!();
     in_namespace(|| {
-        assert_eq!(preflight(CHOICE).unwrap(), BackendKind::Userspace);
+        assert_eq!(
+            preflight(CHOICE, &Place::default()).unwrap(),
+            BackendKind::Userspace
+        );
         // Without capabilities: a user that is nobody, in the same namespaces.
         common::as_nobody(|| {
-            assert!(matches!(preflight(CHOICE), Err(Error::NoNetAdmin)));
             assert!(matches!(
-                preflight(BackendChoice::Auto),
+                preflight(CHOICE, &Place::default()),
+                Err(Error::NoNetAdmin)
+            ));
+            assert!(matches!(
+                preflight(BackendChoice::Auto, &Place::default()),
                 Err(Error::NoNetAdmin)
             ));
         });
         common::hide("/dev/net/tun");
         assert!(
-            matches!(preflight(CHOICE), Err(Error::NoTun(_))),
+            matches!(preflight(CHOICE, &Place::default()), Err(Error::NoTun(_))),
             "{:?}",
-            preflight(CHOICE)
+            preflight(CHOICE, &Place::default())
         );
     });
 }
@@ -339,25 +384,27 @@ fn a_leftover_socket_is_replaced_and_a_living_one_is_not() {
 const BOTH: Choices = (CHOICE, CHOICE);
 
 macro_rules! scenarios {
-    ($($name:ident),* $(,)?) => {
+    ($($module:ident::$name:ident),* $(,)?) => {
         $(#[test]
         fn $name() {
             or_skip!();
-            scenarios::$name(BOTH);
+            $module::$name(BOTH);
         })*
     };
 }
 
 scenarios! {
-    a_keepalive_builds_the_session,
-    two_sites_talk_through_the_tunnel,
-    a_changed_peer_leaves_the_other_session_alone,
-    a_new_preshared_key_on_both_ends_works,
-    a_wrong_preshared_key_lets_nothing_through,
-    an_inner_source_that_is_not_the_peers_is_dropped,
-    an_endpoint_follows_the_peer,
-    garbage_on_the_port_harms_nothing,
-    bulk_traffic_passes,
+    scenarios::a_keepalive_builds_the_session,
+    scenarios::two_sites_talk_through_the_tunnel,
+    scenarios::a_changed_peer_leaves_the_other_session_alone,
+    scenarios::a_new_preshared_key_on_both_ends_works,
+    scenarios::a_wrong_preshared_key_lets_nothing_through,
+    scenarios::an_inner_source_that_is_not_the_peers_is_dropped,
+    scenarios::an_endpoint_follows_the_peer,
+    scenarios::garbage_on_the_port_harms_nothing,
+    scenarios::bulk_traffic_passes,
+    routing::the_tunnels_own_packets_do_not_loop,
+    netns::two_namespaces_talk_through_the_tunnel,
 }
 
 #[test]

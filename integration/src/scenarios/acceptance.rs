@@ -36,7 +36,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         group: GROUP,
-        name: "a_default_route_is_refused",
+        name: "a_default_route_is_not_accepted_by_default",
         run: default_route,
     },
 ];
@@ -112,6 +112,19 @@ fn default_route(lab: &Lab) -> Result<()> {
     let key = seen::identity(b, "foo")?.public_key;
     let before = seen::allowed_ips(a, "foo", &key)?;
     for prefix in ["0.0.0.0/0", "::/0"] {
+        b.grid_ok(&["promise", "foo", prefix], "")?;
+        let why = wait_refused(a, "b", prefix)?;
+        ensure!(why.contains("default route"), "{why}");
+    }
+    // Nor is a rule made without a node, or for the members' own addresses, or for half of everything.
+    for prefix in ["0.0.0.0/0", PREFIX] {
+        seen::refused(a, &["accept", "foo", prefix], "", &[2, 4])?;
+    }
+    let range = mesh.status(a)?.addresses[0]
+        .parse::<IpNet>()?
+        .trunc()
+        .to_string();
+    for prefix in [range.as_str(), "0.0.0.0/1"] {
         seen::refused(a, &["accept", "foo", prefix, "--from", "b"], "", &[2, 4])?;
     }
     let rules = &seen::status(a, "foo")?["networks"][0]["rules"];
@@ -119,13 +132,6 @@ fn default_route(lab: &Lab) -> Result<()> {
         rules.as_array().is_some_and(Vec::is_empty),
         "a rule was made: {rules}"
     );
-    // Nor is a rule without a node, or for the members' own addresses.
-    seen::refused(a, &["accept", "foo", PREFIX], "", &[2, 4])?;
-    let range = mesh.status(a)?.addresses[0]
-        .parse::<IpNet>()?
-        .trunc()
-        .to_string();
-    seen::refused(a, &["accept", "foo", &range, "--from", "b"], "", &[2, 4])?;
     ensure!(seen::allowed_ips(a, "foo", &key)? == before);
     mesh.wait_whole(PATIENCE)
 }

@@ -3,6 +3,7 @@
 //!
 //! Where this machine's kernel has no WireGuard, `tests/kernel.rs` runs these in a kernel of the lab.
 
+mod adopting;
 mod leaving;
 mod lossy;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use grid_promises::WgPublicKey;
 use grid_wg::backend::GROUP as LINK_GROUP;
-use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Plan, Step};
+use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
 
 use super::seen::{self, PATIENCE};
 use crate::Missing;
@@ -32,8 +33,8 @@ use crate::wait::{wait_for, wait_until};
 use crate::wireguard::{self, PublicKey};
 
 const GROUP: &str = ON_KERNEL;
-/// How often a server compares its interface with what it should be (30 s), and some more.
-const GUARDED: Duration = Duration::from_secs(45);
+/// How often a server looks at WireGuard when all peers have answered (10 s), and some more.
+const LOOKED_AT: Duration = Duration::from_secs(14);
 
 /// Run by `tests/kernel.rs`.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -46,6 +47,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         group: GROUP,
         name: "a_peer_removed_by_hand_comes_back",
         run: removed_by_hand,
+    },
+    Scenario {
+        group: GROUP,
+        name: "changes_by_hand_are_put_right_at_once",
+        run: changed_by_hand,
     },
     Scenario {
         group: GROUP,
@@ -64,6 +70,27 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         group: GROUP,
+        name: "everything_goes_through_an_exit_in_the_kernel",
+        run: |lab| {
+            require_kernel()?;
+            super::exits::exit(lab, "auto")
+        },
+    },
+    Scenario {
+        group: GROUP,
+        name: "the_kernel_runs_an_interface_in_another_namespace",
+        run: |lab| {
+            require_kernel()?;
+            super::exits::namespace(lab, "auto")
+        },
+    },
+    Scenario {
+        group: GROUP,
+        name: "an_interface_of_the_kernel_is_adopted_by_word",
+        run: adopting::run,
+    },
+    Scenario {
+        group: GROUP,
         name: "nodes_join_and_stay_with_loss_and_delay",
         run: lossy::run,
     },
@@ -71,7 +98,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// Fails where this kernel has no WireGuard.
 fn require_kernel() -> Result<()> {
-    match grid_wg::preflight(BackendChoice::Kernel) {
+    match grid_wg::preflight(BackendChoice::Kernel, &Place::default()) {
         Ok(_) => Ok(()),
         Err(error @ Error::KernelLacksWireGuard) => Err(Missing(format!(
             "{error}; or run this on one that has it: `cargo lab --kernel scenario NAME`"
@@ -101,7 +128,8 @@ fn observed(node: &Node, net: &str) -> Result<ObservedInterface> {
     let own: WgPublicKey = seen::identity(node, net)?.public_key.parse()?;
     let name: IfName = net.parse()?;
     let observed = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel).and_then(|mut backend| backend.observe(&name, &own))
+        grid_wg::open(BackendChoice::Kernel, &Place::default())
+            .and_then(|mut backend| backend.observe(&name, &own))
     })??;
     let interface = observed.interface;
     interface.with_context(|| format!("{} has no interface {net}", node.name()))
@@ -228,13 +256,13 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         steps: vec![Step::RemovePeer(gone)],
     };
     a.namespaces()
-        .in_net(|| grid_wg::open(BackendChoice::Kernel)?.apply(&plan))??;
+        .in_net(|| grid_wg::open(BackendChoice::Kernel, &Place::default())?.apply(&plan))??;
     ensure!(
         !observed(&a, "foo")?.peers.contains_key(&gone),
         "it is still there"
     );
     let started = Instant::now();
-    wait_until("the peer to come back", GUARDED, || {
+    wait_until("the peer to come back", LOOKED_AT, || {
         Ok(observed(&a, "foo")?.peers.contains_key(&gone))
     })
     .with_context(|| server::log_tail_report(&a, 20))?;
@@ -261,6 +289,11 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         "the log tells {said} times that the peer was added"
     );
     Ok(())
+}
+
+fn changed_by_hand(lab: &Lab) -> Result<()> {
+    require_kernel()?;
+    super::foreign::run(lab, "auto")
 }
 
 fn dead_server(lab: &Lab) -> Result<()> {
@@ -319,7 +352,8 @@ fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface>
     let own = own.first().context("the interface has no key")?;
     let name: IfName = "foo".parse()?;
     let now = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel).and_then(|mut backend| backend.observe(&name, own))
+        grid_wg::open(BackendChoice::Kernel, &Place::default())
+            .and_then(|mut backend| backend.observe(&name, own))
     })??;
     let now = now.interface.context("the interface is gone")?;
     ensure!(now.index == before.index, "it is another interface");

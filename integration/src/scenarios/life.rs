@@ -62,6 +62,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "members_of_both_sides_meet_after_a_partition",
         run: partition,
     },
+    Scenario {
+        group: GROUP,
+        name: "changes_by_hand_in_user_space_are_put_right_at_once",
+        run: |lab| super::foreign::run(lab, "userspace"),
+    },
 ];
 
 fn killed(lab: &Lab) -> Result<()> {

@@ -288,10 +288,9 @@ impl Core {
             if from.is_none() {
                 return cannot("a rule accepts from one node (`--from NODE`)");
             }
-            if prefix.prefix_len() == 0 {
-                return cannot("routing everything through a member is not built yet");
-            }
-            let own = overlaps(&prefix, &v4.into()) || overlaps(&prefix, &v6.into());
+            // A default route covers the range and takes nothing from it: longer prefixes win.
+            let own = prefix.prefix_len() != 0
+                && (overlaps(&prefix, &v4.into()) || overlaps(&prefix, &v6.into()));
             if own && !(v4.contains(&v4_addr(&prefix)) && prefix.prefix_len() == 32) {
                 return cannot("it covers addresses of members, which only they can promise");
             }

@@ -32,7 +32,8 @@ pub enum Action {
 pub struct Rule {
     /// What it does.
     pub action: Action,
-    /// Which promises: those of this prefix and of any inside it.
+    /// Which promises: those of this prefix and of any inside it. To accept a default route accepts it
+    /// alone: who sends what has no better way through a member does not mean to lose the ways it has.
     pub prefix: IpNet,
     /// Whose; everybody's if `None`, which only a rejection may say.
     pub from: Option<NodeId>,
@@ -54,7 +55,11 @@ impl fmt::Display for Rule {
 
 impl Rule {
     fn matches(&self, node: &NodeId, prefix: &IpNet) -> bool {
-        self.from.is_none_or(|from| from == *node) && self.prefix.contains(prefix)
+        let is_about = match (self.action, self.prefix.prefix_len()) {
+            (Action::Accept, 0) => self.prefix == *prefix,
+            _ => self.prefix.contains(prefix),
+        };
+        is_about && self.from.is_none_or(|from| from == *node)
     }
 }
 

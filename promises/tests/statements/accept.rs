@@ -176,6 +176,13 @@ fn a_default_route_needs_a_rule() {
     assert_eq!(scene().accept("::/0").reject("::/0").of("::/0"), REJECTED);
     // Half of everything is as much as all of it, to those whose addresses lie there.
     assert_eq!(scene().accept("0.0.0.0/0").of("0.0.0.0/1"), MEMBERS);
+    // It is no leave to take over a network that is connected here, nor any other subnet.
+    let connected = Err(Objection::Connected(net("192.168.1.0/24")));
+    assert_eq!(scene().accept("0.0.0.0/0").of("192.168.1.0/24"), connected);
+    assert_eq!(scene().accept("0.0.0.0/0").of("192.168.7.0/24"), NO_RULE);
+    // To reject everything is to reject each part of it.
+    let none = scene().accept("192.168.7.0/24").reject("0.0.0.0/0");
+    assert_eq!(none.of("192.168.7.0/24"), REJECTED);
     assert_eq!(
         scene().of("128.0.0.0/1"),
         Err(Objection::Connected(net("192.168.1.0/24")))

@@ -38,7 +38,9 @@ pub(super) async fn create(
         listen_port,
     };
     let deadline = Instant::now() + AT_LEAST;
-    let reply = context.command(wish, Some(create.tunnel.backend)).await?;
+    let reply = context
+        .command(wish, Some(create.tunnel.interface()))
+        .await?;
     finish(context, create.net, listen_port, reply, deadline, progress).await
 }
 
@@ -68,7 +70,7 @@ pub(super) async fn join(
         listen_port,
         wait: join.wait,
     };
-    let joined = context.command(wish, Some(join.tunnel.backend));
+    let joined = context.command(wish, Some(join.tunnel.interface()));
     let what = waiting::for_members(&join.net);
     let reply = with_patience(joined, progress.clone(), what).await?;
     finish(context, join.net, listen_port, reply, deadline, progress).await
@@ -90,7 +92,10 @@ fn check_invite(net: &NetworkName, payload: &[u8]) -> Outcome<Invite> {
 }
 
 /// A network whose members promise what this node does not take part in is not joined.
-fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
+///
+/// # Errors
+/// This node does not.
+pub(in super::super) fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
     if context.dispatcher.takes_part_in(contract) {
         return Ok(());
     }
@@ -103,7 +108,10 @@ fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
 }
 
 /// Checks what could be in the way on this machine, and chooses the port.
-async fn prepare(
+///
+/// # Errors
+/// What is in the way.
+pub(in super::super) async fn prepare(
     context: &Context,
     net: &NetworkName,
     options: &TunnelOptions,
@@ -120,7 +128,9 @@ async fn prepare(
     if taken.names.iter().any(|name| name == net) {
         return Err(CommandError::NameTaken(net.clone()).into());
     }
-    context.tunnels.check(net.clone(), options.backend).await?;
+    let interface = options.interface();
+    let checked = context.tunnels.check(net.clone(), interface, options.adopt);
+    checked.await?;
     context.reserve(options.port, &taken)
 }
 

@@ -11,7 +11,6 @@ use tracing::{debug, warn};
 
 use super::{Driver, Event};
 use crate::exit::{Failure, Outcome};
-use crate::store::Backend;
 
 /// The closing code that tells a node that it was revoked.
 const REVOKED: CloseCode = CloseCode::program(1);
@@ -29,12 +28,11 @@ impl Driver {
                 name,
                 tunnel,
             } => {
-                let known = self.networks.get_mut(&network);
-                let backend = known.as_ref().map_or(Backend::Auto, |known| known.backend);
-                if let Some(known) = known {
+                if let Some(known) = self.networks.get_mut(&network) {
                     known.tunnel.clone_from(&tunnel);
                 }
-                self.tunnels.configure(network, name, backend, tunnel);
+                let interface = self.interface_of(&network);
+                self.tunnels.configure(network, name, interface, tunnel);
             }
             Effect::Connect { peer, addrs } => self.connect(peer, addrs),
             Effect::Disconnect { peer, why } => {
@@ -105,8 +103,8 @@ impl Driver {
     fn make_durable(&mut self, network: NetworkId, name: &NetworkName, change: &Change) -> Outcome {
         match change {
             Change::Network(record) => {
-                let backend = self.wished.remove(name).unwrap_or_default();
-                self.know(record, backend);
+                let interface = self.wished.remove(name).unwrap_or_default();
+                self.know(record, interface);
             }
             Change::Left(_) => {
                 if let Some(known) = self.networks.get_mut(&network) {
@@ -116,11 +114,8 @@ impl Driver {
             Change::Removed => drop(self.networks.remove(&network)),
             _ => {}
         }
-        let backend = self
-            .networks
-            .get(&network)
-            .map_or(Backend::Auto, |known| known.backend);
-        let written = tokio::task::block_in_place(|| self.store.apply(name, change, backend));
+        let interface = self.interface_of(&network);
+        let written = tokio::task::block_in_place(|| self.store.apply(name, change, &interface));
         match (written, change) {
             (Ok(()), _) => Ok(()),
             // They can be had again from the members.

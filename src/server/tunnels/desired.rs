@@ -1,10 +1,12 @@
 //! From what the core wants to what `grid-wg` is told.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use grid_promises::core::Tunnel;
 use grid_promises::network::name::NetworkName;
-use grid_wg::{Desired, DesiredPeer, IfName, Mtu, Observed};
+use grid_wg::{Desired, DesiredPeer, IfName, Mtu, Observed, Routing};
+use ipnet::IpNet;
 
 use crate::exit::Failure;
 
@@ -12,20 +14,27 @@ use crate::exit::Failure;
 /// a session is given up after 180 seconds).
 const FRESH: Duration = Duration::from_secs(180);
 
-/// The interface of a network.
+/// The name of a network's interface.
 ///
 /// # Errors
 /// The name is not one that the kernel takes.
-pub fn interface(name: &NetworkName) -> Result<IfName, Failure> {
+pub fn name_of(name: &NetworkName) -> Result<IfName, Failure> {
     IfName::try_from(name.as_str()).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// The wanted state of the interface.
 ///
 /// A peer that answers at present is left where it answers, whatever endpoint the core would try
-/// first: the core may not have heard of the handshake yet.
+/// first: the core may not have heard of the handshake yet. The tunnel's own packets get the mark, if that
+/// is not 0.
 #[must_use]
-pub fn desired(name: IfName, tunnel: &Tunnel, observed: &Observed) -> Desired {
+pub fn desired(
+    name: IfName,
+    tunnel: &Tunnel,
+    routing: Routing,
+    mark: u32,
+    observed: &Observed,
+) -> Desired {
     let answers = |key| {
         observed
             .interface
@@ -42,7 +51,7 @@ pub fn desired(name: IfName, tunnel: &Tunnel, observed: &Observed) -> Desired {
         private_key: tunnel.private_key.clone(),
         listen_port: tunnel.listen_port,
         mtu: Mtu::DEFAULT,
-        fwmark: None,
+        fwmark: (mark != 0).then_some(mark),
         addresses: tunnel.addresses.clone(),
         peers: tunnel
             .peers
@@ -57,14 +66,24 @@ pub fn desired(name: IfName, tunnel: &Tunnel, observed: &Observed) -> Desired {
                 (*key, desired)
             })
             .collect(),
-        routes: tunnel.routes.clone(),
+        routes: routes(tunnel),
+        routing,
     }
+}
+
+/// The kernel makes the routes of the network's own prefixes with the addresses. Named here, they
+/// come back when somebody removes them.
+fn routes(tunnel: &Tunnel) -> BTreeSet<IpNet> {
+    let is_prefix = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
+    let connected = tunnel.addresses.iter().filter(is_prefix);
+    let connected = connected.map(IpNet::trunc);
+    connected.chain(tunnel.routes.iter().copied()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use grid_promises::core::TunnelPeer;
     use grid_promises::{Secret, WgSecretKey};
@@ -76,6 +95,7 @@ mod tests {
             ..ObservedPeer::default()
         };
         Observed {
+            rules: BTreeSet::new(),
             interface: Some(ObservedInterface {
                 index: 1,
                 kind: BackendKind::Kernel,
@@ -115,7 +135,9 @@ mod tests {
         let old = now - Duration::from_secs(181);
         for (handshake, expected) in [(None, endpoint), (Some(now), None), (Some(old), endpoint)] {
             let name = "foo".parse().unwrap();
-            let desired = desired(name, &tunnel, &observed(peer, handshake));
+            let observed = observed(peer, handshake);
+            let desired = desired(name, &tunnel, Routing::default(), 7, &observed);
+            assert_eq!(desired.fwmark, Some(7));
             assert_eq!(desired.peers[&peer].endpoint, expected, "{handshake:?}");
         }
     }

@@ -1,6 +1,6 @@
-//! The work of the WireGuard thread: observe, plan, apply.
+//! The work of the WireGuard thread: all interfaces of this node, and what is told about them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
@@ -8,41 +8,30 @@ use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{Secret, Timestamp, WgPublicKey, WgSecretKey};
-use grid_wg::{IfName, ObservedPeer, Plan, plan};
+use grid_wg::ObservedPeer;
 use tracing::{debug, error, info, warn};
 
-use super::desired::{desired, interface};
+use super::desired::name_of;
+use super::interface::{Cause, Interface};
 use super::{About, Observations};
 use crate::exit::Failure;
-use crate::store::Backend;
-
-/// One interface.
-struct Interface {
-    name: IfName,
-    choice: Backend,
-    /// Opened when it is needed first, and again after it could not be.
-    backend: Option<Box<dyn grid_wg::Backend>>,
-    tunnel: Box<Tunnel>,
-    /// What the log said last, so that it does not say it again every time.
-    complained: Option<String>,
-}
-
-/// Why a change is made, for the log.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    Wished,
-    Guarded,
-}
+use crate::store::InterfaceOptions;
 
 pub(super) struct Worker {
     interfaces: BTreeMap<NetworkId, Interface>,
+    /// Whose interfaces may be taken over from somebody else when they are configured first.
+    adopting: BTreeSet<NetworkName>,
+    /// The mark of the tunnels' own packets; 0: none.
+    mark: u32,
     about: Arc<Mutex<BTreeMap<NetworkId, About>>>,
 }
 
 impl Worker {
-    pub(super) const fn new(about: Arc<Mutex<BTreeMap<NetworkId, About>>>) -> Self {
+    pub(super) const fn new(about: Arc<Mutex<BTreeMap<NetworkId, About>>>, mark: u32) -> Self {
         Self {
             interfaces: BTreeMap::new(),
+            adopting: BTreeSet::new(),
+            mark,
             about,
         }
     }
@@ -51,7 +40,7 @@ impl Worker {
         &mut self,
         network: NetworkId,
         name: &NetworkName,
-        choice: Backend,
+        options: InterfaceOptions,
         tunnel: Option<Box<Tunnel>>,
     ) {
         let Some(tunnel) = tunnel else {
@@ -60,15 +49,10 @@ impl Worker {
         };
         match self.interfaces.get_mut(&network) {
             Some(interface) => interface.tunnel = tunnel,
-            None => match interface(name) {
-                Ok(name) => {
-                    let interface = Interface {
-                        name,
-                        choice,
-                        backend: None,
-                        tunnel,
-                        complained: None,
-                    };
+            None => match name_of(name) {
+                Ok(interface) => {
+                    let adopt = self.adopting.remove(name);
+                    let interface = Interface::new(interface, options, self.mark, adopt, tunnel);
                     self.interfaces.insert(network, interface);
                 }
                 Err(failure) => {
@@ -105,6 +89,14 @@ impl Worker {
             return;
         };
         let result = interface.bring(cause);
+        self.conclude(network, result);
+    }
+
+    /// Says how it came out, where people look for it.
+    fn conclude(&mut self, network: NetworkId, result: Result<(), grid_wg::Error>) {
+        let Some(interface) = self.interfaces.get_mut(&network) else {
+            return;
+        };
         let problem = result.err().map(|error| error.to_string());
         if problem != interface.complained {
             match &problem {
@@ -123,29 +115,54 @@ impl Worker {
                 Some(backend.reason().to_owned()),
             )
         });
+        let index = interface.index;
+        let hint = interface.hint();
+        if hint != interface.hinted {
+            if let Some(hint) = &hint {
+                warn!("{}: {hint}", interface.name);
+            }
+            interface.hinted.clone_from(&hint);
+        }
+        let netns = interface.options.netns.clone();
         self.set_about(network, |about| {
+            about.hint = hint;
+            about.netns = netns;
             about.backend = backend;
             about.reason = reason;
+            about.index = index;
             about.problem = problem;
         });
     }
 
-    /// Whether an interface of this name can be made.
-    pub(super) fn check(&mut self, name: &NetworkName, choice: Backend) -> Result<(), Failure> {
-        let name = interface(name)?;
-        let mut backend = grid_wg::open(choice.into())?;
+    /// Whether an interface of this name can be made, or taken over.
+    pub(super) fn check(
+        &mut self,
+        net: &NetworkName,
+        options: &InterfaceOptions,
+        adopt: bool,
+    ) -> Result<(), Failure> {
+        self.adopting.remove(net);
+        let name = name_of(net)?;
+        let mut backend = grid_wg::open(options.backend.into(), &options.place())?;
         // No interface can have the key whose bytes nobody else has seen.
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)
             .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
         let nobody = WgSecretKey::from_bytes(&Secret::new(bytes)).public();
-        backend.observe(&name, &nobody)?;
+        match backend.observe(&name, &nobody) {
+            Err(grid_wg::Error::ForeignInterface { .. }) if adopt => {
+                backend.adopt(&name)?;
+                self.adopting.insert(net.clone());
+            }
+            other => drop(other?),
+        }
         Ok(())
     }
 
-    pub(super) fn observe(&mut self) -> Observations {
+    pub(super) fn observe(&mut self, put_right: bool) -> Observations {
         let mut all = Observations::new();
         let mut seen = Vec::new();
+        let mut failed = Vec::new();
         for (network, interface) in &mut self.interfaces {
             let own = interface.tunnel.private_key.public();
             let Some(backend) = &mut interface.backend else {
@@ -153,19 +170,35 @@ impl Worker {
             };
             match backend.observe(&interface.name, &own) {
                 Ok(observed) => {
+                    // What failed is tried again by the guard only.
+                    if put_right
+                        && interface.complained.is_none()
+                        && let Err(error) = interface.put_right(&observed, Cause::Seen)
+                    {
+                        failed.push((*network, error));
+                    }
                     let peers = observed
                         .interface
                         .map(|interface| interface.peers)
                         .unwrap_or_default();
                     let measured = peers.iter().map(|(key, peer)| (*key, measured(peer)));
                     all.insert(*network, measured.collect());
-                    seen.push((*network, peers));
+                    seen.push((*network, interface.index, peers));
                 }
-                Err(error) => debug!("{}: cannot be looked at: {error}", interface.name),
+                Err(error) => {
+                    interface.known = None;
+                    debug!("{}: cannot be looked at: {error}", interface.name);
+                }
             }
         }
-        for (network, peers) in seen {
-            self.set_about(network, |about| about.peers = without_keys(peers));
+        for (network, index, peers) in seen {
+            self.set_about(network, |about| {
+                about.index = index;
+                about.peers = without_keys(peers);
+            });
+        }
+        for (network, error) in failed {
+            self.conclude(network, Err(error));
         }
         all
     }
@@ -190,52 +223,6 @@ impl Worker {
     fn set_about(&self, network: NetworkId, change: impl FnOnce(&mut About)) {
         let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
         change(about.entry(network).or_default());
-    }
-}
-
-impl Interface {
-    fn bring(&mut self, cause: Cause) -> Result<(), grid_wg::Error> {
-        let backend = match &mut self.backend {
-            Some(backend) => backend,
-            None => {
-                let backend = grid_wg::open(self.choice.into())?;
-                info!(
-                    "{}: WireGuard is run by {}: {}",
-                    self.name,
-                    match backend.kind() {
-                        grid_wg::BackendKind::Kernel => "the kernel",
-                        grid_wg::BackendKind::Userspace => "this process",
-                    },
-                    backend.reason()
-                );
-                self.backend.insert(backend)
-            }
-        };
-        let own = self.tunnel.private_key.public();
-        let observed = backend.observe(&self.name, &own)?;
-        let gone = observed.interface.is_none();
-        let plan = plan(
-            &desired(self.name.clone(), &self.tunnel, &observed),
-            &observed,
-        );
-        if plan.is_empty() {
-            return Ok(());
-        }
-        say(&self.name, &plan, cause, gone);
-        backend.apply(&plan)?;
-        Ok(())
-    }
-}
-
-fn say(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
-    let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
-    let steps = steps.join("; ");
-    match cause {
-        Cause::Wished => info!("{name}: {steps}"),
-        Cause::Guarded if gone => warn!("{name}: the interface was gone: {steps}"),
-        Cause::Guarded => {
-            warn!("{name}: somebody changed the interface, putting it right: {steps}")
-        }
     }
 }
 

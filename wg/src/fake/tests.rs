@@ -5,6 +5,7 @@ use grid_promises::{Secret, WgSecretKey};
 use super::*;
 use crate::desired::{Desired, DesiredPeer, Mtu};
 use crate::plan::plan;
+use crate::routing::Routing;
 
 fn wish() -> Desired {
     let private_key = WgSecretKey::from_bytes(&Secret::new([1; 32]));
@@ -18,6 +19,7 @@ fn wish() -> Desired {
         addresses: BTreeSet::from(["10.0.0.1/24".parse().unwrap()]),
         peers: BTreeMap::from([(peer, DesiredPeer::default())]),
         routes: BTreeSet::new(),
+        routing: Routing::default(),
     }
 }
 
@@ -75,9 +77,8 @@ fn a_plan_for_an_interface_that_vanished_changes_nothing() {
     let mut fake = Fake::new();
     let mut desired = wish();
     fake.apply(&plan(&desired, &Observed::default())).unwrap();
-    let observed = Observed {
-        interface: fake.interface(&desired.name),
-    };
+    let own = desired.private_key.public();
+    let observed = fake.observe(&desired.name, &own).unwrap();
     desired.listen_port = 2;
     fake.vanish(&desired.name);
     let result = fake.apply(&plan(&desired, &observed));
@@ -89,5 +90,31 @@ fn a_plan_for_an_interface_that_vanished_changes_nothing() {
         !fake
             .remove(&desired.name, &desired.private_key.public())
             .unwrap()
+    );
+}
+
+#[test]
+fn rules_outlive_the_interface_and_go_with_its_removal() {
+    let mut fake = Fake::new();
+    let mut desired = wish();
+    desired.routes = BTreeSet::from(["0.0.0.0/0".parse().unwrap()]);
+    let own = desired.private_key.public();
+    let first = plan(&desired, &Observed::default());
+    fake.apply(&first).unwrap();
+    fake.vanish(&desired.name);
+    let left = fake.observe(&desired.name, &own).unwrap();
+    assert_eq!((left.interface, left.rules.len()), (None, 2));
+    // Nobody wants them any more, or everybody still does: the removal takes them.
+    assert!(!fake.remove(&desired.name, &own).unwrap());
+    assert_eq!(
+        fake.observe(&desired.name, &own).unwrap(),
+        Observed::default()
+    );
+
+    fake.fail_after(first.steps.len() - 1);
+    fake.apply(&first).unwrap_err();
+    assert_eq!(
+        fake.observe(&desired.name, &own).unwrap(),
+        Observed::default()
     );
 }

@@ -9,19 +9,22 @@ mod message;
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use grid_promises::WgPublicKey;
 use netlink_packet_route::link::InfoKind;
 
 use self::attributes::{Reader, Writer};
 use self::dump::{Device, Dump};
-use crate::backend::{Backend, BackendKind, GROUP, Report};
+use crate::backend::{Backend, BackendKind, GROUP, Report, Traffic};
 use crate::carry_out::{self, Engine};
 use crate::error::Error;
 use crate::name::IfName;
 use crate::netlink::{Address, Link, Netlink};
 use crate::observed::{Observed, ObservedInterface};
+use crate::place::Inside;
 use crate::plan::{Plan, Step};
+use crate::routing::Table;
 
 const KIND: &str = "wireguard";
 const GENL_ID_CTRL: u16 = 16;
@@ -31,6 +34,9 @@ const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 
 /// The kernel back end.
 pub(crate) struct Kernel {
+    inside: Inside,
+    /// A socket in the caller's network namespace, where the interface lives in another one.
+    outside: Option<Netlink>,
     route: Netlink,
     generic: Netlink,
     family: u16,
@@ -62,14 +68,24 @@ pub(crate) fn family(generic: &mut Netlink) -> io::Result<Option<u16>> {
 }
 
 impl Kernel {
-    pub(crate) fn new(route: Netlink, generic: Netlink, family: u16, reason: String) -> Self {
-        Self {
+    /// `route`, `generic`: sockets that were opened inside.
+    pub(crate) fn new(
+        inside: Inside,
+        route: Netlink,
+        generic: Netlink,
+        family: u16,
+        reason: String,
+    ) -> io::Result<Self> {
+        let outside = inside.file().map(|_| Netlink::route()).transpose()?;
+        Ok(Self {
+            inside,
+            outside,
             route,
             generic,
             family,
             owned: HashMap::new(),
             reason,
-        }
+        })
     }
 
     fn device(&mut self, index: u32) -> io::Result<Option<Device>> {
@@ -116,9 +132,28 @@ impl Kernel {
         }
     }
 
+    /// The interface if this process made, adopted or changed it before: no question about its key,
+    /// whose answer holds all peers.
+    fn known(&mut self, name: &IfName) -> Result<Option<Link>, Error> {
+        let Some(index) = self.owned.get(name).copied() else {
+            return Ok(None);
+        };
+        let link = Link::find(&mut self.route, name.as_str())
+            .map_err(|source| Error::os(format!("looking for {name}"), source))?;
+        Ok(link.filter(|link| link.index == index && link.kind.as_deref() == Some(KIND)))
+    }
+
     fn try_create(&mut self, name: &IfName) -> io::Result<()> {
-        Link::create(&mut self.route, name.as_str(), InfoKind::Wireguard, GROUP)?;
-        let link = Link::find(&mut self.route, name.as_str())?;
+        let link = match (&mut self.outside, self.inside.file()) {
+            (Some(outside), Some(netns)) => {
+                create_inside(outside, &mut self.route, netns.as_fd(), name)?
+            }
+            _ => {
+                let kind = InfoKind::Wireguard;
+                Link::create(&mut self.route, name.as_str(), kind, GROUP, None)?;
+                Link::find(&mut self.route, name.as_str())?
+            }
+        };
         let index = link.ok_or(io::ErrorKind::NotFound)?.index;
         self.owned.insert(name.clone(), index);
         Link::prepare(&mut self.route, index)
@@ -126,6 +161,11 @@ impl Kernel {
 }
 
 impl Backend for Kernel {
+    fn traffic(&self) -> Traffic {
+        let outside = self.outside.as_ref().map(Netlink::traffic);
+        self.route.traffic() + self.generic.traffic() + outside.unwrap_or_default()
+    }
+
     fn kind(&self) -> BackendKind {
         BackendKind::Kernel
     }
@@ -135,10 +175,15 @@ impl Backend for Kernel {
     }
 
     fn observe(&mut self, name: &IfName, own: &WgPublicKey) -> Result<Observed, Error> {
-        let Some((link, device)) = self.own(name, own)? else {
-            return Ok(Observed::default());
-        };
         let failed = |source| Error::os(format!("reading {name}"), source);
+        let found = self.own(name, own)?;
+        let rules = self.route.rules(name).map_err(failed)?;
+        let Some((link, device)) = found else {
+            return Ok(Observed {
+                interface: None,
+                rules,
+            });
+        };
         let addresses = Address::all(&mut self.route, Some(link.index)).map_err(failed)?;
         let routes = self.route.routes(link.index).map_err(failed)?;
         Ok(Observed {
@@ -154,6 +199,7 @@ impl Backend for Kernel {
                 routes,
                 peers: device.peers,
             }),
+            rules,
         })
     }
 
@@ -161,15 +207,20 @@ impl Backend for Kernel {
         if plan.is_empty() {
             return Ok(Report::default());
         }
-        let link = self.own(&plan.name, &plan.own)?;
-        if let Some((link, _)) = &link {
+        let link = match self.known(&plan.name)? {
+            Some(link) => Some(link),
+            None => self.own(&plan.name, &plan.own)?.map(|(link, _)| link),
+        };
+        if let Some(link) = &link {
             self.owned.insert(plan.name.clone(), link.index);
         }
         carry_out::carry_out(plan, link.is_some(), self)
     }
 
     fn remove(&mut self, name: &IfName, own: &WgPublicKey) -> Result<bool, Error> {
-        let Some((link, _)) = self.own(name, own)? else {
+        let found = self.own(name, own)?;
+        carry_out::remove_rules(&mut self.route, name)?;
+        let Some((link, _)) = found else {
             return Ok(false);
         };
         Link::delete(&mut self.route, link.index)
@@ -229,6 +280,41 @@ impl Engine for Kernel {
             None => Err(Error::InterfaceGone { name: name.clone() }),
         }
     }
+}
+
+/// Creates the interface in another network namespace, by a request from the caller's: WireGuard
+/// keeps its UDP sockets in the one that the request came from.
+fn create_inside(
+    outside: &mut Netlink,
+    inside: &mut Netlink,
+    netns: BorrowedFd<'_>,
+    name: &IfName,
+) -> io::Result<Option<Link>> {
+    let mut create = |name: &str| {
+        let kind = InfoKind::Wireguard;
+        Link::create(outside, name, kind, GROUP, Some(netns))
+    };
+    let taken = |result: &io::Result<()>| matches!(result, Err(error) if error.raw_os_error() == Some(libc::EEXIST));
+    let created = create(name.as_str());
+    if !taken(&created) || Link::find(inside, name.as_str())?.is_some() {
+        created?;
+        return Link::find(inside, name.as_str());
+    }
+    // Before Linux 6.13 the name has to be free in the caller's namespace as well. So the interface
+    // is born under another one, the same every time: one that was left there is used up.
+    let born = format!("grid-{:08x}", Table::of(name));
+    let created = create(&born);
+    if !taken(&created) {
+        created?;
+    }
+    let link = Link::find(inside, &born)?;
+    match link {
+        Some(link) if link.kind.as_deref() == Some(KIND) && link.group == GROUP && !link.up => {
+            Link::rename(inside, link.index, name.as_str())?;
+        }
+        _ => return Err(io::Error::from_raw_os_error(libc::EEXIST)),
+    }
+    Link::find(inside, name.as_str())
 }
 
 fn wireguard_error(name: &IfName, steps: &[Step], source: io::Error) -> Error {

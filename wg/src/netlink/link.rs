@@ -1,6 +1,7 @@
 //! Links: network interfaces as such.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::Parseable;
 use netlink_packet_route::link::{
@@ -55,18 +56,20 @@ impl Link {
             .collect()
     }
 
-    /// Creates an interface, down.
+    /// Creates an interface, down, in the network namespace `netns` if one is given.
     pub(crate) fn create(
         netlink: &mut Netlink,
         name: &str,
         kind: InfoKind,
         group: u32,
+        netns: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
-        let attributes = vec![
+        let mut attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
             LinkAttribute::Group(group),
             LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
         ];
+        attributes.extend(netns.map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
         netlink.change(
             RTM_NEWLINK,
             NLM_F_CREATE | NLM_F_EXCL,
@@ -100,6 +103,12 @@ impl Link {
     pub(crate) fn delete(netlink: &mut Netlink, index: u32) -> io::Result<()> {
         let result = netlink.change(RTM_DELLINK, 0, &emit(&message(index, vec![])));
         already(result, &[libc::ENODEV])
+    }
+
+    /// Gives an interface that is down another name.
+    pub(crate) fn rename(netlink: &mut Netlink, index: u32, name: &str) -> io::Result<()> {
+        let attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        netlink.change(RTM_NEWLINK, 0, &emit(&message(index, attributes)))
     }
 
     pub(crate) fn set_mtu(netlink: &mut Netlink, index: u32, mtu: u16) -> io::Result<()> {

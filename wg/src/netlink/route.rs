@@ -1,4 +1,4 @@
-//! Routes of the main table through one interface.
+//! Routes through one interface, of all tables but that of local addresses.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,36 +12,38 @@ use netlink_packet_route::route::{
 };
 
 use super::socket::{NLM_F_CREATE, NLM_F_EXCL};
-use super::{Netlink, already, emit};
+use super::{Netlink, already, emit, no_such_family};
+use crate::backend::PROTOCOL;
 use crate::observed::RouteOrigin;
+use crate::routing::{LOCAL, Route};
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
-const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 impl Netlink {
-    /// The unicast routes of the main table that lead into the interface and have no gateway.
-    pub(crate) fn routes(&mut self, index: u32) -> io::Result<BTreeMap<IpNet, RouteOrigin>> {
+    /// The unicast routes that lead into the interface and have no gateway.
+    pub(crate) fn routes(&mut self, index: u32) -> io::Result<BTreeMap<Route, RouteOrigin>> {
         let mut routes = BTreeMap::new();
-        for Route { net, protocol } in self.dump_routes(index)? {
+        for Found { route, protocol } in self.dump_routes(index)? {
             let origin = match protocol {
                 RouteProtocol::Kernel => RouteOrigin::Kernel,
+                RouteProtocol::Other(PROTOCOL) => RouteOrigin::Own,
                 _ => RouteOrigin::Static,
             };
-            // A prefix may have two routes; the one that goes only when told to counts.
-            let known = routes.entry(net).or_insert(origin);
+            // The same route may be there twice; the one that goes only when told to counts.
+            let known = routes.entry(route).or_insert(origin);
             *known = (*known).max(origin);
         }
         Ok(routes)
     }
 
     /// Adds a route into the interface; one that is there is no error. False: another interface
-    /// has the prefix, and keeps it.
-    pub(crate) fn add_route(&mut self, index: u32, net: IpNet) -> io::Result<bool> {
-        let mut request = message(index, net);
-        request.header.protocol = RouteProtocol::Static;
-        request.header.scope = if net.addr().is_ipv4() {
+    /// has the prefix in that table with that metric, and keeps it.
+    pub(crate) fn add_route(&mut self, index: u32, route: &Route) -> io::Result<bool> {
+        let mut request = message(index, route);
+        request.header.protocol = RouteProtocol::Other(PROTOCOL);
+        request.header.scope = if route.net.addr().is_ipv4() {
             RouteScope::Link
         } else {
             RouteScope::Universe
@@ -51,21 +53,20 @@ impl Netlink {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(self
                 .dump_routes(index)?
                 .iter()
-                .any(|route| route.net == net)),
+                .any(|found| found.route == *route)),
             Err(error) => Err(error),
         }
     }
 
-    /// Removes all routes of the prefix into the interface but the kernel's own; that there is
-    /// none is no error.
-    pub(crate) fn delete_route(&mut self, index: u32, net: IpNet) -> io::Result<()> {
-        let mut request = message(index, net);
+    /// Removes the route, whoever made it but the kernel; that there is none is no error.
+    pub(crate) fn delete_route(&mut self, index: u32, route: &Route) -> io::Result<()> {
+        let mut request = message(index, route);
         // The scope that stands for any.
         request.header.scope = RouteScope::NoWhere;
         for found in self.dump_routes(index)? {
-            if found.net == net && found.protocol != RouteProtocol::Kernel {
+            if found.route == *route && found.protocol != RouteProtocol::Kernel {
                 // Of several routes the kernel takes the first that fits, which may be its own;
-                // the protocol tells them apart.
+                // the protocol tells them apart. No metric fits any, but 0 comes first.
                 request.header.protocol = found.protocol;
                 let result = self.change(RTM_DELROUTE, 0, &emit(&request));
                 already(result, &[libc::ESRCH])?;
@@ -74,16 +75,16 @@ impl Netlink {
         Ok(())
     }
 
-    fn dump_routes(&mut self, index: u32) -> io::Result<Vec<Route>> {
+    fn dump_routes(&mut self, index: u32) -> io::Result<Vec<Found>> {
         let mut routes = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
-            request.attributes = vec![RouteAttribute::Oif(index), RouteAttribute::Table(MAIN)];
+            request.attributes = vec![RouteAttribute::Oif(index)];
             let answers = match self.dump(RTM_GETROUTE, &emit(&request)) {
                 Ok(answers) => answers,
-                // The family, or its main table, is not there: no routes.
-                Err(error) if no_such_table(&error) => continue,
+                // The family is not there: no routes.
+                Err(error) if no_such_family(&error) => continue,
                 Err(error) => return Err(error),
             };
             let answers = answers.iter().filter(|answer| answer.kind == RTM_NEWROUTE);
@@ -94,19 +95,13 @@ impl Netlink {
 }
 
 /// A plain route into an interface.
-struct Route {
-    net: IpNet,
+struct Found {
+    route: Route,
     protocol: RouteProtocol,
 }
 
-fn no_such_table(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)
-    )
-}
-
-fn message(index: u32, net: IpNet) -> RouteMessage {
+fn message(index: u32, route: &Route) -> RouteMessage {
+    let net = route.net;
     let mut message = RouteMessage::default();
     message.header.address_family = if net.addr().is_ipv4() {
         AddressFamily::Inet
@@ -114,20 +109,27 @@ fn message(index: u32, net: IpNet) -> RouteMessage {
         AddressFamily::Inet6
     };
     message.header.destination_prefix_length = net.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    // The field has eight bits; the attribute counts.
+    message.header.table = u8::try_from(route.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![
         RouteAttribute::Destination(net.network().into()),
         RouteAttribute::Oif(index),
+        RouteAttribute::Table(route.table),
     ];
+    if route.metric != 0 {
+        let metric = RouteAttribute::Priority(route.metric);
+        message.attributes.push(metric);
+    }
     message
 }
 
 /// `None` for what is no plain route into the interface, and for what this program cannot read:
 /// such a route is not one that it made, and it must not stop anything.
-fn parse(payload: &[u8], index: u32) -> Option<Route> {
+fn parse(payload: &[u8], index: u32) -> Option<Found> {
     let message = RouteMessage::parse(payload).ok()?;
-    let (mut destination, mut oif, mut table) = (None, None, u32::from(message.header.table));
+    let (mut destination, mut oif, mut metric) = (None, None, 0);
+    let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(ip)) => {
@@ -138,13 +140,14 @@ fn parse(payload: &[u8], index: u32) -> Option<Route> {
             }
             RouteAttribute::Oif(found) => oif = Some(*found),
             RouteAttribute::Table(found) => table = *found,
+            RouteAttribute::Priority(found) => metric = *found,
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => {
                 return None;
             }
             _ => {}
         }
     }
-    if oif != Some(index) || table != MAIN || message.header.kind != RouteType::Unicast {
+    if oif != Some(index) || table == LOCAL || message.header.kind != RouteType::Unicast {
         return None;
     }
     let any = match message.header.address_family {
@@ -154,8 +157,8 @@ fn parse(payload: &[u8], index: u32) -> Option<Route> {
     };
     let length = message.header.destination_prefix_length;
     let net = IpNet::new(destination.unwrap_or(any), length).ok()?;
-    Some(Route {
-        net,
+    Some(Found {
+        route: Route { net, table, metric },
         protocol: message.header.protocol,
     })
 }

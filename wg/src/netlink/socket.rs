@@ -3,6 +3,7 @@
 //! Whatever passes through may hold keys, so buffers are wiped, and the kernel is asked not to
 //! send requests back in its errors.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use zeroize::Zeroizing;
+
+use crate::backend::Traffic;
+use crate::routing::Family;
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -42,11 +46,14 @@ pub(crate) struct Message {
 pub(crate) struct Netlink {
     socket: Socket,
     sequence: u32,
+    traffic: Traffic,
     buffer: Zeroizing<Vec<u8>>,
+    /// Families for which the kernel is known to have policy rules.
+    pub(super) with_rules: BTreeSet<Family>,
 }
 
 impl Netlink {
-    /// rtnetlink: links, addresses, routes.
+    /// rtnetlink: links, addresses, routes, rules.
     pub(crate) fn route() -> io::Result<Self> {
         Self::open(netlink_sys::protocols::NETLINK_ROUTE)
     }
@@ -69,8 +76,15 @@ impl Netlink {
         Ok(Self {
             socket,
             sequence: 0,
+            traffic: Traffic::default(),
             buffer: Zeroizing::new(vec![0; BUFFER]),
+            with_rules: BTreeSet::new(),
         })
+    }
+
+    /// What was sent and received so far.
+    pub(crate) const fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// A change, acknowledged.
@@ -112,6 +126,7 @@ impl Netlink {
         bytes.extend_from_slice(&self.sequence.to_ne_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(payload);
+        self.traffic.requests += 1;
         self.socket.send(&bytes, 0).map(drop)
     }
 
@@ -141,6 +156,7 @@ impl Netlink {
                     // Belongs to a request that was given up on.
                     continue;
                 }
+                self.traffic.answers += 1;
                 interrupted |= flags & NLM_F_DUMP_INTR != 0;
                 match kind {
                     NLMSG_ERROR | NLMSG_DONE => {
@@ -168,15 +184,15 @@ fn result_code(payload: &[u8]) -> io::Result<()> {
 }
 
 /// One message inside a datagram.
-struct Part<'a> {
-    kind: u16,
+pub(crate) struct Part<'a> {
+    pub(crate) kind: u16,
     flags: u16,
     sequence: u32,
-    payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// The messages of a datagram. Ends after the first malformed one.
-struct Parts<'a>(&'a [u8]);
+pub(crate) struct Parts<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Parts<'a> {
     type Item = io::Result<Part<'a>>;

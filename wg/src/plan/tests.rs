@@ -9,7 +9,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::Backend;
+use crate::desired::DesiredPeer;
 use crate::fake::Fake;
+use crate::observed::RouteOrigin;
+use crate::routing::{Family, Routing, RuleAction, Table};
 
 /// Eight key pairs, so that states meet often.
 fn secret(n: u8) -> WgSecretKey {
@@ -26,6 +29,11 @@ fn psk(n: u8) -> PresharedKey {
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
+}
+
+/// A route as it is when nothing is said of table and metric.
+fn main(text: &str) -> Route {
+    Route::new(net(text), 254, None)
 }
 
 fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
@@ -85,7 +93,11 @@ fn any_desired() -> impl Strategy<Value = Desired> {
         prop_oneof![Just(0), Just(51820), Just(51830)],
         1280u16..1283,
     );
-    let sets = (btree_set(any_net(), 0..4), btree_set(any_net(), 0..4));
+    let sets = (
+        btree_set(any_net(), 0..4),
+        btree_set(any_net(), 0..4),
+        any_routing(),
+    );
     (
         device,
         option::of(0u32..3),
@@ -93,7 +105,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
         btree_map(0u8..8, any_desired_peer(), 0..6),
     )
         .prop_map(
-            |((key, listen_port, mtu), fwmark, (addresses, routes), peers)| Desired {
+            |((key, listen_port, mtu), fwmark, (addresses, routes, routing), peers)| Desired {
                 name: "wg0".parse().unwrap(),
                 private_key: secret(key),
                 listen_port,
@@ -106,8 +118,53 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                     .map(|(n, peer)| (public(n), peer))
                     .collect(),
                 routes,
+                routing,
             },
         )
+}
+
+/// Few tables and metrics, those that the kernel treats in its own way among them.
+fn any_routing() -> impl Strategy<Value = Routing> {
+    let own = Table::of(&"wg0".parse().unwrap());
+    let table = prop_oneof![
+        4 => Just(Table::Auto),
+        1 => Just(Table::Off),
+        3 => prop_oneof![Just(0), Just(7), Just(254), Just(255), Just(own)].prop_map(Table::Number),
+    ];
+    (
+        table,
+        option::of(prop_oneof![Just(0), Just(5), Just(256), Just(1024)]),
+    )
+        .prop_map(|(table, metric)| Routing { table, metric })
+}
+
+/// A route that somebody made, in a table where others may have routes too.
+fn any_route() -> impl Strategy<Value = (Route, RouteOrigin)> {
+    let own = Table::of(&"wg0".parse().unwrap());
+    let table = prop_oneof![3 => Just(254), 1 => Just(7), 1 => Just(8), 1 => Just(own)];
+    let origin = prop_oneof![
+        Just(RouteOrigin::Kernel),
+        Just(RouteOrigin::Static),
+        Just(RouteOrigin::Own),
+    ];
+    let metric = option::of(prop_oneof![Just(5), Just(256)]);
+    (any_net(), table, metric, origin)
+        .prop_map(|(net, table, metric, origin)| (Route::new(net, table, metric), origin))
+}
+
+/// Rules as some earlier life of the program may have left them.
+fn any_rules() -> impl Strategy<Value = BTreeSet<PolicyRule>> {
+    let name: IfName = "wg0".parse().unwrap();
+    let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
+    let rule =
+        (family, 1u32..3, 0usize..2, any::<bool>()).prop_map(move |(family, mark, n, other)| {
+            let mut rule = PolicyRule::pair(&name, family, mark)[n];
+            if other {
+                rule.action = RuleAction::Other;
+            }
+            rule
+        });
+    btree_set(rule, 0..5)
 }
 
 fn one_length_an_address(addresses: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
@@ -122,38 +179,46 @@ fn one_length_an_address(addresses: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
 /// did to it since.
 fn any_observed() -> impl Strategy<Value = Observed> {
     let foreign = (
-        btree_map(
-            any_net(),
-            prop_oneof![Just(RouteOrigin::Kernel), Just(RouteOrigin::Static)],
-            0..3,
-        ),
+        (proptest::collection::vec(any_route(), 0..4), any_rules()),
         any::<bool>(),
         btree_set(0u8..8, 0..3),
         option::of(any_endpoint()),
     );
-    (option::of(any_desired()), foreign).prop_map(|(earlier, (routes, up, dropped, endpoint))| {
-        let Some(earlier) = earlier else {
-            return Observed::default();
-        };
-        let mut fake = Fake::new();
-        fake.apply(&plan(&earlier, &Observed::default())).unwrap();
-        fake.tamper(&earlier.name, |interface| {
-            interface.up = up;
-            for (route, origin) in routes {
-                interface.routes.insert(route.trunc(), origin);
-            }
-            for n in dropped {
-                let peer = interface.peers.remove(&public(n));
-                if let (Some(_), Some(first)) = (peer, interface.peers.values_mut().next()) {
-                    first.endpoint = endpoint.map(canonical);
-                    first.latest_handshake = Some(SystemTime::UNIX_EPOCH);
+    (option::of(any_desired()), foreign).prop_map(
+        |(earlier, ((routes, rules), up, dropped, endpoint))| {
+            let Some(earlier) = earlier else {
+                return Observed {
+                    interface: None,
+                    rules,
+                };
+            };
+            let mut fake = Fake::new();
+            fake.apply(&plan(&earlier, &Observed::default())).unwrap();
+            fake.tamper(&earlier.name, |interface| {
+                interface.up = up;
+                for (route, origin) in routes {
+                    interface.routes.insert(route, origin);
                 }
-            }
-        });
-        Observed {
-            interface: fake.interface(&earlier.name),
-        }
-    })
+                for n in dropped {
+                    let peer = interface.peers.remove(&public(n));
+                    if let (Some(_), Some(first)) = (peer, interface.peers.values_mut().next()) {
+                        first.endpoint = endpoint.map(canonical);
+                        first.latest_handshake = Some(SystemTime::UNIX_EPOCH);
+                    }
+                }
+            });
+            let rules = fake.rules(&earlier.name).into_iter().chain(rules).collect();
+            fake.set_rules(earlier.name.clone(), rules);
+            state(&fake, &earlier.name)
+        },
+    )
+}
+
+fn state(fake: &Fake, name: &IfName) -> Observed {
+    Observed {
+        interface: fake.interface(name),
+        rules: fake.rules(name),
+    }
 }
 
 fn host(observed: &Observed, name: &IfName) -> Fake {
@@ -161,6 +226,7 @@ fn host(observed: &Observed, name: &IfName) -> Fake {
     if let Some(interface) = &observed.interface {
         fake.insert(name.clone(), interface.clone());
     }
+    fake.set_rules(name.clone(), observed.rules.clone());
     fake
 }
 
@@ -194,7 +260,7 @@ proptest! {
         fake.apply(&first).unwrap();
         let once = fake.interface(&d.name);
         fake.apply(&first).unwrap();
-        let twice = Observed { interface: fake.interface(&d.name) };
+        let twice = state(&fake, &d.name);
         prop_assert!(plan(&d, &twice).is_empty());
         prop_assert_eq!(once.map(|i| i.peers), twice.interface.map(|i| i.peers));
     }
@@ -229,6 +295,80 @@ proptest! {
             let all: Vec<_> = peers.values().flat_map(|peer| &peer.allowed_ips).collect();
             let distinct: BTreeSet<_> = all.iter().collect();
             prop_assert_eq!(all.len(), distinct.len());
+        }
+    }
+
+    #[test]
+    fn what_follows_is_what_is_found(d in any_desired(), o in any_observed()) {
+        let mut fake = host(&o, &d.name);
+        let plan = plan(&d, &o);
+        let is_of_a_peer = |s: &&Step| matches!(s, Step::SetPeer(_) | Step::RemovePeer(_));
+        let (peers, others): (Vec<Step>, Vec<Step>) =
+            plan.steps.iter().cloned().partition(|step| is_of_a_peer(&step));
+        if let Some(mut interface) = o.interface {
+            prop_assert_eq!(interface.follow(&plan.steps), others.is_empty());
+            let mut interface = fake.interface(&d.name).unwrap_or(interface);
+            prop_assert!(interface.follow(&peers));
+            fake.apply(&Plan { steps: peers, ..plan }).unwrap();
+            prop_assert_eq!(Some(interface), fake.interface(&d.name));
+        }
+    }
+
+    #[test]
+    fn rules_stand_only_while_their_routes_do(d in any_desired(), o in any_observed()) {
+        let fake = host(&o, &d.name);
+        let whole = plan(&d, &o);
+        let mut is_led = o.rules.clone();
+        for step in whole.steps {
+            match &step {
+                Step::RemoveRule(rule) => {
+                    prop_assert!(is_led.remove(rule));
+                }
+                Step::AddRule(rule) => {
+                    let routes = fake.interface(&d.name).unwrap().routes;
+                    let leads = |route: &Route| {
+                        route.net.prefix_len() == 0
+                            && Family::of(&route.net) == rule.family
+                            && route.table == Table::of(&d.name)
+                    };
+                    prop_assert!(routes.keys().any(leads), "{rule}");
+                    let mark = fake.interface(&d.name).unwrap().fwmark;
+                    if let RuleAction::Unmarked { fwmark, .. } = rule.action {
+                        prop_assert_eq!(mark, Some(fwmark));
+                    }
+                    is_led.insert(*rule);
+                }
+                // What was led somewhere else is not led there any more.
+                Step::Configure(_) | Step::RemoveRoute(_) => {
+                    prop_assert!(is_led.is_subset(&d.wanted_rules()));
+                }
+                _ => {}
+            }
+            let one = Plan { steps: vec![step], ..Plan { name: d.name.clone(), own: whole.own, steps: vec![] } };
+            fake.clone().apply(&one).unwrap();
+        }
+        prop_assert_eq!(fake.rules(&d.name), d.wanted_rules());
+    }
+
+    #[test]
+    fn routes_of_others_stay(d in any_desired(), o in any_observed()) {
+        let keeps_ipv4 = |o: &Observed| o.interface.as_ref().is_some_and(|i| i.addresses.iter().any(|a| a.addr().is_ipv4()));
+        let mut fake = host(&o, &d.name);
+        fake.apply(&plan(&d, &o)).unwrap();
+        let after = state(&fake, &d.name);
+        if let (Some(before), Some(now)) = (&o.interface, &after.interface) {
+            for (route, origin) in &before.routes {
+                let is_theirs = *origin == RouteOrigin::Static
+                    && (matches!(route.table, 7 | 8)
+                        || (route.table == 254 && d.routing.table == Table::Off));
+                let is_lost = route.net.addr().is_ipv4() && !keeps_ipv4(&after);
+                prop_assert!(!is_theirs || is_lost || now.routes.contains_key(route), "{route}");
+            }
+            // And of ours none that is not wished for.
+            let wanted = d.wanted_routes();
+            for (route, origin) in &now.routes {
+                prop_assert!(*origin != RouteOrigin::Own || wanted.contains(route), "{route}");
+            }
         }
     }
 
@@ -269,6 +409,7 @@ fn wish() -> Desired {
         ]
         .into(),
         routes: nets(&["10.1.0.0/16", "192.168.7.0/24"]),
+        routing: Routing::default(),
     }
 }
 
@@ -276,9 +417,7 @@ fn wish() -> Desired {
 fn done(desired: &Desired) -> Observed {
     let mut fake = Fake::new();
     fake.apply(&plan(desired, &Observed::default())).unwrap();
-    Observed {
-        interface: fake.interface(&desired.name),
-    }
+    state(&fake, &desired.name)
 }
 
 #[test]
@@ -402,8 +541,8 @@ fn routes_go_with_the_last_ipv4_address_and_come_back() {
         steps,
         [
             Step::RemoveAddress(net("10.1.0.1/16")),
-            Step::AddRoute(net("10.1.0.0/16")),
-            Step::AddRoute(net("192.168.7.0/24")),
+            Step::AddRoute(main("10.1.0.0/16")),
+            Step::AddRoute(main("192.168.7.0/24")),
         ]
     );
 }
@@ -417,10 +556,10 @@ fn a_connected_route_that_somebody_deleted_is_put_back() {
         .as_mut()
         .unwrap()
         .routes
-        .remove(&net("10.1.0.0/16"));
+        .remove(&main("10.1.0.0/16"));
     assert_eq!(
         plan(&desired, &observed).steps,
-        [Step::AddRoute(net("10.1.0.0/16"))]
+        [Step::AddRoute(main("10.1.0.0/16"))]
     );
 }
 
@@ -468,4 +607,126 @@ fn five_thousand_peers_plan_quickly_and_touch_one() {
     assert!(plan(&desired, &observed).is_empty());
     desired.peers.get_mut(&public(2)).unwrap().keepalive = None;
     assert_eq!(plan(&desired, &observed).steps.len(), 1);
+}
+
+/// The lines of a plan that are about routes and rules.
+fn routing_lines(plan: &Plan) -> Vec<String> {
+    let printed = plan.to_string();
+    let lines = printed.lines().map(|line| line.trim_start_matches("wg0: "));
+    let is_routing = |line: &&str| line.contains(" route ") || line.contains(" rule ");
+    lines.filter(is_routing).map(str::to_owned).collect()
+}
+
+fn default_wish() -> Desired {
+    let mut desired = wish();
+    desired.routes = nets(&["0.0.0.0/0", "::/0", "192.168.7.0/24"]);
+    desired.fwmark = Some(0x51);
+    desired
+}
+
+#[test]
+fn a_default_route_gets_a_table_of_its_own_and_rules_that_lead_there() {
+    let desired = default_wish();
+    let (table, [p, q]) = (
+        Table::of(&desired.name),
+        PolicyRule::priorities(&desired.name),
+    );
+    let first = plan(&desired, &Observed::default());
+    assert_eq!(
+        routing_lines(&first),
+        [
+            format!("add route 0.0.0.0/0 table {table}"),
+            "add route 192.168.7.0/24".to_owned(),
+            format!("add route ::/0 table {table}"),
+            format!("add rule -4 priority {p} protocol 103 lookup main suppress_prefixlength 0"),
+            format!("add rule -4 priority {q} protocol 103 not fwmark 0x51 lookup {table}"),
+            format!("add rule -6 priority {p} protocol 103 lookup main suppress_prefixlength 0"),
+            format!("add rule -6 priority {q} protocol 103 not fwmark 0x51 lookup {table}"),
+        ]
+    );
+    assert!(matches!(first.steps.last(), Some(Step::AddRule(_))));
+}
+
+#[test]
+fn the_rule_into_the_tunnel_goes_first_and_the_route_after_it() {
+    let mut desired = default_wish();
+    let observed = done(&desired);
+    desired.routes = nets(&["0.0.0.0/0", "192.168.7.0/24"]);
+    let [rule_p, rule_q] = PolicyRule::pair(&desired.name, Family::V6, 0x51);
+    let default = Route::new(net("::/0"), Table::of(&desired.name), None);
+    assert_eq!(
+        plan(&desired, &observed).steps,
+        [
+            Step::RemoveRule(rule_q),
+            Step::RemoveRule(rule_p),
+            Step::RemoveRoute(default),
+        ]
+    );
+}
+
+#[test]
+fn without_a_mark_a_default_route_is_left_out() {
+    for fwmark in [None, Some(0)] {
+        let mut desired = default_wish();
+        desired.fwmark = fwmark;
+        let lines = routing_lines(&plan(&desired, &Observed::default()));
+        assert_eq!(lines, ["add route 192.168.7.0/24"]);
+        // In a table that the person named it is the person's business.
+        desired.routing.table = Table::MAIN;
+        assert_eq!(
+            routing_lines(&plan(&desired, &Observed::default())).len(),
+            3
+        );
+    }
+}
+
+#[test]
+fn a_new_mark_changes_the_rules_around_it() {
+    let mut desired = default_wish();
+    let observed = done(&desired);
+    desired.fwmark = Some(0x52);
+    let steps = plan(&desired, &observed).steps;
+    let kinds: Vec<u8> = steps
+        .iter()
+        .map(|step| match step {
+            Step::RemoveRule(_) => 0,
+            Step::Configure(_) => 1,
+            Step::AddRule(_) => 2,
+            _ => 9,
+        })
+        .collect();
+    assert_eq!(kinds, [0, 0, 1, 2, 2], "{steps:?}");
+}
+
+#[test]
+fn another_metric_is_there_before_the_old_one_goes() {
+    let mut desired = default_wish();
+    let observed = done(&desired);
+    desired.routing.metric = Some(5);
+    let lines = routing_lines(&plan(&desired, &observed));
+    let table = Table::of(&desired.name);
+    assert_eq!(
+        lines,
+        [
+            format!("add route 0.0.0.0/0 table {table} metric 5"),
+            "add route 192.168.7.0/24 metric 5".to_owned(),
+            format!("add route ::/0 table {table} metric 5"),
+            format!("remove route 0.0.0.0/0 table {table}"),
+            "remove route 192.168.7.0/24".to_owned(),
+            format!("remove route ::/0 table {table}"),
+        ]
+    );
+}
+
+#[test]
+fn off_leaves_the_routes_to_others() {
+    let mut desired = wish();
+    let mut observed = done(&desired);
+    let theirs = main("203.0.113.0/24");
+    let interface = observed.interface.as_mut().unwrap();
+    interface.routes.insert(theirs, RouteOrigin::Static);
+    assert_eq!(plan(&desired, &observed).steps, [Step::RemoveRoute(theirs)]);
+    desired.routing.table = Table::Off;
+    let ours = main("192.168.7.0/24");
+    assert_eq!(plan(&desired, &observed).steps, [Step::RemoveRoute(ours)]);
 }

@@ -278,11 +278,13 @@ impl Running {
                 Ok(())
             }
             Step::Create
+            | Step::RemoveRule(_)
             | Step::RemoveRoute(_)
             | Step::LinkUp
             | Step::RemoveAddress(_)
             | Step::AddAddress(_)
-            | Step::AddRoute(_) => Ok(()),
+            | Step::AddRoute(_)
+            | Step::AddRule(_) => Ok(()),
         }
     }
 }

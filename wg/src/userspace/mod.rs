@@ -2,7 +2,8 @@
 //!
 //! An interface lives as long as the back end that created it: when the process ends, however it
 //! ends, the kernel takes the TUN interface, its addresses and routes away. What can be left
-//! behind is the file of the configuration socket, which the next start replaces.
+//! behind is the file of the configuration socket, which the next start replaces, and policy rules,
+//! which lead to an empty table then and are seen by the next observation.
 
 mod control;
 mod device;
@@ -19,12 +20,13 @@ use grid_promises::WgPublicKey;
 use self::control::Control;
 use self::device::ConfigureError;
 use self::engine::Engine;
-use crate::backend::{Backend, BackendKind, GROUP, Report};
+use crate::backend::{Backend, BackendKind, GROUP, Report, Traffic};
 use crate::carry_out::{self, Engine as _};
 use crate::error::Error;
 use crate::name::IfName;
 use crate::netlink::{Address, Link, Netlink};
 use crate::observed::{Observed, ObservedInterface};
+use crate::place::Inside;
 use crate::plan::{Plan, Step};
 
 /// A device that this process runs. The fields are dropped in order: the socket first, so that
@@ -37,6 +39,7 @@ struct Running {
 
 /// The userspace back end.
 pub(crate) struct Userspace {
+    inside: Inside,
     netlink: Netlink,
     running: HashMap<IfName, Running>,
     reason: String,
@@ -48,8 +51,10 @@ pub(crate) fn check() -> Result<(), Error> {
 }
 
 impl Userspace {
-    pub(crate) fn new(netlink: Netlink, reason: String) -> Self {
+    /// `netlink`: a socket that was opened inside.
+    pub(crate) fn new(inside: Inside, netlink: Netlink, reason: String) -> Self {
         Self {
+            inside,
             netlink,
             running: HashMap::new(),
             reason,
@@ -81,7 +86,7 @@ impl Userspace {
     }
 
     fn try_create(&mut self, name: &IfName) -> Result<(), Error> {
-        let tun = tun::create(name)?;
+        let tun = self.inside.run(|| tun::create(name))?;
         let failed = |source: io::Error| Error::os(format!("creating {name}"), source);
         let link = Link::find(&mut self.netlink, name.as_str()).map_err(failed)?;
         let index = link
@@ -109,6 +114,10 @@ impl Userspace {
 }
 
 impl Backend for Userspace {
+    fn traffic(&self) -> Traffic {
+        self.netlink.traffic()
+    }
+
     fn kind(&self) -> BackendKind {
         BackendKind::Userspace
     }
@@ -118,15 +127,21 @@ impl Backend for Userspace {
     }
 
     fn observe(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<Observed, Error> {
-        let Some(link) = self.own_link(name)? else {
-            return Ok(Observed::default());
+        let failed = |source| Error::os(format!("reading {name}"), source);
+        let link = self.own_link(name)?;
+        let rules = self.netlink.rules(name).map_err(failed)?;
+        let gone = |rules| Observed {
+            interface: None,
+            rules,
+        };
+        let Some(link) = link else {
+            return Ok(gone(rules));
         };
         let Ok(state) = self.running(name)?.engine.remote().observe() else {
             // The device ended by itself; its interface goes with it.
             self.running.remove(name);
-            return Ok(Observed::default());
+            return Ok(gone(rules));
         };
-        let failed = |source| Error::os(format!("reading {name}"), source);
         let addresses = Address::all(&mut self.netlink, Some(link.index)).map_err(failed)?;
         let routes = self.netlink.routes(link.index).map_err(failed)?;
         Ok(Observed {
@@ -142,6 +157,7 @@ impl Backend for Userspace {
                 routes,
                 peers: BTreeMap::from_iter(state.peers),
             }),
+            rules,
         })
     }
 
@@ -155,6 +171,7 @@ impl Backend for Userspace {
 
     fn remove(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<bool, Error> {
         let there = self.own_link(name)?.is_some();
+        carry_out::remove_rules(&mut self.netlink, name)?;
         self.destroy(name);
         Ok(there)
     }
@@ -164,6 +181,17 @@ impl Backend for Userspace {
         match self.own_link(name)? {
             Some(_) => Ok(()),
             None => Err(Error::InterfaceGone { name: name.clone() }),
+        }
+    }
+}
+
+impl Drop for Userspace {
+    /// The interfaces go with their devices; the rules would not.
+    fn drop(&mut self) {
+        for name in self.running.keys() {
+            if let Err(error) = carry_out::remove_rules(&mut self.netlink, name) {
+                tracing::warn!(interface = %name, %error, "policy rules are left");
+            }
         }
     }
 }

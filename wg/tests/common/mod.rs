@@ -9,6 +9,8 @@
     clippy::print_stdout
 )]
 
+pub(crate) mod netns;
+pub(crate) mod routing;
 pub(crate) mod scenarios;
 mod sites;
 
@@ -19,7 +21,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use grid_promises::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
-use grid_wg::{Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Step, plan};
+use grid_wg::{
+    Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Routing, Step, plan,
+};
 use ipnet::IpNet;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -113,16 +117,11 @@ pub(crate) fn link_index(name: &str) -> Option<u32> {
 
 /// An interface of another kind.
 pub(crate) fn add_veth(name: &str) {
-    ip(&[
-        "link",
-        "add",
-        name,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        "other-end",
-    ]);
+    add_veth_pair(name, "other-end");
+}
+
+pub(crate) fn add_veth_pair(name: &str, other: &str) {
+    ip(&["link", "add", name, "type", "veth", "peer", "name", other]);
 }
 
 pub(crate) fn delete_link(name: &str) {
@@ -177,6 +176,7 @@ pub(crate) fn wish(name: &str, own: u8) -> Desired {
         ]
         .into(),
         routes: nets(&["10.66.0.0/16", "fd66::/64", "192.168.66.0/24"]),
+        routing: Routing::default(),
     }
 }
 
@@ -298,10 +298,10 @@ pub(crate) fn changes_come_true(backend: &mut dyn Backend) {
         .allowed_ips
         .extend(nets(&["0.0.0.0/0", "::/0"]));
     desired.routes.extend(nets(&["0.0.0.0/0", "::/0"]));
-    steps(backend, &desired, 3);
+    steps(backend, &desired, 7);
     desired.routes.remove(&net("0.0.0.0/0"));
     desired.routes.remove(&net("::/0"));
-    steps(backend, &desired, 2);
+    steps(backend, &desired, 6);
     desired.peers.remove(&second);
     steps(backend, &desired, 1);
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use grid_wg::{Backend, BackendChoice, Observed, SkipReason, Skipped, Step, plan};
+use grid_wg::{Backend, BackendChoice, Observed, Place, Route, SkipReason, Skipped, Step, plan};
 
 use super::sites::{Site, cable, check_traffic, introduce, meet};
 use super::{ip, key, net, nets, psk, wish};
@@ -14,8 +14,8 @@ pub(crate) type Choices = (BackendChoice, BackendChoice);
 fn two_sites((left, right): Choices) -> (Site, Site) {
     let (one, other) = cable();
     (
-        Site::new(one, "wga", 1, left),
-        Site::new(other, "wgb", 2, right),
+        Site::new(one, "wga", 1, left, &Place::default()),
+        Site::new(other, "wgb", 2, right, &Place::default()),
     )
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn another_interface_keeps_its_route(backend: &mut dyn Backend) {
         .apply(&plan(&desired, &Observed::default()))
         .unwrap();
     let taken = |net| Skipped {
-        step: Step::AddRoute(net),
+        step: Step::AddRoute(Route::new(net, 254, None)),
         why: SkipReason::RouteTaken,
     };
     let expected = [taken(net("192.168.66.0/24")), taken(net("fd68::/64"))];

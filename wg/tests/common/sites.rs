@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use grid_promises::WgPublicKey;
 use grid_wg::{
-    Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, ObservedPeer, Plan, open, plan,
+    Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, ObservedPeer, Place, Plan,
+    Routing, open, plan,
 };
 use nix::unistd::gettid;
 
@@ -23,7 +24,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    fn new() -> Self {
+    /// The path of its network namespace.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/task/{}/ns/net", std::process::id(), self.tid)
+    }
+
+    pub(crate) fn new() -> Self {
         let (tasks, inbox): (_, Receiver<Task>) = channel();
         let (ready, is_ready) = channel();
         let thread = std::thread::spawn(move || {
@@ -77,14 +83,17 @@ pub(crate) fn cable() -> (Host, Host) {
 /// A host with one WireGuard interface, 10.7.0.N.
 pub(crate) struct Site {
     host: Host,
+    /// Where the interface lives, if not on the host itself.
+    pub(crate) inside: Option<Host>,
     backend: Option<Box<dyn Backend>>,
     pub(crate) desired: Desired,
     n: u8,
 }
 
 impl Site {
-    pub(crate) fn new(host: Host, name: &str, n: u8, choice: BackendChoice) -> Self {
-        let backend = host.run(move || open(choice).unwrap());
+    pub(crate) fn new(host: Host, name: &str, n: u8, choice: BackendChoice, place: &Place) -> Self {
+        let place = place.clone();
+        let backend = host.run(move || open(choice, &place).unwrap());
         let desired = Desired {
             name: name.parse().unwrap(),
             private_key: key(n),
@@ -94,9 +103,11 @@ impl Site {
             addresses: nets(&[&format!("10.7.0.{n}/16"), &format!("fd07::{n}/64")]),
             peers: Default::default(),
             routes: Default::default(),
+            routing: Routing::default(),
         };
         Self {
             host,
+            inside: None,
             backend: Some(backend),
             desired,
             n,
@@ -115,15 +126,24 @@ impl Site {
         IpAddr::from([10, 7, 0, self.n])
     }
 
-    /// Runs something on the host, with this site's addresses.
+    /// Runs something where the interface is, with this site's addresses.
     pub(crate) fn run<T: Send + 'static>(
         &self,
-        task: impl FnOnce(Place) -> T + Send + 'static,
+        task: impl FnOnce(Spot) -> T + Send + 'static,
     ) -> T {
-        let place = Place {
+        let spot = Spot {
             inner: self.inner(),
         };
-        self.host.run(move || task(place))
+        let host = self.inside.as_ref().unwrap_or(&self.host);
+        host.run(move || task(spot))
+    }
+
+    /// Runs something where the sockets are.
+    pub(crate) fn outside<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        self.host.run(task)
     }
 
     fn with_backend<T: Send + 'static>(
@@ -154,20 +174,29 @@ impl Site {
     pub(crate) fn peer(&mut self, key: WgPublicKey) -> ObservedPeer {
         self.with_backend(move |backend, desired| {
             let own = desired.private_key.public();
-            let Observed { interface } = backend.observe(&desired.name, &own).unwrap();
+            let Observed { interface, .. } = backend.observe(&desired.name, &own).unwrap();
             interface.unwrap().peers.remove(&key).unwrap()
         })
     }
 
     /// A question through the tunnel, and whether its answer came back within two seconds.
     pub(crate) fn ping(&mut self, other: &mut Self) -> bool {
-        self.ping_from(self.inner(), other)
+        self.ping_between(self.inner(), other.inner(), other)
     }
 
     pub(crate) fn ping_from(&mut self, from: IpAddr, other: &mut Self) -> bool {
+        self.ping_between(from, other.inner(), other)
+    }
+
+    /// To another address of the other site.
+    pub(crate) fn ping_to(&mut self, to: IpAddr, other: &mut Self) -> bool {
+        self.ping_between(self.inner(), to, other)
+    }
+
+    fn ping_between(&mut self, from: IpAddr, to: IpAddr, other: &mut Self) -> bool {
         let (ready, is_ready) = channel();
-        let listener = other.run(move |place| {
-            let socket = UdpSocket::bind((place.inner, 0)).unwrap();
+        let listener = other.run(move |_| {
+            let socket = UdpSocket::bind((to, 0)).unwrap();
             socket
                 .set_read_timeout(Some(Duration::from_secs(3)))
                 .unwrap();
@@ -205,11 +234,11 @@ impl Drop for Site {
 
 /// Where a task runs.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Spot {
     inner: IpAddr,
 }
 
-impl Place {
+impl Spot {
     pub(crate) fn inner(self) -> IpAddr {
         self.inner
     }

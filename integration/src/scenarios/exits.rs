@@ -1,0 +1,484 @@
+//! Where the routes through an interface go: everything through one member, tables and metrics, and
+//! interfaces in another network namespace. All of it ends with the promise or the network.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use grid_wg::backend::PROTOCOL;
+use ipnet::IpNet;
+
+use super::seen::{self, PATIENCE};
+use crate::lab::Lab;
+use crate::link;
+use crate::mesh::{Mesh, MeshOptions};
+use crate::netlink::Netlink;
+use crate::nft::{Nat, Router};
+use crate::node::Node;
+use crate::scenario::Scenario;
+use crate::server;
+use crate::snapshot::{self, Snapshot};
+use crate::wait::wait_until;
+
+const GROUP: &str = "exits";
+const DEFAULTS: [&str; 2] = ["0.0.0.0/0", "::/0"];
+/// TEST-NET-2 of RFC 5737: nobody in the lab has it.
+const SUBNET: &str = "198.51.100.0/24";
+
+/// Run by `tests/exits.rs`.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        group: GROUP,
+        name: "everything_goes_through_an_exit_but_the_tunnel_itself",
+        run: |lab| exit(lab, "userspace"),
+    },
+    Scenario {
+        group: GROUP,
+        name: "routes_go_where_they_are_told",
+        run: tables,
+    },
+    Scenario {
+        group: GROUP,
+        name: "an_interface_lives_in_another_namespace",
+        run: |lab| namespace(lab, "userspace"),
+    },
+    Scenario {
+        group: GROUP,
+        name: "an_interface_is_adopted_only_by_word",
+        run: adopt,
+    },
+];
+
+/// Somebody behind a router whose only way to anybody is a default route, an exit, and a host of the
+/// internet that is in no network.
+struct Scene {
+    mesh: Mesh,
+    router: Router,
+    traveller: Arc<Node>,
+    neighbour: Arc<Node>,
+    exit: Arc<Node>,
+    web: Arc<Node>,
+    /// The traveller's configuration before it joined.
+    before: Snapshot,
+}
+
+impl Scene {
+    fn new(lab: &Lab, backend: &str) -> Result<Self> {
+        let inside = "192.168.7.0/24".parse()?;
+        let router = lab.add_router("router", lab.internet(), inside, Nat::KeepsPorts)?;
+        let [exit, web] = ["exit", "web"].map(|name| lab.add_node(name));
+        let (exit, web) = (exit?, web?);
+        let [traveller, neighbour] =
+            ["traveller", "neighbour"].map(|name| lab.add_node_on(name, &router.inside));
+        let (traveller, neighbour) = (traveller?, neighbour?);
+        let options = MeshOptions {
+            backend: Some(backend.to_owned()),
+            ..MeshOptions::default()
+        };
+        let mut mesh = Mesh::found(&exit, "foo", options)?;
+        // What the lab's own machine says of it has no part in this.
+        set(&traveller, "net/ipv4/conf/all/rp_filter", "0")?;
+        set(&traveller, "net/ipv4/conf/eth0/rp_filter", "1")?;
+        let before = at_rest(&traveller)?;
+        mesh.join(&traveller)?;
+        mesh.wait_whole(PATIENCE)?;
+        Ok(Self {
+            mesh,
+            router,
+            traveller,
+            neighbour,
+            exit,
+            web,
+            before,
+        })
+    }
+
+    /// The address from which a host of the internet sees the traveller, over both families.
+    fn seen(&self) -> Result<[Option<IpAddr>; 2]> {
+        let to: [IpAddr; 2] = [self.web.ipv4()?.into(), self.web.ipv6()?.into()];
+        let [v4, v6] = to.map(|to| seen_by(&self.web, &self.traveller, to));
+        Ok([v4?, v6?])
+    }
+
+    /// Waits until the traveller is seen as `v4` and `v6`.
+    fn wait_seen(&self, v4: IpAddr, v6: Option<IpAddr>) -> Result<()> {
+        let what = format!("the traveller to be seen as {v4} and {v6:?}");
+        wait_until(&what, PATIENCE, || {
+            let seen = self.seen()?;
+            ensure!(seen == [Some(v4), v6], "it is seen as {seen:?}");
+            Ok(true)
+        })
+        .with_context(|| server::log_tail_report(&self.traveller, 20))
+    }
+
+    fn seen_directly(&self) -> Result<()> {
+        // Behind the router there is no IPv6.
+        self.wait_seen(self.router.node.ipv4()?.into(), None)
+    }
+
+    fn seen_as_exit(&self) -> Result<()> {
+        self.wait_seen(self.exit.ipv4()?.into(), Some(self.exit.ipv6()?.into()))
+    }
+
+    /// Makes the exit forward, as a person does who promises to be one.
+    fn make_forwarding(&self) -> Result<()> {
+        set(&self.exit, "net/ipv4/ip_forward", "1")?;
+        set(&self.exit, "net/ipv6/conf/all/forwarding", "1")?;
+        // Who forwards takes no router's word any more, and loses the default route learnt by it.
+        crate::nft::load(
+            &self.exit,
+            "table inet exit {
+                chain out {
+                    type nat hook postrouting priority 100; policy accept;
+                    iifname \"foo\" oifname \"eth0\" masquerade
+                }
+            }",
+        )
+    }
+}
+
+/// Run by this group in user space, and by `tests/kernel.rs` in the kernel.
+pub(super) fn exit(lab: &Lab, backend: &str) -> Result<()> {
+    let mut scene = Scene::new(lab, backend)?;
+    scene.seen_directly()?;
+    set(&scene.exit, "net/ipv4/ip_forward", "0")?;
+    let said = scene.exit.grid_ok(&["promise", "foo", DEFAULTS[0]], "")?;
+    ensure!(said.contains("net.ipv4.ip_forward"), "{said}");
+    scene.make_forwarding()?;
+    let said = scene.exit.grid_ok(&["promise", "foo", DEFAULTS[1]], "")?;
+    ensure!(!said.contains("forward"), "{said}");
+    scene.mesh.wait_whole(PATIENCE)?;
+    // A promise alone changes nothing.
+    scene.seen_directly()?;
+    for prefix in DEFAULTS {
+        let accept = ["accept", "foo", prefix, "--from", "exit"];
+        scene.traveller.grid_ok(&accept, "")?;
+    }
+    strict_is_said(&scene)?;
+    scene.seen_as_exit()?;
+    what_is_near_stays_near(&scene)?;
+    newcomers_are_met_outside(lab, &mut scene)?;
+    rules_are_put_right(&scene)?;
+    the_server_dies(&scene, backend)?;
+    what_is_left_is_taken_down(&scene)?;
+    ends(&mut scene)
+}
+
+/// A host that checks strictly whence packets come drops the tunnel's answers, and is told so.
+fn strict_is_said(scene: &Scene) -> Result<()> {
+    let node = &scene.traveller;
+    wait_until("`status` to say what is in the way", PATIENCE, || {
+        let status = seen::status(node, "foo")?;
+        let hint = status["networks"][0]["hint"].as_str().unwrap_or_default();
+        Ok(hint.contains("rp_filter") && hint.contains("eth0"))
+    })?;
+    let shown = node.grid_ok(&["status", "foo"], "")?;
+    ensure!(
+        shown.contains("rp_filter") && shown.contains("0.0.0.0/0 through exit"),
+        "{shown}"
+    );
+    set(node, "net/ipv4/conf/all/rp_filter", "2")
+}
+
+fn what_is_near_stays_near(scene: &Scene) -> Result<()> {
+    let to = scene.neighbour.ipv4()?.into();
+    let seen = seen_by(&scene.neighbour, &scene.traveller, to)?;
+    ensure!(
+        seen == Some(scene.traveller.ipv4()?.into()),
+        "the neighbour sees {seen:?}"
+    );
+    Ok(())
+}
+
+/// A member that joins now is connected to by QUIC and WireGuard, both outside of the tunnel: were they
+/// inside, packets to the exit would go to the exit for ever, and no session would come about.
+fn newcomers_are_met_outside(lab: &Lab, scene: &mut Scene) -> Result<()> {
+    let newcomer = lab.add_node("newcomer")?;
+    scene.mesh.join(&newcomer)?;
+    scene.mesh.wait_whole(PATIENCE)?;
+    let outside: IpAddr = scene.router.node.ipv4()?.into();
+    for node in [&newcomer, &scene.exit] {
+        let what = format!("{} to see the tunnel come from the router", node.name());
+        wait_until(&what, PATIENCE, || {
+            let network = seen::network(node, "foo")?;
+            let peer = network
+                .peers
+                .iter()
+                .find(|peer| peer.name.as_deref() == Some("traveller"))
+                .context("it does not know the traveller")?;
+            let endpoint = peer.endpoint.as_deref().context("it has no endpoint")?;
+            let endpoint: SocketAddr = endpoint.parse()?;
+            ensure!(endpoint.ip() == outside, "the tunnel comes from {endpoint}");
+            Ok(true)
+        })?;
+    }
+    scene.seen_as_exit()
+}
+
+fn rules_are_put_right(scene: &Scene) -> Result<()> {
+    let node = &scene.traveller;
+    let whole = snapshot::of(node)?;
+    let removed = node.namespaces().in_net(|| -> io::Result<usize> {
+        link::remove_rules(&mut Netlink::open()?, PROTOCOL)
+    })??;
+    ensure!(removed == 4, "{removed} rules were ours");
+    wait_until("the rules to be put back", Duration::from_secs(4), || {
+        Ok(snapshot::of(node)? == whole)
+    })
+    .with_context(|| server::log_tail_report(node, 20))?;
+    let said = server::log(node)?;
+    ensure!(said.contains("putting it right"), "{said}");
+    scene.seen_as_exit()
+}
+
+fn the_server_dies(scene: &Scene, backend: &str) -> Result<()> {
+    server::kill_9(&scene.traveller)?;
+    if backend == "userspace" {
+        // The interface ends with the process, and the rules then lead to an empty table.
+        scene.seen_directly()?;
+    } else {
+        scene.seen_as_exit()?;
+    }
+    seen::start(&scene.traveller)?;
+    scene.mesh.wait_whole(PATIENCE)?;
+    scene.seen_as_exit()
+}
+
+/// Of a dead server: rules, and in the kernel the interface as well.
+fn what_is_left_is_taken_down(scene: &Scene) -> Result<()> {
+    let node = &scene.traveller;
+    server::kill_9(node)?;
+    ensure!(
+        snapshot::of(node)?.iter().any(|line| is_our_rule(line)),
+        "nothing was left"
+    );
+    node.grid_ok(&["stop-server", "--down"], "")?;
+    same(node, &scene.before)?;
+    scene.seen_directly()?;
+    // It is still a member. And one that runs is stopped first.
+    seen::start(node)?;
+    scene.mesh.wait_whole(PATIENCE)?;
+    scene.seen_as_exit()?;
+    node.grid_ok(&["stop-server", "--down"], "")?;
+    same(node, &scene.before)?;
+    seen::start(node)?;
+    scene.mesh.wait_whole(PATIENCE)?;
+    scene.seen_as_exit()
+}
+
+fn ends(scene: &mut Scene) -> Result<()> {
+    let node = scene.traveller.clone();
+    for prefix in DEFAULTS {
+        scene.exit.grid_ok(&["withdraw", "foo", prefix], "")?;
+    }
+    scene.seen_directly()?;
+    ensure!(
+        !snapshot::of(&node)?.iter().any(|line| is_our_rule(line)),
+        "rules are left"
+    );
+    for prefix in DEFAULTS {
+        scene.exit.grid_ok(&["promise", "foo", prefix], "")?;
+    }
+    scene.seen_as_exit()?;
+    scene.mesh.leave(&node)?;
+    seen::stopped(&node)?;
+    same(&node, &scene.before)?;
+    scene.seen_directly()
+}
+
+/// How the machine is configured once the kernel has tried its addresses.
+fn at_rest(node: &Node) -> Result<Snapshot> {
+    wait_until("addresses to be tried", PATIENCE, || {
+        let now = snapshot::of(node)?;
+        Ok(!now.iter().any(|line| line.contains("Tentative")))
+    })?;
+    snapshot::of(node)
+}
+
+/// The machine is configured as it was.
+fn same(node: &Node, before: &Snapshot) -> Result<()> {
+    let after = snapshot::of(node)?;
+    let differing: Vec<&String> = after.symmetric_difference(before).collect();
+    ensure!(
+        differing.is_empty(),
+        "what is left on {} is not what was there: {differing:#?}",
+        node.name()
+    );
+    Ok(())
+}
+
+fn is_our_rule(line: &str) -> bool {
+    line.starts_with("rule") && line.contains(&format!("Protocol({:?})", route_protocol()))
+}
+
+fn route_protocol() -> netlink_packet_route::route::RouteProtocol {
+    netlink_packet_route::route::RouteProtocol::from(PROTOCOL)
+}
+
+/// A table of the person's choice gets the routes, and no rule leads there; the metric is on them.
+fn tables(lab: &Lab) -> Result<()> {
+    let founder = lab.add_node("exit")?;
+    let options = MeshOptions {
+        backend: Some("userspace".to_owned()),
+        ..MeshOptions::default()
+    };
+    let mut mesh = Mesh::found(&founder, "foo", options)?;
+    for prefix in [SUBNET, DEFAULTS[0]] {
+        founder.grid_ok(&["promise", "foo", prefix], "")?;
+    }
+    for (name, said, expected) in [
+        ("numbered", &["--table", "4711", "--metric", "50"][..], 4),
+        ("off", &["--table", "off"], 0),
+    ] {
+        let node = lab.add_node(name)?;
+        let mut join = vec!["join-wireguard-net", "foo", "-", "--backend", "userspace"];
+        join.extend(said);
+        let before = snapshot::of(&node)?;
+        node.grid_ok(&join, &mesh.invite_from(&founder)?)?;
+        for prefix in [SUBNET, DEFAULTS[0]] {
+            node.grid_ok(&["accept", "foo", prefix, "--from", "exit"], "")?;
+        }
+        // The network's own two prefixes, and what was accepted.
+        let routes = || -> Result<usize> {
+            let now = snapshot::of(&node)?;
+            let made = now.difference(&before);
+            let of_person = |line: &&String| {
+                line.starts_with("route") && line.contains("4711") && line.contains("Priority(50)")
+            };
+            Ok(made.filter(of_person).count())
+        };
+        wait_until("the routes to be made", PATIENCE, || {
+            let count = routes()?;
+            let peer = &seen::network(&node, "foo")?.peers;
+            let accepted = peer.iter().any(|peer| peer.allowed_ips.len() == 4);
+            ensure!(accepted, "they are not accepted");
+            ensure!(
+                count == expected,
+                "{count} routes in {:#?}",
+                snapshot::of(&node)?
+            );
+            Ok(true)
+        })?;
+        let now = snapshot::of(&node)?;
+        ensure!(
+            !now.iter().any(|line| is_our_rule(line)),
+            "rules were made: {now:#?}"
+        );
+        // It is not forgotten with the process.
+        server::kill_9(&node)?;
+        seen::start(&node)?;
+        wait_until("the routes to come back", PATIENCE, || {
+            Ok(routes()? == expected)
+        })
+        .with_context(|| format!("{:#?}", snapshot::of(&node)))
+        .with_context(|| server::log_tail_report(&node, 20))?;
+    }
+    mesh.forget(&founder);
+    Ok(())
+}
+
+/// The interface is inside, its sockets outside: who is inside reaches the mesh and nobody else.
+/// Run by this group in user space, and by `tests/kernel.rs` in the kernel.
+pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
+    let options = MeshOptions {
+        backend: Some(backend.to_owned()),
+        ..MeshOptions::default()
+    };
+    let founder = lab.add_node("a")?;
+    let mesh = Mesh::found(&founder, "foo", options)?;
+    let (outside, inside) = (lab.add_node("outside")?, lab.add_unplugged("inside")?);
+    let (before, empty) = (at_rest(&outside)?, snapshot::of(&inside)?);
+    let netns = format!("/proc/{}/ns/net", inside.holder());
+    let missing = ["join-wireguard-net", "foo", "-", "--netns", "no-such"];
+    let said = seen::refused(&outside, &missing, &mesh.invite_from(&founder)?, &[1, 2, 4])?;
+    ensure!(said.contains("no-such"), "{said}");
+    let join = [
+        "join-wireguard-net",
+        "foo",
+        "-",
+        "--backend",
+        backend,
+        "--netns",
+        &netns,
+    ];
+    outside.grid_ok(&join, &mesh.invite_from(&founder)?)?;
+    same(&outside, &before)?;
+    ensure!(seen::has_interface(&inside, "foo")?, "it is not inside");
+    let shown = outside.grid_ok(&["status", "foo"], "")?;
+    ensure!(shown.contains(&netns), "{shown}");
+    let reach_one_another = || -> Result<()> {
+        for to in seen::identity(&founder, "foo")?.addresses {
+            seen::reaches(&inside, to.parse::<IpNet>()?.addr(), PATIENCE)?;
+        }
+        for to in seen::identity(&outside, "foo")?.addresses {
+            seen::reaches(&founder, to.parse::<IpNet>()?.addr(), PATIENCE)?;
+        }
+        Ok(())
+    };
+    reach_one_another()?;
+    ensure!(
+        seen_by(&founder, &inside, founder.ipv4()?.into())?.is_none(),
+        "the inside has another way out"
+    );
+    // What is changed there is seen there.
+    let whole = snapshot::of(&inside)?;
+    inside.namespaces().in_net(|| {
+        let mut netlink = Netlink::open()?;
+        link::set_mtu(&mut netlink, link::index_of("foo")?, 1300)
+    })??;
+    wait_until("the MTU to be put right", Duration::from_secs(4), || {
+        Ok(snapshot::of(&inside)? == whole)
+    })
+    .with_context(|| server::log_tail_report(&outside, 20))?;
+    server::kill_9(&outside)?;
+    seen::start(&outside)?;
+    reach_one_another()?;
+    outside.grid_ok(&["leave-wireguard-net", "foo"], "")?;
+    seen::stopped(&outside)?;
+    same(&inside, &empty)?;
+    same(&outside, &before)?;
+    Ok(())
+}
+
+/// In user space nothing can be taken over; the reason is said, and nothing is changed. In the kernel:
+/// `kernel/adopting.rs`.
+fn adopt(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(|| -> io::Result<()> {
+        link::create_bridge(&mut Netlink::open()?, "foo").map(drop)
+    })??;
+    let before = snapshot::of(&node)?;
+    for extra in [&[][..], &["--adopt"]] {
+        let mut create = vec!["create-wireguard-net", "foo", "--backend", "userspace"];
+        create.extend(extra);
+        seen::refused(&node, &create, "", &[1, 4])?;
+        ensure!(snapshot::of(&node)? == before, "the bridge was changed");
+    }
+    Ok(())
+}
+
+/// The address from which `to` sees a connection of `from` to its address `at`. None: there is no way.
+fn seen_by(to: &Node, from: &Node, at: IpAddr) -> Result<Option<IpAddr>> {
+    let listener = to
+        .namespaces()
+        .in_net(|| TcpListener::bind(SocketAddr::new(at, 0)))??;
+    let place = listener.local_addr()?;
+    let connected = from
+        .namespaces()
+        .in_net(|| TcpStream::connect_timeout(&place, Duration::from_secs(2)))?;
+    let Ok(_connection) = connected else {
+        return Ok(None);
+    };
+    let (_, seen) = listener.accept()?;
+    Ok(Some(seen.ip()))
+}
+
+/// Writes a setting of the kernel's network, a path below `/proc/sys`.
+fn set(node: &Node, path: &str, value: &str) -> Result<()> {
+    node.namespaces()
+        .in_net(|| fs::write(format!("/proc/sys/{path}"), value))?
+        .with_context(|| format!("cannot set {path} of {}", node.name()))
+}

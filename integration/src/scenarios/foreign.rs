@@ -1,0 +1,176 @@
+//! What somebody else changes on a node's interface is put right: at once where the kernel tells of
+//! it, and with the next look at WireGuard where it does not.
+//!
+//! Nothing here asks the server while it waits, so that no question makes it look.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
+
+use super::seen::{self, PATIENCE};
+use crate::lab::Lab;
+use crate::link::{self, LinkIndex};
+use crate::mesh::{Mesh, MeshOptions};
+use crate::netlink::Netlink;
+use crate::node::Node;
+use crate::output::say;
+use crate::server;
+use crate::snapshot::{self, Snapshot};
+use crate::wait::wait_until;
+use crate::wireguard;
+
+/// A second may pass since the repair before; the rest is for slow machines.
+const AT_ONCE: Duration = Duration::from_secs(4);
+/// How often WireGuard is looked at when all peers have answered (10 s), and some more.
+const LOOKED_AT: Duration = Duration::from_secs(14);
+const RIGHT: &str = "putting it right";
+
+type Change = Box<dyn Fn(&mut Netlink, LinkIndex) -> io::Result<()> + Send + Sync>;
+
+pub(super) fn run(lab: &Lab, backend: &str) -> Result<()> {
+    let options = MeshOptions {
+        backend: Some(backend.to_owned()),
+        ..MeshOptions::default()
+    };
+    let mesh = Mesh::of_size(lab, "foo", 2, options)?;
+    let a = mesh.members()[0].clone();
+    let nets = addresses(&a)?;
+    // A second after it has configured something itself, the server looks anyway.
+    thread::sleep(Duration::from_secs(3));
+    let whole = snapshot::of(&a)?;
+    for (what, change) in changes(&nets) {
+        put_right(
+            &a,
+            what,
+            AT_ONCE,
+            &change,
+            || Ok(snapshot::of(&a)? == whole),
+        )?;
+    }
+    let v4 = *nets
+        .iter()
+        .find(|net| net.addr().is_ipv4())
+        .context("no IPv4 address")?;
+    let no_route: Change = Box::new(move |netlink, link| link::remove_route(netlink, link, v4));
+    put_right(&a, "the route is removed", AT_ONCE, &no_route, || {
+        Ok(has_route(&snapshot::of(&a)?, v4))
+    })?;
+    peer(&mesh, &a)?;
+    interface(&mesh, &a)
+}
+
+/// The addresses of a node, with the length of what they connect.
+fn addresses(node: &Node) -> Result<Vec<IpNet>> {
+    let told = seen::identity(node, "foo")?.addresses;
+    let nets: Vec<IpNet> = told
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, _>>()?;
+    ensure!(nets.len() == 2, "{nets:?}");
+    Ok(nets)
+}
+
+fn changes(nets: &[IpNet]) -> Vec<(&'static str, Change)> {
+    let another = IpAddr::from([203, 0, 113, 9]);
+    let mut all: Vec<(&'static str, Change)> = vec![
+        (
+            "the link is set down",
+            Box::new(|netlink, link| link::set_up(netlink, link, false)),
+        ),
+        (
+            "the MTU is changed",
+            Box::new(|netlink, link| link::set_mtu(netlink, link, 1300)),
+        ),
+        (
+            "an address is added",
+            Box::new(move |netlink, link| link::add_address(netlink, link, another, 32)),
+        ),
+    ];
+    for net in nets {
+        let (ip, length) = (net.addr(), net.prefix_len());
+        all.push((
+            "an address is removed",
+            Box::new(move |netlink, link| link::remove_address(netlink, link, ip, length)),
+        ));
+    }
+    all
+}
+
+/// Changes something, and waits until the server has said that it puts it right, and it is.
+fn put_right(
+    node: &Node,
+    what: &str,
+    within: Duration,
+    change: &Change,
+    is_right: impl Fn() -> Result<bool>,
+) -> Result<()> {
+    let before = count(node, RIGHT)?;
+    node.namespaces()
+        .in_net(|| change(&mut Netlink::open()?, link::index_of("foo")?))?
+        .with_context(|| what.to_owned())?;
+    repaired(node, what, within, || {
+        Ok(count(node, RIGHT)? > before && is_right()?)
+    })
+}
+
+fn repaired(
+    node: &Node,
+    what: &str,
+    within: Duration,
+    is_right: impl Fn() -> Result<bool>,
+) -> Result<()> {
+    let started = Instant::now();
+    let wanted = format!("it to be put right that {what}");
+    wait_until(&wanted, within, is_right).with_context(|| server::log_tail_report(node, 20))?;
+    let took = started.elapsed().as_secs_f32();
+    say(&format!("{what}: right again after {took:.2} s"));
+    Ok(())
+}
+
+fn count(node: &Node, text: &str) -> Result<usize> {
+    Ok(server::log(node)?.matches(text).count())
+}
+
+fn has_route(snapshot: &Snapshot, net: IpNet) -> bool {
+    let network = format!("({})", net.network());
+    snapshot.iter().any(|line| {
+        line.starts_with("route") && line.contains("kind: Unicast") && line.contains(&network)
+    })
+}
+
+/// The kernel tells nobody when the peers of an interface change.
+fn peer(mesh: &Mesh, node: &Node) -> Result<()> {
+    let before = wireguard::read(node, "foo")?;
+    let gone = before.peers.first().context("it has no peer")?.public_key;
+    let said = count(node, RIGHT)?;
+    wireguard::remove_peer(node, "foo", &gone)?;
+    let what = "a peer is removed";
+    repaired(node, what, LOOKED_AT, || {
+        let now = wireguard::read(node, "foo")?;
+        let is_there = now.peers.iter().any(|peer| peer.public_key == gone);
+        Ok(is_there && count(node, RIGHT)? > said)
+    })?;
+    mesh.wait_whole(PATIENCE)
+}
+
+fn interface(mesh: &Mesh, node: &Node) -> Result<()> {
+    let all = || -> Result<BTreeSet<IpAddr>> {
+        Ok(snapshot::addresses(node, "foo")?.into_iter().collect())
+    };
+    let (before, index) = (all()?, snapshot::index(node, "foo")?);
+    node.namespaces()
+        .in_net(|| link::delete(&mut Netlink::open()?, LinkIndex(index)))??;
+    repaired(node, "the interface is removed", AT_ONCE, || {
+        Ok(snapshot::link(node, "foo")?.up && all()? == before)
+    })?;
+    ensure!(
+        count(node, "the interface was gone")? > 0,
+        "it did not say so"
+    );
+    mesh.wait_whole(PATIENCE)
+}

@@ -1,0 +1,58 @@
+//! `stop-server --down`: takes down what goes on without a server, which is WireGuard in the kernel, and
+//! policy rules that a killed server left.
+//!
+//! This process does it, not the server, which promises to leave interfaces of the kernel as they are. Only
+//! what the home's own keys prove to be the node's is touched; the networks stay on disk.
+
+use grid_wg::Error;
+
+use super::output;
+use crate::exit::{Failure, Outcome};
+use crate::home::Home;
+use crate::server::tunnels::name_of;
+use crate::store::{Loaded, ServerLock, Store, Stored};
+
+/// Takes down the interfaces of all networks of the home.
+///
+/// # Errors
+/// A server runs, or an interface could not be taken down; the others were.
+pub(super) fn all(home: &Home) -> Outcome {
+    if !home.path().exists() {
+        return Ok(());
+    }
+    // A server that starts meanwhile would put them back.
+    let _lock = ServerLock::take(home)?;
+    let mut failed = Ok(());
+    for loaded in Store::look(home).networks()? {
+        let Loaded::Whole(stored) = loaded else {
+            continue;
+        };
+        if let Err(failure) = one(&stored) {
+            failed = failed.and(Err(failure));
+        }
+    }
+    failed
+}
+
+fn one(stored: &Stored) -> Outcome {
+    // None: it was left, and nothing of it is here.
+    let Some(key) = &stored.record.private_key else {
+        return Ok(());
+    };
+    let name = name_of(stored.record.name())?;
+    let options = &stored.interface;
+    let removed = grid_wg::open(options.backend.into(), &options.place())
+        .and_then(|mut backend| backend.remove(&name, &key.public()));
+    match removed {
+        Ok(true) => output::say(&format!("{name}: the interface is taken down")),
+        Ok(false) => {}
+        // One of that name is somebody else's; one in a namespace that is gone went with it.
+        Err(Error::ForeignInterface { .. } | Error::NoNetns { .. }) => {}
+        Err(error) => {
+            return Err(Failure::failed(format!(
+                "{name}: the interface could not be taken down: {error}"
+            )));
+        }
+    }
+    Ok(())
+}
