@@ -6,6 +6,7 @@
 // What fails here fails a test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod common;
 
 use std::net::UdpSocket;
@@ -39,12 +40,6 @@ fn a_plan_comes_true_and_leaves_nothing_to_do() {
         let mut backend = backend();
         common::comes_true(&mut *backend, BackendKind::Userspace);
     });
-}
-
-#[test]
-fn changes_come_true_step_by_step() {
-    or_skip!();
-    in_namespace(|| common::changes_come_true(&mut *backend()));
 }
 
 #[test]
@@ -196,61 +191,7 @@ fn a_port_in_use_is_an_error_and_nothing_changes() {
     });
 }
 
-#[test]
-fn another_interface_keeps_its_route() {
-    or_skip!();
-    in_namespace(|| scenarios::another_interface_keeps_its_route(&mut *backend()));
-}
-
-/// On one host.
-macro_rules! on_one_host {
-    ($($module:ident::$name:ident),* $(,)?) => {
-        $(#[test]
-        fn $name() {
-            or_skip!();
-            in_namespace(|| common::$module::$name(&mut *backend()));
-        })*
-    };
-}
-
-on_one_host! {
-    routing::a_default_route_spares_the_marked_and_the_near,
-    routing::rules_are_kept_and_those_of_others_left_alone,
-    routing::rules_of_an_interface_that_is_gone_are_found,
-    routing::tables_and_metrics_come_true,
-    routing::two_default_routes_do_not_meet,
-    routing::a_default_route_without_ipv6,
-}
-
-/// On one host, by back ends that the test opens itself.
-macro_rules! by_choice {
-    ($($module:ident::$name:ident),* $(,)?) => {
-        $(#[test]
-        fn $name() {
-            or_skip!();
-            in_namespace(|| common::$module::$name(CHOICE));
-        })*
-    };
-}
-
-by_choice! {
-    routing::a_dropped_back_end_leaves_no_rules_without_an_interface,
-    netns::a_named_namespace_holds_all_of_the_interface,
-    netns::what_cannot_be_entered_is_told,
-    netns::a_back_end_stays_with_its_namespace,
-}
-
-#[test]
-fn without_ipv6_the_rest_comes_true() {
-    or_skip!();
-    in_namespace(|| scenarios::without_ipv6_the_rest_comes_true(&mut *backend()));
-}
-
-#[test]
-fn five_thousand_peers() {
-    or_skip!();
-    in_namespace(|| common::five_thousand_peers(&mut *backend()));
-}
+shared_tests!();
 
 #[test]
 fn preflight_says_what_is_missing() {

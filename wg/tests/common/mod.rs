@@ -3,6 +3,7 @@
 // Each test program uses a part of it; and what fails here fails a test.
 #![allow(
     dead_code,
+    unused_macros,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -28,6 +29,39 @@ use ipnet::IpNet;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+
+/// The tests on one host that are the same for both back ends, by the `CHOICE`, the `backend()` and
+/// the `or_skip!` of the program that calls it.
+macro_rules! shared_tests {
+    () => {
+        shared_tests! { &mut *backend() =>
+            common::changes_come_true,
+            common::five_thousand_peers,
+            scenarios::another_interface_keeps_its_route,
+            scenarios::without_ipv6_the_rest_comes_true,
+            routing::a_default_route_spares_the_marked_and_the_near,
+            routing::rules_are_kept_and_those_of_others_left_alone,
+            routing::rules_of_an_interface_that_is_gone_are_found,
+            routing::tables_and_metrics_come_true,
+            routing::two_default_routes_do_not_meet,
+            routing::a_default_route_without_ipv6,
+        }
+        // These open back ends themselves.
+        shared_tests! { CHOICE =>
+            routing::a_dropped_back_end_leaves_no_rules_without_an_interface,
+            netns::a_named_namespace_holds_all_of_the_interface,
+            netns::what_cannot_be_entered_is_told,
+            netns::a_back_end_stays_with_its_namespace,
+        }
+    };
+    ($with:expr => $($module:ident::$name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            in_namespace(|| $module::$name($with));
+        })*
+    };
+}
 
 pub(crate) fn key(n: u8) -> WgSecretKey {
     WgSecretKey::from_bytes(&Secret::new([n; 32]))

@@ -195,25 +195,11 @@ pub(crate) fn tables_and_metrics_come_true(backend: &mut dyn Backend) {
     assert!(ip(&["-6", "route", "show", "fd66::/64"]).contains("metric 300"));
 
     // Another table, with a person's route in it and one in the table of the interface.
-    ip(&[
-        "route",
-        "add",
-        "203.0.113.0/24",
-        "dev",
-        "table0",
-        "table",
-        "77",
-    ]);
     let own_table = table.to_string();
-    ip(&[
-        "route",
-        "add",
-        "203.0.113.0/24",
-        "dev",
-        "table0",
-        "table",
-        &own_table,
-    ]);
+    for table in ["77", &own_table] {
+        let theirs = ["203.0.113.0/24", "dev", "table0", "table", table];
+        ip(&[["route", "add"].as_slice(), &theirs].concat());
+    }
     desired.routing = Routing {
         table: Table::Number(77),
         metric: None,
