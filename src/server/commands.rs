@@ -75,17 +75,7 @@ pub(super) async fn keep(
             changed_answer(&changed, format!("{what} is rejected"))
         }
         Command::AppointJudge(appoint) => appoint_judge(context, appoint).await,
-        Command::Promise(promise) => {
-            let mut text = format!("this node promises {}", promise.prefix);
-            let (name, prefix) = (promise.net, promise.prefix);
-            let reply = context
-                .command(Wish::Promise { name, prefix }, None)
-                .await?;
-            if let Some(missing) = host::cannot_keep(&prefix) {
-                text.push_str(&missing);
-            }
-            changed_answer(&reply, text)
-        }
+        Command::Promise(promise) => self::promise(context, promise).await,
         Command::Withdraw(promise) => {
             let text = format!("this node does not promise {} any more", promise.prefix);
             let (name, prefix) = (promise.net, promise.prefix);
@@ -369,6 +359,20 @@ fn exchange_failure(place: &str, error: &grid_net::ConnectError) -> Failure {
         }
         error => Failure::failed(format!("no keys were exchanged with {place}: {error}")),
     }
+}
+
+async fn promise(context: &Context, promise: args::Prefix) -> Outcome<Answer> {
+    let mut text = format!("this node promises {}", promise.prefix);
+    let (name, prefix) = (promise.net, promise.prefix);
+    let asked = context.ask(|answer| Event::Tunnel(name.clone(), answer));
+    let place = asked.await?.map(|(_, interface)| interface.place());
+    let reply = context
+        .command(Wish::Promise { name, prefix }, None)
+        .await?;
+    if let Some(missing) = host::cannot_keep(&prefix, &place.unwrap_or_default()) {
+        text.push_str(&missing);
+    }
+    changed_answer(&reply, text)
 }
 
 async fn create_config(context: &Context, config: args::CreateConfig) -> Outcome<Answer> {

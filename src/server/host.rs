@@ -28,7 +28,7 @@ pub fn facts<'a>(
     }
     let mut connected = BTreeSet::new();
     for place in &places {
-        match grid_wg::host::connected_in(place, &names) {
+        match grid_wg::host::connected(place, &names) {
             Ok(prefixes) => connected.extend(prefixes),
             // One that is gone has no routes.
             Err(error) if *place != Place::default() => debug!("{error}"),
@@ -38,17 +38,24 @@ pub fn facts<'a>(
     Ok((grid_wg::host::endpoints(&names)?, connected))
 }
 
-/// What this machine lacks to route `prefix` for others, as the end of a sentence.
+/// What the place of an interface lacks to route `prefix` for others, as the end of a sentence.
 #[must_use]
-pub fn cannot_keep(prefix: &IpNet) -> Option<String> {
-    let Forwarding { ipv4, ipv6 } = grid_wg::host::forwards().ok()?;
+pub fn cannot_keep(prefix: &IpNet, place: &Place) -> Option<String> {
+    let Forwarding { ipv4, ipv6 } = grid_wg::host::forwards(place).ok()?;
     let (forwards, setting) = match prefix {
         IpNet::V4(_) => (ipv4, "net.ipv4.ip_forward"),
         IpNet::V6(_) => (ipv6, "net.ipv6.conf.all.forwarding"),
     };
+    let (who, enter) = match place.netns() {
+        None => ("this machine".to_owned(), String::new()),
+        Some(netns) => (
+            format!("the network namespace {netns}"),
+            format!("nsenter --net={} ", netns.path().display()),
+        ),
+    };
     (!forwards).then(|| {
         format!(
-            "; but this machine does not forward packets: `sysctl -w {setting}=1` makes it do so"
+            "; but {who} does not forward packets: `{enter}sysctl -w {setting}=1` makes it do so"
         )
     })
 }

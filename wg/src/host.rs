@@ -25,40 +25,26 @@ pub struct Forwarding {
     pub ipv6: bool,
 }
 
-/// The prefixes that are directly connected: no network may take its range from these, and no
-/// peer's promise to route one of them is believed by default. Loopback and link-local ones count.
+/// The prefixes that are directly connected at a place: no network may take its range from these,
+/// and no peer's promise to route one of them is believed by default. Loopback and link-local ones
+/// count.
 ///
 /// # Errors
-/// What the kernel says when it is asked for its addresses.
-pub fn connected(except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
-    connected_in(&Place::default(), except)
-}
-
-/// As [`connected`], of another place.
-///
-/// # Errors
-/// As [`connected`]; and [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`].
-pub fn connected_in(place: &Place, except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
+/// What the kernel says when it is asked for its addresses; and [`Error::NoNetns`],
+/// [`Error::NotANetns`], [`Error::NetnsDenied`].
+pub fn connected(place: &Place, except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
     let (links, addresses) = place.run(read)?;
     Ok(connected_of(&links, &addresses, except))
 }
 
 /// The addresses at which other hosts may reach this one: global scope, on an interface that is
 /// up, neither tentative nor deprecated. Which of them the world can reach is for others to
-/// observe.
+/// observe. Always of the calling thread's network namespace, in which the sockets are.
 ///
 /// # Errors
 /// What the kernel says when it is asked for its addresses.
 pub fn endpoints(except: &[IfName]) -> Result<BTreeSet<IpAddr>, Error> {
-    endpoints_in(&Place::default(), except)
-}
-
-/// As [`endpoints`], of another place.
-///
-/// # Errors
-/// As [`endpoints`]; and [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`].
-pub fn endpoints_in(place: &Place, except: &[IfName]) -> Result<BTreeSet<IpAddr>, Error> {
-    let (links, addresses) = place.run(read)?;
+    let (links, addresses) = read()?;
     Ok(endpoints_of(&links, &addresses, except))
 }
 
@@ -93,19 +79,12 @@ pub fn strict_reverse_path(except: &[IfName]) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Whether this host forwards packets, as an exit node has to.
+/// Whether this host forwards packets at a place, as an exit node has to.
 ///
 /// # Errors
-/// What the system says when its settings are read.
-pub fn forwards() -> Result<Forwarding, Error> {
-    forwards_in(&Place::default())
-}
-
-/// As [`forwards`], of another place.
-///
-/// # Errors
-/// As [`forwards`]; and [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`].
-pub fn forwards_in(place: &Place) -> Result<Forwarding, Error> {
+/// What the system says when its settings are read; and [`Error::NoNetns`], [`Error::NotANetns`],
+/// [`Error::NetnsDenied`].
+pub fn forwards(place: &Place) -> Result<Forwarding, Error> {
     let failed = |source| Error::os("reading whether this host forwards packets", source);
     let is_on = |file: &str| {
         let number = read_number(Path::new(file)).map_err(failed)?;
@@ -255,7 +234,8 @@ mod tests {
 
     #[test]
     fn this_host_can_be_read() {
-        let nets = connected(&[]).unwrap();
+        let here = Place::default();
+        let nets = connected(&here, &[]).unwrap();
         let loopback = "127.0.0.0/8".parse().unwrap();
         // A fresh namespace has its loopback down and without addresses.
         assert!(nets.is_empty() || nets.contains(&loopback), "{nets:?}");
@@ -266,6 +246,6 @@ mod tests {
             let text = fs::read_to_string(Path::new("/proc/sys/net").join(file));
             text.is_ok_and(|text| text != "0\n")
         });
-        assert_eq!(forwards().unwrap(), Forwarding { ipv4, ipv6 });
+        assert_eq!(forwards(&here).unwrap(), Forwarding { ipv4, ipv6 });
     }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{add_veth_pair, in_namespace, ip, requirements};
 use grid_wg::Place;
-use grid_wg::host::{Forwarding, forwards, forwards_in, strict_reverse_path};
+use grid_wg::host::{Forwarding, forwards, strict_reverse_path};
 
 fn set(file: &str, value: u8) {
     std::fs::write(format!("/proc/sys/net/{file}"), value.to_string()).unwrap();
@@ -65,9 +65,12 @@ fn forwarding_is_that_of_the_place() {
             set("ipv6/conf/all/forwarding", v6);
             inside(1 - v4, 1 - v6);
             let (ipv4, ipv6) = (v4 == 1, v6 == 1);
-            assert_eq!(forwards().unwrap(), Forwarding { ipv4, ipv6 });
+            assert_eq!(
+                forwards(&Place::default()).unwrap(),
+                Forwarding { ipv4, ipv6 }
+            );
             let (ipv4, ipv6) = (!ipv4, !ipv6);
-            assert_eq!(forwards_in(&blue).unwrap(), Forwarding { ipv4, ipv6 });
+            assert_eq!(forwards(&blue).unwrap(), Forwarding { ipv4, ipv6 });
         }
     });
 }

@@ -427,6 +427,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
         seen_by(&founder, &inside, founder.ipv4()?.into())?.is_none(),
         "the inside has another way out"
     );
+    forwarding_counts_inside(&outside, &inside, &netns)?;
     // What is changed there is seen there.
     let whole = snapshot::of(&inside)?;
     inside.namespaces().in_net(|| {
@@ -444,6 +445,20 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     seen::stopped(&outside)?;
     same(&inside, &empty)?;
     same(&outside, &before)?;
+    Ok(())
+}
+
+/// Who promises a subnet is told when packets are not forwarded where the interface is; what is set
+/// where the sockets are has no part in it.
+fn forwarding_counts_inside(outside: &Node, inside: &Node, netns: &str) -> Result<()> {
+    for (forwarding, there) in [("1", "0"), ("0", "1")] {
+        set(outside, "net/ipv4/ip_forward", forwarding)?;
+        set(inside, "net/ipv4/ip_forward", there)?;
+        let said = outside.grid_ok(&["promise", "foo", SUBNET], "")?;
+        let expected = format!("`nsenter --net={netns} sysctl -w net.ipv4.ip_forward=1`");
+        ensure!(said.contains(&expected) == (there == "0"), "{said}");
+        outside.grid_ok(&["withdraw", "foo", SUBNET], "")?;
+    }
     Ok(())
 }
 

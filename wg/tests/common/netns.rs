@@ -86,11 +86,11 @@ pub(crate) fn a_named_namespace_holds_all_of_the_interface(choice: BackendChoice
     let heard = watch.read().unwrap();
     assert!(!heard.interfaces.is_empty());
     assert!(std::iter::from_fn(|| watch.read().ok()).any(|heard| heard.rules));
-    let connected = host::connected_in(&blue, &[]).unwrap();
+    let connected = host::connected(&blue, &[]).unwrap();
     assert!(connected.contains(&net("10.66.0.0/16")));
     let except = [inner.name.clone()];
     assert!(
-        !host::connected_in(&blue, &except)
+        !host::connected(&blue, &except)
             .unwrap()
             .contains(&net("10.66.0.0/16"))
     );
@@ -111,7 +111,7 @@ pub(crate) fn what_cannot_be_entered_is_told(choice: BackendChoice) {
     let fails = |place: &Place| {
         let error = preflight(choice, place).unwrap_err();
         assert!(open(choice, place).is_err() && Watch::open(place).is_err());
-        assert!(host::endpoints_in(place, &[]).is_err() && host::forwards_in(place).is_err());
+        assert!(host::connected(place, &[]).is_err() && host::forwards(place).is_err());
         error
     };
     let missing = fails(&place("red"));
