@@ -126,7 +126,8 @@ impl Interface {
         if !self.tunnel.routes.iter().any(is_ipv4) || self.options.netns.is_some() {
             return None;
         }
-        match host::strict_reverse_path(&[]) {
+        // In the tunnel itself the answers come in where the route leads out.
+        match host::strict_reverse_path(std::slice::from_ref(&self.name)) {
             Ok(strict) if strict.is_empty() => None,
             Ok(strict) => Some(format!(
                 "{} drops the answers to the tunnel's own packets, because its rp_filter is strict; \
