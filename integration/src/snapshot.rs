@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use netlink_packet_core::NLM_F_DUMP;
@@ -15,6 +16,7 @@ use netlink_packet_route::rule::RuleMessage;
 
 use crate::netlink::Netlink;
 use crate::node::Node;
+use crate::wait::wait_for;
 
 /// One line for each thing.
 pub type Snapshot = BTreeSet<String>;
@@ -27,6 +29,19 @@ pub fn of(node: &Node) -> Result<Snapshot> {
     node.namespaces()
         .in_net(read)?
         .with_context(|| format!("cannot read the network of {}", node.name()))
+}
+
+/// The same once the kernel has tried all addresses, which changes what it says of them: about a second
+/// after the link came up.
+///
+/// # Errors
+/// As [`of`], and when that takes longer than ten seconds.
+pub fn at_rest(node: &Node) -> Result<Snapshot> {
+    wait_for("addresses to be tried", Duration::from_secs(10), || {
+        let now = of(node)?;
+        let is_tried = !now.iter().any(|line| line.contains("Tentative"));
+        Ok(is_tried.then_some(now))
+    })
 }
 
 /// A link's kind, in the kernel's word (`wireguard`); its MTU; its group; whether it is up.

@@ -82,7 +82,7 @@ impl Scene {
         // What the lab's own machine says of it has no part in this.
         set(&traveller, "net/ipv4/conf/all/rp_filter", "0")?;
         set(&traveller, "net/ipv4/conf/eth0/rp_filter", "1")?;
-        let before = at_rest(&traveller)?;
+        let before = snapshot::at_rest(&traveller)?;
         mesh.join(&traveller)?;
         mesh.wait_whole(PATIENCE)?;
         Ok(Self {
@@ -293,15 +293,6 @@ fn ends(scene: &mut Scene) -> Result<()> {
     scene.seen_directly()
 }
 
-/// How the machine is configured once the kernel has tried its addresses.
-fn at_rest(node: &Node) -> Result<Snapshot> {
-    wait_until("addresses to be tried", PATIENCE, || {
-        let now = snapshot::of(node)?;
-        Ok(!now.iter().any(|line| line.contains("Tentative")))
-    })?;
-    snapshot::of(node)
-}
-
 /// The machine is configured as it was.
 fn same(node: &Node, before: &Snapshot) -> Result<()> {
     let after = snapshot::of(node)?;
@@ -394,7 +385,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     let founder = lab.add_node("a")?;
     let mesh = Mesh::found(&founder, "foo", options)?;
     let (outside, inside) = (lab.add_node("outside")?, lab.add_unplugged("inside")?);
-    let (before, empty) = (at_rest(&outside)?, snapshot::of(&inside)?);
+    let (before, empty) = (snapshot::at_rest(&outside)?, snapshot::of(&inside)?);
     let netns = format!("/proc/{}/ns/net", inside.holder());
     let missing = ["join-wireguard-net", "foo", "-", "--netns", "no-such"];
     let said = seen::refused(&outside, &missing, &mesh.invite_from(&founder)?, &[1, 2, 4])?;
@@ -469,7 +460,7 @@ fn adopt(lab: &Lab) -> Result<()> {
     node.namespaces().in_net(|| -> io::Result<()> {
         link::create_bridge(&mut Netlink::open()?, "foo").map(drop)
     })??;
-    let before = snapshot::of(&node)?;
+    let before = snapshot::at_rest(&node)?;
     for extra in [&[][..], &["--adopt"]] {
         let mut create = vec!["create-wireguard-net", "foo", "--backend", "userspace"];
         create.extend(extra);

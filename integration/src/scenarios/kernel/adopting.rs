@@ -14,7 +14,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     node.namespaces()
         .in_net(|| link::create_wireguard(&mut Netlink::open()?, "foo"))??;
-    let (before, index) = (snapshot::of(&node)?, snapshot::index(&node, "foo")?);
+    let (before, index) = (snapshot::at_rest(&node)?, snapshot::index(&node, "foo")?);
     let create = ["create-wireguard-net", "foo", "--backend", "auto"];
     let said = seen::refused(&node, &create, "", &[1, 4])?;
     ensure!(said.contains("--adopt"), "{said}");

@@ -20,11 +20,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     let c = lab.add_node("c")?;
     // Another interface of WireGuard's, that a person made, and something on the loopback.
     c.namespaces().in_net(by_hand)??;
-    wait_until("the kernel to be done with that", PATIENCE, || {
-        let now = snapshot::of(&c)?;
-        Ok(!now.iter().any(|line| line.contains("Tentative")))
-    })?;
-    let before = snapshot::of(&c)?;
+    let before = snapshot::at_rest(&c)?;
     mesh.join(&c)?;
     b.grid_ok(&["promise", "foo", SUBNET], "")?;
     c.grid_ok(&["accept", "foo", SUBNET, "--from", "b"], "")?;
