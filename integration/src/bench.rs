@@ -2,6 +2,7 @@
 //! a node weighs, and what it says when nobody asks.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
+use crate::netem::impair;
 use crate::node::Node;
 use crate::output::{Progress, print, say, table};
 use crate::ping::first_reply;
@@ -34,6 +36,8 @@ pub struct Bench {
     pub idle: Duration,
     /// `--backend` of the program.
     pub backend: Option<String>,
+    /// For how long all that a node sends is on the way.
+    pub delay: Duration,
     /// Print JSON instead of a table.
     pub json: bool,
 }
@@ -135,7 +139,7 @@ fn measure_size(lab: &Lab, options: &Bench, nodes: usize, backend: &mut String) 
                 joins.len() + 1,
                 options.joins
             ));
-            let node = lab.add_node(&node_name(number))?;
+            let node = add_node(lab, options, number)?;
             joins.push(timed_join(&mut mesh, &node)?);
         }
         if joins.len() >= options.joins {
@@ -149,8 +153,16 @@ fn measure_size(lab: &Lab, options: &Bench, nodes: usize, backend: &mut String) 
     }
 }
 
+fn add_node(lab: &Lab, options: &Bench, number: usize) -> Result<Arc<Node>> {
+    let node = lab.add_node(&node_name(number))?;
+    if !options.delay.is_zero() {
+        impair(&node, options.delay, 0)?;
+    }
+    Ok(node)
+}
+
 fn found(lab: &Lab, options: &Bench) -> Result<Mesh> {
-    let founder = lab.add_node(&node_name(0))?;
+    let founder = add_node(lab, options, 0)?;
     let backend = options.backend.clone();
     Mesh::found(
         &founder,
@@ -163,7 +175,7 @@ fn found(lab: &Lab, options: &Bench) -> Result<Mesh> {
 }
 
 /// Joins `node` and returns the time from the start of the command to the first echo reply.
-fn timed_join(mesh: &mut Mesh, node: &std::sync::Arc<Node>) -> Result<Duration> {
+fn timed_join(mesh: &mut Mesh, node: &Arc<Node>) -> Result<Duration> {
     let founder = mesh.members().first().context("a mesh without members")?;
     let to = IpAddr::V4(mesh.status(founder)?.ipv4()?);
     let until = Instant::now() + Duration::from_secs(60);

@@ -138,6 +138,10 @@ enum BenchWhat {
         /// WireGuard's back end: auto, kernel or userspace
         #[arg(long)]
         backend: Option<String>,
+        /// Milliseconds for which all that a node sends is delayed, where the kernel has netem: a round
+        /// trip takes twice as long
+        #[arg(long, default_value_t = 0, value_name = "MS")]
+        delay: u64,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -222,6 +226,7 @@ fn run(command: Command) -> Result<u8> {
                     nodes,
                     idle,
                     backend,
+                    delay,
                     json,
                 },
         } => bench(&Bench {
@@ -229,6 +234,7 @@ fn run(command: Command) -> Result<u8> {
             nodes,
             idle: Duration::from_secs(idle.max(1)),
             backend,
+            delay: Duration::from_millis(delay),
             json,
         }),
         Command::Check => check(),
