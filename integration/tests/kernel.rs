@@ -22,6 +22,7 @@ grid_integration::scenario_tests!("kernel":
     everything_goes_through_an_exit_in_the_kernel,
     the_kernel_runs_an_interface_in_another_namespace,
     an_interface_of_the_kernel_is_adopted_by_word,
+    a_handshake_that_hangs_is_begun_again,
     nodes_join_and_stay_with_loss_and_delay,
 );
 

@@ -33,7 +33,7 @@ pub mod tunnels;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grid_net::{BindError, Endpoint};
 use grid_promises::core::{Config as CoreConfig, Core, NetworkRecord};
@@ -59,6 +59,9 @@ use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
+/// How soon after something was configured, or after so many times the time that the look before took.
+const LOOK_SOON: Duration = Duration::from_millis(300);
+const LOOK_SHARE: u32 = 20;
 /// How often otherwise.
 const LOOK: Duration = Duration::from_secs(10);
 /// How many events may wait for the driver.
@@ -289,7 +292,10 @@ async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier
 async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {
+        let begun = Instant::now();
         let observed = tunnels.look().await;
+        // A look at thousands takes time that is better spent.
+        let soon = LOOK_SOON.max(begun.elapsed() * LOOK_SHARE);
         let is_waiting = observed
             .values()
             .flat_map(|peers| peers.values())
@@ -299,7 +305,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
         }
         tokio::select! {
             () = tokio::time::sleep(if is_waiting { LOOK_OFTEN } else { LOOK }) => {}
-            _ = configured.changed() => tokio::time::sleep(LOOK_OFTEN).await,
+            _ = configured.changed() => tokio::time::sleep(soon).await,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! them.
 
 mod desired;
+mod handshakes;
 mod interface;
 mod worker;
 

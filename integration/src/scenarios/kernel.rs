@@ -4,6 +4,7 @@
 //! Where this machine's kernel has no WireGuard, `tests/kernel.rs` runs these in a kernel of the lab.
 
 mod adopting;
+mod handshakes;
 mod leaving;
 mod lossy;
 
@@ -88,6 +89,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         group: GROUP,
         name: "an_interface_of_the_kernel_is_adopted_by_word",
         run: adopting::run,
+    },
+    Scenario {
+        group: GROUP,
+        name: "a_handshake_that_hangs_is_begun_again",
+        run: handshakes::run,
     },
     Scenario {
         group: GROUP,

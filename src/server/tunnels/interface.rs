@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use grid_promises::WgPublicKey;
 use grid_promises::core::Tunnel;
-use grid_wg::{Desired, Error, IfName, Observed, Plan, Step, Table, host, plan};
+use grid_wg::{
+    BackendKind, Desired, Error, IfName, Observed, ObservedInterface, Plan, Step, Table, host, plan,
+};
 use tracing::{debug, info, warn};
 
 use super::desired::desired;
+use super::handshakes::Handshakes;
 use crate::store::InterfaceOptions;
 
 /// How many steps may be carried out without a look first.
@@ -34,6 +38,7 @@ pub(super) struct Interface {
     /// Where the peers were seen last: what the core leaves to WireGuard goes with a peer that
     /// somebody removes.
     endpoints: BTreeMap<WgPublicKey, SocketAddr>,
+    handshakes: Handshakes,
     /// What the log said last, so that it does not say it again every time.
     pub(super) complained: Option<String>,
     /// The hint that the log said last.
@@ -72,6 +77,7 @@ impl Interface {
             index: None,
             known: None,
             endpoints: BTreeMap::new(),
+            handshakes: Handshakes::new(),
             complained: None,
             hinted: None,
             left_out: Vec::new(),
@@ -83,6 +89,7 @@ impl Interface {
     /// # Errors
     /// What the back end says; then the interface may be half of what it should be.
     pub(super) fn bring(&mut self, cause: Cause) -> Result<(), Error> {
+        self.handshakes.expect(&self.tunnel.peers, Instant::now());
         if cause == Cause::Wished && self.changes_few() {
             return Ok(());
         }
@@ -138,6 +145,49 @@ impl Interface {
                 debug!("{}: rp_filter cannot be read: {error}", self.name);
                 None
             }
+        }
+    }
+
+    /// Begins handshakes again that hang. For one that was just observed, and is as it should be.
+    ///
+    /// # Errors
+    /// What the back end says; then a peer may be missing until the next look.
+    pub(super) fn begin_again(&mut self, observed: &Observed, now: Instant) -> Result<(), Error> {
+        let kernels = |seen: &&ObservedInterface| seen.kind == BackendKind::Kernel;
+        let Some(seen) = observed.interface.as_ref().filter(kernels) else {
+            return Ok(());
+        };
+        let own = self.tunnel.private_key.public();
+        let hanging = self.handshakes.hanging(&own, &seen.peers, now);
+        if hanging.is_empty() {
+            return Ok(());
+        }
+        let (mut desired, mut without) = (self.desired(observed), seen.clone());
+        for key in &hanging {
+            // Where it was heard from, or else where it is looked for.
+            let heard = without.peers.remove(key).and_then(|peer| peer.endpoint);
+            if let (Some(peer), Some(heard)) = (desired.peers.get_mut(key), heard) {
+                peer.endpoint = Some(heard);
+            }
+        }
+        let without = Observed {
+            interface: Some(without),
+            rules: observed.rules.clone(),
+        };
+        let mut plan = plan(&desired, &without);
+        let is_hanging = |step: &Step| matches!(step, Step::SetPeer(change) if hanging.contains(&change.public_key));
+        plan.steps.retain(is_hanging);
+        plan.steps
+            .splice(0..0, hanging.iter().copied().map(Step::RemovePeer));
+        info!(
+            "{}: handshakes hang and are begun again: {}",
+            self.name,
+            line(&plan)
+        );
+        self.known = None;
+        match &mut self.backend {
+            Some(backend) => backend.apply(&plan).map(drop),
+            None => Ok(()),
         }
     }
 
@@ -270,9 +320,13 @@ fn leave_endpoints(desired: &mut Desired, observed: &Observed) {
     }
 }
 
-fn say(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
+fn line(plan: &Plan) -> String {
     let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
-    let steps = steps.join("; ");
+    steps.join("; ")
+}
+
+fn say(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
+    let steps = line(plan);
     match cause {
         Cause::Wished => info!("{name}: {steps}"),
         Cause::Guarded | Cause::Seen if gone => warn!("{name}: the interface was gone: {steps}"),
@@ -285,6 +339,7 @@ fn say(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use grid_promises::core::TunnelPeer;
     use grid_promises::{Secret, WgSecretKey};
@@ -402,5 +457,37 @@ mod tests {
         assert_eq!(peers(&fake)[&gone].endpoint, its_own);
         assert_eq!(peers(&fake)[&roamed].endpoint, elsewhere);
         assert_eq!(fake.counts().peer_sets[&roamed], 1);
+    }
+
+    #[test]
+    fn a_handshake_that_hangs_in_the_kernel_is_begun_again_where_the_peer_was_heard() {
+        let fake = Fake::new();
+        let mut interface = looked_at(&fake);
+        let [hanging, silent] = [2, 3].map(|n| key(n).public());
+        let heard = Some("198.51.100.7:9".parse().unwrap());
+        let mut later = Instant::now() + Duration::from_secs(9);
+        let own = key(1).public();
+        for (kind, sets) in [(BackendKind::Userspace, 1), (BackendKind::Kernel, 2)] {
+            fake.tamper(&interface.name, |state| {
+                state.kind = kind;
+                let peer = state.peers.get_mut(&hanging).unwrap();
+                (peer.tx_bytes, peer.rx_bytes, peer.endpoint) = (240, 148, heard);
+            });
+            let observed = fake.clone().observe(&interface.name, &own).unwrap();
+            interface.begin_again(&observed, later).unwrap();
+            let counts = fake.counts();
+            assert_eq!(
+                (counts.peer_sets[&hanging], counts.peer_sets[&silent]),
+                (sets, 1)
+            );
+            later += Duration::from_secs(60);
+        }
+        // Anew, with all that is wished of it.
+        let peer = &peers(&fake)[&hanging];
+        assert_eq!((peer.rx_bytes, peer.endpoint), (0, heard));
+        interface.tunnel.peers.get_mut(&hanging).unwrap().endpoint = None;
+        let steps = fake.counts().steps;
+        interface.bring(Cause::Guarded).unwrap();
+        assert_eq!(fake.counts().steps, steps);
     }
 }

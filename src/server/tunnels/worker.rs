@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
@@ -173,7 +173,9 @@ impl Worker {
                     // What failed is tried again by the guard only.
                     if put_right
                         && interface.complained.is_none()
-                        && let Err(error) = interface.put_right(&observed, Cause::Seen)
+                        && let Err(error) = interface
+                            .put_right(&observed, Cause::Seen)
+                            .and_then(|()| interface.begin_again(&observed, Instant::now()))
                     {
                         failed.push((*network, error));
                     }
