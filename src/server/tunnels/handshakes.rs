@@ -55,6 +55,16 @@ impl Handshakes {
         }
     }
 
+    /// This peer is put in anew: a handshake begins now, whatever became of those before.
+    pub(super) fn put_in(&mut self, key: &WgPublicKey, now: Instant) {
+        if let Some(expected) = self.0.get_mut(key) {
+            *expected = Expected {
+                since: now,
+                again: None,
+            };
+        }
+    }
+
     /// The peers whose handshake hangs: it is assumed that they are begun again now.
     pub(super) fn hanging(
         &mut self,
@@ -195,6 +205,27 @@ mod tests {
             &silent,
             start + REST * 9 + PATIENCE
         ));
+    }
+
+    #[test]
+    fn one_that_is_put_in_anew_has_all_its_time() {
+        let (mut handshakes, start) = (Handshakes::new(), Instant::now());
+        handshakes.expect(&wished([HIGH]), start);
+        let heard = peer(92, 148);
+        let late = start + REST * 9;
+        handshakes.put_in(&HIGH, late);
+        let mut at = |after| ask(&mut handshakes, LOW, HIGH, &heard, late + after);
+        assert!(!at(PATIENCE / 2));
+        assert!(at(PATIENCE));
+        assert!(!at(PATIENCE * 2));
+        // And may hang again.
+        let later = late + PATIENCE * 3;
+        handshakes.put_in(&HIGH, later);
+        assert!(ask(&mut handshakes, LOW, HIGH, &heard, later + PATIENCE));
+        // One that nobody wishes for is not expected by that.
+        handshakes.expect(&wished([]), later);
+        handshakes.put_in(&HIGH, later);
+        assert!(!ask(&mut handshakes, LOW, HIGH, &heard, later + REST));
     }
 
     #[test]

@@ -274,6 +274,10 @@ impl Interface {
             return Ok(());
         };
         let report = backend.apply(&plan)?;
+        // Also by somebody's hand, or with the interface: what was expected of them is long past.
+        for key in plan.steps.iter().filter_map(put_in) {
+            self.handshakes.put_in(key, Instant::now());
+        }
         for skipped in &report.skipped {
             if !self.left_out.contains(&skipped.step) {
                 warn!("{}: {skipped}", self.name);
@@ -305,6 +309,13 @@ const fn is_safe_unseen(step: &Step) -> bool {
         Step::RemovePeer(_) => true,
         Step::SetPeer(change) => change.create || change.endpoint.is_none(),
         _ => false,
+    }
+}
+
+const fn put_in(step: &Step) -> Option<&WgPublicKey> {
+    match step {
+        Step::SetPeer(change) if change.create => Some(&change.public_key),
+        _ => None,
     }
 }
 
@@ -489,5 +500,37 @@ mod tests {
         let steps = fake.counts().steps;
         interface.bring(Cause::Guarded).unwrap();
         assert_eq!(fake.counts().steps, steps);
+    }
+
+    #[test]
+    fn a_peer_that_comes_back_has_time_for_its_handshake() {
+        let fake = Fake::new();
+        let mut interface = looked_at(&fake);
+        let back = key(2).public();
+        let own = key(1).public();
+        // By the time it is removed, what was expected of it is long past.
+        interface
+            .handshakes
+            .expect(&BTreeMap::new(), Instant::now());
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        interface
+            .handshakes
+            .expect(&interface.tunnel.peers, long_ago);
+        fake.tamper(&interface.name, |state| {
+            state.kind = BackendKind::Kernel;
+            state.peers.remove(&back);
+        });
+        interface.bring(Cause::Guarded).unwrap();
+        fake.tamper(&interface.name, |state| {
+            let peer = state.peers.get_mut(&back).unwrap();
+            (peer.tx_bytes, peer.rx_bytes) = (92, 148);
+        });
+        let observed = fake.clone().observe(&interface.name, &own).unwrap();
+        let now = Instant::now();
+        interface.begin_again(&observed, now).unwrap();
+        assert_eq!(fake.counts().peer_sets[&back], 2);
+        let later = now + Duration::from_secs(3);
+        interface.begin_again(&observed, later).unwrap();
+        assert_eq!(fake.counts().peer_sets[&back], 3);
     }
 }
