@@ -255,6 +255,8 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         Ok(seen::identity(node, "foo")?.public_key.parse()?)
     };
     let (own, gone, other) = (key(&a)?, key(&b)?, key(&c)?);
+    all_answer(&mesh)?;
+    settled(&mesh)?;
     let before = observed(&a, "foo")?;
     let plan = Plan {
         name: "foo".parse()?,
@@ -289,11 +291,13 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
     );
     // By the guard, which calls it a foreign change, or with the next wish that came along.
     let added = format!("add peer {}", PublicKey(gone.0));
-    let said = server::log(&a)?.matches(&added).count();
-    ensure!(
-        said == 2,
-        "the log tells {said} times that the peer was added"
-    );
+    let log = server::log(&a)?;
+    // A handshake that hangs is begun again, which takes the peer out and in: nobody's change.
+    let said: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(&added) && !line.contains("handshakes hang"))
+        .collect();
+    ensure!(said.len() == 2, "the log tells of it as {said:#?}");
     Ok(())
 }
 
