@@ -116,6 +116,16 @@ fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
     let json: serde_json::Value =
         serde_json::from_str(&home.run(&["status", "--json"]).out).unwrap();
     assert_eq!(json["networks"], serde_json::json!([]));
+    // As a server would answer.
+    for words in [&["status", "foo"][..], &["status", "foo", "--json"]] {
+        let status = home.run(words);
+        assert_eq!((status.code, status.out.as_str()), (1, ""), "{words:?}");
+        assert!(
+            status.err.contains("in no network \"foo\""),
+            "{}",
+            status.err
+        );
+    }
     assert!(!home.path().exists());
 }
 

@@ -135,7 +135,10 @@ fn reach(home: &Home, global: &Global, command: &Command) -> Outcome<Reached> {
             }
             Ok(Reached::Done)
         }
-        Command::Status(_) if let Some(report) = idle(home)? => {
+        Command::Status(status) if let Some(mut report) = idle(home)? => {
+            if let Some(net) = &status.net {
+                report.only(net)?;
+            }
             let answer = serde_json::to_vec(&report).unwrap_or_default();
             show(global, command, &answer)?;
             Ok(Reached::Done)

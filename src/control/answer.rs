@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use grid_promises::network::name::NetworkName;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
+
+use crate::exit::{Failure, Outcome};
 
 /// The answer to `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,24 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
+    /// Leaves out all but one network.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`](crate::exit::Exit::Failed) when this node is not in it.
+    pub fn only(&mut self, net: &NetworkName) -> Outcome {
+        self.networks.retain(|network| network.name == net.as_str());
+        self.broken.retain(|broken| broken.name == net.as_str());
+        self.left.retain(|left| left == net.as_str());
+        if !self.networks.is_empty() || !self.broken.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::failed(if self.left.is_empty() {
+            format!("this node is in no network \"{net}\"; `grid status` lists those it is in")
+        } else {
+            format!("this node left \"{net}\"; `grid join-wireguard-net {net}` joins it again")
+        }))
+    }
+
     /// The networks whose addresses are to be on an interface and are not.
     pub fn down(&self) -> impl Iterator<Item = &NetworkReport> {
         self.networks

@@ -150,18 +150,7 @@ async fn report(context: &Context, net: Option<NetworkName>) -> Outcome<Answer> 
     let _ = context.events.send(Event::Observed(observed)).await;
     let mut status: StatusReport = context.ask(Event::Status).await?;
     if let Some(net) = net {
-        status
-            .networks
-            .retain(|network| network.name == net.as_str());
-        status.broken.retain(|broken| broken.name == net.as_str());
-        status.left.retain(|left| left == net.as_str());
-        if status.networks.is_empty() && status.broken.is_empty() {
-            return Err(Failure::failed(if status.left.is_empty() {
-                format!("this node is in no network \"{net}\"; `grid status` lists those it is in")
-            } else {
-                format!("this node left \"{net}\"; `grid join-wireguard-net {net}` joins it again")
-            }));
-        }
+        status.only(&net)?;
     }
     answer(&status)
 }
