@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 
-use super::seen::{self, PATIENCE};
+use super::seen::{self, LOOKED_AT, PATIENCE};
 use crate::lab::Lab;
 use crate::link::{self, LinkIndex};
 use crate::mesh::{Mesh, MeshOptions};
@@ -26,8 +26,6 @@ use crate::wireguard;
 
 /// A second may pass since the repair before; the rest is for slow machines.
 const AT_ONCE: Duration = Duration::from_secs(4);
-/// How often WireGuard is looked at when all peers have answered (10 s), and some more.
-const LOOKED_AT: Duration = Duration::from_secs(14);
 const RIGHT: &str = "putting it right";
 
 type Change = Box<dyn Fn(&mut Netlink, LinkIndex) -> io::Result<()> + Send + Sync>;

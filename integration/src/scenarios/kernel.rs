@@ -20,7 +20,7 @@ use grid_promises::WgPublicKey;
 use grid_wg::backend::GROUP as LINK_GROUP;
 use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
 
-use super::seen::{self, PATIENCE};
+use super::seen::{self, LOOKED_AT, PATIENCE};
 use crate::Missing;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
@@ -34,8 +34,6 @@ use crate::wait::{wait_for, wait_until};
 use crate::wireguard::{self, PublicKey};
 
 const GROUP: &str = ON_KERNEL;
-/// How often a server looks at WireGuard when all peers have answered (10 s), and some more.
-const LOOKED_AT: Duration = Duration::from_secs(14);
 
 /// Run by `tests/kernel.rs`.
 pub(crate) const SCENARIOS: &[Scenario] = &[

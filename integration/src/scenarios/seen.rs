@@ -18,6 +18,9 @@ use crate::wireguard;
 
 /// How long things may take that have no bound of their own.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a server looks at WireGuard when all peers have answered (10 s), and as much for slow
+/// machines. Less than the guard's slow timer.
+pub(super) const LOOKED_AT: Duration = Duration::from_secs(20);
 
 /// What a node keeps over restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
