@@ -140,6 +140,9 @@ impl Client {
 }
 
 /// Whether a process still has what it had open. One in another PID namespace (0) cannot be looked at.
+///
+/// All of its threads have, until the last of them is gone. The first one may be gone before, and what the
+/// process as a whole is said to be follows that one.
 fn is_running(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;
@@ -149,7 +152,10 @@ fn is_running(pid: i32) -> bool {
         .rsplit(')')
         .next()
         .and_then(|rest| rest.trim_start().chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    if !matches!(state, None | Some('Z' | 'X')) {
+        return true;
+    }
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 fn lost(error: &io::Error) -> Failure {
@@ -170,4 +176,65 @@ fn unreadable() -> Failure {
         "the server answered what cannot be read: it is of another version; restart it \
          (`grid stop-server`, `grid start-server`)",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc;
+    use nix::sched::{CloneFlags, clone};
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::waitpid;
+    use nix::unistd::{ForkResult, Pid, fork};
+
+    use super::*;
+
+    /// A process whose first thread ends at once, and which goes on in another one.
+    #[allow(unsafe_code)]
+    fn headless() -> Pid {
+        let mut stack = vec![0; 64 << 10];
+        let thread = CloneFlags::CLONE_VM
+            | CloneFlags::CLONE_FS
+            | CloneFlags::CLONE_FILES
+            | CloneFlags::CLONE_SIGHAND
+            | CloneFlags::CLONE_THREAD
+            | CloneFlags::CLONE_SYSVSEM;
+        // SAFETY: between the fork and its end the child makes three system calls and touches no lock. The
+        // thread has a stack that nobody frees, for the child never leaves this function.
+        match unsafe { fork() }.expect("forks") {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => unsafe {
+                let goes_on = Box::new(|| {
+                    loop {
+                        libc::pause();
+                    }
+                });
+                let _ = clone(goes_on, &mut stack, thread, None);
+                libc::syscall(libc::SYS_exit, 0);
+                libc::_exit(1);
+            },
+        }
+    }
+
+    fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+        (0..1000).any(|_| {
+            let does = holds();
+            if !does {
+                sleep(Duration::from_millis(5));
+            }
+            does
+        })
+    }
+
+    #[test]
+    fn a_process_runs_until_its_last_thread_ended() {
+        let pid = headless();
+        let stat = format!("/proc/{pid}/stat");
+        assert!(eventually(
+            || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))
+        ));
+        assert!(is_running(pid.as_raw()));
+        kill(pid, Signal::SIGKILL).expect("it is there");
+        assert!(eventually(|| !is_running(pid.as_raw())));
+        waitpid(pid, None).expect("it ended");
+    }
 }

@@ -64,6 +64,8 @@ const LOOK_SOON: Duration = Duration::from_millis(300);
 const LOOK_SHARE: u32 = 20;
 /// How often otherwise.
 const LOOK: Duration = Duration::from_secs(10);
+/// How long what still runs at the end is waited for.
+const ENDING: Duration = Duration::from_secs(1);
 /// How many events may wait for the driver.
 const QUEUE: usize = 1024;
 
@@ -113,8 +115,8 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
         .build()
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
     let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options, notifier)));
-    // Connections to the control socket end with the process, and tell by it that it is gone.
-    std::mem::forget(runtime);
+    // The port of QUIC is held by tasks: who takes the lock next needs it.
+    runtime.shutdown_timeout(ENDING);
     outcome
 }
 
