@@ -10,5 +10,6 @@ grid_integration::scenario_tests!("errors":
     a_bad_network_file_stops_that_network,
     a_machine_that_lacks_something_is_told,
     what_is_taken_is_left_alone,
+    a_port_that_is_taken_is_waited_for,
     a_full_range_admits_nobody,
 );

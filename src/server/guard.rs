@@ -33,6 +33,8 @@ const MOST: usize = 1024;
 /// Compares interfaces with what they should be, for as long as the server runs.
 pub(super) async fn guard(tunnels: Tunnels) {
     let mut configured = tunnels.configured();
+    // What is on disk was configured before.
+    configured.mark_changed();
     let mut notices = Notices::new();
     let mut earliest = Instant::now();
     loop {
@@ -47,7 +49,10 @@ pub(super) async fn guard(tunnels: Tunnels) {
         notices.follow(tunnels.places());
         // Before the look: what comes after it is told again.
         notices.forget();
-        tunnels.guard().await;
+        if !tunnels.guard().await {
+            // What fails is undone: the kernel tells of both, and nobody else changed anything.
+            notices.forget();
+        }
         earliest = Instant::now() + PAUSE;
     }
 }

@@ -66,7 +66,8 @@ enum Job {
         put_right: bool,
         answer: oneshot::Sender<Observations>,
     },
-    Guard(oneshot::Sender<()>),
+    /// Answered with whether all is as it should be.
+    Guard(oneshot::Sender<bool>),
     /// Answered once everything before it is done.
     Settled(oneshot::Sender<()>),
     End,
@@ -170,9 +171,9 @@ impl Tunnels {
         asked.await.unwrap_or_default()
     }
 
-    /// Puts right what is not as it should be.
-    pub async fn guard(&self) {
-        self.ask(Job::Guard).await;
+    /// Puts right what is not as it should be. Whether all of it is now.
+    pub async fn guard(&self) -> bool {
+        self.ask(Job::Guard).await.unwrap_or_default()
     }
 
     /// Waits until everything that was asked before is done.
@@ -258,10 +259,7 @@ fn run(mut worker: Worker, todo: &Receiver<Job>) {
                 Job::Observe { put_right, answer } => {
                     drop(answer.send(worker.observe(put_right)));
                 }
-                Job::Guard(answer) => {
-                    worker.guard();
-                    let _ = answer.send(());
-                }
+                Job::Guard(answer) => drop(answer.send(worker.guard())),
                 Job::Settled(answer) => drop(answer.send(())),
                 Job::End => return,
             }

@@ -52,7 +52,10 @@ pub enum Error {
     },
 
     /// Somebody else has the UDP port.
-    #[error("the UDP port {port} of {name} is in use: choose another one, or stop what holds it")]
+    #[error(
+        "the UDP port {port} of {name} is in use: choose another one, or stop what holds it; if that is no \
+         program (`ss -lunp`), it is an interface, maybe in another network namespace"
+    )]
     PortInUse {
         /// The interface that wanted it.
         name: IfName,

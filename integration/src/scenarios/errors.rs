@@ -63,6 +63,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         group: GROUP,
+        name: "a_port_that_is_taken_is_waited_for",
+        run: machine::taken_for_a_while,
+    },
+    Scenario {
+        group: GROUP,
         name: "a_full_range_admits_nobody",
         run: machine::full_range,
     },

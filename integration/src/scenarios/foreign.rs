@@ -59,7 +59,22 @@ pub(super) fn run(lab: &Lab, backend: &str) -> Result<()> {
         Ok(has_route(&snapshot::of(&a)?, v4))
     })?;
     peer(&mesh, &a)?;
-    interface(&mesh, &a)
+    interface(&mesh, &a)?;
+    alone(lab, backend)
+}
+
+/// On a node that was just started, and where nothing else happens.
+fn alone(lab: &Lab, backend: &str) -> Result<()> {
+    let node = lab.add_node("alone")?;
+    let create = ["create-wireguard-net", "foo", "--backend", backend];
+    node.grid_ok(&create, "")?;
+    node.grid_ok(&["stop-server"], "")?;
+    node.grid_ok(&["start-server", "--background"], "")?;
+    thread::sleep(Duration::from_secs(3));
+    let down: Change = Box::new(|netlink, link| link::set_up(netlink, link, false));
+    put_right(&node, "the link is set down", AT_ONCE, &down, || {
+        Ok(snapshot::link(&node, "foo")?.up)
+    })
 }
 
 /// The addresses of a node, with the length of what they connect.

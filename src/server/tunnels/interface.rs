@@ -52,7 +52,9 @@ pub(super) struct Interface {
 pub(super) enum Cause {
     /// This node wants something else than before.
     Wished,
-    /// Somebody may have changed something, and what failed may work now.
+    /// What failed may work now: that is still this node's own wish, and nobody else's doing.
+    Again,
+    /// Somebody may have changed something.
     Guarded,
     /// It was looked at for another reason.
     Seen,
@@ -340,6 +342,8 @@ fn say(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
     let steps = line(plan);
     match cause {
         Cause::Wished => info!("{name}: {steps}"),
+        // It was said when it failed first; and when it works, that is said.
+        Cause::Again => debug!("{name}: {steps}"),
         Cause::Guarded | Cause::Seen if gone => warn!("{name}: the interface was gone: {steps}"),
         Cause::Guarded | Cause::Seen => {
             warn!("{name}: somebody changed the interface, putting it right: {steps}")

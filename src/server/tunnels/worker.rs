@@ -205,21 +205,18 @@ impl Worker {
         all
     }
 
-    pub(super) fn guard(&mut self) {
+    /// Puts right what is not as it should be. Whether all of it is now.
+    pub(super) fn guard(&mut self) -> bool {
+        let fails = |interface: &Interface| interface.complained.is_some();
         let networks: Vec<NetworkId> = self.interfaces.keys().copied().collect();
         for network in networks {
-            let failed = self
-                .interfaces
-                .get(&network)
-                .is_some_and(|interface| interface.complained.is_some());
-            // What failed before is still this node's own wish, and nobody else's doing.
-            let cause = if failed {
-                Cause::Wished
-            } else {
-                Cause::Guarded
+            let cause = match self.interfaces.get(&network) {
+                Some(interface) if fails(interface) => Cause::Again,
+                _ => Cause::Guarded,
             };
             self.bring(network, cause);
         }
+        !self.interfaces.values().any(fails)
     }
 
     fn set_about(&self, network: NetworkId, change: impl FnOnce(&mut About)) {

@@ -6,12 +6,15 @@ use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::super::seen::{self, PATIENCE};
 use super::{Bad, exit, prepare};
 use crate::lab::Lab;
+use crate::link::{self, LinkIndex};
 use crate::mesh::{Mesh, MeshOptions};
 use crate::node::Node;
 use crate::run::run_with_deadline;
@@ -189,28 +192,17 @@ pub(super) fn taken(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     node.namespaces().in_net(crate::requirements::wireguard)??;
     prepare(&node)?;
-    let hold = |port| {
-        node.namespaces()
-            .in_net(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))
-    };
-    let held = hold(QUIC_PORT)??;
+    let held = hold(&node, QUIC_PORT)?;
     let says = &["51821", "in use by", "--listen"];
     Bad::new(START, exit::FAILED, says).fails_on(&node)?;
     Bad::new(CREATE, exit::NO_SERVER, says).fails_on(&node)?;
     drop(held);
     node.grid_ok(START_BEHIND, "")?;
-    let held = hold(WIREGUARD_PORT)??;
+    let held = hold(&node, WIREGUARD_PORT)?;
     let says = &["51820", "in use by", "--port"];
     Bad::new(CREATE, exit::FAILED, says).fails_on(&node)?;
     drop(held);
-    let bridge = node.ports().first().context("no plug")?.bridge;
-    let foreign = crate::link::create_veth(
-        &mut lab.netlink(),
-        "foreign",
-        "foo",
-        node.namespaces().net(),
-        bridge,
-    )?;
+    let foreign = plug_in(lab, &node, "foo")?;
     let says = &[
         "the interface foo exists and is not ours",
         "choose another name",
@@ -219,8 +211,54 @@ pub(super) fn taken(lab: &Lab) -> Result<()> {
         let create = [CREATE, &["--backend", backend]].concat();
         Bad::new(&create, exit::REFUSED, says).fails_on(&node)?;
     }
-    crate::link::delete(&mut lab.netlink(), foreign)?;
+    link::delete(&mut lab.netlink(), foreign)?;
     node.grid_ok(CREATE, "").map(drop)
+}
+
+/// A network whose port somebody else has when the server starts.
+pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(crate::requirements::wireguard)??;
+    node.grid_ok(CREATE, "")?;
+    node.grid_ok(&["stop-server"], "")?;
+    let state = State::read(&node)?;
+    let verbose = [state.content("config")?, b"\nlog = \"debug\"\n".to_vec()].concat();
+    state.with("config", &verbose, 0o600).write(&node)?;
+    let held = hold(&node, WIREGUARD_PORT)?;
+    node.grid_ok(START_BEHIND, "")?;
+    let tries = || -> Result<usize> {
+        let log = server::log(&node)?;
+        let (_, since) = log.rsplit_once("listens on UDP").context("no server")?;
+        Ok(since.matches("create the interface").count())
+    };
+    wait_until("the port to be missed", PATIENCE, || Ok(tries()? > 0))?;
+    // Once more where what the server itself configured is looked at again.
+    thread::sleep(Duration::from_secs(8));
+    let tried = tries()?;
+    ensure!(tried <= 3, "the interface was tried {tried} times");
+    drop(held);
+    plug_in(lab, &node, "other")?;
+    // Sooner than by the timer.
+    wait_until("the interface", Duration::from_secs(10), || {
+        seen::has_interface(&node, "foo")
+    })
+    .with_context(|| server::log_tail_report(&node, 20))?;
+    wait_until("the problem to be over", PATIENCE, || {
+        Ok(seen::status(&node, "foo")?["networks"][0]["problem"].is_null())
+    })
+}
+
+/// Another program that has a UDP port, as long as it is kept.
+fn hold(node: &Node, port: u16) -> Result<UdpSocket> {
+    let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
+    Ok(node.namespaces().in_net(bind)??)
+}
+
+/// Gives the node one more interface. The other end of it is returned.
+fn plug_in(lab: &Lab, node: &Node, name: &str) -> Result<LinkIndex> {
+    let bridge = node.ports().first().context("no plug")?.bridge;
+    let (netlink, net) = (&mut lab.netlink(), node.namespaces().net());
+    Ok(link::create_veth(netlink, "foreign", name, net, bridge)?)
 }
 
 pub(super) fn full_range(lab: &Lab) -> Result<()> {
