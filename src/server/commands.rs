@@ -353,12 +353,12 @@ fn exchange_failure(place: &str, error: &grid_net::ConnectError) -> Failure {
 async fn promise(context: &Context, promise: args::Prefix) -> Outcome<Answer> {
     let mut text = format!("this node promises {}", promise.prefix);
     let (name, prefix) = (promise.net, promise.prefix);
-    let asked = context.ask(|answer| Event::Tunnel(name.clone(), answer));
-    let place = asked.await?.map(|(_, interface)| interface.place());
+    let place = context.ask(|answer| Event::Place(name.clone(), answer));
+    let place = place.await?.unwrap_or_default();
     let reply = context
         .command(Wish::Promise { name, prefix }, None)
         .await?;
-    if let Some(missing) = host::cannot_keep(&prefix, &place.unwrap_or_default()) {
+    if let Some(missing) = host::cannot_keep(&prefix, &place) {
         text.push_str(&missing);
     }
     changed_answer(&reply, text)

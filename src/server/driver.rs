@@ -5,6 +5,7 @@
 //! durable, the server ends: what was not written down must not be used.
 
 mod effects;
+mod events;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,13 +13,12 @@ use std::time::{Duration, Instant};
 
 use grid_net::{Endpoint, Limits, Responder};
 use grid_promises::core::{
-    Command, CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, RequestId,
-    Ticket, Tunnel,
+    CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, Ticket, Tunnel,
 };
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, Millis, NodeId};
+use grid_promises::{Millis, NodeId};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -32,60 +32,14 @@ use super::notices::Notices;
 use super::notify::Notifier;
 use super::pace::Pace;
 use super::report;
-use super::tunnels::{Observations, Tunnels};
+use super::tunnels::Tunnels;
 use crate::control::answer::{BrokenReport, StatusReport};
 use crate::exit::{Failure, Outcome};
-use crate::store::{InterfaceOptions, KnownPeer, Store, StoreError};
+use crate::store::{InterfaceOptions, KnownPeer, Store};
+pub(super) use events::{Event, Taken};
 
 /// How often the host's addresses are looked at.
 const HOST_EVERY: Duration = Duration::from_secs(10);
-
-/// What the driver is asked or told by the rest of the server.
-pub(super) enum Event {
-    /// A person wants something.
-    Command {
-        /// What.
-        command: Box<Command>,
-        /// Who is to run WireGuard, for commands that decide it.
-        interface: Option<InterfaceOptions>,
-        /// Told how it ended.
-        done: oneshot::Sender<Result<Reply, CommandError>>,
-    },
-    /// What is known of every network.
-    Status(oneshot::Sender<StatusReport>),
-    /// Which names and ports are taken.
-    Taken(oneshot::Sender<Taken>),
-    /// What WireGuard was told for a network.
-    Tunnel(
-        NetworkName,
-        oneshot::Sender<Option<(Box<Tunnel>, InterfaceOptions)>>,
-    ),
-    /// A peer to remember.
-    KnownPeer(KnownPeer, oneshot::Sender<Result<(), StoreError>>),
-    /// What WireGuard measured.
-    Observed(Observations),
-    /// Nobody could be reached.
-    ConnectFailed(NodeId),
-    /// A request of a peer that asked faster than the core takes, and that has waited.
-    Delayed(NodeId, Vec<u8>, Responder, Option<Own>),
-    /// A judge of a network spoke, or did not.
-    Judged(NetworkId, ContentId, Result<Vec<u8>, String>),
-    /// A request was answered, or not.
-    Response(RequestId, Option<Vec<u8>>),
-    /// The server is to end.
-    Stop,
-}
-
-/// Names and ports that are taken.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Taken {
-    /// The WireGuard ports of networks that this node is in.
-    pub ports: Vec<u16>,
-    /// Networks that are there and cannot be started, and why.
-    pub broken: BTreeMap<String, String>,
-    /// The networks that this node is in.
-    pub names: Vec<NetworkName>,
-}
 
 /// A network as the driver knows it.
 struct Known {
@@ -265,10 +219,13 @@ impl Driver {
             Event::Status(answer) => drop(answer.send(self.status())),
             Event::Taken(answer) => drop(answer.send(self.taken())),
             Event::Tunnel(name, answer) => {
-                let known = self.networks.values().find(|known| known.name == name);
+                let known = self.known(&name);
                 let tunnel =
                     known.and_then(|known| Some((known.tunnel.clone()?, known.interface.clone())));
                 drop(answer.send(tunnel));
+            }
+            Event::Place(name, answer) => {
+                drop(answer.send(self.known(&name).map(|known| known.interface.place())));
             }
             Event::KnownPeer(peer, answer) => {
                 let saved = self.store.save_peer(&peer);
@@ -460,6 +417,10 @@ impl Driver {
     fn interface_of(&self, network: &NetworkId) -> InterfaceOptions {
         let known = self.networks.get(network);
         known.map_or_else(InterfaceOptions::default, |known| known.interface.clone())
+    }
+
+    fn known(&self, name: &NetworkName) -> Option<&Known> {
+        self.networks.values().find(|known| known.name == *name)
     }
 
     fn taken(&self) -> Taken {
