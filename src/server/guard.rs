@@ -50,7 +50,8 @@ pub(super) async fn guard(tunnels: Tunnels) {
         // Before the look: what comes after it is told again.
         notices.forget();
         if !tunnels.guard().await {
-            // What fails is undone: the kernel tells of both, and nobody else changed anything.
+            // What fails is undone. The kernel tells of both, and that is no reason to try again; what somebody
+            // else changed in this moment waits for the timer.
             notices.forget();
         }
         earliest = Instant::now() + PAUSE;
