@@ -6,7 +6,8 @@
 
 use anyhow::{Result, ensure};
 use data_encoding::HEXLOWER;
-use grid_promises::{Message, NodeKey, Secret, texts};
+use grid_keys::{NodeKey, Secret};
+use grid_promises::{Message, texts};
 
 fn main() -> Result<()> {
     // A key for a test: real ones come from `NodeKey::generate` and never leave their file.

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use grid_promises::{Secret, WgSecretKey};
+use grid_keys::{Secret, WgSecretKey};
+
 use grid_wg::{Backend as _, Desired, DesiredPeer, Fake, Mtu, Routing, plan};
 
 fn main() -> Result<()> {

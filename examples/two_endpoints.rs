@@ -5,8 +5,9 @@
 #![allow(clippy::print_stdout)]
 
 use anyhow::{Result, bail, ensure};
+use grid_keys::{NodeKey, Secret};
 use grid_net::{Config, Endpoint, Event};
-use grid_promises::{NodeKey, Secret};
+
 use tokio::sync::mpsc::Receiver;
 
 #[tokio::main]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use data_encoding::BASE64;
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use grid_promises::core::Tunnel;
 use grid_wg::{Mtu, Table};
 use zeroize::Zeroizing;
@@ -60,8 +60,8 @@ pub fn render(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grid_keys::{Secret, WgSecretKey};
     use grid_promises::core::TunnelPeer;
-    use grid_promises::{Secret, WgSecretKey};
 
     #[test]
     fn it_is_what_wg_quick_reads() {

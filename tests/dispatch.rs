@@ -13,9 +13,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use common::{Server, TestHome, wait_for};
+use grid_keys::{NodeId, NodeKey, Secret};
 use grid_net::{Config, Endpoint, Event};
 use grid_promises::modules::fetch::read_rejection;
-use grid_promises::{ContentId, Message, NodeId, NodeKey, Secret, texts};
+use grid_promises::{ContentId, Message, texts};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;

@@ -20,13 +20,14 @@ use common::{Server, TestHome, wait_for};
 use grid::control::frame;
 use grid::home::Home;
 use grid::objects::Objects;
+use grid_keys::{NodeId, NodeKey, Secret};
 use grid_net::{Endpoint, Event};
 use grid_promises::content_id::HashCode;
 use grid_promises::modules::fetch::{
     Chunk, FetchRequest, Given as _, MAX_WHOLE, Offer, Symbols, refuse,
 };
 use grid_promises::modules::{Descriptor, Manifest, ModuleKind, SymbolTable};
-use grid_promises::{ContentId, Message, NodeId, NodeKey, Secret, texts};
+use grid_promises::{ContentId, Message, texts};
 use serde_json::Value;
 
 const CHUNK: usize = 256 << 10;

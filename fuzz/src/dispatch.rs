@@ -1,9 +1,10 @@
 //! The routing tree of dispatch, and the results of pure calls that are kept.
 
+use grid_keys::NodeId;
 use grid_promises::memo::{MAX_PATH, MAX_SEGMENT, Memo, MemoPath};
 use grid_promises::message::Message;
 use grid_promises::routes::{Key, Limits, Prefix, REJECTION_LIFETIME, Routes, Target as To};
-use grid_promises::{ContentId, NodeId, Timestamp};
+use grid_promises::{ContentId, Timestamp};
 use minicbor::Encoder;
 
 use crate::promises::Target;

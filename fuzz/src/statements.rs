@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use grid_keys::NodeKey;
 use grid_promises::cbor;
 use grid_promises::core::protocol;
 use grid_promises::limits::{CLOCK_SKEW, MAX_CHAIN};
@@ -21,7 +22,7 @@ use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::Revocation;
 use grid_promises::network::statement::{STATEMENT_BOUNDS, Signed, Statement};
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
-use grid_promises::{ContentId, NodeKey, Timestamp, texts};
+use grid_promises::{ContentId, Timestamp, texts};
 use sha2::{Digest, Sha256};
 
 use crate::kit::exchange::{assert_sound, settle};

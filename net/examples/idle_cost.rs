@@ -8,8 +8,9 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use grid_keys::{NodeKey, Secret};
 use grid_net::{Config, Endpoint, Event};
-use grid_promises::{NodeKey, Secret};
+
 use tokio::sync::mpsc::Receiver;
 
 const HEADERS: u64 = 48;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use grid_promises::{NodeId, NodeKey};
+use grid_keys::{NodeId, NodeKey};
 
 /// The UDP port that nodes listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 51821;
@@ -197,7 +197,7 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grid_promises::Secret;
+    use grid_keys::Secret;
 
     #[test]
     fn debug_shows_no_secret() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use grid_promises::NodeId;
+use grid_keys::NodeId;
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime, TransportConfig};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::runtime::Handle;

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use grid_promises::NodeId;
+use grid_keys::NodeId;
 use quinn::ConnectionError;
 
 use crate::codes::{CloseCode, StreamCode};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use grid_promises::NodeId;
+use grid_keys::NodeId;
 use tokio::sync::oneshot;
 
 use crate::budget::Hold;

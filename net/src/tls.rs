@@ -9,7 +9,8 @@
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::{hkdf, hmac};
-use grid_promises::{NodeId, NodeKey};
+use grid_keys::{NodeId, NodeKey};
+
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
@@ -341,7 +342,7 @@ impl ClientCertVerifier for ClientKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grid_promises::Secret;
+    use grid_keys::Secret;
     use proptest::prelude::*;
     use rustls::quic::{ClientConnection, Connection, ServerConnection, Version};
     use rustls::{HandshakeKind, NamedGroup};

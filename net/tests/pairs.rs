@@ -13,10 +13,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{LONG, Node, config, key, ordered_keys};
+use grid_keys::{NodeId, NodeKey};
 use grid_net::{
     Config, ConnectError, Connected, DisconnectReason, Endpoint, Event, Limits, RequestError,
 };
-use grid_promises::{NodeId, NodeKey};
+
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;

@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use divan::{Bencher, black_box};
+use grid_keys::NodeId;
 use grid_promises::routes::{Class, Key, Limits, Routes, Target};
-use grid_promises::{ContentId, Envelope, Message, NodeId, Timestamp, memo};
+use grid_promises::{ContentId, Envelope, Message, Timestamp, memo};
 
 fn main() {
     divan::main();

@@ -19,8 +19,8 @@ use minicbor::encode::{Encoder, Write};
 use crate::cbor::{self, Bounds};
 use crate::content_id::{ContentId, ContentIdError};
 use crate::envelope::{Envelope, EnvelopeError, GRID_TAG};
-use crate::node_key::{NodeId, NodeKey, SignatureBytes};
 use crate::wire::CID_TAG;
+use grid_keys::{NodeId, NodeKey, SignatureBytes};
 
 /// Promise, module, arguments, payload, proof.
 const SLOTS: u64 = 5;

@@ -3,7 +3,7 @@
 //! | type | CBOR |
 //! |---|---|
 //! | [`ContentId`] | tag 42 over a byte string: `00`, then the binary CID (as DAG-CBOR has it) |
-//! | [`NodeId`], [`WgPublicKey`] | byte string of 32 bytes |
+//! | node id, WireGuard public key | byte string of 32 bytes (`grid_keys`) |
 //! | [`Timestamp`] | unsigned integer, seconds |
 //! | address | byte string: 4 bytes (IPv4) or 16 (IPv6) |
 //! | prefix | `[address, length]`; the bits after the prefix are zero |
@@ -24,9 +24,7 @@ use minicbor::decode::{Decode, Decoder, Error as DecodeError};
 use minicbor::encode::{Encode, Encoder, Error as EncodeError, Write};
 
 use crate::content_id::ContentId;
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
-use crate::wireguard::WgPublicKey;
 
 /// The CBOR tag of a content id (registered for IPLD CIDs).
 pub const CID_TAG: u64 = 42;
@@ -64,26 +62,6 @@ fn exact<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], DecodeError> {
         DecodeError::message(format_args!("{} bytes where {N} are expected", bytes.len())).at(at)
     })
 }
-
-/// The encoding of a type that wraps a byte array.
-macro_rules! byte_string {
-    ($($type:ident),*) => {$(
-        impl<C> Encode<C> for $type {
-            fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
-                e.bytes(&self.0)?.ok()
-            }
-        }
-
-        /// Any 32 bytes: whether they are a usable key shows when a signature or a handshake is
-        /// checked with them.
-        impl<'b, C> Decode<'b, C> for $type {
-            fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
-                exact(d).map(Self)
-            }
-        }
-    )*};
-}
-byte_string!(NodeId, WgPublicKey);
 
 impl<C> Encode<C> for Timestamp {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Encoded<W> {
@@ -315,6 +293,8 @@ list! {
 
 #[cfg(test)]
 mod tests {
+    use grid_keys::{NodeId, WgPublicKey};
+
     use super::*;
     use crate::cbor::{self, Bounds, CborError, CborFault};
     use minicbor::{Decode, Encode};

@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use grid_keys::NodeId;
 use grid_promises::cbor::{self, Bounds, CborFault};
 use grid_promises::content_id::ContentId;
 use grid_promises::envelope::{Envelope, EnvelopeError, LegacyEnvelope};
@@ -12,7 +13,6 @@ use grid_promises::message::{Message, MessageError};
 use grid_promises::modules::descriptor::DescriptorError;
 use grid_promises::modules::table::TableError;
 use grid_promises::modules::{Descriptor, Manifest, ObjectError, SymbolTable};
-use grid_promises::node_key::NodeId;
 use grid_promises::routes::{Key, Limits, Routes, Target};
 use grid_promises::time::Timestamp;
 

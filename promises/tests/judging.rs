@@ -7,11 +7,12 @@ mod kit;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use grid_keys::NodeId;
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::history::{self, Decision, HistoryError, Moment, Writer};
 use grid_promises::network::judgement::{self, JudgementError, Opinion, Reason};
 use grid_promises::network::records::{Here, Promised, Records};
-use grid_promises::{ContentId, NodeId, Timestamp};
+use grid_promises::{ContentId, Timestamp};
 use ipnet::{IpNet, Ipv4Net};
 use kit::{decision, network};
 use proptest::prelude::*;

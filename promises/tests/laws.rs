@@ -7,11 +7,12 @@ mod common;
 #[path = "laws/ledgers.rs"]
 mod ledgers;
 
+use grid_keys::{NodeKey, Secret};
+use grid_promises::ContentId;
 use grid_promises::cbor::{Bounds, CborFault};
 use grid_promises::content_id::HashCode;
 use grid_promises::envelope::{Envelope, EnvelopeError, GRID_PREFIX, LegacyEnvelope};
 use grid_promises::message::{Message, MessageError, ProofError};
-use grid_promises::{ContentId, NodeKey, Secret};
 use proptest::prelude::*;
 
 fn any_id() -> impl Strategy<Value = ContentId> {

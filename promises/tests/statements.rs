@@ -28,8 +28,9 @@ mod uses;
 #[path = "statements/vectors.rs"]
 mod vectors;
 
+use grid_keys::NodeId;
+use grid_promises::Timestamp;
 use grid_promises::network::ledger::{Ledger, Refusal};
-use grid_promises::{NodeId, Timestamp};
 
 /// Offers bytes to a ledger that must refuse them and stay as it was.
 #[track_caller]

@@ -3,11 +3,12 @@
 // Helpers of tests may panic as the tests do.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+use grid_keys::{NodeKey, Secret};
+use grid_promises::ContentId;
 use grid_promises::cbor::{self, Bounds, CborError, CborFault};
 use grid_promises::content_id::ContentIdError;
 use grid_promises::envelope::{Envelope, EnvelopeError, GRID_PREFIX, GRID_TAG, LegacyEnvelope};
 use grid_promises::message::{Message, MessageError};
-use grid_promises::{ContentId, NodeKey, Secret};
 
 const BOUNDS: Bounds = Bounds::bytes(1024);
 

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use grid_keys::NodeId;
 use grid_promises::modules::ModuleKind;
 use grid_promises::network::history::{self, Decision, HistoryError, Line, Lines, Moment};
 use grid_promises::network::judgement::{self, Opinions};
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, NodeId, Timestamp};
+use grid_promises::{ContentId, Timestamp};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use grid_keys::NodeKey;
+use grid_promises::Millis;
 use grid_promises::core::{
     Command, CommandError, Config, Core, Effect, HostFacts, Input, JoinWith, Ticket, Tunnel,
 };
 use grid_promises::network::invite::Invite;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{Millis, NodeKey};
 use grid_wg::{Error, Observed, Table};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;

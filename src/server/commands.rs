@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser as _;
+use grid_keys::NodeId;
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::accept::Action;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{Message, NodeId, Timestamp, texts};
+use grid_promises::{Message, Timestamp, texts};
 use ipnet::IpNet;
 use serde::Serialize;
 use tokio::sync::mpsc;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use grid_keys::NodeId;
 use grid_net::Endpoint;
-use grid_promises::NodeId;
 use grid_promises::core::{Command, Reply};
 use tokio::sync::{mpsc, oneshot, watch};
 

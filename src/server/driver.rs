@@ -11,14 +11,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
 use grid_net::{Endpoint, Limits, Responder};
+use grid_promises::Millis;
 use grid_promises::core::{
     CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, Ticket, Tunnel,
 };
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{Millis, NodeId};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};

@@ -219,7 +219,7 @@ fn entropy() -> Outcome<ChaCha20Rng> {
 }
 
 fn bind(
-    key: &grid_promises::NodeKey,
+    key: &grid_keys::NodeKey,
     config: &Config,
     options: &Options,
 ) -> Outcome<(Endpoint, mpsc::Receiver<grid_net::Event>)> {

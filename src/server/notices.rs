@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
 use grid_net::{CloseCode, DisconnectReason};
-use grid_promises::NodeId;
 use grid_promises::core::Notice;
 use tracing::{debug, info, warn};
 

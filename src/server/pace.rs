@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use grid_promises::NodeId;
+use grid_keys::NodeId;
 
 /// How many peers may be in the table before those whose bucket is full are looked for.
 const MANY: usize = 256;

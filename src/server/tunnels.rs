@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;

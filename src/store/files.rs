@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
-use grid_promises::Secret;
+use grid_keys::Secret;
 use zeroize::Zeroizing;
 
 use super::disk::Disk;

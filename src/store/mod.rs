@@ -37,9 +37,10 @@ mod tests;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use grid_keys::NodeKey;
+use grid_promises::ContentId;
 use grid_promises::core::Change;
 use grid_promises::network::NetworkName;
-use grid_promises::{ContentId, NodeKey};
 use zeroize::Zeroizing;
 
 pub use config::Config;

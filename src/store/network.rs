@@ -14,11 +14,12 @@
 
 use std::path::Path;
 
+use grid_keys::WgSecretKey;
+use grid_promises::ContentId;
 use grid_promises::core::{Change, NetworkRecord};
 use grid_promises::network::charter::{AdmissionRule, Charter};
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
-use grid_promises::{ContentId, WgSecretKey};
 use zeroize::Zeroizing;
 
 use super::atomic;

@@ -132,8 +132,8 @@ fn decode_rule(line: &str) -> Option<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grid_promises::NodeKey;
-    use grid_promises::Secret;
+    use grid_keys::NodeKey;
+    use grid_keys::Secret;
 
     #[test]
     fn rules_read_back() {

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use grid_promises::{NodeId, Timestamp};
+use grid_keys::NodeId;
+use grid_promises::Timestamp;
 use toml_edit::{Array, DocumentMut, Item, value};
 
 use super::atomic;

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use grid_keys::{NodeKey, Secret, WgSecretKey};
 use grid_promises::core::{Change, NetworkRecord};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
@@ -14,7 +15,7 @@ use grid_promises::network::invite::Bootstrap;
 use grid_promises::network::member::{Claim, MemberPromise, Standing};
 use grid_promises::network::name::{Label, NetworkName};
 use grid_promises::network::statement::Signed;
-use grid_promises::{NodeKey, Secret, Timestamp, WgSecretKey, texts};
+use grid_promises::{Timestamp, texts};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use grid_promises::{Secret, WgPublicKey, WgSecretKey};
+use grid_keys::{Secret, WgPublicKey, WgSecretKey};
+
 use grid_wg::{
     Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, Place, Routing, Traffic, open,
     plan, preflight,

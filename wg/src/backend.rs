@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 
 use crate::error::Error;
 use crate::name::IfName;

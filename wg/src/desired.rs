@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use grid_promises::{PresharedKey, WgPublicKey, WgSecretKey};
+use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
+
 use ipnet::IpNet;
 
 use crate::name::IfName;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use ipnet::IpNet;
 
 use crate::backend::{Backend, BackendKind, Report, Traffic};

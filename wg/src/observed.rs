@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use grid_promises::{PresharedKey, WgPublicKey};
+use grid_keys::{PresharedKey, WgPublicKey};
+
 use ipnet::IpNet;
 
 use crate::backend::BackendKind;

@@ -23,7 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use grid_promises::{PresharedKey, WgPublicKey, WgSecretKey};
+use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
+
 use ipnet::IpNet;
 
 use crate::backend::BackendKind;

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use grid_promises::{Secret, WgPublicKey, WgSecretKey};
+use grid_keys::{Secret, WgPublicKey, WgSecretKey};
+
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 

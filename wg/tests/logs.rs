@@ -52,7 +52,7 @@ fn the_log_holds_no_key() {
     let shared = [psk(42), psk(5), psk(201)].map(|psk| *psk.expose());
     for secret in private.into_iter().chain(shared) {
         let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let base64 = grid_promises::WgPublicKey(secret).to_string();
+        let base64 = grid_keys::WgPublicKey(secret).to_string();
         let array = format!("{secret:?}");
         for form in [hex.to_uppercase(), hex, base64, array] {
             assert!(!text.contains(&form), "{form}");

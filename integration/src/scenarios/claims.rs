@@ -8,9 +8,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use grid_keys::{NodeKey, Secret};
 use grid_promises::network::NetworkId;
 use grid_promises::network::address::candidate;
-use grid_promises::{NodeKey, Secret};
+
 use ipnet::{IpNet, Ipv4Net};
 
 use super::seen::{self, Identity};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use grid_promises::NodeId;
+use grid_keys::NodeId;
 use grid_promises::network::invite::Invite;
 use tokio::runtime::Builder;
 
@@ -199,7 +199,7 @@ impl Victim {
         let key = std::fs::read_to_string(node.home().join("nets/foo/wireguard.key"))?;
         let key = data_encoding::BASE64.decode(key.trim().as_bytes())?;
         let key: [u8; 32] = key.try_into().ok().context("not a WireGuard key")?;
-        let key = grid_promises::WgSecretKey::from_bytes(&grid_promises::Secret::new(key));
+        let key = grid_keys::WgSecretKey::from_bytes(&grid_keys::Secret::new(key));
         Ok(Self {
             node: Arc::clone(node),
             id: id.trim().parse().ok().context("not a node id")?,

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use grid_wg::backend::GROUP as LINK_GROUP;
 use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
 

@@ -7,7 +7,7 @@ mod sources;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use grid_promises::Secret;
+use grid_keys::Secret;
 
 use crate::lab::Lab;
 use crate::scenario::Scenario;

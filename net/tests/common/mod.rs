@@ -6,8 +6,9 @@ pub mod raw;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use grid_keys::{NodeId, NodeKey, Secret};
 use grid_net::{Config, DisconnectReason, Endpoint, Event, Limits};
-use grid_promises::{NodeId, NodeKey, Secret};
+
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 

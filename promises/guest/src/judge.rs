@@ -280,10 +280,11 @@ mod tests {
     use alloc::format;
     use alloc::string::ToString as _;
     use alloc::vec;
+    use grid_keys::NodeId;
     use grid_promises::network::NetworkId;
     use grid_promises::network::accept::{self, Action};
     use grid_promises::network::{judgement, records};
-    use grid_promises::{ContentId, NodeId, texts};
+    use grid_promises::{ContentId, texts};
 
     fn net<T: core::str::FromStr>(text: &str) -> T
     where

@@ -11,8 +11,8 @@ use crate::core::{Core, Step};
 use crate::network::admission::{Admission, AdmissionRequest, RawLink};
 use crate::network::charter::NetworkId;
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 impl Core {
     /// Asks one node for an admission by an owner.

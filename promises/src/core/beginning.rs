@@ -12,8 +12,8 @@ use crate::network::invite::Bootstrap;
 use crate::network::ledger::{Item, Ledger};
 use crate::network::member::{Member, Standing};
 use crate::network::statement::Signed;
-use crate::secret::Secret;
-use crate::wireguard::WgSecretKey;
+use grid_keys::Secret;
+use grid_keys::WgSecretKey;
 
 /// Everything that makes a new network of this node.
 pub(crate) struct Beginning {

@@ -22,10 +22,10 @@ use crate::network::endpoint::is_reachable;
 use crate::network::invite::{Bootstrap, Invite};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
-use crate::node_key::{NodeId, NodeKey};
-use crate::secret::Secret;
 use crate::texts;
 use crate::time::Millis;
+use grid_keys::Secret;
+use grid_keys::{NodeId, NodeKey};
 
 impl Core {
     pub(crate) fn command(&mut self, command: Command, ticket: Ticket, step: &mut Step<'_>) {

@@ -14,8 +14,8 @@ use crate::core::timers::{self, Timer};
 use crate::core::{Core, Step};
 use crate::network::admission::Admission;
 use crate::network::charter::NetworkId;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// Ledgers up to this size send their whole index on connecting, which saves a round trip.
 const SMALL_INDEX: usize = 512;

@@ -17,8 +17,8 @@ use crate::network::accept::Objection;
 use crate::network::charter::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
-use crate::node_key::NodeId;
-use crate::wireguard::{PresharedKey, WgPublicKey, WgSecretKey};
+use grid_keys::NodeId;
+use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]

@@ -10,7 +10,7 @@ use crate::network::charter::AdmissionRule;
 use crate::network::invite::InviteError;
 use crate::network::name::NetworkName;
 use crate::network::statement::StatementError;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// What kind of failure it is, for exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::core::protocol::{
 };
 use crate::core::{Core, Step, timers};
 use crate::network::charter::NetworkId;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// A request on its way.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use crate::core::{Core, Step};
 use crate::network::charter::NetworkId;
 use crate::network::ledger::{Item, Ledger, Merged, Refusal};
 use crate::network::member::PromiseError;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// What became of a batch of statements.
 #[derive(Debug, Default)]

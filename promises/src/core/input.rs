@@ -15,9 +15,9 @@ use crate::network::accept::Rule;
 use crate::network::charter::{AdmissionRule, NetworkId};
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeId;
+use grid_keys::WgPublicKey;
 
 /// Names a request of this node, until its response comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,8 +14,8 @@ use crate::network::admission::Admission;
 use crate::network::charter::{AdmissionRule, Charter, NetworkId};
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
-use crate::node_key::NodeId;
 use crate::texts;
+use grid_keys::NodeId;
 
 impl Core {
     /// Begins to join.

@@ -9,7 +9,7 @@ use crate::core::{Core, Step};
 use crate::network::admission::Admission;
 use crate::network::charter::NetworkId;
 use crate::network::invite::Bootstrap;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 impl Core {
     /// Withdraws the promise and tells the members.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::network::address;
 use crate::network::charter::NetworkId;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// Successors on the ring.
 const RING: usize = 2;

@@ -67,8 +67,8 @@ use crate::core::timers::{Timer, Timers};
 use crate::network::accept::LocalFacts;
 use crate::network::charter::NetworkId;
 use crate::network::name::{Label, NetworkName};
-use crate::node_key::{NodeId, NodeKey};
 use crate::time::Millis;
+use grid_keys::{NodeId, NodeKey};
 
 /// What a node is from its start to its end.
 #[derive(Clone, Debug)]

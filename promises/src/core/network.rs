@@ -29,10 +29,10 @@ use crate::network::name::{Label, NetworkName};
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use crate::network::view::{Presence, View};
-use crate::node_key::{NodeId, NodeKey};
-use crate::secret::Secret;
 use crate::time::{Millis, Timestamp};
-use crate::wireguard::{PresharedKey, WgPublicKey, WgSecretKey};
+use grid_keys::Secret;
+use grid_keys::{NodeId, NodeKey};
+use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
 
 /// What a network needs to know of the node that it belongs to.
 pub(crate) struct Surroundings<'a> {

@@ -21,7 +21,7 @@ use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
 use crate::network::membership::evidence_of_use;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// The range has no free address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::network::charter::NetworkId;
 use crate::network::ledger::invite_of;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 impl Core {
     /// Pushes what is new to the connected members.

@@ -10,8 +10,8 @@ use crate::network::history::NewEntry;
 use crate::network::invite::Bootstrap;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
-use crate::secret::Secret;
-use crate::wireguard::WgSecretKey;
+use grid_keys::Secret;
+use grid_keys::WgSecretKey;
 
 /// Everything about one network.
 #[derive(Clone, Debug, PartialEq)]

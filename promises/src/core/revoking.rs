@@ -13,7 +13,7 @@ use crate::network::charter::NetworkId;
 use crate::network::ledger::Item;
 use crate::network::revocation::{Closure, Revocation};
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// Admissions by name in one revocation, so that it stays within a statement's length.
 const READMITTED_AT_ONCE: usize = 20;

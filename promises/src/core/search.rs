@@ -17,8 +17,8 @@ use crate::network::charter::{AdmissionRule, Charter, NetworkId};
 use crate::network::invite::Bootstrap;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// Asking known peers for a network by its name.
 #[derive(Debug)]

@@ -25,8 +25,8 @@ use crate::network::ledger::invite_of;
 use crate::network::member::Member;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// Nodes that may wait for an owner at once.
 const MAX_ASKING: usize = 32;

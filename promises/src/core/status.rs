@@ -11,9 +11,9 @@ use crate::network::accept::{Rule, Verdict};
 use crate::network::charter::{AdmissionRule, NetworkId};
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeId;
+use grid_keys::WgPublicKey;
 
 /// Where this node stands in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use crate::core::input::Ticket;
 use crate::network::charter::NetworkId;
-use crate::node_key::NodeId;
 use crate::time::Millis;
+use grid_keys::NodeId;
 
 /// How often the view is looked at without a reason.
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);

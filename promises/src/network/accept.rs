@@ -15,7 +15,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::network::charter::NetworkId;
 use crate::network::judgement::{Opinion, Opinions, Reason};
 use crate::network::records::{Promised, Records};
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 
 use crate::network::charter::NetworkId;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// How many candidates a node tries before it calls a range full.
 pub const MAX_CANDIDATES: u32 = 1 << 20;

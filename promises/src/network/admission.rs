@@ -19,8 +19,8 @@ use crate::network::charter::{AdmissionRule, Charter, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
+use grid_keys::NodeId;
 
 /// A member lets whoever holds the invite key admit nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

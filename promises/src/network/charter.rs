@@ -11,9 +11,9 @@ use crate::limits::MAX_OWNERS;
 use crate::network::address;
 use crate::network::name::NetworkName;
 use crate::network::statement::{Kind, Signed, Statement};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
 use crate::wire;
+use grid_keys::NodeId;
 
 /// A network's identity: the content id of its signed charter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

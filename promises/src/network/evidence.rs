@@ -13,9 +13,9 @@ use std::time::Duration;
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::receipt::Receipt;
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeId;
+use grid_keys::WgPublicKey;
 
 /// What receipts say of every member at a moment, as far as the standing of their witnesses reaches.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use crate::content_id::ContentId;
 use crate::network::accept::{self, Verdicts};
 use crate::network::judgement::{Opinions, Reason};
 use crate::network::records::{HereFields, MemberFields, Records};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
+use grid_keys::NodeId;
 
 /// How many bytes of changes follow a whole decision before the next whole one.
 const WHOLE_EVERY: usize = 256 * 1024;

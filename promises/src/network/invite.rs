@@ -19,10 +19,10 @@ use crate::network::charter::Charter;
 use crate::network::endpoint::is_reachable;
 use crate::network::name::NetworkName;
 use crate::network::statement::{Signed, StatementError};
-use crate::node_key::{NodeId, NodeKey};
-use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::wire;
+use grid_keys::Secret;
+use grid_keys::{NodeId, NodeKey};
 
 const PREFIX: &str = "grid-invite-1.";
 const BOUNDS: Bounds = Bounds {

@@ -18,7 +18,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor::{self, Bounds};
 use crate::modules::object::{self, ObjectError, Version};
 use crate::network::records::Records;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// Why a judge says what it says: a short text for people, on one line.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]

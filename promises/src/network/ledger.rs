@@ -23,8 +23,8 @@ use crate::network::member::{Known, Member, MemberPromise, PromiseError};
 use crate::network::membership::{Uses, Withdrawn};
 use crate::network::revocation::Revocation;
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
+use grid_keys::NodeId;
 
 /// A statement whose signatures were verified against the charter.
 #[derive(Clone, Debug)]

@@ -17,10 +17,10 @@ use crate::network::endpoint::Endpoint;
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
 use crate::wire;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeId;
+use grid_keys::WgPublicKey;
 
 /// An IPv4 address and which of the node's candidates it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

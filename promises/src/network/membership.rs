@@ -15,8 +15,8 @@ use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::revocation::Revocation;
 use crate::network::statement::Signed;
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
+use grid_keys::NodeId;
 
 /// Everything that owners withdrew, added up.
 #[derive(Clone, Debug, Default)]

@@ -17,10 +17,10 @@ use crate::limits::RECEIPT_LIFETIME;
 use crate::network::admission::AdmissionId;
 use crate::network::charter::NetworkId;
 use crate::network::statement::{Kind, Statement};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
 use crate::wire;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeId;
+use grid_keys::WgPublicKey;
 
 /// What one member saw of another, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -26,8 +26,8 @@ use crate::network::charter::NetworkId;
 use crate::network::ledger::Ledger;
 use crate::network::name::Label;
 use crate::network::view::{MemberView, Presence, View};
-use crate::node_key::NodeId;
 use crate::wire;
+use grid_keys::NodeId;
 
 /// Everything that verdicts about the promises in one network depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]

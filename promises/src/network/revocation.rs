@@ -11,8 +11,8 @@ use crate::limits::MAX_REVOKED;
 use crate::network::admission::RawLink;
 use crate::network::charter::NetworkId;
 use crate::network::statement::{Kind, Statement};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
+use grid_keys::NodeId;
 
 /// An invite that admits nobody but those named.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -16,7 +16,7 @@ use minicbor::{Decode, Encode};
 use crate::cbor::{self, Bounds, CborError};
 use crate::content_id::ContentId;
 use crate::limits::{MAX_DEPTH, MAX_STATEMENT};
-use crate::node_key::{NodeId, NodeKey, SignatureBytes};
+use grid_keys::{NodeId, NodeKey, SignatureBytes};
 
 /// The bounds that every statement and body is checked against before it is read.
 pub const STATEMENT_BOUNDS: Bounds = Bounds {

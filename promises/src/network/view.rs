@@ -14,9 +14,9 @@ use crate::network::evidence::Evidence;
 use crate::network::ledger::Ledger;
 use crate::network::member::{Member, Standing};
 use crate::network::membership::{self, NotAMember};
-use crate::node_key::NodeId;
 use crate::time::Timestamp;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeId;
+use grid_keys::WgPublicKey;
 
 /// Whether a member is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,7 +65,7 @@ enum WireTarget {
     #[n(1)]
     Module(#[n(0)] ContentId),
     #[n(2)]
-    Peer(#[n(0)] crate::node_key::NodeId),
+    Peer(#[n(0)] grid_keys::NodeId),
 }
 
 #[derive(Encode, Decode)]
@@ -328,7 +328,7 @@ mod tests {
 
     use super::*;
     use crate::cbor::CborFault;
-    use crate::node_key::NodeId;
+    use grid_keys::NodeId;
 
     const NOW: Timestamp = Timestamp(1_000_000);
 

@@ -1,7 +1,7 @@
 //! Where a message can go.
 
 use crate::content_id::ContentId;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// Who may handle a message. The order is that of dispatch: builtins, fetched modules, peers; within
 /// these by name, id and key.

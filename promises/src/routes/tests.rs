@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::content_id::ContentId;
-use crate::node_key::NodeId;
+use grid_keys::NodeId;
 
 /// What the tree says of one target at one prefix, as a row of a list.
 #[derive(Clone, Debug)]

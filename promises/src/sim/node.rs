@@ -11,8 +11,8 @@ use crate::network::charter::NetworkId;
 use crate::network::judgement::{self, Opinion};
 use crate::network::name::Label;
 use crate::network::records::Records;
-use crate::node_key::NodeKey;
-use crate::wireguard::WgPublicKey;
+use grid_keys::NodeKey;
+use grid_keys::WgPublicKey;
 
 /// What survives a restart.
 pub type Disk = BTreeMap<NetworkId, NetworkRecord>;

@@ -10,10 +10,10 @@ use crate::core::{
     Command, CommandError, Effect, Input, PeerObservation, Reply, ReplyTo, RequestId, Ticket,
 };
 use crate::network::charter::NetworkId;
-use crate::node_key::{NodeId, NodeKey};
 use crate::sim::node::SimNode;
 use crate::time::Millis;
-use crate::wireguard::WgPublicKey;
+use grid_keys::WgPublicKey;
+use grid_keys::{NodeId, NodeKey};
 
 /// Names a machine.
 pub type NodeIndex = usize;

@@ -2,12 +2,13 @@
 // Each test program uses a part of it; helpers of tests may panic as the tests do.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+use grid_keys::NodeId;
 use grid_promises::network::NetworkId;
 use grid_promises::network::accept::{self, Action, Rule};
 use grid_promises::network::history::{self, Decision, Writer};
 use grid_promises::network::judgement::{self, Opinion, Reason};
 use grid_promises::network::records::{Here, Promised, Records};
-use grid_promises::{ContentId, NodeId, Timestamp};
+use grid_promises::{ContentId, Timestamp};
 
 /// One input: its target, its name, its bytes.
 pub type Seed = (&'static str, String, Vec<u8>);

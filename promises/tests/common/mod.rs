@@ -12,6 +12,7 @@ pub mod story;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_promises::cbor;
 use grid_promises::network::admission::{
     Admission, AdmissionRequest, Direct, Grant, GrantUse, Link,
@@ -23,7 +24,7 @@ use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::{Closure, Revocation};
 use grid_promises::network::statement::{Kind, Signed, Statement};
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
-use grid_promises::{ContentId, NodeId, NodeKey, Secret, Timestamp, WgPublicKey, WgSecretKey};
+use grid_promises::{ContentId, Timestamp};
 use minicbor::bytes::ByteVec;
 use minicbor::{Encode, Encoder};
 

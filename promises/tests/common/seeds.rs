@@ -3,6 +3,7 @@
 //! A fuzzer cannot sign. So most targets read a first byte: 0 says that the rest is a statement as
 //! it travels, another number that the rest is a body, which the target signs.
 
+use grid_keys::NodeId;
 use grid_promises::memo::Memo;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::{Direct, Grant, GrantUse};
@@ -10,7 +11,7 @@ use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::Revocation;
 use grid_promises::network::statement::{Kind, Statement};
 use grid_promises::routes::{Key, Routes, Target};
-use grid_promises::{ContentId, Message, NodeId, Timestamp, limits};
+use grid_promises::{ContentId, Message, Timestamp, limits};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decoder, Encoder};
 
@@ -94,7 +95,7 @@ fn charters(seeds: &mut Vec<Seed>) {
     add("no-owners", |c| c.owners.clear());
     add("same-owner-twice", |c| c.owners.push(c.founder));
     add("weak-owner", |c| {
-        c.owners.insert(0, grid_promises::NodeId([0; 32]))
+        c.owners.insert(0, grid_keys::NodeId([0; 32]))
     });
     add("other-founder", |c| c.founder = key(1).id());
     add("end-of-time", |c| c.created = Timestamp(u64::MAX));

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use grid_keys::NodeId;
+use grid_promises::Timestamp;
 use grid_promises::limits::{QUIET_TIME, SPARE_USES};
 use grid_promises::network::ledger::{Item, Ledger, Merged};
 use grid_promises::network::view::View;
-use grid_promises::{NodeId, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 

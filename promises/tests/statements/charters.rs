@@ -1,8 +1,9 @@
 //! What cannot found a network.
 
+use grid_keys::NodeId;
+use grid_promises::ContentId;
 use grid_promises::network::Charter;
 use grid_promises::network::statement::{Signed, StatementError};
-use grid_promises::{ContentId, NodeId};
 
 use crate::common::{Net, charter, forge, key};
 

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use grid_keys::WgPublicKey;
+use grid_promises::Timestamp;
 use grid_promises::limits::{QUIET_TIME, RECEIPT_LIFETIME};
 use grid_promises::network::evidence::Evidence;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::{Signed, StatementError};
 use grid_promises::network::view::{MemberView, Presence, View};
-use grid_promises::{Timestamp, WgPublicKey};
 use minicbor::bytes::ByteVec;
 
 use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, forge, key, wg};

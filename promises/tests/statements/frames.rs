@@ -1,5 +1,6 @@
 //! The frame that all kinds share: signature, kind, bounds.
 
+use grid_keys::NodeId;
 use grid_promises::cbor::CborFault;
 use grid_promises::network::Charter;
 use grid_promises::network::admission::{AdmissionRequest, Direct, Grant, GrantUse};
@@ -7,7 +8,7 @@ use grid_promises::network::member::MemberPromise;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::Revocation;
 use grid_promises::network::statement::{Kind, Signed, Statement, StatementError, peek_kind};
-use grid_promises::{ContentId, NodeId, limits};
+use grid_promises::{ContentId, limits};
 
 use crate::common::{T0, encoded, forge, forge_raw, frame, key, one_of_each, unframe};
 

@@ -1,5 +1,7 @@
 //! Who is a member: invites that were used too often or too late, and who wins them.
 
+use grid_keys::NodeId;
+use grid_promises::Timestamp;
 use grid_promises::limits::{INVITE_GRACE, MAX_STATEMENT, QUIET_TIME, SPARE_USES};
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::{Admission, Link};
@@ -7,7 +9,6 @@ use grid_promises::network::ledger::{Ledger, Merged, Refusal};
 use grid_promises::network::membership::{NotAMember, decide, evidence_of_use};
 use grid_promises::network::statement::Signed;
 use grid_promises::network::view::View;
-use grid_promises::{NodeId, Timestamp};
 
 use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, key};
 

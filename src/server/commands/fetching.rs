@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use grid_keys::NodeId;
 use grid_promises::modules::ModuleName;
-use grid_promises::{ContentId, Message, NodeId};
+use grid_promises::{ContentId, Message};
 
 use super::super::context::Context;
 use super::super::driver::Event;
@@ -229,7 +230,7 @@ fn list<'a>(peers: &Peers, nodes: impl Iterator<Item = &'a NodeId>) -> String {
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use grid_promises::{NodeKey, Secret};
+    use grid_keys::{NodeKey, Secret};
 
     fn peers() -> (Peers, Vec<NodeId>) {
         let node = |byte| NodeKey::from_seed(&Secret::new([byte; 32])).id();

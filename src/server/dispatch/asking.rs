@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
+use grid_keys::NodeId;
+use grid_promises::Message;
 use grid_promises::modules::fetch::{refuse, reject};
 use grid_promises::routes::{Key, Target};
-use grid_promises::{Message, NodeId};
 use tracing::debug;
 
 use super::Inner;

@@ -11,10 +11,11 @@
 
 use std::time::Duration;
 
+use grid_keys::NodeId;
 use grid_net::RequestError;
 use grid_promises::modules::fetch::refuse;
 use grid_promises::routes::{Key, Target};
-use grid_promises::{Message, NodeId, texts};
+use grid_promises::{Message, texts};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 

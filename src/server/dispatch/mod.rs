@@ -40,9 +40,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
 use grid_net::{Endpoint, Responder};
 use grid_promises::routes::{Key, Target};
-use grid_promises::{ContentId, NodeId, texts};
+use grid_promises::{ContentId, texts};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -272,7 +273,8 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use grid_promises::{Message, NodeKey, Secret};
+    use grid_keys::{NodeKey, Secret};
+    use grid_promises::Message;
 
     #[tokio::test]
     async fn a_message_goes_where_its_promise_says() {

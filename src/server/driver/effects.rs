@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use grid_keys::NodeId;
 use grid_net::CloseCode;
+use grid_promises::ContentId;
 use grid_promises::core::{Change, Effect, Parting, RequestId};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, NodeId};
 use tracing::{debug, warn};
 
 use super::{Driver, Event};

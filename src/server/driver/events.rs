@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use grid_keys::NodeId;
 use grid_net::Responder;
+use grid_promises::ContentId;
 use grid_promises::core::{Command, CommandError, Reply, RequestId, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, NodeId};
 use grid_wg::Place;
 use tokio::sync::oneshot;
 

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
 use grid_net::{ConnectError, Endpoint, RequestError};
-use grid_promises::NodeId;
 use grid_promises::modules::fetch::{FetchRequest, Fetched, Given, read_rejection};
 use tracing::warn;
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
+use grid_promises::ContentId;
 use grid_promises::modules::{Manifest, Progress};
-use grid_promises::{ContentId, NodeId};
 use tokio::task::JoinHandle;
 
 use super::error::Told;

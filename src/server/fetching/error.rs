@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use grid_promises::{ContentId, NodeId};
+use grid_keys::NodeId;
+use grid_promises::ContentId;
 
 use super::hunt::Wanted;
 use crate::exit::{Exit, Failure};

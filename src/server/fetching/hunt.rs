@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
+use grid_promises::ContentId;
 use grid_promises::modules::fetch::FetchRequest;
 use grid_promises::modules::{Manifest, Progress};
-use grid_promises::{ContentId, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;

@@ -41,8 +41,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use grid_keys::NodeId;
 use grid_net::Endpoint;
-use grid_promises::{ContentId, NodeId};
+use grid_promises::ContentId;
 
 use super::commands::Progress;
 use crate::home::Home;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
 use grid_net::Responder;
 use grid_promises::content_id::ContentId;
 use grid_promises::envelope::GRID_PREFIX;
@@ -14,7 +15,7 @@ use grid_promises::modules::SymbolTable;
 use grid_promises::modules::fetch::{
     Chunk, FetchRequest, Given as _, MAX_WHOLE, Offer, Symbols, refuse, reject,
 };
-use grid_promises::{Message, NodeId, texts};
+use grid_promises::{Message, texts};
 use minicbor::data::Type;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use grid_keys::NodeId;
+use grid_promises::ContentId;
 use grid_promises::modules::fetch::{FetchRequest, Symbols};
 use grid_promises::modules::{Descriptor, SymbolTable};
-use grid_promises::{ContentId, NodeId};
 use tokio::task::JoinSet;
 use tracing::warn;
 

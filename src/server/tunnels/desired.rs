@@ -85,11 +85,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
+    use grid_keys::{Secret, WgSecretKey};
     use grid_promises::core::TunnelPeer;
-    use grid_promises::{Secret, WgSecretKey};
+
     use grid_wg::{BackendKind, ObservedInterface, ObservedPeer};
 
-    fn observed(key: grid_promises::WgPublicKey, handshake: Option<SystemTime>) -> Observed {
+    fn observed(key: grid_keys::WgPublicKey, handshake: Option<SystemTime>) -> Observed {
         let peer = ObservedPeer {
             latest_handshake: handshake,
             ..ObservedPeer::default()

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use grid_promises::core::TunnelPeer;
 use grid_wg::ObservedPeer;
 
@@ -112,7 +112,7 @@ impl Expected {
 mod tests {
     use std::time::SystemTime;
 
-    use grid_promises::Secret;
+    use grid_keys::Secret;
 
     use super::*;
 

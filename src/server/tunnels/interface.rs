@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use grid_promises::core::Tunnel;
 use grid_wg::{
     BackendKind, Desired, Error, IfName, Observed, ObservedInterface, Plan, Step, Table, host, plan,
@@ -356,8 +356,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use grid_keys::{Secret, WgSecretKey};
     use grid_promises::core::TunnelPeer;
-    use grid_promises::{Secret, WgSecretKey};
+
     use grid_wg::{Backend as _, Fake, ObservedPeer};
 
     use super::*;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, UNIX_EPOCH};
 
+use grid_keys::{Secret, WgPublicKey, WgSecretKey};
+use grid_promises::Timestamp;
 use grid_promises::core::{PeerObservation, Tunnel};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{Secret, Timestamp, WgPublicKey, WgSecretKey};
 use grid_wg::ObservedPeer;
 use tracing::{debug, error, info, warn};
 

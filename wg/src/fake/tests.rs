@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use grid_promises::{Secret, WgSecretKey};
+use grid_keys::{Secret, WgSecretKey};
 
 use super::*;
 use crate::desired::{Desired, DesiredPeer, Mtu};

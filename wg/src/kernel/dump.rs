@@ -10,7 +10,8 @@ use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use grid_promises::{Secret, WgPublicKey};
+use grid_keys::{Secret, WgPublicKey};
+
 use ipnet::IpNet;
 
 use super::attributes::{Malformed, Reader};

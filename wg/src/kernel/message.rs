@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use ipnet::IpNet;
 
 use super::attributes::{Nest, Writer, space};
@@ -257,7 +257,7 @@ fn put_allowed_ips<'a>(
 
 #[cfg(test)]
 mod tests {
-    use grid_promises::Secret;
+    use grid_keys::Secret;
 
     use super::super::attributes::Reader;
     use super::super::dump::Dump;

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use netlink_packet_route::link::InfoKind;
 
 use self::attributes::{Reader, Writer};

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use grid_promises::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
+use grid_keys::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
+
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;

@@ -22,7 +22,7 @@ use defguard_boringtun::noise::handshake::parse_handshake_anon;
 use defguard_boringtun::noise::rate_limiter::RateLimiter;
 use defguard_boringtun::noise::{Packet, Tunn, TunnResult};
 use defguard_boringtun::x25519::{PublicKey, StaticSecret};
-use grid_promises::{WgPublicKey, WgSecretKey};
+use grid_keys::{WgPublicKey, WgSecretKey};
 
 use super::peers::{Peer, PeerId, Peers};
 use super::udp::Sockets;

@@ -15,7 +15,7 @@ mod udp;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 
 use self::control::Control;
 use self::device::ConfigureError;

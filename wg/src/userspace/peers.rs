@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime};
 
 use defguard_boringtun::noise::Tunn;
-use grid_promises::{PresharedKey, WgPublicKey};
+use grid_keys::{PresharedKey, WgPublicKey};
+
 use ipnet::IpNet;
 
 use crate::observed::ObservedPeer;

@@ -21,7 +21,8 @@ use std::io::Write;
 use std::process::Command;
 use std::time::Instant;
 
-use grid_promises::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
+use grid_keys::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
+
 use grid_wg::{
     Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Routing, Step, plan,
 };

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use grid_promises::WgPublicKey;
+use grid_keys::WgPublicKey;
 use grid_wg::{
     Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, ObservedPeer, Place, Plan,
     Routing, open, plan,

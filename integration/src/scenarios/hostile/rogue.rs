@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
+use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_net::{Config, Endpoint, Event, Limits};
 use grid_promises::cbor;
 use grid_promises::limits::PROMISE_LIFETIME;
@@ -15,7 +16,7 @@ use grid_promises::network::member::{Claim, MemberPromise, Standing};
 use grid_promises::network::name::Label;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
-use grid_promises::{Message, NodeId, NodeKey, Secret, Timestamp, WgPublicKey, WgSecretKey, texts};
+use grid_promises::{Message, Timestamp, texts};
 use ipnet::IpNet;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXUPPER};
-use grid_promises::Secret;
+use grid_keys::Secret;
 
 /// How many bytes of a form are looked up at once.
 const HEAD: usize = 8;

@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_promises::network::invite::Invite;
-use grid_promises::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 
 use super::{PATIENCE, secret_in};
 use crate::holder::TEMPORARY;

@@ -12,8 +12,8 @@ use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::node_key::base64;
-use crate::secret::Secret;
+use crate::Secret;
+use crate::node::base64;
 
 /// A WireGuard public key. Prints as base64, as `wg` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

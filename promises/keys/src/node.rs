@@ -9,7 +9,7 @@ use std::str::FromStr;
 use data_encoding::{BASE32_NOPAD, BASE64};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
-use crate::secret::Secret;
+use crate::Secret;
 
 /// A node's public key. Prints as 52 characters of lower-case base32 (RFC 4648, no padding).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

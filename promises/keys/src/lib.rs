@@ -1,0 +1,16 @@
+//! The keys of a node: its identity, its WireGuard keys, and the secrets that never leave it.
+//!
+//! A leaf: QUIC and WireGuard need these types and nothing else of what nodes promise one another.
+//! Like the core it does no I/O; randomness comes in as an argument.
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "cbor")]
+mod cbor;
+mod node;
+mod secret;
+mod wireguard;
+
+pub use node::{NodeId, NodeKey, NotANodeId, SignatureBytes};
+pub use secret::Secret;
+pub use wireguard::{NotAWgKey, PresharedKey, WgPublicKey, WgSecretKey};
