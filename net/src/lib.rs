@@ -23,7 +23,6 @@
 
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod budget;
 mod codes;
 mod config;
@@ -41,7 +40,6 @@ mod socket;
 mod tls;
 mod transport;
 
-pub use backoff::Backoff;
 // For the fuzzer, and not for programs: it may change at any time.
 #[doc(hidden)]
 pub use budget::{Budget, Collector, Hold, Refused};
