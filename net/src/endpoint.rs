@@ -22,8 +22,9 @@ use crate::gate::{Bounds, Gate};
 use crate::link;
 use crate::message::{self, Outgoing, ReadFailure, WriteFailure};
 use crate::registry::{Link, Registry};
+use crate::reset::ResetKeys;
 use crate::socket;
-use crate::tls::{Identity, ResetKeys, SetupError};
+use crate::tls::{Identity, SetupError};
 use crate::transport::{MAX_PACKET, Packets, transport};
 
 /// Events that wait for the program, besides one `Disconnected` per connection.

@@ -36,6 +36,7 @@ mod message;
 mod pair;
 mod rate;
 mod registry;
+mod reset;
 mod socket;
 mod tls;
 mod transport;
