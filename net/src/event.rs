@@ -6,6 +6,7 @@ use grid_keys::NodeId;
 use tokio::sync::oneshot;
 
 use crate::budget::Hold;
+use crate::connection::Direction;
 use crate::error::DisconnectReason;
 
 /// Something happened on an endpoint.
@@ -45,15 +46,6 @@ pub enum Event {
         /// Takes the answer.
         respond: Responder,
     },
-}
-
-/// Who dialled a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// This node.
-    Outgoing,
-    /// The peer.
-    Incoming,
 }
 
 /// Takes the answer to one request. Dropped without one, the peer gets an error at once.

@@ -26,19 +26,23 @@
 mod budget;
 mod codes;
 mod config;
+mod connection;
 mod dial;
 mod endpoint;
 mod error;
 mod event;
 mod gate;
 mod link;
+mod listen;
 mod message;
 mod pair;
-mod rate;
 mod registry;
+mod requests;
 mod reset;
 mod socket;
+mod throttle;
 mod tls;
+mod token_bucket;
 mod transport;
 
 // For the fuzzer, and not for programs: it may change at any time.
@@ -46,6 +50,8 @@ mod transport;
 pub use budget::{Budget, Collector, Hold, Refused};
 pub use codes::{CloseCode, StreamCode};
 pub use config::{Config, DEFAULT_LISTEN, DEFAULT_PORT, Limits, Tap, TapDirection};
-pub use endpoint::{Connected, ConnectionInfo, Endpoint};
+pub use connection::{Connected, ConnectionInfo, Direction};
+pub use endpoint::Endpoint;
 pub use error::{AttemptError, BindError, ConnectError, DisconnectReason, RequestError};
-pub use event::{Direction, Event, Responder};
+pub use event::{Event, Responder};
+pub use token_bucket::TokenBucket;

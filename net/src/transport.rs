@@ -35,28 +35,22 @@ pub(crate) enum Packets {
     Long,
 }
 
-/// The limits in QUIC's terms. Only the dialling end sends keepalives: the
-/// acknowledgement refreshes the path in the other direction.
+/// Which end of a connection this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Dialling,
+    Listening,
+}
+
+/// The limits in QUIC's terms. Only the dialling side sends keepalives: the acknowledgements refresh
+/// the path in the other direction.
 pub(crate) fn transport(
     limits: &Limits,
-    dialling: bool,
+    side: Side,
     packets: Packets,
 ) -> Result<TransportConfig, BindError> {
     let idle = IdleTimeout::try_from(limits.idle_timeout)
         .map_err(|_| BindError::Limits("idle_timeout"))?;
-    for (name, fine) in [
-        ("max_message", limits.max_message > 0),
-        ("max_streams", limits.max_streams > 0),
-        ("idle_timeout", !limits.idle_timeout.is_zero()),
-        (
-            "keepalive",
-            !limits.keepalive.is_zero() && limits.keepalive < limits.idle_timeout,
-        ),
-    ] {
-        if !fine {
-            return Err(BindError::Limits(name));
-        }
-    }
     let mut transport = TransportConfig::default();
     transport
         // One more than asked for: the greeting is a stream as well.
@@ -64,7 +58,7 @@ pub(crate) fn transport(
         .max_concurrent_uni_streams(0u32.into())
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(dialling.then_some(limits.keepalive))
+        .keep_alive_interval((side == Side::Dialling).then_some(limits.keepalive))
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(u64::from(CONNECTION_WINDOW))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Holds up to `burst` tokens and gains `rate` of them a second.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenBucket {
+pub struct TokenBucket {
     /// The time that one token takes to come.
     interval: Duration,
     /// How far `full_at` may lie ahead: the time that `burst` tokens take to come.
@@ -17,7 +17,7 @@ pub(crate) struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket. Zero counts as one in both numbers.
-    pub(crate) fn new(rate: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(rate: u32, burst: u32, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / rate.max(1);
         Self {
             interval,
@@ -27,7 +27,7 @@ impl TokenBucket {
     }
 
     /// Takes a token, on credit if there is none, and says how long to wait until it is earned.
-    pub(crate) fn take(&mut self, now: Instant) -> Duration {
+    pub fn take(&mut self, now: Instant) -> Duration {
         self.full_at = self.full_at.max(now) + self.interval;
         self.full_at
             .saturating_duration_since(now)
@@ -35,7 +35,7 @@ impl TokenBucket {
     }
 
     /// Whether nothing was taken that is not earned again.
-    pub(crate) fn is_full(&self, now: Instant) -> bool {
+    pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 }
