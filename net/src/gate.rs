@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The part of an address that one party commonly controls: an IPv4 address or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +78,7 @@ impl Gate {
     /// Judges a first packet from `addr`, whose address is `validated` or not.
     pub(crate) fn admit(self: &Arc<Self>, addr: IpAddr, validated: bool) -> Admission {
         let source = Source::of(addr);
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         let from_source = pending.by_source.get(&source).copied().unwrap_or(0);
         let Bounds {
             total,
@@ -100,11 +102,7 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut pending = self
-            .gate
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.gate.pending.lock();
         pending.total = pending.total.saturating_sub(1);
         if let Some(count) = pending.by_source.get_mut(&self.source) {
             *count = count.saturating_sub(1);
@@ -193,7 +191,7 @@ mod tests {
         for n in 0..=255 {
             drop(enter(&gate, &format!("192.0.2.{n}"), false));
         }
-        let pending = gate.pending.lock().unwrap();
+        let pending = gate.pending.lock();
         assert_eq!((pending.total, pending.by_source.len()), (0, 0));
     }
 }

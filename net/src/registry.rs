@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
+use parking_lot::Mutex;
 use quinn::Connection;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -101,12 +102,17 @@ impl Registry {
 
     /// The connection with a peer.
     pub(crate) fn link(&self, peer: &NodeId) -> Option<Arc<Link>> {
-        self.lock().peers.get(peer).and_then(Peer::link)
+        self.state.lock().peers.get(peer).and_then(Peer::link)
     }
 
     /// All connections.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.lock().peers.values().filter_map(Peer::link).collect()
+        self.state
+            .lock()
+            .peers
+            .values()
+            .filter_map(Peer::link)
+            .collect()
     }
 
     /// Resolves at the next change. Enable it before looking.
@@ -115,7 +121,7 @@ impl Registry {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.state.lock().closed
     }
 
     /// Prepares a connection that has finished its handshake. Waits for room for its events. The
@@ -141,7 +147,7 @@ impl Registry {
     /// A dial has finished its handshake.
     pub(crate) fn commit(&self, candidate: &Candidate) -> Dial {
         let peer = candidate.peer;
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return Dial::Closed;
         }
@@ -167,7 +173,7 @@ impl Registry {
         candidate: Candidate,
         abandoned: Option<LinkId>,
     ) -> Option<Arc<Link>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let entry = state.peers.get_mut(&candidate.peer)?;
         if !entry.pair.answered(candidate.id, abandoned) {
             return None;
@@ -181,7 +187,7 @@ impl Registry {
 
     /// The greeting of a dial was not answered.
     pub(crate) fn failed(&self, peer: &NodeId, id: LinkId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(entry) = state.peers.get_mut(peer) {
             entry.pair.failed(id);
             if entry.pair.is_empty() {
@@ -194,7 +200,7 @@ impl Registry {
 
     /// A peer greets.
     pub(crate) fn greeted(&self, candidate: Candidate) -> Greeting {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Err(code) = self.may_enter(&mut state, &candidate) {
             return Greeting::Refused(code);
         }
@@ -223,7 +229,7 @@ impl Registry {
 
     /// A connection has ended.
     pub(crate) fn lost(&self, link: &Link, reason: DisconnectReason) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(entry) = state.peers.get_mut(&link.peer)
             && entry.pair.lost(link.id())
         {
@@ -241,7 +247,7 @@ impl Registry {
 
     /// Closes every connection, and admits none from now on.
     pub(crate) fn close(&self, code: CloseCode) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         for (_, mut peer) in state.peers.drain() {
             if let Some(link) = peer.retire(DisconnectReason::Local(code)) {
@@ -272,11 +278,6 @@ impl Registry {
         } else {
             Err(CloseCode::BUSY)
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock would be a defect of this file; every update is whole by then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
