@@ -190,7 +190,7 @@ impl Registry {
         let mut state = self.state.lock();
         if let Some(entry) = state.peers.get_mut(peer) {
             entry.pair.failed(id);
-            if entry.pair.is_empty() {
+            if entry.pair.is_idle() {
                 state.peers.remove(peer);
             }
         }
@@ -234,7 +234,7 @@ impl Registry {
             && entry.pair.lost(link.id())
         {
             entry.retire(reason);
-            if entry.pair.is_empty() {
+            if entry.pair.is_idle() {
                 state.peers.remove(&link.peer);
             }
         }
