@@ -1,7 +1,7 @@
-//! Who may start a handshake: a bound on unauthenticated work, in all and for one source.
+//! Who may start a handshake: a bound on unauthenticated work, in total and for each source.
 //!
-//! A source address proves nothing until QUIC has validated it, so a source that is over its bound
-//! is first asked to prove its address, and is turned away only when it has.
+//! A source address proves nothing until QUIC has validated it. A source that exceeds its bound is
+//! therefore first asked to prove its address, and turned away only once it has.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,15 +28,16 @@ impl Source {
     }
 }
 
-/// The bounds.
+/// How many handshakes may be under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) total: usize,
     pub(crate) per_source: usize,
+    /// With this many under way, a source must prove its address.
     pub(crate) retry_from: usize,
 }
 
-/// Counts handshakes under way.
+/// Counts the handshakes under way.
 #[derive(Debug)]
 pub(crate) struct Gate {
     bounds: Bounds,
@@ -52,7 +53,7 @@ struct Pending {
 /// What to do with a first packet.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// Go on; the handshake is counted until the pass is dropped.
+    /// Proceed. The handshake counts until the pass is dropped.
     Enter(Pass),
     /// Ask the source to prove its address.
     Retry,
@@ -75,7 +76,7 @@ impl Gate {
         })
     }
 
-    /// Judges a first packet from `addr`, whose address is `validated` or not.
+    /// Decides about a first packet from `addr`.
     pub(crate) fn admit(self: &Arc<Self>, addr: IpAddr, validated: bool) -> Admission {
         let source = Source::of(addr);
         let mut pending = self.pending.lock();
