@@ -11,7 +11,7 @@ use std::net::UdpSocket;
 
 use common::{in_namespace, ip, key, requirements, wg, wish};
 use common::{netns, routing, scenarios};
-use grid_wg::backend::GROUP;
+use grid_wg::ownership::GROUP;
 use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Kernel;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use grid_netlink::Netlink;
-use grid_wg::backend::PROTOCOL;
+use grid_wg::ownership::PROTOCOL;
 use ipnet::IpNet;
 
 use super::seen::{self, PATIENCE};
