@@ -26,7 +26,7 @@ use crate::wireguard;
 
 /// A second may pass since the repair before; the rest is for slow machines.
 const AT_ONCE: Duration = Duration::from_secs(4);
-const RIGHT: &str = "putting it right";
+const RIGHT: &str = "repairing it";
 
 type Change = Box<dyn Fn(&mut Netlink, LinkIndex) -> io::Result<()> + Send + Sync>;
 
