@@ -101,7 +101,6 @@ fn an_interface_that_somebody_removed_is_built_again() {
     in_namespace(|| {
         let mut backend = backend();
         let desired = wish("back0", 1);
-        let own = desired.private_key.public();
         create(&mut *backend, &desired).unwrap();
         common::delete_link("back0");
         let observed = observe(&mut *backend, &desired);
