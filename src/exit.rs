@@ -1,11 +1,13 @@
 //! How a command ends.
 
+#[cfg(feature = "modules")]
+mod modules;
+
 use std::fmt;
 
 use grid_promises::core::{CommandError, FailureKind};
 use serde::{Deserialize, Serialize};
 
-use crate::objects::CacheError;
 use crate::store::StoreError;
 
 /// The exit codes. Scripts may rely on them.
@@ -82,12 +84,6 @@ impl From<CommandError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::failed(error.to_string())
-    }
-}
-
-impl From<CacheError> for Failure {
-    fn from(error: CacheError) -> Self {
         Self::failed(error.to_string())
     }
 }

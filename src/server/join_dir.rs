@@ -14,6 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use grid_files::disk::{Disk as _, RealDisk};
+use grid_files::{FileError, atomic};
 use grid_promises::Timestamp;
 use grid_promises::core::{Command as Wish, CommandError, JoinWith};
 use grid_promises::limits::MAX_INVITE_TEXT;
@@ -29,7 +31,7 @@ use super::driver::Event;
 use crate::cli::args::TunnelOptions;
 use crate::control::answer::NetworkReport;
 use crate::exit::{Failure, Outcome};
-use crate::store::{Disk as _, RealDisk, Store, StoreError, atomic};
+use crate::store::{Store, StoreError};
 
 /// How the names of invites end.
 const INVITE: &str = ".invite";
@@ -175,13 +177,15 @@ impl File {
         let bytes = match store.read_private(&path, 2 * MAX_INVITE_TEXT as u64) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Err(Attempt::Gone),
-            Err(StoreError::Read { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+            Err(StoreError::File(FileError::Read { source, .. }))
+                if source.kind() == ErrorKind::FileTooLarge =>
+            {
                 return Err(Attempt::Refused(InviteError::TooLong.to_string()));
             }
-            Err(error @ StoreError::Read { .. }) => {
+            Err(error @ StoreError::File(FileError::Read { .. })) => {
                 return Err(Attempt::Later(error.to_string()));
             }
-            Err(error @ StoreError::Damaged { .. }) => {
+            Err(error @ StoreError::File(FileError::Damaged { .. })) => {
                 return Err(Attempt::Refused(error.to_string()));
             }
             Err(error) => return Err(Attempt::LeftAlone(error.to_string())),
