@@ -191,7 +191,7 @@ fn timed_join(mesh: &mut Mesh, node: &Arc<Node>) -> Result<Duration> {
             .join()
             .map_err(|_| anyhow::anyhow!("the pinging thread panicked"))?;
         let joined = joined?;
-        let replied = replied.with_context(|| server::log_tail_report(node, 20))?;
+        let replied = replied.with_context(|| node.server_log_tail(20))?;
         Ok(replied.saturating_duration_since(joined.started))
     })
 }

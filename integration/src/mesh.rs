@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail};
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::ping::ping;
-use crate::server;
 use crate::status::{Network, Status};
 use crate::wait::wait_until;
 
@@ -216,7 +215,7 @@ impl Mesh {
                     bail!("it lists {seen}")
                 }
             })
-            .with_context(|| server::log_tail_report(node, 20))?;
+            .with_context(|| node.server_log_tail(20))?;
         }
         let addresses = self.addresses()?;
         for node in &self.members {
@@ -230,7 +229,7 @@ impl Mesh {
                     wait_until(&what, left(), || {
                         Ok(ping(node, *ip, Duration::from_millis(500))?.is_some())
                     })
-                    .with_context(|| server::log_tail_report(node, 20))?;
+                    .with_context(|| node.server_log_tail(20))?;
                 }
             }
         }

@@ -222,7 +222,7 @@ impl Node {
             self.name,
             output.status,
             String::from_utf8_lossy(&output.stderr),
-            crate::server::log_tail_report(self, 20),
+            self.server_log_tail(20),
         )
     }
 
@@ -259,6 +259,37 @@ impl Node {
     #[must_use]
     pub fn home(&self) -> PathBuf {
         self.path(HOME)
+    }
+
+    /// The whole log of the node's server; empty when it has not written one.
+    ///
+    /// # Errors
+    /// When the log exists and cannot be read.
+    pub fn server_log(&self) -> Result<String> {
+        match fs::read(self.home().join("server.log")) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => bail!("cannot read the log of node {}: {error}", self.name),
+        }
+    }
+
+    /// The last `lines` lines of the server's log under a heading, for an error message.
+    #[must_use]
+    pub fn server_log_tail(&self, lines: usize) -> String {
+        let text = match self.server_log() {
+            Ok(text) if text.is_empty() => {
+                return format!("(node {} has no server log)", self.name);
+            }
+            Ok(text) => text,
+            Err(error) => return format!("({error})"),
+        };
+        let all: Vec<&str> = text.lines().collect();
+        let tail = all.get(all.len().saturating_sub(lines)..);
+        format!(
+            "the end of server.log of node {}:\n  {}",
+            self.name,
+            tail.unwrap_or_default().join("\n  ")
+        )
     }
 
     /// The processes that run on the node now, without its holder.

@@ -1,10 +1,9 @@
-//! A node's server as its operating system sees it: process id, memory, log, sudden death.
+//! A node's server as its operating system sees it: process id, memory, sudden death.
 
 use std::fs;
-use std::io;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -71,37 +70,6 @@ fn memory_of(status: &str) -> Option<Memory> {
         now_kib: value("VmRSS:")?,
         peak_kib: value("VmHWM:")?,
     })
-}
-
-/// The whole log of the server of `node`; empty when it has not written one.
-///
-/// # Errors
-/// When the log exists and cannot be read.
-pub fn log(node: &Node) -> Result<String> {
-    match fs::read(node.home().join("server.log")) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => bail!("cannot read the log of node {}: {error}", node.name()),
-    }
-}
-
-/// The last `lines` lines of the log with a heading, for an error message.
-#[must_use]
-pub fn log_tail_report(node: &Node, lines: usize) -> String {
-    let text = match log(node) {
-        Ok(text) if text.is_empty() => return format!("(node {} has no server log)", node.name()),
-        Ok(text) => text,
-        Err(error) => return format!("({error})"),
-    };
-    let all: Vec<&str> = text.lines().collect();
-    let tail = all
-        .get(all.len().saturating_sub(lines)..)
-        .unwrap_or_default();
-    format!(
-        "the end of server.log of node {}:\n  {}",
-        node.name(),
-        tail.join("\n  ")
-    )
 }
 
 #[cfg(test)]

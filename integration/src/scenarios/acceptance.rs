@@ -185,7 +185,7 @@ fn is_routed(node: &Node, from: &Node, wanted: bool) -> Result<()> {
         );
         Ok(true)
     })
-    .with_context(|| server::log_tail_report(node, 20))
+    .with_context(|| node.server_log_tail(20))
 }
 
 /// Whether the node's main table routes the network `to` into foo.

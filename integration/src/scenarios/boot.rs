@@ -181,8 +181,8 @@ fn set_aside(lab: &Lab) -> Result<()> {
     wait_until("the invites to be set aside", PATIENCE, || {
         Ok(machine.names()? == left)
     })
-    .with_context(|| server::log_tail_report(&b, 30))?;
-    let log = server::log(&b)?;
+    .with_context(|| b.server_log_tail(30))?;
+    let log = b.server_log()?;
     for (file, why) in [
         ("cut.invite", "incomplete or was altered"),
         ("empty.invite", "it is empty"),
@@ -314,7 +314,7 @@ impl<'a> Machine<'a> {
         wait_until("the invite to be used up", PATIENCE * 3, || {
             Ok(self.names()?.is_empty())
         })
-        .with_context(|| server::log_tail_report(self.node, 20))
+        .with_context(|| self.node.server_log_tail(20))
     }
 
     /// Starts the server as the service manager would.
@@ -370,7 +370,7 @@ impl Running<'_> {
             if left.is_zero() {
                 bail!(
                     "the service manager heard no {begin}, but {heard:?}\n{}",
-                    server::log_tail_report(self.node, 20)
+                    self.node.server_log_tail(20)
                 );
             }
             self.listening.set_read_timeout(Some(left))?;

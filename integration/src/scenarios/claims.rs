@@ -63,8 +63,8 @@ fn collision(lab: &Lab) -> Result<()> {
         .with_context(|| {
             format!(
                 "{}\n{}",
-                server::log_tail_report(&c, 20),
-                server::log_tail_report(&d, 20)
+                c.server_log_tail(20),
+                d.server_log_tail(20)
             )
         })?;
     let (winner, loser) = if v4(&settled["c"])? == contested {
@@ -195,12 +195,12 @@ fn move_is_said(loser: &Node, from: Ipv4Addr, lost: &Identity, won: &Identity) -
         "{last}"
     );
     let said = format!("this node moves to {to}");
-    let log = server::log(loser)?;
+    let log = loser.server_log()?;
     ensure!(
         log.lines()
             .any(|line| line.contains(&from.to_string()) && line.contains(&said)),
         "{}",
-        server::log_tail_report(loser, 30)
+        loser.server_log_tail(30)
     );
     let shown = loser.grid_ok(&["status", "foo"], "")?;
     ensure!(

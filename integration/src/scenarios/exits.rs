@@ -111,7 +111,7 @@ impl Scene {
             ensure!(seen == [Some(v4), v6], "it is seen as {seen:?}");
             Ok(true)
         })
-        .with_context(|| server::log_tail_report(&self.traveller, 20))
+        .with_context(|| self.traveller.server_log_tail(20))
     }
 
     fn seen_directly(&self) -> Result<()> {
@@ -228,9 +228,9 @@ fn rules_are_put_right(scene: &Scene) -> Result<()> {
     wait_until("the rules to be put back", Duration::from_secs(4), || {
         Ok(snapshot::of(node)? == whole)
     })
-    .with_context(|| server::log_tail_report(node, 20))?;
+    .with_context(|| node.server_log_tail(20))?;
     // By the guard, which calls it a foreign change, or with the next wish that came along.
-    let said = server::log(node)?;
+    let said = node.server_log()?;
     ensure!(
         said.matches("lookup main suppress_prefixlength 0").count() >= 4,
         "{said}"
@@ -369,7 +369,7 @@ fn tables(lab: &Lab) -> Result<()> {
             Ok(routes()? == expected)
         })
         .with_context(|| format!("{:#?}", snapshot::of(&node)))
-        .with_context(|| server::log_tail_report(&node, 20))?;
+        .with_context(|| node.server_log_tail(20))?;
     }
     mesh.forget(&founder);
     Ok(())
@@ -428,7 +428,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     wait_until("the MTU to be put right", Duration::from_secs(4), || {
         Ok(snapshot::of(&inside)? == whole)
     })
-    .with_context(|| server::log_tail_report(&outside, 20))?;
+    .with_context(|| outside.server_log_tail(20))?;
     server::kill_9(&outside)?;
     seen::start(&outside)?;
     reach_one_another()?;

@@ -19,7 +19,6 @@ use crate::mesh::{Mesh, MeshOptions};
 use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::output::say;
-use crate::server;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 use crate::wireguard;
@@ -139,14 +138,14 @@ fn repaired(
 ) -> Result<()> {
     let started = Instant::now();
     let wanted = format!("it to be put right that {what}");
-    wait_until(&wanted, within, is_right).with_context(|| server::log_tail_report(node, 20))?;
+    wait_until(&wanted, within, is_right).with_context(|| node.server_log_tail(20))?;
     let took = started.elapsed().as_secs_f32();
     say(&format!("{what}: right again after {took:.2} s"));
     Ok(())
 }
 
 fn count(node: &Node, text: &str) -> Result<usize> {
-    Ok(server::log(node)?.matches(text).count())
+    Ok(node.server_log()?.matches(text).count())
 }
 
 fn has_route(snapshot: &Snapshot, net: IpNet) -> bool {

@@ -133,7 +133,7 @@ where
     for Accused { id, of } in accused {
         let name = id.short();
         wait_until(&format!("a log to say who did {of}"), PATIENCE, || {
-            let logs: Result<Vec<String>> = mesh.members().iter().map(|n| server::log(n)).collect();
+            let logs: Result<Vec<String>> = mesh.members().iter().map(|node| node.server_log()).collect();
             Ok(logs?
                 .iter()
                 .flat_map(|log| log.lines())

@@ -269,7 +269,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         let is_there = observed(&a, "foo")?.peers.contains_key(&gone);
         Ok(is_there && additions(&a, &gone)?.len() > 1)
     })
-    .with_context(|| server::log_tail_report(&a, 20))?;
+    .with_context(|| a.server_log_tail(20))?;
     say(&format!(
         "it came back after {:.1} s",
         started.elapsed().as_secs_f32()
@@ -295,7 +295,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
 /// which takes the peer out and in: that is none.
 fn additions(node: &Node, peer: &WgPublicKey) -> Result<Vec<String>> {
     let added = format!("add peer {}", PublicKey(peer.0));
-    let log = server::log(node)?;
+    let log = node.server_log()?;
     let lines = log.lines().filter(|line| line.contains(&added));
     Ok(lines
         .filter(|line| !line.contains("handshakes hang"))
@@ -332,7 +332,7 @@ fn dead_server(lab: &Lab) -> Result<()> {
     })
     .context("while the server came back")?;
     counted(&victim, &meanwhile)?;
-    let said = server::log(&victim)?;
+    let said = victim.server_log()?;
     let last = said.rsplit("listens on").next().unwrap_or_default();
     ensure!(
         !last.contains("create the interface") && !last.contains("add peer"),

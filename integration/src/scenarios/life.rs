@@ -176,7 +176,7 @@ fn revoked(lab: &Lab) -> Result<()> {
     wait_until("the revoked node's interface to go", GONE, || {
         Ok(!seen::has_interface(&bad, "foo")?)
     })
-    .with_context(|| server::log_tail_report(&bad, 20))?;
+    .with_context(|| bad.server_log_tail(20))?;
     let status = seen::status(&bad, "foo")?;
     ensure!(
         status["networks"][0]["standing"] == "expelled",

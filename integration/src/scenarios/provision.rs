@@ -120,7 +120,7 @@ fn provision(node: &Node, role: &str, share: &Path) -> Result<()> {
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
-        server::log_tail_report(node, 20)
+        node.server_log_tail(20)
     );
     let printed = String::from_utf8_lossy(&output.stdout);
     ensure!(

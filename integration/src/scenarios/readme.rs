@@ -141,7 +141,7 @@ fn type_on(node: &Node, line: &str, pasted: &str) -> Result<Option<String>> {
         node.name(),
         output.status,
         String::from_utf8_lossy(&output.stderr),
-        server::log_tail_report(node, 20)
+        node.server_log_tail(20)
     );
     Ok(Some(String::from_utf8(output.stdout)?))
 }

@@ -109,7 +109,7 @@ pub(super) fn reaches(from: &Node, to: IpAddr, within: Duration) -> Result<()> {
     wait_until(&what, within, || {
         Ok(ping(from, to, Duration::from_millis(500))?.is_some())
     })
-    .with_context(|| server::log_tail_report(from, 20))
+    .with_context(|| from.server_log_tail(20))
 }
 
 /// Fails if `to` answers `from`: it gets three chances.

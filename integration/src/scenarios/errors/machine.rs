@@ -227,7 +227,7 @@ pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
     let held = hold(&node, WIREGUARD_PORT)?;
     node.grid_ok(START_BEHIND, "")?;
     let tries = || -> Result<usize> {
-        let log = server::log(&node)?;
+        let log = node.server_log()?;
         let (_, since) = log.rsplit_once("listens on UDP").context("no server")?;
         Ok(since.matches("create the interface").count())
     };
@@ -242,7 +242,7 @@ pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
     wait_until("the interface", Duration::from_secs(10), || {
         seen::has_interface(&node, "foo")
     })
-    .with_context(|| server::log_tail_report(&node, 20))?;
+    .with_context(|| node.server_log_tail(20))?;
     wait_until("the problem to be over", PATIENCE, || {
         Ok(seen::status(&node, "foo")?["networks"][0]["problem"].is_null())
     })

@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 
-use super::{PATIENCE, require_kernel, seen, server, wait_until};
+use super::{PATIENCE, require_kernel, seen, wait_until};
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::nft::load;
@@ -31,7 +31,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     thread::scope(|scope| {
         let heals = scope.spawn(|| {
             wait_until("a handshake to be begun again", PATIENCE, || {
-                let logs = server::log(&founder)? + &server::log(&node)?;
+                let logs = founder.server_log()? + &node.server_log()?;
                 Ok(logs.contains("handshakes hang and are begun again: remove peer"))
             })?;
             load(&founder, "delete table inet deaf")
