@@ -13,85 +13,36 @@ pub mod cache;
 mod channels;
 mod initrd;
 pub mod inside;
-mod job;
+pub mod job;
 pub mod keeper;
 mod qemu;
+mod request;
 mod uml;
 mod watch;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
 
 use self::job::Job;
 use self::keeper::Keeper;
+pub use self::request::{Run, Which, is_inside, require_large_processes};
 use self::watch::{Ended, Machine};
-use crate::Missing;
 use crate::output::say;
 
-/// Set for the command: which kernel it runs on.
-pub const INSIDE: &str = "GRID_LAB_INSIDE";
+/// The memory of a kernel where nobody says otherwise. The machine outside gives what is used of it.
+pub const MEMORY_MIB: u32 = 2048;
+/// The time limit where nobody says otherwise.
+pub const LIMIT: Duration = Duration::from_secs(600);
 /// The exit code that says: the time was up.
 pub const TIME_UP: u8 = 124;
 /// The exit code that says: the kernel did not start, could not run the command, or ended before it
 /// did.
 pub const BROKEN: u8 = 125;
-/// How the folder of each kernel is called.
-const PREFIX: &str = "grid-lab-";
 /// How much of a kernel's own words is shown when it fails.
 const LAST_WORDS: usize = 30;
-
-/// Which kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Which {
-    /// User-mode Linux: starts in a moment, needs no root.
-    Uml,
-    /// The distribution's own, in qemu without hardware virtualisation: slow.
-    Unmodified,
-}
-
-/// One command for a kernel of its own.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// The kernel.
-    pub which: Which,
-    /// Sleeping costs no time: the clock of an idle kernel jumps to the next timer.
-    pub simulated_time: bool,
-    /// The kernel's memory.
-    pub memory_mib: u32,
-    /// When it is ended at the latest.
-    pub limit: Duration,
-    /// Folders that the command may write to for good.
-    pub writable: Vec<PathBuf>,
-    /// The command and its arguments.
-    pub command: Vec<OsString>,
-}
-
-/// Whether this process runs in a kernel that [`run`] started.
-#[must_use]
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
-
-/// Fails in user-mode Linux, for what needs a process with more memory than that can give one: every
-/// page counts against what the host lets one process map (`vm.max_map_count`), about 250 MB.
-///
-/// # Errors
-/// [`Missing`].
-pub fn require_large_processes() -> Result<(), Missing> {
-    if std::env::var_os(INSIDE).is_some_and(|kernel| kernel == "uml") {
-        return Err(Missing(
-            "a process in user-mode Linux cannot have as much memory as this takes (the host's \
-             vm.max_map_count): use `cargo lab --kernel=unmodified`"
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
 
 /// Runs a command as root in a kernel of its own, in the current folder and with this environment.
 /// Its standard input is empty; what it prints is passed on as it comes.
@@ -104,10 +55,14 @@ pub fn require_large_processes() -> Result<(), Missing> {
 /// what could not be started.
 pub fn run(run: &Run) -> Result<u8> {
     let folder = tempfile::Builder::new()
-        .prefix(PREFIX)
+        .prefix(keeper::PREFIX)
         .tempdir()
         .context("cannot make a folder for the kernel")?;
-    let job = Job::of_here(run)?;
+    let modules = match run.which {
+        Which::Uml => None,
+        Which::Unmodified => Some(qemu::modules()?),
+    };
+    let job = Job::of_here(run, modules)?;
     // Holds the environment, as /proc/PID/environ does: the folder is this user's alone.
     fs::write(folder.path().join(job::FILE), serde_json::to_vec(&job)?)?;
     // Before there are pipes that it would inherit and hold open.
@@ -165,8 +120,3 @@ pub fn run_lab(which: Which, arguments: Vec<OsString>) -> Result<u8> {
         command,
     })
 }
-
-/// The memory of a kernel where nobody says otherwise. The machine outside gives what is used of it.
-pub const MEMORY_MIB: u32 = 2048;
-/// The time limit where nobody says otherwise.
-pub const LIMIT: Duration = Duration::from_secs(600);

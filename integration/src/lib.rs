@@ -30,6 +30,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod segment;
 pub mod server;
+mod signals;
 pub mod snapshot;
 pub mod status;
 pub mod supervise;

@@ -20,13 +20,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 
 use crate::mounts;
 use crate::requirements::{self, Missing};
+use crate::signals::Blocked;
 
 /// Where the lab keeps its own files: a tmpfs in its own mount namespace.
 pub const LAB_DIR: &str = "/run/grid-lab";
@@ -61,22 +61,18 @@ pub fn run(
     let (status_reader, status_writer) = io::pipe().context("cannot make a pipe")?;
     let (life_reader, life_writer) = io::pipe().context("cannot make a pipe")?;
 
-    let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
-        signals.add(signal);
-    }
-    let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    let child = fork_once()?;
-    let ending = match child {
+    let signals = Blocked::new()?;
+    match fork_once()? {
         ForkResult::Child => {
             drop(life_writer);
             drop(status_reader);
-            let code = init(keep.is_some(), &before, life_reader, status_writer, inside);
+            let code = init(
+                keep.is_some(),
+                signals.before(),
+                life_reader,
+                status_writer,
+                inside,
+            );
             std::process::exit(code.into());
         }
         ForkResult::Parent { child } => {
@@ -99,9 +95,7 @@ pub fn run(
                 }
             }
         }
-    };
-    before.thread_set_mask()?;
-    ending
+    }
 }
 
 enum Watched {
@@ -169,13 +163,13 @@ fn enter_user_namespace_if_needed() -> Result<()> {
 }
 
 /// The outer process: waits for init, for the word that the lab is kept, or for a signal.
-fn watch(init: Pid, signals: &SigSet, mut status: PipeReader) -> Result<Watched> {
-    let signal_fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+fn watch(init: Pid, signals: &Blocked, mut status: PipeReader) -> Result<Watched> {
+    let signals = signals.listen()?;
     let mut interrupted = None;
     let mut failure = String::new();
     let mut status_open = true;
     loop {
-        let mut fds = vec![PollFd::new(signal_fd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         if status_open {
             fds.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
         }
@@ -197,13 +191,10 @@ fn watch(init: Pid, signals: &SigSet, mut status: PipeReader) -> Result<Watched>
                 }
             }
         }
-        while let Ok(Some(info)) = signal_fd.read_signal() {
-            let signal = i32::try_from(info.ssi_signo).unwrap_or_default();
-            if signal != Signal::SIGCHLD as i32 {
-                interrupted = Some(signal);
-                // Not `end`: the code below reaps it.
-                let _ = kill(init, Signal::SIGKILL);
-            }
+        if let Some(signal) = signals.request_to_end() {
+            interrupted = Some(signal);
+            // Not `end`: the code below reaps it.
+            let _ = kill(init, Signal::SIGKILL);
         }
         let code = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => code,
@@ -228,7 +219,7 @@ const KEPT: &str = "kept";
 /// Process 1: sets the namespaces up, starts the lab, reaps, and ends when the lab ends.
 fn init(
     keep: bool,
-    original_mask: &SigSet,
+    original_mask: SigSet,
     mut life: PipeReader,
     mut status: PipeWriter,
     inside: impl FnOnce() -> u8,

@@ -11,6 +11,11 @@ use nix::fcntl::{FcntlArg, fcntl};
 /// The names of the channels, in the order of their numbers.
 pub(super) const NAMES: [&str; 3] = ["stdout", "stderr", "status"];
 
+/// The first word on the channel `status` once the command has ended: this, its exit code, a line feed.
+pub(super) const EXIT: &str = "exit ";
+/// Or this, and why the command could not be started.
+pub(super) const FAILED: &str = "failed ";
+
 /// This side's ends.
 pub(super) struct Readers {
     pub(super) stdout: PipeReader,

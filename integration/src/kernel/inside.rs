@@ -23,15 +23,13 @@ use nix::sys::termios::{self, SetArg};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chroot, sethostname};
 
-use super::channels::NAMES;
+use super::channels::{EXIT, FAILED, NAMES};
+use super::initrd;
 use super::job::Job;
-use super::watch::{EXIT, FAILED};
-use super::{INSIDE, initrd};
+use super::request::INSIDE;
 use crate::output::say;
 use crate::{link, netlink};
 
-/// The word that makes `lab` call [`first_process`].
-pub const COMMAND: &str = "kernel-inside";
 /// Where the new root is put together.
 const STAGE: &str = "/run";
 

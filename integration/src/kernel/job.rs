@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Run, Which};
+use super::request::{Run, Which};
 
+/// The word that makes `lab` do the job in the folder named behind it, as process 1 of a kernel.
+pub const COMMAND: &str = "kernel-inside";
 /// Its file in the folder that is handed to the kernel.
 pub(super) const FILE: &str = "job.json";
 
@@ -26,8 +28,9 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// The command of `run` in the current folder, with the current environment.
-    pub(super) fn of_here(run: &Run) -> Result<Self> {
+    /// The command of `run` in the current folder, with the current environment, on a kernel with
+    /// these `modules`.
+    pub(super) fn of_here(run: &Run, modules: Option<PathBuf>) -> Result<Self> {
         if run.command.is_empty() {
             bail!("no command is named: `cargo lab kernel -- COMMAND`");
         }
@@ -42,7 +45,7 @@ impl Job {
             environment: std::env::vars_os().collect(),
             directory: std::env::current_dir().context("cannot find the current folder")?,
             writable,
-            modules: super::qemu::modules(run.which)?,
+            modules,
         })
     }
 

@@ -17,6 +17,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
+/// How the name of each kernel's folder begins: only such a folder is cleaned up.
+pub(super) const PREFIX: &str = "grid-lab-";
 /// The word that makes `lab` call [`keep`].
 pub const COMMAND: &str = "kernel-keeper";
 
@@ -62,7 +64,7 @@ pub fn keep(folder: &OsStr) {
     // A name that only we can have given.
     let ours = path
         .file_name()
-        .is_some_and(|name| name.as_bytes().starts_with(super::PREFIX.as_bytes()));
+        .is_some_and(|name| name.as_bytes().starts_with(PREFIX.as_bytes()));
     if !ours {
         return;
     }

@@ -12,21 +12,21 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::SigSet;
 use nix::unistd::geteuid;
 
+use super::cache;
 use super::channels::{NAMES, channels};
+use super::initrd;
+use super::job;
+use super::request::Run;
 use super::watch::{self, Helper, Machine};
-use super::{Run, Which, cache, initrd};
 use crate::Missing;
 
 const QEMU: &str = "qemu-system-x86_64";
 /// Debian's place, outside of the PATH.
 const VIRTIOFSD: &str = "/usr/lib/qemu/virtiofsd";
 
-/// Where this kernel's modules are; user-mode Linux has none.
-pub(super) fn modules(which: Which) -> Result<Option<PathBuf>> {
-    match which {
-        Which::Uml => Ok(None),
-        Which::Unmodified => Ok(Some(unpacked()?.join("modules"))),
-    }
+/// Where this kernel's modules are.
+pub(super) fn modules() -> Result<PathBuf> {
+    Ok(unpacked()?.join("modules"))
 }
 
 /// The newest kernel that `integration/kernel/unmodified` has unpacked.
@@ -122,7 +122,7 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
     let words = format!(
         "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=1 rdinit=/init \
          -- {} {}",
-        super::inside::COMMAND,
+        job::COMMAND,
         folder.display()
     );
     let log = File::create(folder.join("qemu.log"))?;

@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use super::cache;
 use super::channels::channels;
+use super::job;
+use super::request::Run;
 use super::watch::Machine;
-use super::{Run, cache};
 
 /// The kernel with the job in `folder`.
 pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
@@ -36,7 +38,7 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
         command.arg("time-travel=inf-cpu");
     }
     command
-        .args(["--", super::inside::COMMAND])
+        .args(["--", job::COMMAND])
         .arg(folder)
         .env("TMPDIR", memory_folder(folder))
         .stdin(Stdio::null())

@@ -17,15 +17,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, setpgid};
 
-use super::channels::{Readers, Writers};
-
-/// What the first process inside writes to the status channel: this, a number, a line feed.
-pub(super) const EXIT: &str = "exit ";
-/// Or this, and why the command could not be started.
-pub(super) const FAILED: &str = "failed ";
+use super::channels::{EXIT, FAILED, Readers, Writers};
+use crate::signals::{Blocked, Listener};
 
 /// A kernel that is ready to start.
 pub(super) struct Machine {
@@ -66,16 +61,7 @@ pub(super) enum Ended {
 
 /// Starts the kernel and waits until its command has ended.
 pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
-    let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
-        signals.add(signal);
-    }
-    let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    let signals = Blocked::new()?;
     let Machine {
         mut command,
         readers,
@@ -84,7 +70,7 @@ pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
         ..
     } = machine;
     let started = Instant::now();
-    tie(&mut command, before);
+    tie(&mut command, signals.before());
     let child = command.spawn().with_context(|| {
         let program = command.get_program().to_string_lossy().into_owned();
         format!("cannot start {program}")
@@ -94,14 +80,13 @@ pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
     let stdout = pump(readers.stdout, std::io::stdout());
     let stderr = pump(readers.stderr, std::io::stderr());
     let status = collect(readers.status);
-    let ended = wait(&mut child, &signals, &status, started + limit);
+    let ended = wait(&mut child, &signals.listen()?, &status, started + limit);
     drop(child);
     drop(helpers);
     // With the last of the kernel's processes gone, the pipes are at their end.
     for pumped in [stdout, stderr] {
         let _ = pumped.recv_timeout(Duration::from_secs(5));
     }
-    before.thread_set_mask()?;
     ended
 }
 
@@ -124,19 +109,16 @@ fn pid(child: &std::process::Child) -> Pid {
 
 fn wait(
     child: &mut Helper,
-    signals: &SigSet,
+    signals: &Listener,
     status: &Receiver<Option<String>>,
     until: Instant,
 ) -> Result<Ended> {
-    let signal_fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     loop {
         if let Ok(said) = status.try_recv() {
             return Ok(understand(said.as_deref()));
         }
-        while let Ok(Some(info)) = signal_fd.read_signal() {
-            if i32::try_from(info.ssi_signo) != Ok(Signal::SIGCHLD as i32) {
-                return Ok(Ended::Signal(u8::try_from(info.ssi_signo).unwrap_or(1)));
-            }
+        if let Some(number) = signals.request_to_end() {
+            return Ok(Ended::Signal(u8::try_from(number).unwrap_or(1)));
         }
         if child.0.try_wait()?.is_some() {
             // Its last word may still be on the way.
@@ -148,7 +130,7 @@ fn wait(
             return Ok(Ended::TimeUp);
         }
         let turn = left.min(Duration::from_millis(20));
-        let mut fds = [PollFd::new(signal_fd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::try_from(turn)?) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => bail!("cannot wait for the kernel: {error}"),
