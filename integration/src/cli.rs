@@ -13,8 +13,9 @@ use crate::bench::{Bench, bench};
 use crate::kept::Place;
 use crate::kernel::{self, Run, Which};
 use crate::output::{print, say};
-use crate::requirements::Missing;
-use crate::scenario::{self, SKIPPED};
+use crate::harness;
+use crate::requirements::{Missing, SKIPPED};
+use crate::scenarios::GROUPS;
 use crate::supervise::{self, Ending};
 use crate::up::{Up, up};
 
@@ -251,12 +252,14 @@ fn run(command: Command) -> Result<u8> {
             command: arguments.command,
         }),
         Command::Scenario { list: true, .. } => {
-            scenario::all()
-                .iter()
-                .for_each(|s| print(&format!("{} {}", s.group, s.name)));
+            for group in GROUPS {
+                for scenario in group.scenarios {
+                    print(&format!("{} {}", group.name, scenario.name));
+                }
+            }
             Ok(0)
         }
-        Command::Scenario { name, .. } => scenario::run_here(&name.unwrap_or_default()),
+        Command::Scenario { name, .. } => harness::run_here(&name.unwrap_or_default()),
         Command::Hold { name } => match crate::holder::hold(&name)? {},
     }
 }

@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod cli;
 pub mod cuts;
+pub mod harness;
 pub mod holder;
 pub mod kept;
 pub mod kernel;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::ping::ping;
+use crate::server;
 use crate::status::{Network, Status};
 use crate::wait::wait_until;
 

@@ -15,6 +15,9 @@ use crate::netlink::Netlink;
 /// The device through which WireGuard in user space makes its interface.
 pub const TUN: &str = "/dev/net/tun";
 
+/// The exit code that says: not done, because the machine lacks something.
+pub const SKIPPED: u8 = 77;
+
 /// A reason why something cannot run on this machine: a test that meets it is skipped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

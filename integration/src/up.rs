@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::Missing;
 use crate::kept::Place;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::node::Node;
 use crate::output::{Progress, Style, millis, print, say, styled, table};
 use crate::ping::{matrix, ping};
-use crate::scenario::SKIPPED;
+use crate::requirements::{Missing, SKIPPED};
 use crate::supervise::{self, Ending};
 use crate::wait::wait_until;
 

@@ -1,5 +1,4 @@
-//! The program on a kernel that has WireGuard, this machine's or one of the lab's; and the lab's
-//! kernels tested by themselves.
+//! The lab's kernels, tested from outside.
 
 // Clippy's allowance for tests covers test functions only, not what they share.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -10,21 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use grid_integration::output::say;
-use grid_integration::scenario::SKIPPED;
-
-grid_integration::scenario_tests!("kernel":
-    four_nodes_choose_the_kernel,
-    a_peer_removed_by_hand_comes_back,
-    changes_by_hand_are_put_right_at_once,
-    traffic_goes_on_while_the_server_is_dead,
-    leaving_takes_away_what_was_made_and_nothing_else,
-    kernel_and_userspace_form_one_mesh,
-    everything_goes_through_an_exit_in_the_kernel,
-    the_kernel_runs_an_interface_in_another_namespace,
-    an_interface_of_the_kernel_is_adopted_by_word,
-    a_handshake_that_hangs_is_begun_again,
-    nodes_join_and_stay_with_loss_and_delay,
-);
+use grid_integration::requirements::SKIPPED;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 

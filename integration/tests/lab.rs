@@ -1,4 +1,4 @@
-//! The lab tested from outside: its scenarios, and that it leaves nothing behind however it ends.
+//! The lab, tested from outside: it leaves nothing behind, however it ends.
 
 // Clippy's allowance for tests covers test functions only, not what they share.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -11,24 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use grid_integration::output::say;
-use grid_integration::scenario::SKIPPED;
+use grid_integration::requirements::SKIPPED;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-grid_integration::scenario_tests!("lab":
-    nodes_are_isolated,
-    nodes_reach_one_another,
-    a_cut_node_comes_back,
-    a_partition_splits_and_heals,
-    lost_packets_are_lost,
-    a_router_hides_what_is_behind_it,
-    two_routers_hide_twice,
-    a_symmetric_nat_shows_another_port,
-    the_tap_counts_what_a_node_sends,
-    a_removed_node_takes_its_processes_along,
-    thirty_nodes_fit,
-    a_closed_tun_device_is_explained,
-);
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 

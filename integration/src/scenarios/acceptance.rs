@@ -17,25 +17,20 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_until;
 
-const GROUP: &str = "acceptance";
 /// TEST-NET-2 of RFC 5737: nobody in the lab has it.
 const PREFIX: &str = "198.51.100.0/24";
 const BEHIND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
-/// Run by `tests/acceptance.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_subnet_is_routed_only_where_it_is_accepted",
         run: subnet,
     },
     Scenario {
-        group: GROUP,
         name: "what_is_connected_here_is_not_accepted_by_default",
         run: connected,
     },
     Scenario {
-        group: GROUP,
         name: "a_default_route_is_not_accepted_by_default",
         run: default_route,
     },

@@ -25,44 +25,35 @@ use crate::server;
 use crate::snapshot;
 use crate::wait::{wait_for, wait_until};
 
-const GROUP: &str = "boot";
 /// In how long a server is ready whose networks can be configured.
 const READY: Duration = Duration::from_secs(10);
 
-/// Run by `tests/boot.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "an_invite_in_the_folder_joins_and_is_used_up",
         run: joins,
     },
     Scenario {
-        group: GROUP,
         name: "addresses_are_up_before_any_peer_is_there",
         run: alone,
     },
     Scenario {
-        group: GROUP,
         name: "an_invite_waits_for_members_and_survives_a_kill",
         run: waits,
     },
     Scenario {
-        group: GROUP,
         name: "invites_that_cannot_be_used_are_set_aside",
         run: set_aside,
     },
     Scenario {
-        group: GROUP,
         name: "the_watchdog_is_fed_by_the_driver",
         run: watchdog,
     },
     Scenario {
-        group: GROUP,
         name: "who_waits_to_be_online_waits_no_longer_than_asked",
         run: waits_online,
     },
     Scenario {
-        group: GROUP,
         name: "the_service_manager_is_told_what_becomes_of_the_networks",
         run: told,
     },

@@ -22,9 +22,7 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_for;
 
-/// Run by `tests/claims.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "claims",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "two_claims_of_one_address_settle_on_two",
     run: collision,
 }];

@@ -18,7 +18,6 @@ use crate::run::run_with_deadline;
 use crate::scenario::Scenario;
 use state::State;
 
-const GROUP: &str = "errors";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The exit codes of the command line, as its help lists them.
@@ -29,45 +28,36 @@ mod exit {
     pub(super) const REFUSED: i32 = 4;
 }
 
-/// Run by `tests/errors.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "bad_invites_are_refused",
         run: invites::bad_invites,
     },
     Scenario {
-        group: GROUP,
         name: "a_spent_invite_is_refused",
         run: invites::spent_invite,
     },
     Scenario {
-        group: GROUP,
         name: "bad_files_stop_a_server",
         run: machine::bad_files,
     },
     Scenario {
-        group: GROUP,
         name: "a_bad_network_file_stops_that_network",
         run: machine::bad_network_file,
     },
     Scenario {
-        group: GROUP,
         name: "a_machine_that_lacks_something_is_told",
         run: machine::lacking,
     },
     Scenario {
-        group: GROUP,
         name: "what_is_taken_is_left_alone",
         run: machine::taken,
     },
     Scenario {
-        group: GROUP,
         name: "a_port_that_is_taken_is_waited_for",
         run: machine::taken_for_a_while,
     },
     Scenario {
-        group: GROUP,
         name: "a_full_range_admits_nobody",
         run: machine::full_range,
     },

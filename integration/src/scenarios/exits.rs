@@ -23,30 +23,24 @@ use crate::server;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 
-const GROUP: &str = "exits";
 const DEFAULTS: [&str; 2] = ["0.0.0.0/0", "::/0"];
 /// TEST-NET-2 of RFC 5737: nobody in the lab has it.
 const SUBNET: &str = "198.51.100.0/24";
 
-/// Run by `tests/exits.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "everything_goes_through_an_exit_but_the_tunnel_itself",
         run: |lab| exit(lab, "userspace"),
     },
     Scenario {
-        group: GROUP,
         name: "routes_go_where_they_are_told",
         run: tables,
     },
     Scenario {
-        group: GROUP,
         name: "an_interface_lives_in_another_namespace",
         run: |lab| namespace(lab, "userspace"),
     },
     Scenario {
-        group: GROUP,
         name: "an_interface_is_adopted_only_by_word",
         run: adopt,
     },

@@ -19,6 +19,7 @@ use crate::mesh::{Mesh, MeshOptions};
 use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::output::say;
+use crate::server;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 use crate::wireguard;

@@ -16,73 +16,59 @@ use crate::lab::Lab;
 use crate::nft::Nat;
 use crate::node::Node;
 use crate::ping::{Pinger, matrix, nobody, ping};
-use crate::scenario::{SKIPPED, Scenario};
+use crate::scenario::Scenario;
 use crate::supervise::LAB_DIR;
 use crate::tap::{QUIC_PORT, Tap, WIREGUARD_PORT};
 use crate::wait::wait_until;
 
-const GROUP: &str = "lab";
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Run by `tests/lab.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "nodes_are_isolated",
         run: nodes_are_isolated,
     },
     Scenario {
-        group: GROUP,
         name: "nodes_reach_one_another",
         run: nodes_reach_one_another,
     },
     Scenario {
-        group: GROUP,
         name: "a_cut_node_comes_back",
         run: a_cut_node_comes_back,
     },
     Scenario {
-        group: GROUP,
         name: "a_partition_splits_and_heals",
         run: partition_and_heal,
     },
     Scenario {
-        group: GROUP,
         name: "lost_packets_are_lost",
         run: lost_packets_are_lost,
     },
     Scenario {
-        group: GROUP,
         name: "a_router_hides_what_is_behind_it",
         run: one_router,
     },
     Scenario {
-        group: GROUP,
         name: "two_routers_hide_twice",
         run: two_routers,
     },
     Scenario {
-        group: GROUP,
         name: "a_symmetric_nat_shows_another_port",
         run: symmetric_nat,
     },
     Scenario {
-        group: GROUP,
         name: "the_tap_counts_what_a_node_sends",
         run: tap_counts,
     },
     Scenario {
-        group: GROUP,
         name: "a_removed_node_takes_its_processes_along",
         run: removed_node,
     },
     Scenario {
-        group: GROUP,
         name: "thirty_nodes_fit",
         run: thirty_nodes_fit,
     },
     Scenario {
-        group: GROUP,
         name: "a_closed_tun_device_is_explained",
         run: closed_tun,
     },

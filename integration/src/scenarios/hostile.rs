@@ -27,22 +27,17 @@ use crate::wait::wait_until;
 use rogue::Rogue;
 use watch::{Honest, Pings};
 
-const GROUP: &str = "hostile";
 
-/// Run by `tests/hostile.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "lies_of_a_member_change_nothing",
         run: lies_change_nothing,
     },
     Scenario {
-        group: GROUP,
         name: "false_evidence_changes_nothing",
         run: evidence_changes_nothing,
     },
     Scenario {
-        group: GROUP,
         name: "noise_of_a_member_changes_nothing",
         run: noise_changes_nothing,
     },

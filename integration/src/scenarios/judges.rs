@@ -18,22 +18,18 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_for;
 
-const GROUP: &str = "judges";
 const SUBNET: &str = "192.168.77.0/24";
 /// A prefix that the judge does not believe anybody about: TEST-NET-2 of RFC 5737.
 const PUBLIC: &str = "198.51.100.0/24";
 /// A history tells decisions apart by the second.
 const NEXT: Duration = Duration::from_secs(2);
 
-/// Run by `tests/judges.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_judge_decides_and_its_decisions_replay",
         run: decides,
     },
     Scenario {
-        group: GROUP,
         name: "what_is_no_judge_is_not_appointed",
         run: no_judge,
     },

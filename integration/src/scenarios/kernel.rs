@@ -27,48 +27,39 @@ use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::node::Node;
 use crate::output::say;
 use crate::ping::{Pinger, matrix};
-use crate::scenario::{ON_KERNEL, Scenario};
+use crate::scenario::Scenario;
 use crate::server;
 use crate::snapshot;
 use crate::wait::{wait_for, wait_until};
 use crate::wireguard::{self, PublicKey};
 
-const GROUP: &str = ON_KERNEL;
 
-/// Run by `tests/kernel.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "four_nodes_choose_the_kernel",
         run: four_nodes,
     },
     Scenario {
-        group: GROUP,
         name: "a_peer_removed_by_hand_comes_back",
         run: removed_by_hand,
     },
     Scenario {
-        group: GROUP,
         name: "changes_by_hand_are_put_right_at_once",
         run: changed_by_hand,
     },
     Scenario {
-        group: GROUP,
         name: "traffic_goes_on_while_the_server_is_dead",
         run: dead_server,
     },
     Scenario {
-        group: GROUP,
         name: "leaving_takes_away_what_was_made_and_nothing_else",
         run: leaving::run,
     },
     Scenario {
-        group: GROUP,
         name: "kernel_and_userspace_form_one_mesh",
         run: mixed,
     },
     Scenario {
-        group: GROUP,
         name: "everything_goes_through_an_exit_in_the_kernel",
         run: |lab| {
             require_kernel()?;
@@ -76,7 +67,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
-        group: GROUP,
         name: "the_kernel_runs_an_interface_in_another_namespace",
         run: |lab| {
             require_kernel()?;
@@ -84,17 +74,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
-        group: GROUP,
         name: "an_interface_of_the_kernel_is_adopted_by_word",
         run: adopting::run,
     },
     Scenario {
-        group: GROUP,
         name: "a_handshake_that_hangs_is_begun_again",
         run: handshakes::run,
     },
     Scenario {
-        group: GROUP,
         name: "nodes_join_and_stay_with_loss_and_delay",
         run: lossy::run,
     },

@@ -19,51 +19,41 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::{wait_for, wait_until};
 
-const GROUP: &str = "life";
 /// What a withdrawn member promise may take to reach everybody's WireGuard.
 const GONE: Duration = Duration::from_secs(5);
 /// What a server that was killed may take to be back in a whole mesh.
 const BACK: Duration = Duration::from_secs(8);
 
-/// Run by `tests/life.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_killed_server_comes_back_as_itself",
         run: killed,
     },
     Scenario {
-        group: GROUP,
         name: "the_mesh_outlives_its_founder",
         run: without_founder,
     },
     Scenario {
-        group: GROUP,
         name: "all_servers_are_killed_at_once",
         run: all_at_once,
     },
     Scenario {
-        group: GROUP,
         name: "who_leaves_is_gone_and_can_come_back",
         run: leaves,
     },
     Scenario {
-        group: GROUP,
         name: "who_is_revoked_stays_out",
         run: revoked,
     },
     Scenario {
-        group: GROUP,
         name: "a_server_survives_its_terminal",
         run: hangup,
     },
     Scenario {
-        group: GROUP,
         name: "members_of_both_sides_meet_after_a_partition",
         run: partition,
     },
     Scenario {
-        group: GROUP,
         name: "changes_by_hand_in_user_space_are_put_right_at_once",
         run: |lab| super::foreign::run(lab, "userspace"),
     },

@@ -18,9 +18,7 @@ use crate::scenario::Scenario;
 use crate::wait::wait_until;
 use crate::wireguard;
 
-/// Run by `tests/mesh.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "mesh",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "five_nodes_with_one_invite_form_a_full_mesh",
     run: full_mesh,
 }];

@@ -15,29 +15,23 @@ use crate::scenario::Scenario;
 use crate::tap::Tap;
 use crate::wait::wait_until;
 
-const GROUP: &str = "modules";
 const QUIC_PORT: u16 = 51821;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Run by `tests/modules.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_module_of_a_peer_is_adopted_and_run",
         run: adopted_and_run,
     },
     Scenario {
-        group: GROUP,
         name: "an_executable_of_a_peer_runs_once_it_is_allowed",
         run: executable,
     },
     Scenario {
-        group: GROUP,
         name: "a_name_that_is_here_stays_what_it_is",
         run: clash,
     },
     Scenario {
-        group: GROUP,
         name: "who_takes_no_part_in_fetching_says_so",
         run: no_part,
     },

@@ -17,28 +17,22 @@ use crate::status::Status;
 use crate::wait::{wait_for, wait_until};
 use crate::wireguard;
 
-const GROUP: &str = "networks";
 const QUIC_PORT: u16 = 51821;
 
-/// Run by `tests/networks.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "two_networks_at_once",
         run: two_networks,
     },
     Scenario {
-        group: GROUP,
         name: "an_open_network_is_joined_by_name",
         run: open,
     },
     Scenario {
-        group: GROUP,
         name: "a_network_by_invite_is_not_joined_by_name",
         run: by_invite,
     },
     Scenario {
-        group: GROUP,
         name: "an_owner_admits_who_asked",
         run: by_approval,
     },

@@ -18,15 +18,12 @@ use crate::server;
 use crate::supervise::GRID;
 use crate::wait::wait_until;
 
-/// Run by `tests/provision.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: "provision",
         name: "provision_makes_three_machines_a_network",
         run: three_machines,
     },
     Scenario {
-        group: "provision",
         name: "provision_says_what_is_missing",
         run: missing,
     },

@@ -19,9 +19,7 @@ use crate::server;
 use crate::status::{Network, Status};
 use crate::wait::wait_until;
 
-/// Run by `tests/readme.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "readme",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "readme_quick_start",
     run: quick_start,
 }];

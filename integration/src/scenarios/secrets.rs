@@ -15,9 +15,7 @@ use crate::wait::wait_until;
 use search::{Search, forms};
 use sources::{Member, Run, Sampler, Secrets};
 
-/// Run by `tests/secrets.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "secrets",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "nothing_secret_leaves_a_node",
     run: nothing_leaves,
 }];

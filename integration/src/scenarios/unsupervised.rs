@@ -6,8 +6,7 @@ use crate::lab::Lab;
 use crate::scenario::Scenario;
 
 /// Run by name only.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "unsupervised",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "panics_with_nodes_up",
     run: panics,
 }];

@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 
-use super::{PATIENCE, require_kernel, seen, wait_until};
+use super::{PATIENCE, require_kernel, seen, server, wait_until};
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::nft::load;
