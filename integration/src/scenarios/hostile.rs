@@ -4,28 +4,27 @@
 //! likes, each validly admitted. It speaks the real protocol from a machine of its own.
 
 mod evidence;
+mod honest;
 mod lies;
 mod noise;
 mod rogue;
-mod watch;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use grid_keys::NodeId;
-use grid_promises::network::invite::Invite;
+use anyhow::{Result, ensure};
 use tokio::runtime::Builder;
 
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions};
-use crate::node::Node;
 use crate::output::say;
 use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_until;
-use rogue::Rogue;
-use watch::{Honest, Pings};
+use honest::{Honest, Pings};
+use rogue::Accused;
+use target::Target;
 
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -59,26 +58,6 @@ fn noise_changes_nothing(lab: &Lab) -> Result<()> {
     // The attacker holds 1.5 GB of messages that are too long.
     crate::kernel::require_large_processes()?;
     under_attack(lab, |target| async move { noise::make(&target).await })
-}
-
-/// What an attacker knows.
-struct Target {
-    invite: Invite,
-    /// The invite for one use that the last victim came by. The attacker found it.
-    spent: Invite,
-    victims: Vec<Victim>,
-    /// A promise that a victim made in another network.
-    elsewhere: Vec<u8>,
-    /// A promise of the second victim that it has replaced since.
-    old: Vec<u8>,
-}
-
-struct Victim {
-    node: Arc<Node>,
-    id: NodeId,
-    public_key: [u8; 32],
-    ipv4: std::net::Ipv4Addr,
-    ipv6: std::net::Ipv6Addr,
 }
 
 /// Has three nodes in a network, attacks them, and looks whether the network between them is what it
@@ -136,73 +115,6 @@ where
         })?;
     }
     mesh_is_whole(&mesh)
-}
-
-/// A node key that did something, and what.
-struct Accused {
-    id: NodeId,
-    of: &'static str,
-}
-
-impl Accused {
-    fn new(rogue: &Rogue, of: &'static str) -> Self {
-        Self { id: rogue.id(), of }
-    }
-}
-
-impl Target {
-    fn of(mesh: &Mesh, spent: &str) -> Result<Self> {
-        let [a, b, ..] = mesh.members() else {
-            anyhow::bail!("not two members")
-        };
-        a.grid_ok(&["create-wireguard-net", "bar"], "")?;
-        let promise =
-            |node: &Node, net| std::fs::read(node.home().join("nets").join(net).join("promise"));
-        let old = promise(b, "foo")?;
-        // Nobody accepts it, so that nothing but the promise becomes another.
-        b.grid_ok(&["promise", "foo", "192.168.66.0/24"], "")?;
-        let mut victims = Vec::new();
-        for node in mesh.members() {
-            victims.push(Victim::of(mesh, node)?);
-        }
-        Ok(Self {
-            invite: Invite::from_text(mesh.invite())?,
-            spent: Invite::from_text(spent)?,
-            victims,
-            elsewhere: promise(a, "bar")?,
-            old,
-        })
-    }
-
-    fn first(&self) -> Result<&Victim> {
-        self.victims.first().context("no victims")
-    }
-
-    fn last(&self) -> Result<&Victim> {
-        self.victims.last().context("no victims")
-    }
-
-    fn second(&self) -> Result<&Victim> {
-        self.victims.get(1).context("no second victim")
-    }
-}
-
-impl Victim {
-    fn of(mesh: &Mesh, node: &Arc<Node>) -> Result<Self> {
-        let own = mesh.status(node)?;
-        let id = node.grid_ok(&["generate-keys"], "")?;
-        let key = std::fs::read_to_string(node.home().join("nets/foo/wireguard.key"))?;
-        let key = data_encoding::BASE64.decode(key.trim().as_bytes())?;
-        let key: [u8; 32] = key.try_into().ok().context("not a WireGuard key")?;
-        let key = grid_keys::WgSecretKey::from_bytes(&grid_keys::Secret::new(key));
-        Ok(Self {
-            node: Arc::clone(node),
-            id: id.trim().parse().ok().context("not a node id")?,
-            public_key: key.public().0,
-            ipv4: own.ipv4()?,
-            ipv6: own.ipv6()?,
-        })
-    }
 }
 
 fn resident(mesh: &Mesh) -> Result<Vec<u64>> {

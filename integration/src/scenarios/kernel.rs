@@ -7,6 +7,7 @@ mod adopting;
 mod handshakes;
 mod leaving;
 mod lossy;
+mod members;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,8 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use grid_keys::WgPublicKey;
 use grid_wg::backend::GROUP as LINK_GROUP;
-use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
+use grid_wg::{BackendChoice, IfName, ObservedInterface, Place, Plan, Step};
 
+use self::members::{mesh, observed, require_kernel};
 use super::seen::{self, LOOKED_AT, PATIENCE};
 use crate::Missing;
 use crate::lab::Lab;
@@ -86,45 +88,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: lossy::run,
     },
 ];
-
-/// Fails where this kernel has no WireGuard.
-fn require_kernel() -> Result<()> {
-    match grid_wg::preflight(BackendChoice::Kernel, &Place::default()) {
-        Ok(_) => Ok(()),
-        Err(error @ Error::KernelLacksWireGuard) => Err(Missing(format!(
-            "{error}; or run this on one that has it: `cargo lab --kernel scenario NAME`"
-        ))
-        .into()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A mesh of `size` nodes that choose the kernel by themselves.
-fn mesh(lab: &Lab, size: usize) -> Result<Mesh> {
-    require_kernel()?;
-    let options = MeshOptions {
-        backend: Some("auto".to_owned()),
-        ..MeshOptions::default()
-    };
-    let mesh = Mesh::of_size(lab, "foo", size, options)?;
-    for node in mesh.members() {
-        let backend = mesh.status(node)?.backend;
-        ensure!(backend == "kernel", "{} chose {backend}", node.name());
-    }
-    Ok(mesh)
-}
-
-/// What the program's own back end reads of `node`'s interface.
-fn observed(node: &Node, net: &str) -> Result<ObservedInterface> {
-    let own: WgPublicKey = seen::identity(node, net)?.public_key.parse()?;
-    let name: IfName = net.parse()?;
-    let observed = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel, &Place::default())
-            .and_then(|mut backend| backend.observe(&name, &own))
-    })??;
-    let interface = observed.interface;
-    interface.with_context(|| format!("{} has no interface {net}", node.name()))
-}
 
 fn four_nodes(lab: &Lab) -> Result<()> {
     let mesh = mesh(lab, 4)?;

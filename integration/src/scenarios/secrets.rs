@@ -4,23 +4,18 @@
 mod search;
 mod sources;
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use grid_keys::Secret;
 
 use crate::lab::Lab;
 use crate::scenario::Scenario;
 use crate::wait::wait_until;
 use search::{Search, forms};
-use sources::{Member, Run, Sampler, Secrets};
+use sources::{Member, PATIENCE, Run, Sampler, Secrets};
 
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "nothing_secret_leaves_a_node",
     run: nothing_leaves,
 }];
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn nothing_leaves(lab: &Lab) -> Result<()> {
     let nodes = [lab.add_node("a")?, lab.add_node("b")?, lab.add_node("c")?];
@@ -172,11 +167,4 @@ fn were_heard(sources: &sources::Sources, members: &[Member]) -> Result<()> {
     );
     ensure!(sources.messages >= 20, "only {} messages", sources.messages);
     Ok(())
-}
-
-/// 32 bytes that stand as a line of base64.
-fn secret_in(line: &str) -> Result<Secret<32>> {
-    let bytes = data_encoding::BASE64.decode(line.trim().as_bytes()).ok();
-    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-    Ok(Secret::new(bytes.context("not 32 bytes in base64")?))
 }

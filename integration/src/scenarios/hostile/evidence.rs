@@ -7,8 +7,8 @@ use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use minicbor::bytes::ByteVec;
 
-use super::rogue::{Rogue, key};
-use super::{Accused, Target};
+use super::rogue::{Accused, Rogue, key};
+use super::target::Target;
 
 /// How many nodes the loser of an invite lets in.
 const GUESTS: u64 = 60;

@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 
-use super::rogue::Rogue;
-use super::{Accused, Target};
+use super::rogue::{Accused, Rogue};
+use super::target::Target;
 
 /// Tells every lie to every victim.
 pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {

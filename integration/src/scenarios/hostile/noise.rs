@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use grid_net::Limits;
 use tokio::task::JoinSet;
 
-use super::rogue::Rogue;
-use super::{Accused, Target};
+use super::rogue::{Accused, Rogue};
+use super::target::Target;
 use crate::tap::{QUIC_PORT, WIREGUARD_PORT};
 
 /// How long each kind of noise is made that has no end of its own.

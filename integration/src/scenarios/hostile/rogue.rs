@@ -22,7 +22,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc::Receiver;
 
-use super::Victim;
+use super::target::Victim;
 use crate::tap::QUIC_PORT;
 
 /// The body of a push, as the protocol has it.
@@ -251,9 +251,21 @@ impl Rogue {
             .encode()
     }
 
-    /// Lets events that wait go.
+    /// Drops the events that wait.
     pub(super) fn ignore_events(&mut self) {
         while self.events.try_recv().is_ok() {}
+    }
+}
+
+/// A node key that did something, and what.
+pub(super) struct Accused {
+    pub(super) id: NodeId,
+    pub(super) of: &'static str,
+}
+
+impl Accused {
+    pub(super) fn new(rogue: &Rogue, of: &'static str) -> Self {
+        Self { id: rogue.id(), of }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use anyhow::{Result, ensure};
 
-use super::{observed, require_kernel, seen};
+use super::super::seen;
+use super::members::{observed, require_kernel};
 use crate::lab::Lab;
 use crate::link;
 use crate::netlink::Netlink;

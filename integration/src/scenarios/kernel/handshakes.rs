@@ -4,10 +4,12 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 
-use super::{PATIENCE, require_kernel, seen, server, wait_until};
+use super::super::seen::{self, PATIENCE};
+use super::members::require_kernel;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::nft::load;
+use crate::wait::wait_until;
 
 /// The founder hears nothing from WireGuard, so that its own initiation is answered in vain.
 const DEAF: &str = "table inet deaf {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 
-use super::{PATIENCE, mesh, seen};
+use super::super::seen::{self, PATIENCE};
+use super::members::mesh;
 use crate::lab::Lab;
 use crate::link;
 use crate::netlink::Netlink;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{require_kernel, seen};
+use super::super::seen;
+use super::members::require_kernel;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::netem::impair;

@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_promises::network::invite::Invite;
 
-use super::{PATIENCE, secret_in};
 use crate::holder::TEMPORARY;
 use crate::node::Node;
 use crate::ping::ping;
@@ -24,6 +23,8 @@ use crate::tap::Tap;
 use crate::wait::wait_until;
 use crate::wireguard::PublicKey;
 
+/// How long is waited for what nodes tell one another.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Room for packets; what finds none fails the test.
 const ROOM: usize = 64 << 20;
 /// Files that hold a secret, and have to.
@@ -110,6 +111,13 @@ fn read_secret(node: &Node, file: &str) -> Result<Secret<32>> {
     let path = node.home().join(file);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     secret_in(&text).with_context(|| path.display().to_string())
+}
+
+/// 32 bytes that stand as a line of base64.
+fn secret_in(line: &str) -> Result<Secret<32>> {
+    let bytes = data_encoding::BASE64.decode(line.trim().as_bytes()).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(Secret::new(bytes.context("not 32 bytes in base64")?))
 }
 
 /// Servers that tell all, and what commands said.
