@@ -4,10 +4,14 @@
 //! Everything happens inside namespaces that end with the process that made them; the host's
 //! network and files are never touched. Root is not needed where user namespaces are allowed.
 //! The layers, from the kernel up: [`netlink`] and [`link`]; [`supervise`], [`holder`] and
-//! [`namespaces`]; [`segment`], [`node`] and [`lab`]; [`mesh`] for the program; [`scenario`] for
-//! the tests; [`cli`] for `cargo lab`.
+//! [`namespaces`]; [`segment`], [`node`] and [`lab`]; [`mesh`] for the program; [`scenario`],
+//! [`scenarios`] and [`harness`] for the tests; [`cli`] for `cargo lab`.
+
+// Not published: what the names say is not said again.
+#![allow(missing_docs)]
 
 pub mod bench;
+pub mod cargo_test;
 pub mod cli;
 pub mod cuts;
 pub mod harness;
@@ -25,6 +29,7 @@ pub mod nft;
 pub mod node;
 pub mod output;
 pub mod ping;
+mod processes;
 pub mod requirements;
 pub mod run;
 pub mod scenario;
@@ -35,6 +40,7 @@ mod signals;
 pub mod snapshot;
 pub mod status;
 pub mod supervise;
+mod tally;
 pub mod tap;
 pub mod up;
 pub mod wait;

@@ -13,7 +13,7 @@ use grid_integration::requirements::SKIPPED;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
-/// Runs a command in user-mode Linux; `None`, and a word why, where there is none.
+/// Runs a command in user-mode Linux. Says why and returns `None` where there is none.
 fn on_kernel(test: &str, options: &[&str], command: &[&str]) -> Option<Output> {
     if grid_integration::kernel::is_inside() {
         say(&format!(
@@ -56,7 +56,7 @@ fn output_and_exit_code_pass_through() {
     let unknown = on_kernel(test, &[], &["no-such-program"]).unwrap();
     assert_eq!(unknown.status.code(), Some(125), "{unknown:?}");
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no-such-program"));
-    // More than any buffer on the way holds.
+    // More than any buffer in between holds.
     let much = on_kernel(test, &[], &["seq", "200000"]).unwrap();
     let lines: Vec<&[u8]> = much.stdout.split(|byte| *byte == b'\n').collect();
     assert_eq!((lines.len(), lines[199_999]), (200_001, &b"200000"[..]));
@@ -115,7 +115,7 @@ fn nothing_is_left_of_a_kernel_whose_lab_is_killed() {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "up\n");
-    // Each of them leads a group of its own: the kernel, and what cleans up after it.
+    // Each leads its own group: the kernel, and the process that cleans up after it.
     let groups = children(lab.id());
     assert_eq!(groups.len(), 2, "{groups:?}");
     assert!(groups.iter().all(|group| !is_gone(*group)));
@@ -158,7 +158,7 @@ fn children(parent: u32) -> Vec<i32> {
         .collect()
 }
 
-/// Whether a process group has no process that still runs.
+/// Whether no process of a group is still running.
 fn is_gone(group: i32) -> bool {
     let mut members = processes().filter(|(_, (_, _, of))| *of == group);
     members.all(|(_, (state, ..))| state == "Z")

@@ -29,10 +29,7 @@ fn every_command_is_run_by_somebody_who_exists() {
 #[test]
 fn the_first_two_commands_are_the_lab_and_the_tests() {
     let lines: Vec<String> = commands().unwrap().into_iter().map(|c| c.line).collect();
-    assert_eq!(
-        lines[..2],
-        ["cargo lab up --nodes 3", "cargo lab test"]
-    );
+    assert_eq!(lines[..2], ["cargo lab up --nodes 3", "cargo lab test"]);
 }
 
 #[test]

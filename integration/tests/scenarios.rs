@@ -18,7 +18,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 /// What Rust's own harness takes, which is more than one filter.
 #[derive(Parser)]
-struct Arguments {
+struct CommandLine {
     #[command(flatten)]
     harness: libtest_mimic::Arguments,
     /// More filters: a test runs if it fits one of them
@@ -27,7 +27,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let Arguments { mut harness, more } = Arguments::parse();
+    let CommandLine { mut harness, more } = CommandLine::parse();
     if harness.test_threads.is_none() {
         let threads = std::env::var("RUST_TEST_THREADS").ok();
         harness.test_threads = threads.and_then(|threads| threads.parse().ok());
@@ -35,7 +35,12 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = GROUPS
         .iter()
         .filter(|group| group.runs != Runs::OnDemand)
-        .flat_map(|group| group.scenarios.iter().map(|scenario| trial(group, scenario)))
+        .flat_map(|group| {
+            group
+                .scenarios
+                .iter()
+                .map(|scenario| trial(group, scenario))
+        })
         .collect();
     if !more.is_empty() {
         let filters: Vec<libtest_mimic::Arguments> = harness
@@ -54,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn trial(group: &'static Group, scenario: &'static Scenario) -> Trial {
-    Trial::ignorable_test(format!("{}::{}", group.name, scenario.name), || {
+    Trial::ignorable_test(format!("{}::{}", group.name, scenario.name), move || {
         run(group, scenario)
     })
 }
