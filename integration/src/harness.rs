@@ -1,8 +1,8 @@
 //! Running scenarios, each in a lab of its own.
 //!
-//! A test harness starts threads, and namespaces can only be entered without; so each test starts
-//! `lab scenario NAME` as a child process and looks at its exit code: 0 passed, 77 skipped, anything
-//! else failed.
+//! A test harness starts threads, but namespaces can be entered only by a process without; so each test
+//! starts `lab scenario NAME` as a child process. Its exit code says how it went: 0 passed, 77 skipped,
+//! anything else failed.
 
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -27,11 +27,10 @@ const AT_ONCE: u32 = 2;
 /// How a scenario ended, as a test sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It held.
     Passed,
     /// The machine lacks what is named.
     Skipped(String),
-    /// It did not hold; the text is all that it printed.
+    /// It failed; the text is everything that it printed.
     Failed(String),
 }
 
@@ -40,8 +39,9 @@ pub enum Outcome {
 /// # Errors
 /// When there is no such scenario.
 pub fn run_here(name: &str) -> Result<u8> {
-    let (_, scenario) = scenarios::find(name)
-        .with_context(|| format!("there is no scenario {name}; `lab scenario --list` lists them"))?;
+    let (_, scenario) = scenarios::find(name).with_context(|| {
+        format!("there is no scenario {name}; `lab scenario --list` lists them")
+    })?;
     let ended = supervise::run(None, || {
         report(Lab::new().and_then(|lab| (scenario.run)(&lab)))
     });
@@ -78,7 +78,7 @@ pub fn run_in_child(lab: &str, group: &Group, scenario: &Scenario) -> io::Result
     let elsewhere = group.runs == Runs::WithWireGuard
         && !kernel::is_inside()
         && grid_wg::preflight(grid_wg::BackendChoice::Kernel, &grid_wg::Place::default()).is_err();
-    // A file and not a pipe: a process that outlives the child could hold a pipe open.
+    // A file rather than a pipe: a process that outlives the child could hold a pipe open.
     let output = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(lab)
         .args(elsewhere.then_some("--kernel"))

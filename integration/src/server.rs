@@ -10,10 +10,10 @@ use nix::unistd::Pid;
 use crate::node::Node;
 use crate::wait::wait_until;
 
-/// The process id of the server of `node`; `None` when none runs.
+/// The process id of the server of `node`; `None` if none runs.
 ///
-/// This is the one place that knows how to find it: the process on the node that was started as
-/// `grid start-server`. Files in its home may be stale after `kill -9`, the process table is not.
+/// It is the process on the node that was started as `grid start-server`. Files in its home may be
+/// stale after `kill -9`; the process table is not.
 #[must_use]
 pub fn pid(node: &Node) -> Option<u32> {
     node.processes().into_iter().find(|pid| {
@@ -27,10 +27,10 @@ pub fn pid(node: &Node) -> Option<u32> {
     })
 }
 
-/// Kills the server with `SIGKILL` and waits until the kernel has taken everything from it.
+/// Kills the server with `SIGKILL` and waits until the kernel has freed all that it held.
 ///
 /// # Errors
-/// When none runs, or it does not go away within five seconds.
+/// When none runs, or it has not gone within five seconds.
 pub fn kill_9(node: &Node) -> Result<()> {
     let found = pid(node).with_context(|| format!("no server runs on node {}", node.name()))?;
     kill(Pid::from_raw(found.try_into()?), Signal::SIGKILL)?;
@@ -45,9 +45,8 @@ pub fn kill_9(node: &Node) -> Result<()> {
 /// Resident memory of a process, in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Now (`VmRSS`).
     pub now_kib: u64,
-    /// The most that it ever was (`VmHWM`).
+    /// Its peak (`VmHWM`).
     pub peak_kib: u64,
 }
 

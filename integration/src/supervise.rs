@@ -1,4 +1,4 @@
-//! Entering the lab's own namespaces, and making sure that they end with it.
+//! Entering the lab's own namespaces, and making sure that they end with the lab.
 //!
 //! Three processes: the *outer* one stays on the host, forwards nothing and changes nothing there;
 //! the *init* is process 1 of the lab's PID namespace; the *lab* does the work. When the outer
@@ -6,8 +6,8 @@
 //! kernel kills everything in the PID namespace; when the last process is gone, so are the network
 //! and mount namespaces. No step of this relies on code that runs at the end.
 //!
-//! Nothing here may be called once the process has a second thread: a process with threads cannot
-//! enter a user namespace.
+//! Call nothing here once the process has a second thread: a process with threads cannot enter a
+//! user namespace.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
@@ -45,10 +45,10 @@ pub enum Ending {
 
 /// Runs `inside` in fresh user (without root), PID, mount, network, UTS and IPC namespaces.
 ///
-/// `inside` returns the exit code; it runs in a child process, so what it changes in memory is not
-/// seen here. With `keep`, an exit code of 0 leaves the namespaces and all processes in them
-/// running, once `keep` has returned: it is called out here with the process id of init, and writes
-/// down what is needed to find the lab again. Until then the lab still dies with this process.
+/// `inside` returns the exit code; it runs in a child process, so its changes to memory are not seen
+/// here. With `keep`, an exit code of 0 leaves the namespaces and all processes in them running:
+/// `keep` is called in this process with the process id of init, and notes what is needed to find the
+/// lab again. Until it has returned, the lab still dies with this process.
 ///
 /// # Errors
 /// [`Missing`] when this machine or this user cannot have such namespaces. Nothing was changed.
@@ -140,13 +140,13 @@ fn require_single_thread() -> Result<()> {
     Ok(())
 }
 
-/// Leaves this process where its next child is process 1 of a new PID namespace.
+/// Puts this process where its next child becomes process 1 of a new PID namespace.
 fn enter_user_namespace_if_needed() -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         match unshare(CloneFlags::CLONE_NEWPID) {
             Ok(()) => return Ok(()),
-            // Root without capabilities, as in a container: go on as an ordinary user does.
+            // Root without capabilities, as in a container: do as an ordinary user does.
             Err(Errno::EPERM) => {}
             Err(error) => bail!("cannot make a PID namespace: {error}"),
         }
@@ -162,7 +162,7 @@ fn enter_user_namespace_if_needed() -> Result<()> {
     Ok(())
 }
 
-/// The outer process: waits for init, for the word that the lab is kept, or for a signal.
+/// The outer process: waits until init ends or says that the lab is kept, or for a signal.
 fn watch(init: Pid, signals: &Blocked, mut status: PipeReader) -> Result<Watched> {
     let signals = signals.listen()?;
     let mut interrupted = None;
@@ -216,7 +216,7 @@ fn watch(init: Pid, signals: &Blocked, mut status: PipeReader) -> Result<Watched
 
 const KEPT: &str = "kept";
 
-/// Process 1: sets the namespaces up, starts the lab, reaps, and ends when the lab ends.
+/// Process 1: sets up the namespaces, starts the lab, reaps, and ends when the lab ends.
 fn init(
     keep: bool,
     original_mask: SigSet,
@@ -321,8 +321,8 @@ fn prepare_namespaces() -> Result<()> {
         "the lab needs a /proc of its own (a container that hides parts of /proc forbids it: run \
          the lab on the host, or start the container with `--privileged`)",
     )?;
-    // By its path and not by /proc/self/exe, which still leads into the namespace that we left; and
-    // before /run, which may hold it, is covered.
+    // By its path rather than /proc/self/exe, which still leads into the namespace that we left; and
+    // before a new /run hides it, should it be there.
     let executable = fs::read_link("/proc/self/exe").and_then(fs::File::open).context(
         "cannot open this executable again (was it rebuilt or moved while it started? try again)",
     )?;
@@ -336,7 +336,7 @@ fn prepare_namespaces() -> Result<()> {
     if fs::canonicalize("/var/run").is_ok_and(|path| path != Path::new("/run")) {
         mounts::bind("/run", "/var/run")?;
     }
-    // A bind mount and not a link: the program then finds itself under the name `grid`.
+    // A bind mount rather than a link: the program then finds itself under the name `grid`.
     fs::write(GRID, "")?;
     mounts::bind(&format!("/proc/self/fd/{}", executable.as_raw_fd()), GRID)?;
     nix::unistd::sethostname("grid-lab")?;

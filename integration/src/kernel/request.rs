@@ -8,32 +8,28 @@ use clap::ValueEnum;
 
 use crate::requirements::Missing;
 
-/// Set for the command: which kernel it runs on.
+/// Set in the command's environment: which kernel it runs on.
 pub(super) const INSIDE: &str = "GRID_LAB_INSIDE";
 
-/// Which kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Which {
     /// User-mode Linux: starts in a moment, needs no root.
     Uml,
-    /// The distribution's own, in qemu without hardware virtualisation: slow.
+    /// The distribution's own, emulated by qemu: slow.
     Unmodified,
 }
 
-/// One command for a kernel of its own.
+/// A command, and the kernel to run it on.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// The kernel.
     pub which: Which,
-    /// Sleeping costs no time: the clock of an idle kernel jumps to the next timer.
+    /// Sleeping takes no time: the clock of an idle kernel jumps to the next timer.
     pub simulated_time: bool,
-    /// The kernel's memory.
     pub memory_mib: u32,
-    /// When it is ended at the latest.
+    /// After this time it is ended.
     pub limit: Duration,
-    /// Folders that the command may write to for good.
+    /// Folders whose changes outlive the kernel.
     pub writable: Vec<PathBuf>,
-    /// The command and its arguments.
     pub command: Vec<OsString>,
 }
 
@@ -43,8 +39,8 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Fails in user-mode Linux, for what needs a process with more memory than that can give one: every
-/// page counts against what the host lets one process map (`vm.max_map_count`), about 250 MB.
+/// Fails in user-mode Linux, where one process cannot have more than about 250 MB: every page counts
+/// against the host's limit on mappings (`vm.max_map_count`).
 ///
 /// # Errors
 /// [`Missing`].

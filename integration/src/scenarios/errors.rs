@@ -1,5 +1,5 @@
-//! Bad input at the real command line: each gets the exit code of the design and one sentence that
-//! says what and what next, and nothing on the machine is another than before.
+//! Bad input at the real command line: it gets the documented exit code and one sentence that says
+//! what is wrong and what to do, and changes nothing on the machine.
 
 mod invites;
 mod machine;

@@ -1,7 +1,7 @@
 //! A member that lies, floods and babbles changes nothing between the others.
 //!
-//! The attacker is one person with one invite for many uses, hence with as many node keys as it
-//! likes, each validly admitted. It speaks the real protocol from a machine of its own.
+//! The attacker has one invite for many uses, hence as many node keys as it likes, each validly
+//! admitted. It speaks the real protocol from its own machine.
 
 mod evidence;
 mod honest;
@@ -25,7 +25,6 @@ use crate::wait::wait_until;
 use honest::{Honest, Pings};
 use rogue::Accused;
 use target::Target;
-
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -60,14 +59,14 @@ fn noise_changes_nothing(lab: &Lab) -> Result<()> {
     under_attack(lab, |target| async move { noise::make(&target).await })
 }
 
-/// Has three nodes in a network, attacks them, and looks whether the network between them is what it
-/// was. `attack` returns the node keys that it used and that the logs have to name.
+/// Builds a network of three nodes, attacks it, and checks that the network between them has not
+/// changed. `attack` returns the node keys that it used and that the logs must name.
 fn under_attack<F>(lab: &Lab, attack: impl FnOnce(Arc<Target>) -> F + Send) -> Result<()>
 where
     F: Future<Output = Result<Vec<Accused>>>,
 {
     let options = MeshOptions {
-        // Few addresses, so that it is easy to want that of another.
+        // Few addresses, so that a key for another's address is easy to find.
         ipv4: Some("10.66.0.0/28".to_owned()),
         ..MeshOptions::default()
     };
@@ -86,11 +85,11 @@ where
 
     let pings = Pings::start(&honest)?;
     let accused = attacker.namespaces().in_net(|| -> Result<Vec<Accused>> {
-        // On this thread alone: others would be in another network namespace.
+        // On this thread only: others would be in another network namespace.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(attack(Arc::clone(&target)))
     })??;
-    // Also what follows from it a little later.
+    // Effects may come a little later.
     std::thread::sleep(Duration::from_secs(3));
     pings.stop()?;
 
@@ -107,7 +106,11 @@ where
     for Accused { id, of } in accused {
         let name = id.short();
         wait_until(&format!("a log to say who did {of}"), PATIENCE, || {
-            let logs: Result<Vec<String>> = mesh.members().iter().map(|node| node.server_log()).collect();
+            let logs: Result<Vec<String>> = mesh
+                .members()
+                .iter()
+                .map(|node| node.server_log())
+                .collect();
             Ok(logs?
                 .iter()
                 .flat_map(|log| log.lines())

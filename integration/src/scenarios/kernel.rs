@@ -1,7 +1,7 @@
 //! The program on a kernel that has WireGuard: what `--backend auto` chooses there, and what the
 //! kernel keeps while servers come and go.
 //!
-//! Where this machine's kernel has no WireGuard, `tests/kernel.rs` runs these in a kernel of the lab.
+//! Where this machine's kernel has no WireGuard, these run on a kernel of the lab.
 
 mod adopting;
 mod handshakes;
@@ -28,13 +28,12 @@ use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::node::Node;
 use crate::output::say;
-use crate::ping::{Pinger, matrix};
+use crate::ping::Pinger;
 use crate::scenario::Scenario;
 use crate::server;
 use crate::snapshot;
 use crate::wait::{wait_for, wait_until};
 use crate::wireguard::{self, PublicKey};
-
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -91,7 +90,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 fn four_nodes(lab: &Lab) -> Result<()> {
     let mesh = mesh(lab, 4)?;
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     for node in mesh.members() {
         everybody_says_the_same(&mesh, node)
             .with_context(|| format!("WireGuard on {}", node.name()))?;
@@ -99,21 +98,8 @@ fn four_nodes(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Every pair, over both families.
-fn all_answer(mesh: &Mesh) -> Result<()> {
-    let nodes: Vec<&Node> = mesh.members().iter().map(AsRef::as_ref).collect();
-    for family in 0..2 {
-        let to: Vec<IpAddr> = mesh.addresses()?.iter().map(|pair| pair[family]).collect();
-        wait_until("every pair to answer", PATIENCE, || {
-            let times = matrix(&nodes, &to, Duration::from_secs(1))?;
-            ensure!(times.iter().flatten().all(Option::is_some), "{times:?}");
-            Ok(true)
-        })?;
-    }
-    Ok(())
-}
-
-/// `grid status`, our reading of the kernel's WireGuard, `wg show dump`, and the link itself.
+/// `grid status`, the program's own reading of the kernel's WireGuard, `wg show dump`, and the link
+/// itself agree.
 fn everybody_says_the_same(mesh: &Mesh, node: &Node) -> Result<()> {
     let net = mesh.name();
     let status = mesh.status(node)?;
@@ -203,7 +189,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         Ok(seen::identity(node, "foo")?.public_key.parse()?)
     };
     let (own, gone, other) = (key(&a)?, key(&b)?, key(&c)?);
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     settled(&mesh)?;
     let before = observed(&a, "foo")?;
     let plan = Plan {
@@ -213,7 +199,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
     };
     a.namespaces()
         .in_net(|| grid_wg::open(BackendChoice::Kernel, &Place::default())?.apply(&plan))??;
-    // The server may be quicker than a look whether it is gone: its log tells.
+    // The server may repair it before the test has seen it gone: its log tells.
     let started = Instant::now();
     wait_until("the peer to come back", LOOKED_AT, || {
         let is_there = observed(&a, "foo")?.peers.contains_key(&gone);
@@ -224,7 +210,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         "it came back after {:.1} s",
         started.elapsed().as_secs_f32()
     ));
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     let after = observed(&a, "foo")?;
     let (was, is) = (&before.peers[&gone], &after.peers[&gone]);
     ensure!(
@@ -240,9 +226,9 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The lines of a node's log by which a peer was added: when it was wished for, and by the guard, which
-/// calls it a foreign change, or with the next wish that came along. A handshake that hangs is begun again,
-/// which takes the peer out and in: that is none.
+/// The lines of a node's log that add a peer: when it joined, and when it was repaired, by the
+/// guard, which calls it a foreign change, or with the next planned change. Retrying a handshake
+/// that hangs also removes and adds the peer, and is not counted.
 fn additions(node: &Node, peer: &WgPublicKey) -> Result<Vec<String>> {
     let added = format!("add peer {}", PublicKey(peer.0));
     let log = node.server_log()?;
@@ -260,12 +246,12 @@ fn changed_by_hand(lab: &Lab) -> Result<()> {
 
 fn dead_server(lab: &Lab) -> Result<()> {
     let mesh = mesh(lab, 3)?;
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     settled(&mesh)?;
     let victim = mesh.members()[1].clone();
     let before = observed(&victim, "foo")?;
     server::kill_9(&victim)?;
-    // The kernel has all that it needs.
+    // The kernel has everything that it needs.
     let dead = Instant::now();
     without_a_loss(&mesh, &victim, || {
         thread::sleep(Duration::from_secs(3).saturating_sub(dead.elapsed()));
@@ -276,7 +262,7 @@ fn dead_server(lab: &Lab) -> Result<()> {
     without_a_loss(&mesh, &victim, || {
         seen::start(&victim)?;
         mesh.wait_whole(PATIENCE)?;
-        // The guard looks a second after the first plan.
+        // The guard checks a second after the first plan.
         thread::sleep(Duration::from_secs(3));
         Ok(())
     })
@@ -291,7 +277,7 @@ fn dead_server(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every server has chosen its peers' endpoints: it changes nothing any more.
+/// Waits until every server has chosen its peers' endpoints, and changes nothing more.
 fn settled(mesh: &Mesh) -> Result<()> {
     for node in mesh.members() {
         wait_until("no keepalive to be needed any more", PATIENCE, || {
@@ -307,8 +293,8 @@ fn settled(mesh: &Mesh) -> Result<()> {
     Ok(())
 }
 
-/// The state of `node` now. Fails unless all sessions of `before` are the same and their counters
-/// went on.
+/// The state of `node` now. Fails unless all sessions of `before` are still the same and their
+/// counters have grown.
 fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface> {
     let own: Vec<WgPublicKey> = before.public_key.into_iter().collect();
     let own = own.first().context("the interface has no key")?;
@@ -333,8 +319,8 @@ fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface>
     Ok(now)
 }
 
-/// Sends echoes from every other member to `node`, 20 a second over each family, while `work` goes
-/// on. Fails when one is lost.
+/// Sends echoes from every other member to `node`, 20 a second over each family, while `work` runs.
+/// Fails if one is lost.
 fn without_a_loss(mesh: &Mesh, node: &Node, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let index = mesh
         .members()
@@ -409,8 +395,8 @@ fn mixed(lab: &Lab) -> Result<()> {
         let chosen = mesh.status(node)?.backend;
         ensure!(chosen == backend, "{} runs {chosen}", node.name());
     }
-    all_answer(&mesh)?;
-    // A member of each kind goes; the server of a userspace member takes its interface along.
+    seen::all_answer(&mesh)?;
+    // One member of each kind goes; a userspace interface ends with its server.
     for number in [0, 1] {
         let node = mesh.members()[number].clone();
         server::kill_9(&node)?;
@@ -421,5 +407,5 @@ fn mixed(lab: &Lab) -> Result<()> {
         Ok(Some(mesh.status(&mesh.members()[1])?.peers.len()))
     })?;
     ensure!(victim == 3, "{victim} peers");
-    all_answer(&mesh)
+    seen::all_answer(&mesh)
 }

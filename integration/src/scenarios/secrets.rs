@@ -58,7 +58,7 @@ fn live(run: &mut Run) -> Result<(Secrets, Vec<Member>)> {
     run.grid(a, &["create-wireguard-net", "foo"], "")?;
     let first = run.invite(a)?;
     run.grid(b, &["join-wireguard-net", "foo", "-"], &first)?;
-    // Issued by a member that is no owner, so that the chain is longer.
+    // Issued by a member that is not an owner, so that the chain is longer.
     let second = run.invite(b)?;
     run.grid(c, &["join-wireguard-net", "foo", "-"], &second)?;
     for node in [a, b, c] {
@@ -75,7 +75,7 @@ fn live(run: &mut Run) -> Result<(Secrets, Vec<Member>)> {
             run.grid(node, arguments, "")?;
         }
     }
-    // What goes wrong is told, too, and must not tell more.
+    // Errors are reported too, and must not reveal more.
     let cut = first
         .get(..first.len() / 2)
         .context("the invite is short")?;
@@ -100,7 +100,7 @@ fn live(run: &mut Run) -> Result<(Secrets, Vec<Member>)> {
     Ok((secrets, members))
 }
 
-/// The search would find what it looks for: where it must be, and where it is planted.
+/// Checks that the search can find something: where it must be, and where it is planted.
 fn can_fail(search: &Search, secrets: &Secrets, sources: &sources::Sources) -> Result<()> {
     for (name, secret) in secrets.iter() {
         ensure!(
@@ -134,7 +134,7 @@ fn can_fail(search: &Search, secrets: &Secrets, sources: &sources::Sources) -> R
     Ok(())
 }
 
-/// Each source holds what is not secret and has to be there.
+/// Checks that each source holds what is not secret and must be there.
 fn were_heard(sources: &sources::Sources, members: &[Member]) -> Result<()> {
     let holds = |kind: &str, what: &[u8]| {
         let found = sources

@@ -1,4 +1,4 @@
-//! Scenarios that no test runs as a scenario: `tests/lab.rs` starts them to see them fail.
+//! Scenarios that are meant to fail: `tests/lab.rs` starts them by name.
 
 use anyhow::Result;
 

@@ -56,7 +56,7 @@ pub(super) fn bad_invites(lab: &Lab) -> Result<()> {
     MustFail::new(JOIN, exit::REFUSED, says)
         .input(&short)
         .run_on(&b)?;
-    // The other way round: nothing of all that stands in the way of a good one.
+    // Conversely, none of this prevents a good invite from working.
     b.grid_ok(&["join-wireguard-net", "foo", "-"], whole)
         .map(drop)
 }
@@ -82,7 +82,7 @@ pub(super) fn spent_invite(lab: &Lab) -> Result<()> {
     )
 }
 
-/// Another letter in the middle.
+/// Replaces a letter in the middle.
 fn alter(invite: &str) -> Result<String> {
     let middle = invite.len() / 2;
     let letter = invite.get(middle..=middle).context("no middle")?;
@@ -91,7 +91,7 @@ fn alter(invite: &str) -> Result<String> {
     Ok(format!("{before}{other}{}", &after[1..]))
 }
 
-/// A bit of a signature is another, and the checksum fits: this is no accident.
+/// Flips a bit of a signature and corrects the checksum, so that it cannot be an accident.
 fn forge(invite: &str) -> Result<String> {
     let text = invite.strip_prefix(PREFIX).context("no invite")?;
     let mut bytes = BASE64URL_NOPAD.decode(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! Files, capabilities, devices, ports, interfaces and ranges that are not as they should be.
+//! Files, capabilities, devices, ports, interfaces and ranges that are missing, taken or wrong.
 
 use std::ffi::CStr;
 use std::fs::{self, Permissions};
@@ -64,7 +64,7 @@ pub(super) fn bad_files(lab: &Lab) -> Result<()> {
             .without(&[CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH])
             .run_on(&node)?;
     }
-    // With the files as they were the node starts, and is the one that it was.
+    // With the files restored, the node starts, and is the same node.
     whole.write(&node)?;
     node.grid_ok(START_BEHIND, "")?;
     MustFail::new(
@@ -77,7 +77,7 @@ pub(super) fn bad_files(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Two files of a home, as they are to be.
+/// The contents and modes of two files of a home.
 struct Files(Vec<(&'static str, Vec<u8>, u32)>);
 
 impl Files {
@@ -156,7 +156,7 @@ pub(super) fn lacking(lab: &Lab) -> Result<()> {
         MustFail::new(&create, exit::FAILED, &["CAP_NET_ADMIN", "run it as root"])
             .without(&[CAP_NET_ADMIN])
             .run_on(&a)?;
-        // The server that it started is without the capability too.
+        // The server that it started lacks the capability too.
         a.grid_ok(&["stop-server"], "")?;
     }
     prepare(&b)?;
@@ -215,7 +215,7 @@ pub(super) fn taken(lab: &Lab) -> Result<()> {
     node.grid_ok(CREATE, "").map(drop)
 }
 
-/// A network whose port somebody else has when the server starts.
+/// A network whose port is taken when the server starts.
 pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     node.namespaces().in_net(crate::requirements::wireguard)??;
@@ -232,7 +232,7 @@ pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
         Ok(since.matches("create the interface").count())
     };
     wait_until("the port to be missed", PATIENCE, || Ok(tries()? > 0))?;
-    // Once more where what the server itself configured is looked at again.
+    // Retried once when the server checks its own configuration.
     thread::sleep(Duration::from_secs(8));
     let tried = tries()?;
     ensure!(tried <= 3, "the interface was tried {tried} times");
@@ -248,13 +248,13 @@ pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
     })
 }
 
-/// Another program that has a UDP port, as long as it is kept.
+/// Takes a UDP port until the socket is dropped.
 fn hold(node: &Node, port: u16) -> Result<UdpSocket> {
     let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
     Ok(node.namespaces().in_net(bind)??)
 }
 
-/// Gives the node one more interface. The other end of it is returned.
+/// Gives the node one more interface, and returns its other end.
 fn plug_in(lab: &Lab, node: &Node, name: &str) -> Result<LinkIndex> {
     let bridge = node.ports().first().context("no plug")?.bridge;
     let (netlink, net) = (&mut lab.netlink(), node.namespaces().net());

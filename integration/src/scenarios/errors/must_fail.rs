@@ -52,7 +52,7 @@ impl<'a> MustFail<'a> {
         Self { without, ..self }
     }
 
-    /// Runs it on `node` and looks at everything that it may not change.
+    /// Runs it on `node`, and checks everything that it may not change.
     pub(super) fn run_on(&self, node: &Node) -> Result<()> {
         let shown = self.arguments.join(" ");
         let before = State::of(node)?;
@@ -68,7 +68,7 @@ impl<'a> MustFail<'a> {
             .with_context(|| format!("after `grid {shown}`"))
     }
 
-    /// `took` is how long the command took at most.
+    /// `took` is an upper bound of how long the command ran.
     fn judge(&self, output: &Output, took: Duration) -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.stdout.is_empty(), "it printed a result");
@@ -81,7 +81,7 @@ impl<'a> MustFail<'a> {
         for part in self.says {
             ensure!(said.contains(part), "it did not say {part:?}");
         }
-        // Besides, it may quote a server that ended.
+        // In addition it may quote a server that ended.
         let others: Vec<&str> = said
             .lines()
             .filter(|line| !line.starts_with("grid: ") && !line.starts_with("  "))
@@ -94,7 +94,7 @@ impl<'a> MustFail<'a> {
         Ok(())
     }
 
-    /// Whether a line says what the command waits for. One that is quick may not say it.
+    /// Whether a line says what the command waits for. A quick command may not say it.
     fn is_of_waiting(&self, line: &str, took: Duration) -> bool {
         let net = self.arguments.get(1).and_then(|name| name.parse().ok());
         net.is_some_and(|net| {
@@ -113,8 +113,8 @@ fn is_of_a_server(line: &str) -> bool {
             .is_some_and(|(process, _)| process.parse::<u32>().is_ok())
 }
 
-/// Takes capabilities out of what a program can have, even as root (`capabilities(7)`: the bounding
-/// set).
+/// Removes capabilities from what a program can have, even as root (the bounding set of
+/// `capabilities(7)`).
 #[allow(unsafe_code)]
 fn give_up(command: &mut Command, capabilities: &'static [u32]) {
     let drop = move || {
@@ -131,7 +131,7 @@ fn give_up(command: &mut Command, capabilities: &'static [u32]) {
     unsafe { command.pre_exec(drop) };
 }
 
-/// Has a server make its home whole, and ends it: what comes after is to change nothing.
+/// Has a server complete its home, and stops it, so that later commands have nothing to change.
 pub(super) fn prepare(node: &Node) -> Result<()> {
     node.grid_ok(&["start-server", "--background"], "")?;
     node.grid_ok(&["stop-server"], "").map(drop)

@@ -1,4 +1,4 @@
-//! What an attacker knows of a network, and of each node that it attacks.
+//! What an attacker knows about a network, and about each node that it attacks.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,12 +14,12 @@ use crate::node::Node;
 /// What an attacker knows.
 pub(super) struct Target {
     pub(super) invite: Invite,
-    /// The invite for one use that the last victim came by. The attacker found it.
+    /// The single-use invite by which the last victim joined. The attacker has found it.
     pub(super) spent: Invite,
     pub(super) victims: Vec<Victim>,
     /// A promise that a victim made in another network.
     pub(super) elsewhere: Vec<u8>,
-    /// A promise of the second victim that it has replaced since.
+    /// A promise that the second victim has since replaced.
     pub(super) old: Vec<u8>,
 }
 
@@ -40,7 +40,7 @@ impl Target {
         let promise =
             |node: &Node, net| fs::read(node.home().join("nets").join(net).join("promise"));
         let old = promise(b, "foo")?;
-        // Nobody accepts it, so that nothing but the promise becomes another.
+        // Nobody accepts it, so that only the promise changes.
         b.grid_ok(&["promise", "foo", "192.168.66.0/24"], "")?;
         let mut victims = Vec::new();
         for node in mesh.members() {

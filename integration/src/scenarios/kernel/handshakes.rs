@@ -1,4 +1,4 @@
-//! Two ends whose first handshake comes to nothing.
+//! Two ends whose first handshake fails.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::nft::load;
 use crate::wait::wait_until;
 
-/// The founder hears nothing from WireGuard, so that its own initiation is answered in vain.
+/// The founder receives nothing for WireGuard, so the answers to its initiations are lost.
 const DEAF: &str = "table inet deaf {
     chain in {
         type filter hook input priority 0; policy accept;
@@ -19,7 +19,7 @@ const DEAF: &str = "table inet deaf {
     }
 }";
 
-/// One of them begins again, without waiting for the kernel to do so.
+/// One of them starts again, without waiting for the kernel to do so.
 pub(super) fn run(lab: &Lab) -> Result<()> {
     require_kernel()?;
     let (founder, node) = (lab.add_node(&node_name(0))?, lab.add_node(&node_name(1))?);
@@ -45,7 +45,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         healed.and(joined)
     })?;
     mesh.wait_whole(PATIENCE)?;
-    // Put in again with all that it had.
+    // The peer was added again with everything that it had.
     for (from, to) in [(&founder, &node), (&node, &founder)] {
         for address in seen::identity(to, "foo")?.addresses {
             let address: ipnet::IpNet = address.parse()?;

@@ -1,4 +1,4 @@
-//! WireGuard in the kernel of a node: required, used by a mesh, and read.
+//! Members that use WireGuard in the kernel: requiring it, building a mesh of it, reading it.
 
 use anyhow::{Context as _, Result, ensure};
 use grid_keys::WgPublicKey;
@@ -22,7 +22,7 @@ pub(super) fn require_kernel() -> Result<()> {
     }
 }
 
-/// A mesh of `size` nodes that choose the kernel by themselves.
+/// A mesh of `size` nodes that have chosen the kernel by themselves.
 pub(super) fn mesh(lab: &Lab, size: usize) -> Result<Mesh> {
     require_kernel()?;
     let options = MeshOptions {
