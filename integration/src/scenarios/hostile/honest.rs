@@ -1,4 +1,4 @@
-//! What honest nodes have between them, and whether they go on to reach one another.
+//! The honest nodes: their configuration for one another, and whether they still reach one another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,18 +16,18 @@ use crate::ping::Pinger;
 use crate::status::Status;
 use crate::wireguard::{self, PublicKey};
 
-/// The nodes that keep to the rules.
+/// The nodes that follow the rules.
 pub(super) struct Honest {
     nodes: Vec<Arc<Node>>,
     keys: BTreeSet<PublicKey>,
     addresses: Vec<Vec<IpAddr>>,
 }
 
-/// A node's name, and what it has for every other honest node, for its interface, and for routes.
+/// A node's name, and its configuration for every other honest node, its interface and its routes.
 pub(super) type Seen = BTreeMap<String, Vec<String>>;
 
 impl Honest {
-    /// Before anybody else is in the network.
+    /// Call this before anybody else is in the network.
     pub(super) fn new(nodes: &[Arc<Node>]) -> Result<Self> {
         let mut keys = BTreeSet::new();
         let mut addresses = Vec::new();
@@ -47,7 +47,7 @@ impl Honest {
         })
     }
 
-    /// What they have now. Counters and times of handshakes are left out.
+    /// Their configuration now, without counters and times of handshakes.
     pub(super) fn look(&self) -> Result<Seen> {
         let mut seen = Seen::new();
         for node in &self.nodes {
@@ -76,7 +76,7 @@ impl Honest {
         Ok(seen)
     }
 
-    /// The same once it has stayed as it is for two seconds: endpoints settle after the first
+    /// The same, once it has not changed for two seconds: endpoints settle after the first
     /// handshakes.
     pub(super) fn settled(&self, patience: Duration) -> Result<Seen> {
         let until = Instant::now() + patience;
@@ -95,7 +95,7 @@ impl Honest {
         Ok(last)
     }
 
-    /// Whatever else is a peer has single addresses of the network, and none of an honest node.
+    /// Any other peer has only single addresses of the network, and none of an honest node.
     pub(super) fn others_have_only_their_own(&self) -> Result<()> {
         let taken: BTreeSet<IpAddr> = self.addresses.iter().flatten().copied().collect();
         let range: IpNet = "10.66.0.0/28".parse()?;
@@ -136,13 +136,13 @@ fn network() -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Echoes between all pairs of honest nodes, all the time.
+/// Continual echoes between all pairs of honest nodes.
 pub(super) struct Pings {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<Count>>>,
 }
 
-/// What became of them on one way.
+/// The results in one direction.
 struct Count {
     way: String,
     sent: u32,
@@ -160,7 +160,7 @@ impl Pings {
                 .enumerate()
                 .filter(|(n, _)| *n != number)
             {
-                // One family for each way there and back.
+                // One family for each direction of a pair.
                 let address = *to.get(number % to.len()).context("no address")?;
                 let mut pinger = Pinger::on(from, address)?;
                 let (stop, way) = (Arc::clone(&stop), format!("{} to {address}", from.name()));
@@ -183,7 +183,7 @@ impl Pings {
         Ok(Self { stop, threads })
     }
 
-    /// Fails if more than one in ten got lost on some way.
+    /// Fails if more than one in ten was lost in some direction.
     pub(super) fn stop(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
