@@ -1,0 +1,141 @@
+//! Where this node stands in a network.
+
+use std::fmt;
+
+use crate::core::input::Ticket;
+use crate::core::mesh::own_promise::OwnPromise;
+use crate::network::admission::Admission;
+use crate::network::membership::NotAMember;
+use crate::network::receipt::Receipt;
+use crate::network::statement::Signed;
+
+/// Where this node stands, and what it has there.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// It has no admission yet and asks for one.
+    Waiting,
+    /// It has an admission and looks for members before it claims an address.
+    Joining {
+        admission: Admission,
+        /// For a promise that it withdrew when it was a member before.
+        receipts: Vec<Signed<Receipt>>,
+    },
+    /// It has promised.
+    Member(OwnPromise),
+    /// It is a member no longer.
+    Expelled {
+        why: Expulsion,
+        /// What it had promised. Evidence that comes in late can make it a member again.
+        last: Option<OwnPromise>,
+    },
+}
+
+impl Phase {
+    pub(crate) fn new(admission: Option<Admission>) -> Self {
+        match admission {
+            Some(admission) => Self::Joining {
+                admission,
+                receipts: Vec::new(),
+            },
+            None => Self::Waiting,
+        }
+    }
+
+    pub(crate) const fn is_member(&self) -> bool {
+        matches!(self, Self::Member(_))
+    }
+
+    pub(crate) const fn is_expelled(&self) -> bool {
+        matches!(self, Self::Expelled { .. })
+    }
+
+    /// What this node has promised.
+    pub(crate) const fn own(&self) -> Option<&OwnPromise> {
+        match self {
+            Self::Member(own) => Some(own),
+            Self::Expelled { last, .. } => last.as_ref(),
+            Self::Waiting | Self::Joining { .. } => None,
+        }
+    }
+
+    pub(crate) const fn own_mut(&mut self) -> Option<&mut OwnPromise> {
+        match self {
+            Self::Member(own) => Some(own),
+            Self::Expelled { last, .. } => last.as_mut(),
+            Self::Waiting | Self::Joining { .. } => None,
+        }
+    }
+
+    pub(crate) const fn admission(&self) -> Option<&Admission> {
+        match self {
+            Self::Joining { admission, .. } => Some(admission),
+            Self::Waiting | Self::Member(_) | Self::Expelled { .. } => match self.own() {
+                Some(own) => Some(own.admission()),
+                None => None,
+            },
+        }
+    }
+
+    /// Puts this node out, which keeps its promise in case that evidence comes in.
+    pub(crate) fn expel(&mut self, why: Expulsion) {
+        *self = match std::mem::replace(self, Self::Waiting) {
+            Self::Member(own) => Self::Expelled {
+                why,
+                last: Some(own),
+            },
+            Self::Expelled { last, .. } => Self::Expelled { why, last },
+            Self::Waiting | Self::Joining { .. } => Self::Expelled { why, last: None },
+        };
+    }
+
+    /// Makes an expelled node a member again, if it was one.
+    pub(crate) fn reinstate(&mut self) {
+        if let Self::Expelled { last, .. } = self
+            && let Some(own) = last.take()
+        {
+            *self = Self::Member(own);
+        }
+    }
+}
+
+/// Why this node is a member no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expulsion {
+    Revoked,
+    InviteSpent,
+    InviteExpired,
+}
+
+impl From<&NotAMember> for Expulsion {
+    fn from(why: &NotAMember) -> Self {
+        match why {
+            NotAMember::InviteSpent { .. } => Self::InviteSpent,
+            NotAMember::InviteExpired { .. } => Self::InviteExpired,
+        }
+    }
+}
+
+impl fmt::Display for Expulsion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "an owner of the network revoked this node's admission",
+            Self::InviteSpent => "the invite was used by other nodes before this one",
+            Self::InviteExpired => "the invite expired before a member saw this node join",
+        })
+    }
+}
+
+/// A command that waits for something to happen in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// To have joined.
+    Join(Ticket),
+    /// To have told the members.
+    Leave {
+        ticket: Ticket,
+        /// Messages whose answers are missing.
+        waiting: usize,
+        /// Members that confirmed it.
+        told: usize,
+    },
+}
