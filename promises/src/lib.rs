@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod cbor;
 pub mod content_id;
 pub mod core;
@@ -15,6 +16,7 @@ pub mod memo;
 pub mod message;
 pub mod modules;
 pub mod network;
+pub mod object;
 pub mod routes;
 pub mod sim;
 pub mod texts;

@@ -14,7 +14,7 @@ use crate::core::error::CommandError;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
 use crate::network::accept::Objection;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
 use grid_keys::NodeId;

@@ -11,10 +11,11 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
 use crate::core::record::NetworkRecord;
-use crate::network::accept::Rule;
-use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::charter::AdmissionRule;
+use crate::network::ids::NetworkId;
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
+use crate::network::rules::Rule;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::WgPublicKey;
@@ -221,7 +222,7 @@ pub enum Command {
         /// The network.
         name: NetworkName,
         /// `accept` or `reject`, the prefix.
-        action: crate::network::accept::Action,
+        action: crate::network::rules::Action,
         /// The prefix.
         prefix: IpNet,
         /// Whose: a node id, the unique beginning of one, or a label; everybody's if `None`, which

@@ -234,7 +234,7 @@ pub(crate) fn jitter(most: Duration, entropy: &mut dyn rand_core::Rng) -> Durati
 mod tests {
     use super::*;
     use crate::content_id::ContentId;
-    use crate::network::charter::NetworkId;
+    use crate::network::ids::NetworkId;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
 

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::core::input::HostFacts;
-use crate::network::accept::LocalFacts;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::name::Label;
+use crate::network::rules::LocalFacts;
 use grid_keys::{NodeId, NodeKey};
 
 /// This node and its machine.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::network::address;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use grid_keys::NodeId;
 
 /// The other members of a network, ordered. Hashing and sorting them all costs too much for every step:

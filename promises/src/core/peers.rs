@@ -11,7 +11,7 @@ use crate::core::input::{RequestId, Ticket};
 use crate::core::links::Links;
 use crate::core::protocol::{Ask, NetworkAbout};
 use crate::core::step::{Queue, Step};
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::time::Millis;
 use grid_keys::NodeId;
 

@@ -10,23 +10,17 @@ use std::net::SocketAddr;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
-use crate::cbor::{self, Bounds, CborError};
+use crate::answer::{AnswerError, BODY, Response, read_response};
+use crate::cbor::{self, CborError};
 use crate::content_id::ContentId;
 use crate::message::{Message, MessageError};
 use crate::network::admission::{AdmissionRequest, RawLink};
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::ledger::IndexEntry;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::texts;
 use crate::wire;
-
-/// What a payload may be. An index of [`MAX_MEMBERS`](crate::limits::MAX_MEMBERS) fits.
-const BODY: Bounds = Bounds {
-    max_bytes: Message::MAX_PAYLOAD,
-    max_depth: 8,
-    max_items: 64 * 1024,
-};
 
 /// A request as it was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +65,7 @@ pub(crate) enum NetworkReply {
 
 impl NetworkAbout {
     /// Reads what came back.
-    pub(crate) fn read(self, bytes: &[u8]) -> Result<NetworkReply, ProtocolError> {
+    pub(crate) fn read(self, bytes: &[u8]) -> Result<NetworkReply, AnswerError> {
         Ok(match self {
             Self::Sync { introduced } => NetworkReply::Sync {
                 introduced,
@@ -186,13 +180,6 @@ pub(crate) struct AdmitAnswer {
     pub(crate) admission: Vec<RawLink>,
 }
 
-/// Why a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Refused {
-    #[n(0)]
-    pub(crate) why: String,
-}
-
 /// Why bytes are not a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProtocolError {
@@ -266,46 +253,6 @@ impl Ask {
             _ => return Err(ProtocolError::Unknown),
         };
         Ok(Self::Network(network, ask))
-    }
-}
-
-/// An answer with this body.
-pub(crate) fn answer<T: Encode<()>>(body: &T) -> Vec<u8> {
-    Message::new(texts::ANSWER.id())
-        .payload(cbor::encode(body))
-        .encode()
-}
-
-/// A refusal with this reason.
-pub(crate) fn refusal(why: &str) -> Vec<u8> {
-    let body = Refused {
-        why: why.to_owned(),
-    };
-    Message::new(texts::REFUSAL.id())
-        .payload(cbor::encode(&body))
-        .encode()
-}
-
-/// What came back.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Response<T> {
-    Answer(T),
-    Refusal(String),
-}
-
-/// Reads a response.
-pub(crate) fn read_response<T>(bytes: &[u8]) -> Result<Response<T>, ProtocolError>
-where
-    T: for<'b> Decode<'b, ()> + Encode<()>,
-{
-    let message = Message::decode(bytes, &Message::BOUNDS)?;
-    if message.promise == texts::ANSWER.id() {
-        Ok(Response::Answer(cbor::decode(&message.payload, &BODY)?))
-    } else if message.promise == texts::REFUSAL.id() {
-        let refused: Refused = cbor::decode(&message.payload, &BODY)?;
-        Ok(Response::Refusal(refused.why.chars().take(300).collect()))
-    } else {
-        Err(ProtocolError::Promise)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use crate::answer::{AnswerError, Response, answer, read_response, refusal};
 use crate::core::effect::{Effect, Notice, Parting};
 use crate::core::error::CommandError;
 use crate::core::input::{Command, Input, JoinWith, ReplyTo, RequestId, Ticket};
@@ -11,18 +12,16 @@ use crate::core::local::Local;
 use crate::core::mesh::{Beginning, Ending, Mesh};
 use crate::core::networks::Networks;
 use crate::core::peers::{About, Peers, Sent, part};
-use crate::core::protocol::{
-    Ask, Found, Hello, NetworkAbout, NetworkReply, ProtocolError, Response, answer, read_response,
-    refusal,
-};
+use crate::core::protocol::{Ask, Found, Hello, NetworkAbout, NetworkReply};
 use crate::core::searches::{Discovery, Search, Searches};
 use crate::core::status::NetworkStatus;
 use crate::core::step::Step;
 use crate::core::timers::{self, Timer};
 use crate::limits::MAX_ENDPOINTS;
 use crate::network::admission::Admission;
-use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::charter::AdmissionRule;
 use crate::network::endpoint::is_reachable;
+use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
 use crate::time::Millis;
 use grid_keys::NodeId;
@@ -384,7 +383,7 @@ impl Router {
         peer: &NodeId,
         bytes: &[u8],
         step: &mut Step<'_>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<(), AnswerError> {
         if let Response::Answer(hello) = read_response::<Hello>(bytes)? {
             self.seen_as(peer, hello.observed, step);
         }
@@ -404,7 +403,7 @@ impl Router {
         about: NetworkAbout,
         bytes: &[u8],
         step: &mut Step<'_>,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<(), AnswerError> {
         let reply = about.read(bytes)?;
         if let NetworkReply::Sync {
             introduced: true,

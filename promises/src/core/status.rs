@@ -7,10 +7,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::content_id::ContentId;
 use crate::core::input::PeerObservation;
-use crate::network::accept::{Rule, Verdict};
-use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::accept::Verdict;
+use crate::network::charter::AdmissionRule;
+use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
+use crate::network::rules::Rule;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::WgPublicKey;

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::input::Ticket;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::time::Millis;
 use grid_keys::NodeId;
 

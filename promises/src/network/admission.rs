@@ -15,7 +15,8 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
 use crate::network::address;
-use crate::network::charter::{AdmissionRule, Charter, NetworkId};
+use crate::network::charter::{AdmissionRule, Charter};
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
@@ -152,12 +153,6 @@ impl Statement for Direct {
         Ok(())
     }
 }
-
-/// Which chain it is: the grants, the owners who admitted by name, and the nodes on it, whatever
-/// was signed anew or added to it since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[cbor(transparent)]
-pub struct AdmissionId(#[cbor(with = "minicbor::bytes")] pub [u8; 32]);
 
 /// One link as it travels: the signed statements, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -11,9 +11,10 @@ use crate::limits::{
     CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME,
 };
 use crate::network::address;
-use crate::network::admission::{Admission, AdmissionError, AdmissionId, Grant, RawLink};
-use crate::network::charter::{Charter, NetworkId};
+use crate::network::admission::{Admission, AdmissionError, Grant, RawLink};
+use crate::network::charter::Charter;
 use crate::network::endpoint::Endpoint;
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError};

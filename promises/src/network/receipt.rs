@@ -14,8 +14,7 @@ use std::net::Ipv4Addr;
 use minicbor::{Decode, Encode};
 
 use crate::limits::RECEIPT_LIFETIME;
-use crate::network::admission::AdmissionId;
-use crate::network::charter::NetworkId;
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::statement::{Kind, Statement};
 use crate::time::Timestamp;
 use crate::wire;

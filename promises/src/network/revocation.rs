@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::MAX_REVOKED;
 use crate::network::admission::RawLink;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::statement::{Kind, Statement};
 use crate::time::Timestamp;
 use grid_keys::NodeId;

@@ -9,7 +9,7 @@ use rand_core::Rng;
 use crate::core::{
     Command, CommandError, Effect, Input, PeerObservation, Reply, ReplyTo, RequestId, Ticket,
 };
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::sim::node::SimNode;
 use crate::time::Millis;
 use grid_keys::WgPublicKey;

@@ -21,10 +21,11 @@ use crate::core::mesh::roster::Roster;
 use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, Timer};
-use crate::network::accept::{self, Action, Objection, Rule, Verdict, Verdicts, overlaps};
+use crate::network::accept::{self, Objection, Verdict, Verdicts, overlaps};
 use crate::network::history::{self, Decision};
 use crate::network::judgement::{self, Opinions, Reason};
 use crate::network::records::Records;
+use crate::network::rules::{Action, Rule};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use minicbor::bytes::ByteArray;
 
+use crate::answer::{answer, refusal};
 use crate::content_id::ContentId;
 use crate::core::batches::first_batch;
 use crate::core::mesh::roster::{Roster, came_by};
 use crate::core::mesh::witness::Witness;
-use crate::core::protocol::{Pull, Push, SyncAnswer, SyncRequest, answer, refusal};
+use crate::core::protocol::{Pull, Push, SyncAnswer, SyncRequest};
 use crate::network::admission::{Admission, Link, RawLink};
 use crate::network::statement::Signed;
 use grid_keys::NodeId;

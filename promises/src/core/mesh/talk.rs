@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use minicbor::bytes::{ByteArray, ByteVec};
 
+use crate::answer::{Response, answer, refusal};
 use crate::core::batches::batches;
 use crate::core::local::Local;
 use crate::core::mesh::ingest::{Ingested, ingest};
@@ -13,7 +14,7 @@ use crate::core::mesh::{Ending, Mesh, respond};
 use crate::core::peers::{About, Peers};
 use crate::core::protocol::{
     AdmitAnswer, AdmitRequest, Ask, NetworkAbout, NetworkAsk, NetworkReply, Pull, Push, PushAnswer,
-    Response, SyncAnswer, SyncRequest, answer, refusal,
+    SyncAnswer, SyncRequest,
 };
 use crate::core::record::Change;
 use crate::core::step::Step;

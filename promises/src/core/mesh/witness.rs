@@ -10,9 +10,9 @@ use crate::network::admission::{Grant, is_heard};
 use crate::network::evidence::Evidence;
 use crate::network::ledger::invite_of;
 use crate::network::member::Member;
-use crate::network::membership::evidence_of_use;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
+use crate::network::uses::evidence_of_use;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
