@@ -5,6 +5,7 @@ use std::fmt;
 use grid_promises::core::{CommandError, FailureKind};
 use serde::{Deserialize, Serialize};
 
+use crate::advice;
 use crate::objects::CacheError;
 use crate::store::StoreError;
 
@@ -76,7 +77,7 @@ impl From<CommandError> for Failure {
             FailureKind::Refused => Exit::Refused,
             FailureKind::TimedOut => Exit::TimedOut,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, advice::on_command(&error))
     }
 }
 
@@ -94,13 +95,10 @@ impl From<CacheError> for Failure {
 
 impl From<grid_wg::Error> for Failure {
     fn from(error: grid_wg::Error) -> Self {
-        let text = error.to_string();
-        match error.root() {
-            grid_wg::Error::ForeignInterface { kind, .. } if kind == "wireguard" => {
-                Self::new(Exit::Refused, format!("{text}; --adopt takes it over"))
-            }
-            grid_wg::Error::ForeignInterface { .. } => Self::new(Exit::Refused, text),
-            _ => Self::new(Exit::Failed, text),
-        }
+        let exit = match error.root() {
+            grid_wg::Error::ForeignInterface { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, advice::on_wireguard(&error))
     }
 }

@@ -3,6 +3,7 @@
 //! What nodes say to one another, and what follows from it, is in `grid-promises`; how it travels in
 //! `grid-net`; WireGuard in `grid-wg`. This crate drives them.
 
+pub mod advice;
 pub mod cli;
 pub mod control;
 pub mod execute;

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use crate::content_id::ContentId;
 use crate::core::effect::{Effect, Notice, Reply};
-use crate::core::error::CommandError;
+use crate::core::error::{CommandError, Unacceptable};
 use crate::core::local::Local;
 use crate::core::mesh::roster::Roster;
 use crate::core::record::Change;
@@ -295,14 +295,14 @@ fn check_accepting(rule: &Rule, roster: &Roster) -> Result<(), CommandError> {
     let prefix = rule.prefix;
     let cannot = |why| Err(CommandError::CannotAccept { prefix, why });
     if rule.from.is_none() {
-        return cannot("a rule accepts from one node (`--from NODE`)");
+        return cannot(Unacceptable::FromEverybody);
     }
     let (v4, v6) = roster.ranges();
     // A default route covers the range and takes nothing from it: longer prefixes win.
     let own = prefix.prefix_len() != 0
         && (overlaps(&prefix, &v4.into()) || overlaps(&prefix, &v6.into()));
     if own && !(v4.contains(&v4_addr(&prefix)) && prefix.prefix_len() == 32) {
-        return cannot("it covers addresses of members, which only they can promise");
+        return cannot(Unacceptable::MemberAddresses);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use minicbor::bytes::ByteVec;
 
 use crate::core::effect::{Notice, Reply};
 use crate::core::endpoints;
-use crate::core::error::CommandError;
+use crate::core::error::{CommandError, Unpromisable};
 use crate::core::local::Local;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::roster::Roster;
@@ -192,7 +192,7 @@ impl OwnPromise {
         if self.terms.prefixes.len() >= MAX_PREFIXES {
             return Err(CommandError::CannotPromise {
                 prefix,
-                why: "a node promises at most 32 prefixes",
+                why: Unpromisable::TooMany,
             });
         }
         Ok(if self.terms.prefixes.insert(prefix) {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::content_id::ContentId;
 use crate::core::effect::Reply;
-use crate::core::error::CommandError;
+use crate::core::error::{CommandError, Unpromisable};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::own_promise::OwnPromise;
@@ -209,12 +209,12 @@ fn check_prefix(prefix: &IpNet, local: &Local) -> Result<(), CommandError> {
         })
     };
     if !is_routable(prefix) {
-        return cannot("hosts cannot have addresses in it");
+        return cannot(Unpromisable::NotRoutable);
     }
     for (v4, v6) in local.facts().ranges.values() {
         let own = overlaps(prefix, &(*v4).into()) || overlaps(prefix, &(*v6).into());
         if own && prefix.prefix_len() != 0 {
-            return cannot("it overlaps the range of one of this node's networks");
+            return cannot(Unpromisable::OwnRange);
         }
     }
     Ok(())
