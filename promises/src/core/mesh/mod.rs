@@ -7,12 +7,16 @@
 
 pub(crate) mod acceptance;
 pub(crate) mod applicants;
+pub(crate) mod begin;
 pub(crate) mod device;
 pub(crate) mod ingest;
+mod join;
+mod leave;
 pub(crate) mod outbox;
 pub(crate) mod own_promise;
 pub(crate) mod paths;
 pub(crate) mod phase;
+mod report;
 pub(crate) mod respond;
 pub(crate) mod revoke;
 pub(crate) mod roster;
@@ -26,37 +30,33 @@ use std::net::SocketAddr;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::content_id::ContentId;
-use crate::core::effect::{Notice, Reply};
+use crate::core::effect::Notice;
 use crate::core::endpoints;
-use crate::core::error::CommandError;
-use crate::core::input::{PeerObservation, Ticket};
-use crate::core::links::{Links, jitter};
+use crate::core::input::PeerObservation;
+use crate::core::links::Links;
 use crate::core::local::Local;
 use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::outbox::Outbox;
-use crate::core::mesh::own_promise::{Making, OwnPromise, Terms};
-use crate::core::mesh::paths::{Path, Paths};
+use crate::core::mesh::own_promise::{Making, OwnPromise};
+use crate::core::mesh::paths::Paths;
 use crate::core::mesh::phase::{Expulsion, Pending, Phase};
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
-use crate::core::record::{Change, NetworkRecord};
-use crate::core::status::{NetworkStatus, OwnStanding, PeerStatus};
+use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, Timer};
-use crate::network::address;
-use crate::network::admission::Admission;
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
-use crate::network::ledger::{Item, Ledger};
-use crate::network::member::{Claim, Member, Standing};
+use crate::network::ledger::Item;
+use crate::network::member::Member;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
-use crate::time::{Millis, Timestamp};
-use grid_keys::{NodeId, Secret, WgPublicKey, WgSecretKey};
+use crate::time::Millis;
+use grid_keys::{NodeId, Secret, WgPublicKey};
 
 /// This node's part in one network.
 pub(crate) struct Mesh {
@@ -82,380 +82,6 @@ pub(crate) struct Mesh {
     refreshed_at: Option<Millis>,
     /// When newcomers were last written down at once.
     saved_at: Option<Millis>,
-}
-
-/// What a new network of this node begins with.
-pub(crate) struct Beginning {
-    pub(crate) charter: Signed<Charter>,
-    pub(crate) secret: Option<Secret<32>>,
-    pub(crate) admission: Option<Admission>,
-    pub(crate) bootstrap: Vec<Bootstrap>,
-    /// The last promise, in a network that was left before.
-    pub(crate) last_promise: Option<Vec<u8>>,
-}
-
-/// How it ends with a network.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// Joining cannot succeed; the network is as if it had never been.
-    NotJoined { ticket: Ticket, error: CommandError },
-    /// It was left, and so many members confirmed that they know.
-    Left { ticket: Ticket, told: usize },
-}
-
-/// The life of a membership.
-impl Mesh {
-    fn new(
-        ledger: Ledger,
-        secret: Option<Secret<32>>,
-        device: Device,
-        acceptance: Acceptance,
-        bootstrap: Vec<Bootstrap>,
-        phase: Phase,
-    ) -> Self {
-        Self {
-            roster: Roster::new(ledger),
-            secret,
-            bootstrap,
-            phase,
-            overtake: 0,
-            pending: None,
-            heard: false,
-            acceptance,
-            applicants: Applicants::default(),
-            witness: Witness::default(),
-            outbox: Outbox::default(),
-            paths: Paths::default(),
-            device,
-            dirty: true,
-            refreshed_at: None,
-            saved_at: None,
-        }
-    }
-
-    /// Takes a network over that was found on disk.
-    pub(crate) fn restore(
-        record: NetworkRecord,
-        private_key: WgSecretKey,
-        local: &Local,
-        now: Millis,
-    ) -> Self {
-        let now = now.timestamp();
-        let mut ledger = Ledger::new(record.charter.clone());
-        for bytes in &record.statements {
-            // What lapsed meanwhile, or is damaged, is had again from the members.
-            let _ = ledger.insert_bytes(bytes, now);
-        }
-        let admission = record
-            .admission
-            .and_then(|raw| Admission::decode(&raw, &record.charter, &local.id()).ok());
-        let mut mesh = Self::new(
-            ledger,
-            record.secret,
-            Device::new(private_key, record.listen_port),
-            Acceptance::new(record.rules, record.judge),
-            record.bootstrap,
-            Phase::new(admission.clone()),
-        );
-        if let Some(bytes) = &record.promise
-            && let Ok(own) = Member::decode(bytes, &record.charter)
-            && own.node() == local.id()
-        {
-            mesh.restore_promise(own, admission, now);
-        }
-        mesh
-    }
-
-    fn restore_promise(&mut self, own: Member, admission: Option<Admission>, now: Timestamp) {
-        if own.promise().standing == Standing::Withdrawn {
-            // Killed between withdrawing and leaving, or joining again: the next promise overtakes it.
-            self.overtake = own.promise().sequence;
-            self.phase = Phase::Joining {
-                admission: admission.unwrap_or_else(|| own.admission().clone()),
-                receipts: own.receipts().to_vec(),
-            };
-            return;
-        }
-        let bytes = own.promise().bytes().to_vec();
-        let item = Item::Member(Box::new(own.clone()));
-        if self.roster.insert(item, now).is_ok() {
-            self.outbox.push(bytes, None);
-        }
-        self.phase = Phase::Member(OwnPromise::restored(own, admission));
-    }
-
-    /// Makes a network one of this node, and has it written down.
-    pub(crate) fn begin(beginning: Beginning, listen_port: u16, step: &mut Step<'_>) -> Self {
-        let Beginning {
-            charter,
-            secret,
-            admission,
-            bootstrap,
-            last_promise,
-        } = beginning;
-        let private_key = WgSecretKey::generate(step.entropy);
-        let record = NetworkRecord {
-            charter: charter.clone(),
-            secret: secret.clone(),
-            private_key: Some(private_key.clone()),
-            listen_port,
-            admission: admission.as_ref().map(Admission::raw),
-            promise: last_promise.clone(),
-            statements: Vec::new(),
-            rules: Vec::new(),
-            judge: None,
-            bootstrap: bootstrap.clone(),
-        };
-        let mut mesh = Self::new(
-            Ledger::new(charter),
-            secret,
-            Device::new(private_key, listen_port),
-            Acceptance::new(Vec::new(), None),
-            bootstrap,
-            Phase::new(admission),
-        );
-        if let Some(last) =
-            last_promise.and_then(|bytes| Member::decode(&bytes, mesh.roster.charter()).ok())
-        {
-            mesh.overtake = last.promise().sequence;
-        }
-        mesh.roster
-            .store(Change::Network(Box::new(record)), step.effects);
-        mesh
-    }
-
-    pub(crate) fn set_timers(&self, step: &mut Step<'_>) {
-        let (network, now) = (self.id(), step.now);
-        let pause = jitter(timers::ANTI_ENTROPY, step.entropy);
-        let timers = &mut step.timers;
-        timers.set(Timer::AntiEntropy(network), now + pause);
-        timers.set(Timer::Housekeeping(network), now + timers::HOUSEKEEPING);
-        match &self.phase {
-            Phase::Member(_) => timers.set(Timer::Resign(network), now + timers::RESIGN),
-            Phase::Joining { .. } => {
-                timers.set(Timer::ClaimAnyway(network), now + timers::CLAIM_ANYWAY);
-            }
-            Phase::Waiting => timers.set(Timer::AskAgain(network), now + timers::ASK_AGAIN),
-            Phase::Expelled { .. } => {}
-        }
-    }
-
-    /// Has a command answered when this node has joined. Begins to ask those to begin with.
-    pub(crate) fn await_join(
-        &mut self,
-        ticket: Ticket,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) {
-        self.pending = Some(Pending::Join(ticket));
-        for bootstrap in &self.bootstrap {
-            peers.hurry(&bootstrap.node);
-        }
-        for peer in self.connected_bootstrap(peers) {
-            self.greet(peer, local, peers, step);
-        }
-    }
-
-    /// Claims an address and promises it, if this node has an admission and no claim yet.
-    pub(crate) fn claim(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
-        step.timers.cancel(Timer::ClaimAnyway(self.id()));
-        if !matches!(self.phase, Phase::Joining { .. }) {
-            return None;
-        }
-        self.refresh(local, step);
-        let Phase::Joining {
-            admission,
-            receipts,
-        } = &self.phase
-        else {
-            return None;
-        };
-        // The first candidate that nobody is known to hold.
-        let held = self.roster.view().held_by_others(&local.id());
-        let range = self.roster.charter().ipv4;
-        let Some((number, address)) = address::first_free(&self.id(), range, &local.id(), 0, &held)
-        else {
-            return self.fail_join(CommandError::RangeFull(range));
-        };
-        let terms = Terms {
-            admission: admission.clone(),
-            claim: Claim { address, number },
-            prefixes: BTreeSet::new(),
-            receipts: receipts.clone(),
-        };
-        let making = Making {
-            roster: &self.roster,
-            device: &self.device,
-            local,
-            overtake: self.overtake,
-            now: step.now.timestamp(),
-        };
-        if let Some(own) = OwnPromise::first(terms, &making) {
-            let member = own.standing().clone();
-            self.phase = Phase::Member(own);
-            self.publish(member, step);
-        }
-        self.refresh(local, step);
-        None
-    }
-
-    /// Answers the command that waits for the join, when it is over.
-    pub(crate) fn conclude_join(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
-        let Some(Pending::Join(ticket)) = self.pending else {
-            return None;
-        };
-        match &self.phase {
-            Phase::Member(own) if self.heard => {
-                let reply = self.joined(own, local);
-                self.pending = None;
-                step.done(ticket, Ok(reply));
-                None
-            }
-            Phase::Expelled { .. } => self.fail_join(if self.roster.is_revoked(&local.id()) {
-                CommandError::Revoked
-            } else {
-                CommandError::InviteSpent
-            }),
-            _ => None,
-        }
-    }
-
-    /// Ends a join that cannot succeed, if a command waits for it.
-    fn fail_join(&self, error: CommandError) -> Option<Ending> {
-        match self.pending {
-            Some(Pending::Join(ticket)) => Some(Ending::NotJoined { ticket, error }),
-            _ => None,
-        }
-    }
-
-    /// What is told to a person who founded or joined it.
-    pub(crate) fn joined_reply(&self, local: &Local) -> Result<Reply, CommandError> {
-        match &self.phase {
-            Phase::Member(own) => Ok(self.joined(own, local)),
-            _ => Err(CommandError::RangeFull(self.ranges().0)),
-        }
-    }
-
-    fn joined(&self, own: &OwnPromise, local: &Local) -> Reply {
-        let (ipv4, ipv6) = self.ranges();
-        Reply::Joined {
-            network: self.id(),
-            ipv4: (ipv4, own.claim().address),
-            ipv6: (ipv6, address::ipv6(ipv6, &local.id())),
-            members: self.roster.others(&local.id()).count(),
-        }
-    }
-
-    /// Whether a command waits for this network.
-    pub(crate) fn waits(&self, ticket: Ticket) -> bool {
-        match self.pending {
-            Some(
-                Pending::Join(waiting)
-                | Pending::Leave {
-                    ticket: waiting, ..
-                },
-            ) => waiting == ticket,
-            None => false,
-        }
-    }
-
-    /// The time of the command that waits for this network is over.
-    pub(crate) fn deadline(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
-        match self.pending {
-            Some(Pending::Join(ticket)) => {
-                let failed = self.claim(local, step);
-                if failed.is_none() {
-                    self.pending = None;
-                    let name = self.name().clone();
-                    let error = match self.phase {
-                        Phase::Waiting => CommandError::WaitsForOwner {
-                            name,
-                            node: local.id(),
-                        },
-                        _ => CommandError::NobodyAnswered(name),
-                    };
-                    step.done(ticket, Err(error));
-                }
-                failed
-            }
-            Some(Pending::Leave { ticket, told, .. }) => Some(Ending::Left { ticket, told }),
-            None => None,
-        }
-    }
-
-    pub(crate) const fn is_leaving(&self) -> bool {
-        matches!(self.pending, Some(Pending::Leave { .. }))
-    }
-
-    /// Withdraws the promise and tells the members.
-    pub(crate) fn leave(
-        &mut self,
-        ticket: Ticket,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) -> Option<Ending> {
-        self.outbox.clear();
-        if self.phase.is_member() {
-            self.make(local, step, OwnPromise::withdraw);
-        }
-        self.pending = Some(Pending::Leave {
-            ticket,
-            waiting: 0,
-            told: 0,
-        });
-        step.timers
-            .set(Timer::Deadline(ticket), step.now + timers::LEAVE);
-        self.flush(peers, step);
-        self.left_if_told()
-    }
-
-    /// A member confirmed, or did not, that this node leaves.
-    fn leave_told(&mut self, confirmed: bool) -> Option<Ending> {
-        if let Some(Pending::Leave { waiting, told, .. }) = &mut self.pending {
-            *waiting = waiting.saturating_sub(1);
-            *told += usize::from(confirmed);
-        }
-        self.left_if_told()
-    }
-
-    fn left_if_told(&self) -> Option<Ending> {
-        match self.pending {
-            Some(Pending::Leave {
-                ticket,
-                waiting: 0,
-                told,
-            }) => Some(Ending::Left { ticket, told }),
-            _ => None,
-        }
-    }
-
-    /// What is kept of a network that was left, to join it again; `None` of one that this node was
-    /// expelled from.
-    pub(crate) fn left_record(&self, bootstrap: Vec<Bootstrap>) -> Option<NetworkRecord> {
-        (!self.phase.is_expelled()).then(|| NetworkRecord {
-            charter: self.roster.charter().clone(),
-            secret: self.secret.clone(),
-            private_key: None,
-            listen_port: self.device.listen_port(),
-            admission: self.phase.admission().map(Admission::raw),
-            promise: self
-                .phase
-                .own()
-                .map(|own| own.standing().promise().bytes().to_vec()),
-            statements: Vec::new(),
-            rules: Vec::new(),
-            judge: None,
-            bootstrap,
-        })
-    }
-
-    /// Takes the interface down and has the end written down.
-    pub(crate) fn end(&mut self, change: Change, effects: &mut Queue) {
-        self.device.configure(None, &self.roster, effects);
-        self.roster.store(change, effects);
-    }
 }
 
 /// What others can know of it.
@@ -535,65 +161,6 @@ impl Mesh {
             .map(|bootstrap| bootstrap.node)
             .filter(|node| peers.is_up(node))
             .collect()
-    }
-
-    pub(crate) fn status(&self, local: &Local, links: &Links) -> NetworkStatus {
-        let (ipv4_range, ipv6_prefix) = self.ranges();
-        let charter = self.roster.charter();
-        let own = self.phase.own();
-        NetworkStatus {
-            name: self.name().clone(),
-            network: self.id(),
-            admission: charter.admission,
-            owner: charter.is_owner(&local.id()),
-            standing: match &self.phase {
-                Phase::Joining { .. } => OwnStanding::Joining,
-                Phase::Waiting => OwnStanding::Waiting,
-                Phase::Member(_) => OwnStanding::Member,
-                Phase::Expelled { why, .. } => OwnStanding::Expelled(why.to_string()),
-            },
-            listen_port: self.device.listen_port(),
-            public_key: Some(self.device.public_key()),
-            ipv4_range,
-            ipv6_prefix,
-            ipv4: own.map(|own| own.claim().address),
-            ipv6: address::ipv6(ipv6_prefix, &local.id()),
-            moves: own.map_or_else(Vec::new, |own| own.moves().to_vec()),
-            promised: own.map_or_else(Vec::new, |own| own.prefixes().iter().copied().collect()),
-            rules: self.acceptance.rules().to_vec(),
-            judge: self.acceptance.judge(),
-            judge_failure: self.acceptance.failure().cloned(),
-            // Who is out sees nobody: what it knows of the others is no longer its business.
-            peers: self
-                .roster
-                .others(&local.id())
-                .filter(|_| !self.phase.is_expelled())
-                .filter_map(|node| self.peer_status(node, links))
-                .collect(),
-            asking: self.applicants.asking().clone(),
-        }
-    }
-
-    fn peer_status(&self, node: &NodeId, links: &Links) -> Option<PeerStatus> {
-        let promise = self.roster.promise_of(node)?;
-        let view = self.roster.view().members.get(node)?;
-        let (endpoint, path) = self
-            .paths
-            .get(node)
-            .map_or((None, "unknown"), Path::describe);
-        Some(PeerStatus {
-            node: *node,
-            label: promise.label.clone(),
-            public_key: promise.public_key,
-            ipv4: view.ipv4,
-            ipv6: promise.ipv6,
-            expires: promise.expires,
-            connected: links.is_up(node),
-            endpoint,
-            path,
-            verdicts: self.acceptance.verdicts_of(node).to_vec(),
-            observed: self.paths.observed(&promise.public_key),
-        })
     }
 }
 

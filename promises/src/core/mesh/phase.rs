@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::core::error::CommandError;
 use crate::core::input::Ticket;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::network::admission::Admission;
@@ -138,4 +139,13 @@ pub(crate) enum Pending {
         /// Members that confirmed it.
         told: usize,
     },
+}
+
+/// How it ends with a network.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Joining cannot succeed; the network is as if it had never been.
+    NotJoined { ticket: Ticket, error: CommandError },
+    /// It was left, and so many members confirmed that they know.
+    Left { ticket: Ticket, told: usize },
 }

@@ -9,8 +9,8 @@ use crate::answer::{Response, answer, refusal};
 use crate::core::batches::batches;
 use crate::core::local::Local;
 use crate::core::mesh::ingest::{Ingested, ingest};
-use crate::core::mesh::phase::Phase;
-use crate::core::mesh::{Ending, Mesh, respond};
+use crate::core::mesh::phase::{Ending, Phase};
+use crate::core::mesh::{Mesh, respond};
 use crate::core::peers::{About, Peers};
 use crate::core::protocol::{
     AdmitAnswer, AdmitRequest, Ask, NetworkAbout, NetworkAsk, NetworkReply, Pull, Push, PushAnswer,

@@ -1,28 +1,26 @@
 //! Where everything that happens to a node goes: to its peers, its searches, its networks.
 
+mod commands;
+mod messages;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use crate::answer::{AnswerError, Response, answer, read_response, refusal};
-use crate::core::effect::{Effect, Notice, Parting};
-use crate::core::error::CommandError;
-use crate::core::input::{Command, Input, JoinWith, ReplyTo, RequestId, Ticket};
+use crate::core::effect::{Effect, Parting};
+use crate::core::input::Input;
 use crate::core::links::jitter;
 use crate::core::local::Local;
-use crate::core::mesh::{Beginning, Ending, Mesh};
+use crate::core::mesh::Mesh;
+use crate::core::mesh::phase::Ending;
 use crate::core::networks::Networks;
-use crate::core::peers::{About, Peers, Sent, part};
-use crate::core::protocol::{Ask, Found, Hello, NetworkAbout, NetworkReply};
-use crate::core::searches::{Discovery, Search, Searches};
+use crate::core::peers::{About, Peers, part};
+use crate::core::protocol::{Ask, Hello};
+use crate::core::searches::Searches;
 use crate::core::status::NetworkStatus;
 use crate::core::step::Step;
 use crate::core::timers::{self, Timer};
-use crate::limits::MAX_ENDPOINTS;
-use crate::network::admission::Admission;
-use crate::network::charter::AdmissionRule;
 use crate::network::endpoint::is_reachable;
 use crate::network::ids::NetworkId;
-use crate::network::invite::Bootstrap;
 use crate::time::Millis;
 use grid_keys::NodeId;
 
@@ -312,281 +310,5 @@ impl Router {
         let mut known = self.networks.known();
         known.extend(self.peers.known().keys().copied());
         self.peers.retain(now, |node| known.contains(node));
-    }
-}
-
-/// Messages.
-impl Router {
-    fn request(&mut self, peer: NodeId, message: &[u8], to: ReplyTo, step: &mut Step<'_>) {
-        let message = match Ask::decode(message) {
-            Ok(ask) => self.answer(peer, ask, step),
-            Err(error) => {
-                self.peers.misbehaved(peer, error.to_string(), step);
-                refusal(&error.to_string())
-            }
-        };
-        step.effects.push(Effect::Respond { to, message });
-    }
-
-    fn answer(&mut self, peer: NodeId, ask: Ask, step: &mut Step<'_>) -> Vec<u8> {
-        match ask {
-            Ask::Hello(hello) => {
-                self.seen_as(&peer, hello.observed, step);
-                match self.peers.links().remote(&peer) {
-                    Some(observed) => answer(&Hello { observed }),
-                    None => refusal("there is no connection to answer on"),
-                }
-            }
-            Ask::Find(name) => answer(&self.networks.find(&name)),
-            Ask::Network(network, ask) => {
-                self.networks
-                    .answer(peer, &network, &ask, &self.local, &mut self.peers, step)
-            }
-        }
-    }
-
-    fn response(&mut self, request: RequestId, message: Option<&[u8]>, step: &mut Step<'_>) {
-        let Some(Sent { peer, about }) = self.peers.answered(request) else {
-            return;
-        };
-        let read = match (about, message) {
-            (About::Hello, None) => Ok(()),
-            (About::Hello, Some(bytes)) => self.take_hello(&peer, bytes, step),
-            (About::Find(ticket), None) => {
-                self.take_found(ticket, &peer, &Found::default(), step);
-                Ok(())
-            }
-            (About::Find(ticket), Some(bytes)) => read_response(bytes).map(|response| {
-                let found = match response {
-                    Response::Answer(found) => found,
-                    Response::Refusal(_) => Found::default(),
-                };
-                self.take_found(ticket, &peer, &found, step);
-            }),
-            (About::Network(network, about), None) => {
-                self.with_network(&network, step, |mesh, _, _, step| {
-                    mesh.unanswered(about, step)
-                });
-                Ok(())
-            }
-            (About::Network(network, about), Some(bytes)) => {
-                self.take_reply(&network, peer, about, bytes, step)
-            }
-        };
-        if let Err(error) = read {
-            self.peers.misbehaved(peer, error.to_string(), step);
-        }
-    }
-
-    fn take_hello(
-        &mut self,
-        peer: &NodeId,
-        bytes: &[u8],
-        step: &mut Step<'_>,
-    ) -> Result<(), AnswerError> {
-        if let Response::Answer(hello) = read_response::<Hello>(bytes)? {
-            self.seen_as(peer, hello.observed, step);
-        }
-        Ok(())
-    }
-
-    fn take_found(&mut self, ticket: Ticket, peer: &NodeId, found: &Found, step: &mut Step<'_>) {
-        if let Some(search) = self.searches.answered(ticket, peer, &found.charters) {
-            self.conclude_search(ticket, search, step);
-        }
-    }
-
-    fn take_reply(
-        &mut self,
-        network: &NetworkId,
-        peer: NodeId,
-        about: NetworkAbout,
-        bytes: &[u8],
-        step: &mut Step<'_>,
-    ) -> Result<(), AnswerError> {
-        let reply = about.read(bytes)?;
-        if let NetworkReply::Sync {
-            introduced: true,
-            response: Response::Refusal(why),
-        } = &reply
-        {
-            let why = why.clone();
-            step.effects.notice(Notice::Refused { peer, why });
-        }
-        self.with_network(network, step, |mesh, local, peers, step| {
-            mesh.answered(peer, reply, local, peers, step)
-        });
-        Ok(())
-    }
-}
-
-/// Commands.
-impl Router {
-    fn command(&mut self, command: Command, ticket: Ticket, step: &mut Step<'_>) {
-        let name = command.network().clone();
-        let Self {
-            local,
-            peers,
-            networks,
-            ..
-        } = self;
-        let others = match (&command, networks.named(&name)) {
-            (Command::Invite { .. }, Some(mesh)) => networks.bootstrap_of(mesh, local, peers),
-            _ => Vec::new(),
-        };
-        let Some(mesh) = networks.named_mut(&name) else {
-            self.enter(command, ticket, step);
-            return;
-        };
-        let outcome = match command {
-            Command::Create { .. } | Command::Join { .. } => Err(CommandError::NameTaken(name)),
-            // Another command waits for that already.
-            Command::Leave { .. } if mesh.is_leaving() => Err(CommandError::NoSuchNetwork(name)),
-            Command::Leave { .. } => {
-                let network = mesh.id();
-                if let Some(ending) = mesh.leave(ticket, local, peers, step) {
-                    networks.end(network, ending, local, peers, step);
-                }
-                return;
-            }
-            Command::Invite {
-                life,
-                uses,
-                endpoints,
-                ..
-            } => mesh.invite(life, uses, endpoints, others, local, step),
-            Command::Promise { prefix, .. } => mesh.promise_prefix(prefix, local, step),
-            Command::Withdraw { prefix, .. } => mesh.withdraw_prefix(prefix, local, step),
-            Command::SetRule {
-                action,
-                prefix,
-                from,
-                ..
-            } => mesh.set_rule(action, prefix, from.as_deref(), step.effects),
-            Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
-            Command::Approve { node, .. } => mesh.approve(&node, local, step.now.timestamp()),
-            Command::Revoke { node, .. } => mesh.revoke(&node, local, step),
-        };
-        step.done(ticket, outcome);
-    }
-
-    /// Carries out a command about a network that this node is not in.
-    fn enter(&mut self, command: Command, ticket: Ticket, step: &mut Step<'_>) {
-        match command {
-            Command::Create {
-                name,
-                ipv4,
-                admission,
-                listen_port,
-            } => {
-                let local = &mut self.local;
-                let outcome = self
-                    .networks
-                    .found(name, ipv4, admission, listen_port, local, step);
-                step.done(ticket, outcome);
-            }
-            Command::Join {
-                name,
-                with,
-                listen_port,
-                wait,
-            } => {
-                let until = step.now + wait;
-                step.timers.set(Timer::Deadline(ticket), until);
-                let beginning = match with {
-                    JoinWith::Invite(invite) => {
-                        self.networks
-                            .with_invite(&name, *invite, &self.local, step.now)
-                    }
-                    JoinWith::Peers => match self.networks.again(&name, &self.local) {
-                        Some(beginning) => beginning,
-                        None => {
-                            let peers = &mut self.peers;
-                            self.searches
-                                .begin(ticket, &name, listen_port, until, peers, step);
-                            return;
-                        }
-                    },
-                };
-                match beginning {
-                    Ok(beginning) => self.join(beginning, listen_port, ticket, step),
-                    Err(error) => step.done(ticket, Err(error)),
-                }
-            }
-            other => {
-                let name = other.network().clone();
-                step.done(ticket, Err(CommandError::NoSuchNetwork(name)));
-            }
-        }
-    }
-
-    fn join(
-        &mut self,
-        beginning: Beginning,
-        listen_port: u16,
-        ticket: Ticket,
-        step: &mut Step<'_>,
-    ) {
-        self.networks
-            .begin(beginning, listen_port, &mut self.local, step)
-            .await_join(ticket, &self.local, &mut self.peers, step);
-    }
-
-    /// A peer that was to be asked cannot be reached.
-    fn search_lost(&mut self, peer: &NodeId, step: &mut Step<'_>) {
-        for (ticket, search) in self.searches.lost(peer) {
-            self.conclude_search(ticket, search, step);
-        }
-    }
-
-    /// Joins what was found, if it is one network.
-    fn conclude_search(&mut self, ticket: Ticket, search: Search, step: &mut Step<'_>) {
-        let found = search.result().and_then(|found| {
-            self.networks
-                .check_charter(&found.charter, self.local.host())?;
-            Ok(found)
-        });
-        match found {
-            Ok(found) => {
-                let listen_port = found.listen_port;
-                let until = found.until.max(step.now);
-                let beginning = self.beginning_of(found);
-                // Set anew, because the join takes its time too.
-                step.timers.set(Timer::Deadline(ticket), until);
-                self.join(beginning, listen_port, ticket, step);
-            }
-            Err(error) => step.done(ticket, Err(error)),
-        }
-    }
-
-    fn beginning_of(&self, found: Discovery) -> Beginning {
-        let known = self.peers.known();
-        let bootstrap = found.holders.iter().filter_map(|node| {
-            let mut quic = known.get(node).cloned().unwrap_or_default();
-            quic.extend(self.peers.links().remote(node));
-            quic.truncate(MAX_ENDPOINTS);
-            (!quic.is_empty()).then_some(Bootstrap { node: *node, quic })
-        });
-        Beginning {
-            bootstrap: bootstrap.collect(),
-            secret: None,
-            admission: match found.charter.admission {
-                AdmissionRule::Open => Some(Admission::default()),
-                _ => None,
-            },
-            charter: found.charter,
-            last_promise: None,
-        }
-    }
-
-    /// A command's time is over.
-    fn deadline(&mut self, ticket: Ticket, step: &mut Step<'_>) {
-        if let Some(search) = self.searches.end(ticket) {
-            self.conclude_search(ticket, search, step);
-        } else if let Some(network) = self.networks.waiting_for(ticket) {
-            self.with_network(&network, step, |mesh, local, _, step| {
-                mesh.deadline(local, step)
-            });
-        }
     }
 }
