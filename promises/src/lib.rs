@@ -18,6 +18,7 @@ pub mod modules;
 pub mod network;
 pub mod object;
 pub mod routes;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod texts;
 pub mod time;
