@@ -28,6 +28,7 @@ pub enum FailureKind {
 }
 
 /// Why a command was not carried out. Unless the text says otherwise, nothing was changed.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The node is in no network of that name.
@@ -50,39 +51,23 @@ pub enum CommandError {
         "the network's range {range} overlaps {connected}, which this machine is connected to; \
          joining would cut one of them off"
     )]
-    RangeConnected {
-        /// The network's range.
-        range: IpNet,
-        /// What is connected.
-        connected: IpNet,
-    },
+    RangeConnected { range: IpNet, connected: IpNet },
     /// The members of the network make a promise that this program does not know.
     #[error(
         "the members of \"{name}\" make the promise {contract}, which this version of grid does not \
          keep; a newer one may"
     )]
     OtherContract {
-        /// The network.
         name: NetworkName,
         /// The promise in its charter.
         contract: ContentId,
     },
     /// The range overlaps that of another network of this node.
     #[error("the range {range} overlaps that of the network \"{other}\", which this node is in")]
-    RangeTaken {
-        /// The range.
-        range: Ipv4Net,
-        /// The other network.
-        other: NetworkName,
-    },
+    RangeTaken { range: Ipv4Net, other: NetworkName },
     /// The range cannot be a network's.
     #[error("{range} cannot be a network's range: {why}")]
-    BadRange {
-        /// The range.
-        range: Ipv4Net,
-        /// Why.
-        why: &'static str,
-    },
+    BadRange { range: Ipv4Net, why: &'static str },
     /// The range has no free address.
     #[error("every address of {0} is held; the network needs a wider range or fewer members")]
     RangeFull(Ipv4Net),
@@ -97,12 +82,7 @@ pub enum CommandError {
     NobodyHasIt(NetworkName),
     /// Peers have different networks of that name.
     #[error("the peers know {count} different networks \"{name}\"; an invite names one of them")]
-    Ambiguous {
-        /// The name.
-        name: NetworkName,
-        /// How many.
-        count: usize,
-    },
+    Ambiguous { name: NetworkName, count: usize },
     /// There is nobody to ask.
     #[error("this node knows no peers to ask for \"{0}\"")]
     NoPeers(NetworkName),
@@ -116,21 +96,14 @@ pub enum CommandError {
     #[error(
         "an owner of \"{name}\" has to admit this node ({node}); it keeps asking in the background"
     )]
-    WaitsForOwner {
-        /// The network.
-        name: NetworkName,
-        /// This node.
-        node: NodeId,
-    },
+    WaitsForOwner { name: NetworkName, node: NodeId },
     /// Only an owner can do it.
     #[error("only an owner of \"{0}\" can do this, and this node is none")]
     NotAnOwner(NetworkName),
     /// The network does not admit in that way.
     #[error("\"{name}\" admits by {rule}, so that there are no invites to it")]
     NoInvites {
-        /// The network.
         name: NetworkName,
-        /// Its rule.
         rule: AdmissionRule,
     },
     /// This node is not a member (yet, or any longer).
@@ -139,7 +112,6 @@ pub enum CommandError {
     /// No such node.
     #[error("no node of \"{name}\" is called \"{node}\"")]
     NoSuchNode {
-        /// The network.
         name: NetworkName,
         /// What was asked for.
         node: String,
@@ -154,26 +126,13 @@ pub enum CommandError {
     },
     /// Nothing of the kind was promised.
     #[error("{prefix} was not promised")]
-    NotPromised {
-        /// The prefix.
-        prefix: IpNet,
-    },
+    NotPromised { prefix: IpNet },
     /// The prefix cannot be promised.
     #[error("{prefix} cannot be promised: {why}")]
-    CannotPromise {
-        /// The prefix.
-        prefix: IpNet,
-        /// Why.
-        why: Unpromisable,
-    },
+    CannotPromise { prefix: IpNet, why: Unpromisable },
     /// A rule that can never accept anything.
     #[error("a rule cannot accept {prefix}: {why}")]
-    CannotAccept {
-        /// The prefix.
-        prefix: IpNet,
-        /// Why.
-        why: Unacceptable,
-    },
+    CannotAccept { prefix: IpNet, why: Unacceptable },
     /// The node cannot revoke itself.
     #[error("this is the node itself")]
     Oneself(NetworkName),

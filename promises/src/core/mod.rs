@@ -30,11 +30,11 @@ pub mod status;
 mod step;
 mod timers;
 
-pub use effect::{Effect, Notice, Parting, Reply, Tunnel, TunnelPeer};
+pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer};
 pub use error::{CommandError, FailureKind};
 pub use input::{Command, HostFacts, Input, JoinWith, PeerObservation, ReplyTo, RequestId, Ticket};
 pub use record::{Change, NetworkRecord};
-pub use status::{NetworkStatus, OwnStanding, PeerStatus};
+pub use status::{Expulsion, NetworkStatus, OwnStanding, PeerStatus};
 
 use rand_core::Rng;
 
@@ -105,7 +105,7 @@ impl Core {
 
     /// What is known of every network, by name.
     #[must_use]
-    pub fn status(&self, _now: Millis) -> Vec<NetworkStatus> {
+    pub fn status(&self) -> Vec<NetworkStatus> {
         self.router.status()
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod acceptance;
 pub(crate) mod applicants;
+mod ask;
 pub(crate) mod begin;
 pub(crate) mod device;
 pub(crate) mod ingest;
@@ -16,11 +17,11 @@ pub(crate) mod outbox;
 pub(crate) mod own_promise;
 pub(crate) mod paths;
 pub(crate) mod phase;
+mod replies;
 mod report;
-pub(crate) mod respond;
+mod respond;
 pub(crate) mod revoke;
 pub(crate) mod roster;
-mod talk;
 mod wishes;
 pub(crate) mod witness;
 
@@ -41,11 +42,12 @@ use crate::core::mesh::device::Device;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::{Making, OwnPromise};
 use crate::core::mesh::paths::Paths;
-use crate::core::mesh::phase::{Expulsion, Pending, Phase};
+use crate::core::mesh::phase::{Pending, Phase};
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
 use crate::core::record::Change;
+use crate::core::status::Expulsion;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, Timer};
 use crate::network::charter::{AdmissionRule, Charter};
@@ -239,7 +241,7 @@ impl Mesh {
             Some(why) if !self.phase.is_expelled() => {
                 step.effects.notice(Notice::Expelled {
                     name: self.name().clone(),
-                    why: why.to_string(),
+                    why,
                 });
                 self.phase.expel(why);
             }

@@ -1,12 +1,10 @@
 //! Where this node stands in a network.
 
-use std::fmt;
-
 use crate::core::error::CommandError;
 use crate::core::input::Ticket;
 use crate::core::mesh::own_promise::OwnPromise;
+use crate::core::status::Expulsion;
 use crate::network::admission::Admission;
-use crate::network::membership::NotAMember;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 
@@ -96,33 +94,6 @@ impl Phase {
         {
             *self = Self::Member(own);
         }
-    }
-}
-
-/// Why this node is a member no longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expulsion {
-    Revoked,
-    InviteSpent,
-    InviteExpired,
-}
-
-impl From<&NotAMember> for Expulsion {
-    fn from(why: &NotAMember) -> Self {
-        match why {
-            NotAMember::InviteSpent { .. } => Self::InviteSpent,
-            NotAMember::InviteExpired { .. } => Self::InviteExpired,
-        }
-    }
-}
-
-impl fmt::Display for Expulsion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Revoked => "an owner of the network revoked this node's admission",
-            Self::InviteSpent => "the invite was used by other nodes before this one",
-            Self::InviteExpired => "the invite expired before a member saw this node join",
-        })
     }
 }
 

@@ -23,7 +23,7 @@ impl Mesh {
                 Phase::Joining { .. } => OwnStanding::Joining,
                 Phase::Waiting => OwnStanding::Waiting,
                 Phase::Member(_) => OwnStanding::Member,
-                Phase::Expelled { why, .. } => OwnStanding::Expelled(why.to_string()),
+                Phase::Expelled { why, .. } => OwnStanding::Expelled(*why),
             },
             listen_port: self.device.listen_port(),
             public_key: Some(self.device.public_key()),

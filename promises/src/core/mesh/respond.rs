@@ -1,18 +1,27 @@
-//! Which statements of a network another node is shown.
+//! What this node answers when others ask about a network.
 //!
-//! They are for its members, and for those whom an admission makes one. Who may not see them sees why.
+//! Its statements are for its members, and for those whom an admission makes one. Who may not see them
+//! sees why.
 
 use std::collections::BTreeSet;
 
-use minicbor::bytes::ByteArray;
+use minicbor::bytes::{ByteArray, ByteVec};
 
 use crate::answer::{answer, refusal};
 use crate::content_id::ContentId;
 use crate::core::batches::first_batch;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
 use crate::core::mesh::roster::{Roster, came_by};
 use crate::core::mesh::witness::Witness;
-use crate::core::protocol::{Pull, Push, SyncAnswer, SyncRequest};
+use crate::core::peers::Peers;
+use crate::core::protocol::{
+    AdmitAnswer, AdmitRequest, NetworkAbout, NetworkAsk, Pull, Push, PushAnswer, SyncAnswer,
+    SyncRequest,
+};
+use crate::core::step::Step;
 use crate::network::admission::{Admission, Link, RawLink};
+use crate::network::charter::AdmissionRule;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
 
@@ -29,13 +38,120 @@ enum Reader {
     No(&'static str),
 }
 
+impl Mesh {
+    /// Answers a request.
+    pub(crate) fn answer(
+        &mut self,
+        peer: NodeId,
+        ask: &NetworkAsk,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        match ask {
+            NetworkAsk::Sync(request) => sync(&peer, request, &self.roster, &self.witness),
+            NetworkAsk::Pull(request) => pull(&peer, request, &self.roster, &self.witness),
+            NetworkAsk::Push(push) => self.answer_push(peer, push, local, peers, step),
+            NetworkAsk::Admit(request) => self.answer_admit(peer, request, local, peers, step),
+        }
+    }
+
+    fn answer_push(
+        &mut self,
+        peer: NodeId,
+        push: &Push,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        let result = self.ingest(peer, &push.statements, local, step);
+        if let Some(why) = result.hostile {
+            let refused = refusal(&why);
+            peers.misbehaved(peer, why, step);
+            return refused;
+        }
+        let receipt = if result.of_sender {
+            self.sign_receipt(&peer, local, step)
+        } else {
+            None
+        };
+        answer(&PushAnswer {
+            refused: result.refused,
+            why: result.why,
+            receipt,
+        })
+    }
+
+    fn sign_receipt(
+        &mut self,
+        peer: &NodeId,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Option<ByteVec> {
+        // The receipt speaks of the view with the promise in it.
+        if self.dirty {
+            self.refresh(local, step);
+        }
+        if !self.phase.is_member() {
+            return None;
+        }
+        let receipt = self
+            .witness
+            .sign(peer, &self.roster, local, step.now.timestamp())?;
+        Some(ByteVec::from(receipt.bytes().to_vec()))
+    }
+
+    /// A node asks to be admitted, directly or through a member.
+    fn answer_admit(
+        &mut self,
+        peer: NodeId,
+        request: &AdmitRequest,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        let Some(signed) = request.open() else {
+            let why = "an admission request that does not hold".to_owned();
+            peers.misbehaved(peer, why, step);
+            return refusal("the request does not hold");
+        };
+        let charter = self.roster.charter();
+        if signed.network != self.id()
+            || !self.phase.is_member()
+            || charter.admission != AdmissionRule::Approve
+        {
+            return refusal("this network does not admit in that way");
+        }
+        if self.roster.is_revoked(&signed.node) {
+            return refusal("the node's admission was revoked");
+        }
+        if let Some(admission) = self.applicants.approved(&signed.node) {
+            return answer(&AdmitAnswer {
+                admission: admission.raw(),
+            });
+        }
+        let is_owner = charter.is_owner(&local.id());
+        if !self
+            .applicants
+            .add(&signed, is_owner, &self.roster, step.effects)
+        {
+            return refusal("too many nodes wait already");
+        }
+        // A member that is no owner passes the request on to the owners that it is connected to.
+        let owners = charter
+            .owners
+            .iter()
+            .filter(|owner| !is_owner && **owner != peer && peers.is_up(owner));
+        for owner in owners.copied().collect::<Vec<_>>() {
+            let ask = NetworkAsk::Admit(request.clone());
+            self.request(owner, ask, NetworkAbout::Admit, peers, step);
+        }
+        refusal("an owner has to decide")
+    }
+}
+
 /// Answers a comparison of statements.
-pub(crate) fn sync(
-    peer: &NodeId,
-    request: &SyncRequest,
-    roster: &Roster,
-    witness: &Witness,
-) -> Vec<u8> {
+fn sync(peer: &NodeId, request: &SyncRequest, roster: &Roster, witness: &Witness) -> Vec<u8> {
     let ledger = roster.ledger();
     match reader(peer, request.admission.as_deref(), roster, witness) {
         Reader::No(why) => return refusal(why),
@@ -71,11 +187,11 @@ pub(crate) fn sync(
 }
 
 /// Answers a request for single statements.
-pub(crate) fn pull(peer: &NodeId, pull: &Pull, roster: &Roster, witness: &Witness) -> Vec<u8> {
+fn pull(peer: &NodeId, request: &Pull, roster: &Roster, witness: &Witness) -> Vec<u8> {
     if !matches!(reader(peer, None, roster, witness), Reader::Yes) {
         return refusal(NO_MEMBER);
     }
-    let wanted: BTreeSet<[u8; 8]> = pull.wanted.iter().map(|id| **id).collect();
+    let wanted: BTreeSet<[u8; 8]> = request.wanted.iter().map(|id| **id).collect();
     let (statements, _) = first_batch(roster.ledger().statements_of(&wanted));
     answer(&Push { statements })
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::content_id::ContentId;
-use crate::core::effect::{Effect, Notice};
+use crate::core::effect::{Departure, Effect, Notice};
 use crate::core::error::CommandError;
 use crate::core::neighbours::Neighbours;
 use crate::core::record::Change;
@@ -180,10 +180,10 @@ impl Roster {
         for (node, _) in before.iter().filter(|(_, presence)| live(Some(presence))) {
             let why = match self.view.members.get(node).map(|member| member.presence) {
                 Some(Presence::Live) => continue,
-                Some(Presence::Lapsed) => "its promise lapsed",
-                Some(Presence::Left) => "it left",
-                None if self.is_revoked(node) => "it was revoked",
-                None => "its admission does not hold any longer",
+                Some(Presence::Lapsed) => Departure::Lapsed,
+                Some(Presence::Left) => Departure::Left,
+                None if self.is_revoked(node) => Departure::Revoked,
+                None => Departure::NotAdmitted,
             };
             if node != own {
                 effects.notice(Notice::MemberGone {

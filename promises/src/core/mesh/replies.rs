@@ -1,164 +1,25 @@
-//! What is said about a network between its nodes: comparing statements, pushing what is new, asking to
-//! be admitted, and answering those who do.
+//! What comes back to what this node asked about a network.
 
 use std::collections::BTreeSet;
 
 use minicbor::bytes::{ByteArray, ByteVec};
 
-use crate::answer::{Response, answer, refusal};
+use crate::answer::Response;
 use crate::core::batches::batches;
 use crate::core::local::Local;
+use crate::core::mesh::Mesh;
 use crate::core::mesh::ingest::{Ingested, ingest};
 use crate::core::mesh::phase::{Ending, Phase};
-use crate::core::mesh::{Mesh, respond};
-use crate::core::peers::{About, Peers};
-use crate::core::protocol::{
-    AdmitAnswer, AdmitRequest, Ask, NetworkAbout, NetworkAsk, NetworkReply, Pull, Push, PushAnswer,
-    SyncAnswer, SyncRequest,
-};
+use crate::core::peers::Peers;
+use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
 use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, Timer};
-use crate::network::admission::{Admission, AdmissionRequest, RawLink};
-use crate::network::charter::AdmissionRule;
+use crate::network::admission::{Admission, RawLink};
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
-use crate::time::Millis;
 use grid_keys::NodeId;
 
-/// Ledgers up to this size send their whole index on connecting, which saves a round trip.
-const SMALL_INDEX: usize = 512;
-
-/// What this node asks.
-impl Mesh {
-    /// Says hello to a node: compares statements, or asks for an admission.
-    pub(crate) fn greet(
-        &self,
-        peer: NodeId,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) {
-        match self.phase {
-            Phase::Member(_) | Phase::Joining { .. } => self.sync(peer, true, peers, step),
-            Phase::Waiting => self.request_admission_of(peer, local, peers, step),
-            Phase::Expelled { .. } => {}
-        }
-    }
-
-    fn request(
-        &self,
-        peer: NodeId,
-        ask: NetworkAsk,
-        about: NetworkAbout,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) {
-        let network = self.id();
-        let ask = Ask::Network(network, ask);
-        let about = About::Network(network, about);
-        peers.request(peer, &ask, about, step.effects);
-    }
-
-    fn push(&self, peer: NodeId, statements: Vec<ByteVec>, peers: &mut Peers, step: &mut Step<'_>) {
-        let ask = NetworkAsk::Push(Push { statements });
-        self.request(peer, ask, NetworkAbout::Push, peers, step);
-    }
-
-    /// Compares statements with a node. With the index where it is small, if this node introduces itself.
-    fn sync(&self, peer: NodeId, introduce: bool, peers: &mut Peers, step: &mut Step<'_>) {
-        let ledger = self.roster.ledger();
-        let index = ledger.index();
-        let request = SyncRequest {
-            root: ledger.root(),
-            index: (introduce && index.len() <= SMALL_INDEX).then_some(index),
-            admission: self
-                .phase
-                .admission()
-                .filter(|_| introduce)
-                .map(Admission::raw),
-        };
-        let about = NetworkAbout::Sync {
-            introduced: introduce,
-        };
-        self.request(peer, NetworkAsk::Sync(request), about, peers, step);
-    }
-
-    /// Compares with one connected member, picked at random.
-    pub(crate) fn sync_with_one(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
-        if matches!(self.phase, Phase::Waiting | Phase::Expelled { .. }) {
-            return;
-        }
-        let mut connected: Vec<NodeId> = self
-            .roster
-            .others(&local.id())
-            .filter(|node| peers.is_up(node))
-            .copied()
-            .collect();
-        if connected.is_empty() {
-            // Nobody was heard yet, or everybody known is gone: those to begin with may know more.
-            connected = self.connected_bootstrap(peers);
-        }
-        if connected.is_empty() {
-            return;
-        }
-        let pick = step.entropy.next_u64() % connected.len() as u64;
-        let peer = usize::try_from(pick)
-            .ok()
-            .and_then(|pick| connected.get(pick));
-        if let Some(peer) = peer {
-            self.sync(*peer, !self.heard, peers, step);
-        }
-    }
-
-    /// Compares sooner than the timer would.
-    fn sync_by(&self, at: Millis, step: &mut Step<'_>) {
-        step.timers.set_by(Timer::AntiEntropy(self.id()), at);
-    }
-
-    /// Nobody waits a minute because one message was lost, and a joiner not even seconds.
-    fn retry_sync(&self, step: &mut Step<'_>) {
-        let pause = if self.heard {
-            timers::AFTER_LOSS
-        } else {
-            timers::FIRST_SYNC
-        };
-        self.sync_by(step.now + pause, step);
-    }
-
-    /// Asks all connected nodes to begin with for an admission by an owner.
-    pub(crate) fn request_admission(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
-        if !matches!(self.phase, Phase::Waiting) {
-            return;
-        }
-        for peer in self.connected_bootstrap(peers) {
-            self.request_admission_of(peer, local, peers, step);
-        }
-        step.timers
-            .set(Timer::AskAgain(self.id()), step.now + timers::ASK_AGAIN);
-    }
-
-    fn request_admission_of(
-        &self,
-        peer: NodeId,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) {
-        let body = AdmissionRequest {
-            network: self.id(),
-            node: local.id(),
-            label: local.label().clone(),
-            issued: step.now.timestamp(),
-        };
-        if let Ok(request) = Signed::sign(body, local.key()) {
-            let ask = NetworkAsk::Admit(AdmitRequest::new(&request));
-            self.request(peer, ask, NetworkAbout::Admit, peers, step);
-        }
-    }
-}
-
-/// What comes back.
 impl Mesh {
     /// A request was not answered.
     pub(crate) fn unanswered(
@@ -342,7 +203,7 @@ impl Mesh {
     }
 
     /// Merges statements that a node sent, and has what is urgent written down.
-    fn ingest(
+    pub(super) fn ingest(
         &mut self,
         source: NodeId,
         statements: &[ByteVec],
@@ -398,118 +259,5 @@ impl Mesh {
         }
         self.saved_at = Some(step.now);
         self.save(local, step.effects);
-    }
-}
-
-/// What this node answers.
-impl Mesh {
-    /// Answers a request. An admission request comes as it was verified.
-    pub(crate) fn answer(
-        &mut self,
-        peer: NodeId,
-        ask: &NetworkAsk,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) -> Vec<u8> {
-        match ask {
-            NetworkAsk::Sync(request) => respond::sync(&peer, request, &self.roster, &self.witness),
-            NetworkAsk::Pull(pull) => respond::pull(&peer, pull, &self.roster, &self.witness),
-            NetworkAsk::Push(push) => self.answer_push(peer, push, local, peers, step),
-            NetworkAsk::Admit(request) => self.answer_admit(peer, request, local, peers, step),
-        }
-    }
-
-    fn answer_push(
-        &mut self,
-        peer: NodeId,
-        push: &Push,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) -> Vec<u8> {
-        let result = self.ingest(peer, &push.statements, local, step);
-        if let Some(why) = result.hostile {
-            let refused = refusal(&why);
-            peers.misbehaved(peer, why, step);
-            return refused;
-        }
-        let receipt = if result.of_sender {
-            self.sign_receipt(&peer, local, step)
-        } else {
-            None
-        };
-        answer(&PushAnswer {
-            refused: result.refused,
-            why: result.why,
-            receipt,
-        })
-    }
-
-    fn sign_receipt(
-        &mut self,
-        peer: &NodeId,
-        local: &Local,
-        step: &mut Step<'_>,
-    ) -> Option<ByteVec> {
-        // The receipt speaks of the view with the promise in it.
-        if self.dirty {
-            self.refresh(local, step);
-        }
-        if !self.phase.is_member() {
-            return None;
-        }
-        let receipt = self
-            .witness
-            .sign(peer, &self.roster, local, step.now.timestamp())?;
-        Some(ByteVec::from(receipt.bytes().to_vec()))
-    }
-
-    /// A node asks to be admitted, directly or through a member.
-    fn answer_admit(
-        &mut self,
-        peer: NodeId,
-        request: &AdmitRequest,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) -> Vec<u8> {
-        let Some(signed) = request.open() else {
-            let why = "an admission request that does not hold".to_owned();
-            peers.misbehaved(peer, why, step);
-            return refusal("the request does not hold");
-        };
-        let charter = self.roster.charter();
-        if signed.network != self.id()
-            || !self.phase.is_member()
-            || charter.admission != AdmissionRule::Approve
-        {
-            return refusal("this network does not admit in that way");
-        }
-        if self.roster.is_revoked(&signed.node) {
-            return refusal("the node's admission was revoked");
-        }
-        if let Some(admission) = self.applicants.approved(&signed.node) {
-            return answer(&AdmitAnswer {
-                admission: admission.raw(),
-            });
-        }
-        let is_owner = charter.is_owner(&local.id());
-        if !self
-            .applicants
-            .add(&signed, is_owner, &self.roster, step.effects)
-        {
-            return refusal("too many nodes wait already");
-        }
-        // A member that is no owner passes the request on to the owners that it is connected to.
-        let owners = charter
-            .owners
-            .iter()
-            .filter(|owner| !is_owner && **owner != peer && peers.is_up(owner));
-        for owner in owners.copied().collect::<Vec<_>>() {
-            let ask = NetworkAsk::Admit(request.clone());
-            self.request(owner, ask, NetworkAbout::Admit, peers, step);
-        }
-        refusal("an owner has to decide")
     }
 }

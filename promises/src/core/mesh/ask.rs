@@ -1,0 +1,158 @@
+//! What this node asks others about a network: to compare statements, to take new ones, to be admitted.
+
+use minicbor::bytes::ByteVec;
+
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::phase::Phase;
+use crate::core::peers::{About, Peers};
+use crate::core::protocol::{AdmitRequest, Ask, NetworkAbout, NetworkAsk, Push, SyncRequest};
+use crate::core::step::Step;
+use crate::core::timers::{self, Timer};
+use crate::network::admission::{Admission, AdmissionRequest};
+use crate::network::statement::Signed;
+use crate::time::Millis;
+use grid_keys::NodeId;
+
+/// Ledgers up to this size send their whole index on connecting, which saves a round trip.
+const SMALL_INDEX: usize = 512;
+
+impl Mesh {
+    /// Says hello to a node: compares statements, or asks for an admission.
+    pub(crate) fn greet(
+        &self,
+        peer: NodeId,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        match self.phase {
+            Phase::Member(_) | Phase::Joining { .. } => self.sync(peer, true, peers, step),
+            Phase::Waiting => self.request_admission_of(peer, local, peers, step),
+            Phase::Expelled { .. } => {}
+        }
+    }
+
+    pub(super) fn request(
+        &self,
+        peer: NodeId,
+        ask: NetworkAsk,
+        about: NetworkAbout,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        let network = self.id();
+        let ask = Ask::Network(network, ask);
+        let about = About::Network(network, about);
+        peers.request(peer, &ask, about, step.effects);
+    }
+
+    pub(super) fn push(
+        &self,
+        peer: NodeId,
+        statements: Vec<ByteVec>,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        let ask = NetworkAsk::Push(Push { statements });
+        self.request(peer, ask, NetworkAbout::Push, peers, step);
+    }
+
+    /// Compares statements with a node. With the index where it is small, if this node introduces itself.
+    pub(super) fn sync(
+        &self,
+        peer: NodeId,
+        introduce: bool,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        let ledger = self.roster.ledger();
+        let index = ledger.index();
+        let request = SyncRequest {
+            root: ledger.root(),
+            index: (introduce && index.len() <= SMALL_INDEX).then_some(index),
+            admission: self
+                .phase
+                .admission()
+                .filter(|_| introduce)
+                .map(Admission::raw),
+        };
+        let about = NetworkAbout::Sync {
+            introduced: introduce,
+        };
+        self.request(peer, NetworkAsk::Sync(request), about, peers, step);
+    }
+
+    /// Compares with one connected member, picked at random.
+    pub(crate) fn sync_with_one(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
+        if matches!(self.phase, Phase::Waiting | Phase::Expelled { .. }) {
+            return;
+        }
+        let mut connected: Vec<NodeId> = self
+            .roster
+            .others(&local.id())
+            .filter(|node| peers.is_up(node))
+            .copied()
+            .collect();
+        if connected.is_empty() {
+            // Nobody was heard yet, or everybody known is gone: those to begin with may know more.
+            connected = self.connected_bootstrap(peers);
+        }
+        if connected.is_empty() {
+            return;
+        }
+        let pick = step.entropy.next_u64() % connected.len() as u64;
+        let peer = usize::try_from(pick)
+            .ok()
+            .and_then(|pick| connected.get(pick));
+        if let Some(peer) = peer {
+            self.sync(*peer, !self.heard, peers, step);
+        }
+    }
+
+    /// Compares sooner than the timer would.
+    pub(super) fn sync_by(&self, at: Millis, step: &mut Step<'_>) {
+        step.timers.set_by(Timer::AntiEntropy(self.id()), at);
+    }
+
+    /// Nobody waits a minute because one message was lost, and a joiner not even seconds.
+    pub(super) fn retry_sync(&self, step: &mut Step<'_>) {
+        let pause = if self.heard {
+            timers::AFTER_LOSS
+        } else {
+            timers::FIRST_SYNC
+        };
+        self.sync_by(step.now + pause, step);
+    }
+
+    /// Asks all connected nodes to begin with for an admission by an owner.
+    pub(crate) fn request_admission(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
+        if !matches!(self.phase, Phase::Waiting) {
+            return;
+        }
+        for peer in self.connected_bootstrap(peers) {
+            self.request_admission_of(peer, local, peers, step);
+        }
+        step.timers
+            .set(Timer::AskAgain(self.id()), step.now + timers::ASK_AGAIN);
+    }
+
+    fn request_admission_of(
+        &self,
+        peer: NodeId,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        let body = AdmissionRequest {
+            network: self.id(),
+            node: local.id(),
+            label: local.label().clone(),
+            issued: step.now.timestamp(),
+        };
+        if let Ok(request) = Signed::sign(body, local.key()) {
+            let ask = NetworkAsk::Admit(AdmitRequest::new(&request));
+            self.request(peer, ask, NetworkAbout::Admit, peers, step);
+        }
+    }
+}
