@@ -46,7 +46,7 @@ pub(crate) fn wireguard(local: &Local, port: u16) -> Vec<Endpoint> {
     )
 }
 
-/// Each address once, the best reason first; nothing inside the tunnels themselves.
+/// Each address once, by its best reason; nothing inside the tunnels themselves.
 fn promised(all: impl Iterator<Item = (EndpointKind, SocketAddr)>, local: &Local) -> Vec<Endpoint> {
     let mut seen = BTreeSet::new();
     // Where others see this node is only news if it is not one of its own addresses.

@@ -28,22 +28,22 @@ const MAX_STRIKES: u32 = 3;
 /// How long it stays away.
 const BAN: Duration = Duration::from_secs(60);
 
-/// How things stand with one node.
+/// The state of the connection to one node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Link {
     up: Option<SocketAddr>,
     dialling: bool,
-    /// Since when it stands, if this node dialled.
+    /// Since when it is up, if this node dialled.
     dialled: Option<Millis>,
     failures: u32,
     retry_at: Millis,
     strikes: u32,
     banned_until: Millis,
     /// Where the other side sees this node.
-    pub(crate) seen_at: Option<SocketAddr>,
+    seen_at: Option<SocketAddr>,
 }
 
-/// Every node that there is or was a connection to.
+/// The connections to all nodes, present and past.
 #[derive(Debug, Default)]
 pub(crate) struct Links(BTreeMap<NodeId, Link>);
 
@@ -56,7 +56,7 @@ impl Links {
         self.0.get(node).is_some_and(|link| link.banned_until > now)
     }
 
-    /// The nodes that a connection stands to, in order.
+    /// The connected nodes, in order.
     pub(crate) fn up(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
         self.0
             .iter()
@@ -136,7 +136,7 @@ impl Links {
         }
     }
 
-    /// Notes a message that does not hold. Says whether the peer has to go.
+    /// Notes a message that does not hold. Returns whether the peer has to go.
     pub(crate) fn strike(&mut self, node: &NodeId, now: Millis) -> bool {
         let link = self.0.entry(*node).or_default();
         link.strikes += 1;

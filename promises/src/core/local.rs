@@ -50,7 +50,7 @@ impl Local {
         &self.host
     }
 
-    /// What decides about prefixes here: the machine's own, and the ranges of all networks.
+    /// The machine's connected prefixes, and the ranges of all networks.
     pub(crate) const fn facts(&self) -> &LocalFacts {
         &self.facts
     }
@@ -59,7 +59,7 @@ impl Local {
         &self.seen_at
     }
 
-    /// Says whether anything is different.
+    /// Returns whether anything changed.
     pub(crate) fn set_host(&mut self, host: HostFacts) -> bool {
         let differs = self.host != host;
         self.host = host;
@@ -73,7 +73,7 @@ impl Local {
         };
     }
 
-    /// Says whether anything is different. When the last connection is gone, what was seen last is the
+    /// Returns whether anything changed. When the last connection is gone, what was seen last is the
     /// best guess, and stays.
     pub(crate) fn set_seen_at(&mut self, seen_at: BTreeSet<SocketAddr>) -> bool {
         let differs = seen_at != self.seen_at && !seen_at.is_empty();

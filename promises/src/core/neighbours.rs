@@ -1,4 +1,4 @@
-//! The members of a network in the orders in which a node would have them as neighbours.
+//! The members of a network, in a node's orders of preference as neighbours.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use grid_keys::NodeId;
 pub(crate) struct Neighbours {
     /// By their distance on the ring.
     ring: Vec<NodeId>,
-    /// By this node's own taste.
+    /// By an order that differs from node to node.
     liked: Vec<NodeId>,
 }
 

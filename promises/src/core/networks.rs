@@ -1,4 +1,4 @@
-//! The networks of this node: how they come to be and end, and what they decide together.
+//! The networks of this node: how they begin and end, and what concerns all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ use crate::core::peers::{Peers, part};
 use crate::core::protocol::{Found, NetworkAsk};
 use crate::core::record::{Change, NetworkRecord};
 use crate::core::step::Step;
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::limits::MAX_ENDPOINTS;
 use crate::network::accept::overlaps;
 use crate::network::address;
@@ -35,9 +35,9 @@ use grid_keys::{NodeId, Secret};
 
 /// Charters in one answer.
 const MAX_FOUND: usize = 8;
-/// Members that are remembered of a network that was left.
+/// Members in a list of bootstrap nodes.
 const MAX_BOOTSTRAP: usize = 8;
-/// The refusal that tells a node that it is in the wrong place.
+/// What a node that asks in the wrong place is told.
 const NOT_HERE: &str = "this node is not in that network";
 
 /// The networks that this node is in, and those that it left and can join again.
@@ -75,7 +75,7 @@ impl Networks {
         waiting.next().map(Mesh::id)
     }
 
-    /// The networks in which a node is a member or one to begin with.
+    /// The networks in which a node is a member or a bootstrap node.
     pub(crate) fn shared_with(&self, peer: &NodeId) -> impl Iterator<Item = &Mesh> {
         self.all.values().filter(|mesh| mesh.knows(peer))
     }
@@ -85,12 +85,12 @@ impl Networks {
         self.all.values().any(|mesh| mesh.roster().is_member(node))
     }
 
-    /// Whether a node was put out of any, and is in none.
+    /// Whether a node was revoked in any, and is a member of none.
     pub(crate) fn is_out(&self, node: &NodeId) -> bool {
         self.all.values().any(|mesh| mesh.roster().is_revoked(node)) && !self.has_member(node)
     }
 
-    /// Everybody who is a member of any, or one to begin with.
+    /// The members and bootstrap nodes of all.
     pub(crate) fn known(&self) -> BTreeSet<NodeId> {
         self.all.values().flat_map(Mesh::known).collect()
     }
@@ -130,7 +130,7 @@ impl Networks {
     /// Members of a network, and where they were last seen: for an invite, or for joining again.
     pub(crate) fn bootstrap_of(&self, mesh: &Mesh, local: &Local, peers: &Peers) -> Vec<Bootstrap> {
         let mut nodes: Vec<NodeId> = mesh.roster().others(&local.id()).copied().collect();
-        // Those that a connection stands to come first: they can be reached.
+        // Connected ones come first: they can be reached.
         nodes.sort_by_key(|node| !peers.is_up(node));
         nodes
             .into_iter()
@@ -195,7 +195,7 @@ impl Networks {
 
 /// Beginnings and ends.
 impl Networks {
-    /// Takes a network over that was found on disk.
+    /// Restores a network from what is on disk.
     pub(crate) fn restore(
         &mut self,
         record: NetworkRecord,
@@ -231,7 +231,7 @@ impl Networks {
         self.all.entry(mesh.id()).insert_entry(mesh).into_mut()
     }
 
-    /// Recomputes what the networks' ranges and the host decide together.
+    /// Recomputes what depends on the host and on the ranges of all networks.
     pub(crate) fn update_facts(&mut self, local: &mut Local) {
         local.set_ranges(self.ranges());
         self.touch_all();
@@ -242,18 +242,18 @@ impl Networks {
         all.map(|mesh| (mesh.id(), mesh.ranges())).collect()
     }
 
-    /// Has every network looked at anew.
+    /// Asks for a refresh of every network.
     pub(crate) fn touch_all(&mut self) {
         for mesh in self.all.values_mut() {
             mesh.touch();
         }
     }
 
-    /// Has every network look whether its promise should say something else.
+    /// Makes every network check soon whether its promise should say something else.
     pub(crate) fn resign_all(&self, step: &mut Step<'_>) {
         for network in self.all.keys() {
             step.timers
-                .set_by(Timer::Resign(*network), step.now + timers::RESIGN);
+                .set_by(NetworkTimer::Resign.of(*network), step.now + timers::RESIGN);
         }
     }
 
@@ -299,12 +299,12 @@ impl Networks {
             last_promise: None,
         };
         let mesh = self.begin(beginning, listen_port, local, step);
-        // Nobody waits for it yet, so that it cannot end here.
+        // No command waits for it yet, so it cannot end here.
         mesh.claim(local, step);
         mesh.joined_reply(local)
     }
 
-    /// What an invite makes of this node in its network.
+    /// What this node begins with when it joins by an invite.
     pub(crate) fn with_invite(
         &mut self,
         name: &NetworkName,
@@ -360,7 +360,7 @@ impl Networks {
         }))
     }
 
-    /// Ends with a network, and closes the connections that nothing is left for.
+    /// Ends this node's part in a network, and closes the connections that served nothing else.
     pub(crate) fn end(
         &mut self,
         network: NetworkId,

@@ -1,5 +1,4 @@
-//! The other nodes, whatever networks are shared with them: who is connected, what was asked of them,
-//! and how they behave.
+//! The other nodes, in whatever networks: which are connected, what they were asked, and how they behave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -64,7 +63,7 @@ impl Peers {
         self.links.hurry(node);
     }
 
-    /// Asks a node. The answer is recognised by what it is about.
+    /// Sends a request to a node, and remembers what it is about.
     pub(crate) fn request(&mut self, peer: NodeId, ask: &Ask, about: About, effects: &mut Queue) {
         self.last_request += 1;
         let id = RequestId(self.last_request);
@@ -76,12 +75,12 @@ impl Peers {
         });
     }
 
-    /// Takes a request that was answered, or will not be, from those that are on their way.
+    /// Takes out a request that was answered, or that never will be.
     pub(crate) fn answered(&mut self, request: RequestId) -> Option<Sent> {
         self.sent.remove(&request)
     }
 
-    /// A connection stands. Says whether it may; one that may not is closed.
+    /// A connection is up. One to a banned node is closed again. Returns whether it may stay.
     pub(crate) fn connected(
         &mut self,
         peer: NodeId,
@@ -105,12 +104,12 @@ impl Peers {
         self.links.failed(peer, now, entropy);
     }
 
-    /// Another node says where it sees this one. Says whether that is news.
+    /// Another node says where it sees this one. Returns whether that is news.
     pub(crate) fn see(&mut self, peer: &NodeId, observed: SocketAddr) -> bool {
         self.links.see(peer, observed)
     }
 
-    /// A node sent what no correct node sends. Some of these, and it has to go.
+    /// A node sent what no correct node sends. After a few of these its connection is closed.
     pub(crate) fn misbehaved(&mut self, peer: NodeId, why: String, step: &mut Step<'_>) {
         step.effects.notice(Notice::BadMessage { peer, why });
         if self.links.strike(&peer, step.now) {
@@ -133,7 +132,7 @@ impl Peers {
     }
 }
 
-/// Has the connection to a node closed.
+/// Closes the connection to a node.
 pub(crate) fn part(peer: NodeId, why: Parting, effects: &mut Queue) {
     effects.push(Effect::Disconnect { peer, why });
 }

@@ -35,7 +35,7 @@ pub struct NetworkRecord {
     pub rules: Vec<Rule>,
     /// The judge: the content id of its code.
     pub judge: Option<ContentId>,
-    /// Nodes to begin with.
+    /// Nodes to connect to while no member is known.
     pub bootstrap: Vec<Bootstrap>,
 }
 

@@ -16,7 +16,7 @@ use crate::network::statement::Signed;
 use crate::time::Millis;
 use grid_keys::NodeId;
 
-/// The searches that are under way, by the commands that wait for them.
+/// The searches under way, by the commands that wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct Searches(BTreeMap<Ticket, Search>);
 
@@ -27,7 +27,7 @@ pub(crate) struct Search {
     listen_port: u16,
     /// When the command has to be answered.
     until: Millis,
-    /// Peers that were not asked yet, because no connection stands.
+    /// Peers that were not asked yet, because they are not connected.
     unasked: BTreeSet<NodeId>,
     /// Peers whose answer is missing.
     asked: BTreeSet<NodeId>,
@@ -97,7 +97,7 @@ impl Searches {
         }
     }
 
-    /// A peer cannot be reached. The searches that are over by that.
+    /// A peer cannot be reached. Returns the searches that this ends.
     pub(crate) fn lost(&mut self, peer: &NodeId) -> Vec<(Ticket, Search)> {
         for search in self.0.values_mut() {
             search.unasked.remove(peer);
@@ -107,7 +107,7 @@ impl Searches {
             .collect()
     }
 
-    /// A peer answered, if only by a refusal. The search, if it is over by that.
+    /// A peer answered, if only with a refusal. Returns the search if this ends it.
     pub(crate) fn answered(
         &mut self,
         ticket: Ticket,
@@ -173,4 +173,90 @@ fn ask(peer: NodeId, ticket: Ticket, name: &NetworkName, peers: &mut Peers, step
         About::Find(ticket),
         step.effects,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::effect::Effect;
+    use crate::core::input::RequestId;
+    use crate::core::step::Queue;
+    use crate::core::timers::Timers;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const TICKET: Ticket = Ticket(7);
+    const NEAR: NodeId = NodeId([1; 32]);
+    const FAR: NodeId = NodeId([2; 32]);
+
+    fn foo() -> NetworkName {
+        "foo".parse().unwrap()
+    }
+
+    /// Runs one step. Returns its result, and every effect.
+    fn step<R>(act: impl FnOnce(&mut Step<'_>) -> R) -> (R, Vec<Effect>) {
+        let mut effects = Queue::default();
+        let result = act(&mut Step {
+            now: Millis(1000),
+            entropy: &mut ChaCha8Rng::seed_from_u64(1),
+            timers: &mut Timers::default(),
+            effects: &mut effects,
+        });
+        (result, std::iter::from_fn(|| effects.pop()).collect())
+    }
+
+    fn asked(id: u64, peer: NodeId) -> Effect {
+        Effect::Request {
+            id: RequestId(id),
+            peer,
+            message: Ask::Find(foo()).encode(),
+        }
+    }
+
+    fn begin(searches: &mut Searches, peers: &mut Peers) -> Vec<Effect> {
+        step(|step| searches.begin(TICKET, &foo(), 51820, Millis(9000), peers, step)).1
+    }
+
+    #[test]
+    fn who_knows_nobody_is_told_at_once() {
+        let (mut searches, mut peers) = (Searches::default(), Peers::default());
+        let outcome = Err(CommandError::NoPeers(foo()));
+        let ticket = TICKET;
+        assert_eq!(
+            begin(&mut searches, &mut peers),
+            [Effect::Done { ticket, outcome }]
+        );
+        assert!(searches.end(TICKET).is_none());
+    }
+
+    #[test]
+    fn peers_are_asked_once_they_are_connected_and_a_search_ends_with_the_last() {
+        let (mut searches, mut peers) = (Searches::default(), Peers::default());
+        peers.introduce(NEAR, Vec::new());
+        peers.introduce(FAR, Vec::new());
+        let remote = "192.0.2.1:1".parse().unwrap();
+        step(|step| peers.connected(NEAR, remote, true, step));
+        assert_eq!(begin(&mut searches, &mut peers), [asked(1, NEAR)]);
+        assert_eq!(searches.wanted().collect::<Vec<_>>(), [FAR]);
+        let connected = |searches: &mut Searches, peers: &mut Peers| {
+            step(|step| searches.connected(FAR, peers, step)).1
+        };
+        assert_eq!(connected(&mut searches, &mut peers), [asked(2, FAR)]);
+        assert_eq!(connected(&mut searches, &mut peers), []);
+        assert!(searches.answered(TICKET, &NEAR, &[]).is_none());
+        let over = searches.answered(TICKET, &FAR, &[]).unwrap();
+        assert_eq!(over.result().unwrap_err(), CommandError::NobodyHasIt(foo()));
+    }
+
+    #[test]
+    fn a_search_is_over_when_nobody_can_be_reached() {
+        let (mut searches, mut peers) = (Searches::default(), Peers::default());
+        peers.introduce(NEAR, Vec::new());
+        peers.introduce(FAR, Vec::new());
+        begin(&mut searches, &mut peers);
+        assert!(searches.lost(&NEAR).is_empty());
+        let over = searches.lost(&FAR);
+        assert!(matches!(over.as_slice(), [(TICKET, _)]));
+        assert!(searches.lost(&FAR).is_empty());
+    }
 }

@@ -1,4 +1,4 @@
-//! One step of the core: the moment at which an input comes in, and where what follows from it goes.
+//! One step of the core: when an input comes in, and where its consequences go.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::core::input::Ticket;
 use crate::core::timers::{Timer, Timers};
 use crate::time::Millis;
 
-/// What is wanted, in the order in which it is carried out.
+/// Effects, in the order in which they are to be carried out.
 #[derive(Debug, Default)]
 pub(crate) struct Queue(VecDeque<Effect>);
 

@@ -1,6 +1,6 @@
 //! The one table of timers: what they are for, when they are set, and how long they take.
 //!
-//! Timers that are due at the same moment fire in the order of [`Timer`], then by their subject. Most of the
+//! Timers that are due at the same moment fire in the order of [`Timer`] and [`NetworkTimer`], then by their subject. Most of the
 //! spans are short because something waits for them, and bounded below because what comes in bursts
 //! should cost once.
 
@@ -48,26 +48,7 @@ pub(crate) const LEAVE: Duration = Duration::from_secs(2);
 /// What a timer is for. Of each there is at most one for each subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// Runs while the network is there: forgets what lapsed, looks at the view again, renews the promise.
-    Housekeeping(NetworkId),
-    /// Runs while the network is there, after 45 to 75 seconds: compares with a random connected member.
-    AntiEntropy(NetworkId),
-    /// This node's promise should change: signs and pushes it, if it differs.
-    Resign(NetworkId),
-    /// News came in right after a refresh: looks at the view again.
-    Refresh(NetworkId),
-    /// News came in right after a push: pushes it.
-    Flush(NetworkId),
-    /// Statements changed: hands them to the driver.
-    Save(NetworkId),
-    /// Joining: claims an address without having heard from a member.
-    ClaimAnyway(NetworkId),
-    /// Waiting for an owner: asks connected members for an admission.
-    AskAgain(NetworkId),
-    /// A member has not answered on its path: tries its next endpoint.
-    Paths(NetworkId),
-    /// The judge failed: asks it again.
-    Judge(NetworkId),
+    Network(NetworkTimer, NetworkId),
     /// A wanted connection is down, and its back-off ([`links`](super::links)) ends: dials.
     Dial,
     /// A command waits for others: answers it.
@@ -76,21 +57,34 @@ pub(crate) enum Timer {
     Part(NodeId),
 }
 
-impl Timer {
-    const fn network(&self) -> Option<NetworkId> {
-        match self {
-            Self::Housekeeping(network)
-            | Self::AntiEntropy(network)
-            | Self::Resign(network)
-            | Self::Refresh(network)
-            | Self::Flush(network)
-            | Self::Save(network)
-            | Self::ClaimAnyway(network)
-            | Self::AskAgain(network)
-            | Self::Paths(network)
-            | Self::Judge(network) => Some(*network),
-            Self::Dial | Self::Deadline(_) | Self::Part(_) => None,
-        }
+/// What a timer of a network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum NetworkTimer {
+    /// Runs while the network is there: forgets what lapsed, looks at the view again, renews the promise.
+    Housekeeping,
+    /// Runs while the network is there, after 45 to 75 seconds: compares with a random connected member.
+    AntiEntropy,
+    /// This node's promise should change: signs and pushes it, if it differs.
+    Resign,
+    /// News came in right after a refresh: looks at the view again.
+    Refresh,
+    /// News came in right after a push: pushes it.
+    Flush,
+    /// Statements changed: hands them to the driver.
+    Save,
+    /// Joining: claims an address without having heard from a member.
+    ClaimAnyway,
+    /// Waiting for an owner: asks connected members for an admission.
+    AskAgain,
+    /// A member has not answered on its path: tries its next endpoint.
+    Paths,
+    /// The judge failed: asks it again.
+    Judge,
+}
+
+impl NetworkTimer {
+    pub(crate) const fn of(self, network: NetworkId) -> Timer {
+        Timer::Network(self, network)
     }
 }
 
@@ -116,7 +110,8 @@ impl Timers {
 
     /// Cancels everything about a network.
     pub(crate) fn cancel_network(&mut self, network: NetworkId) {
-        self.0.retain(|timer, _| timer.network() != Some(network));
+        self.0
+            .retain(|timer, _| !matches!(timer, Timer::Network(_, of) if *of == network));
     }
 
     /// When the next one fires.

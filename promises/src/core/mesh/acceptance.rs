@@ -20,7 +20,7 @@ use crate::core::local::Local;
 use crate::core::mesh::roster::Roster;
 use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::network::accept::{self, Objection, Verdict, Verdicts, overlaps};
 use crate::network::history::{self, Decision};
 use crate::network::judgement::{self, Opinions, Reason};
@@ -35,7 +35,7 @@ pub(crate) struct Acceptance {
     rules: Vec<Rule>,
     judge: Option<Judge>,
     verdicts: Verdicts,
-    /// The promises whose refusal was told.
+    /// The promises whose refusal was reported.
     objected: BTreeSet<(NodeId, IpNet)>,
     written: history::Writer,
 }
@@ -84,7 +84,7 @@ impl Judge {
         });
     }
 
-    /// Takes an answer in. Says whether it was waited for.
+    /// Takes an answer in. Returns whether one was expected.
     fn hear(&mut self, answer: Result<Vec<u8>, String>) -> bool {
         let Asked::Waiting(records) = std::mem::take(&mut self.asked) else {
             return false;
@@ -141,8 +141,8 @@ impl Acceptance {
             .map(|verdict| verdict.prefix)
     }
 
-    /// Decides about all promises, and has the judge asked if it has not spoken about them. What a member
-    /// decided is written down.
+    /// Decides about all promises, and asks the judge about those that are new to it. As a member, this node
+    /// keeps a history of what it decided.
     pub(crate) fn decide(
         &mut self,
         roster: &Roster,
@@ -182,7 +182,7 @@ impl Acceptance {
         self.report_objections(roster, effects);
     }
 
-    /// Tells once of each promise that is not believed.
+    /// Reports each promise that is not accepted, once.
     fn report_objections(&mut self, roster: &Roster, effects: &mut Queue) {
         let mut current = BTreeSet::new();
         for (node, verdicts) in &self.verdicts {
@@ -209,7 +209,7 @@ impl Acceptance {
         self.objected = current;
     }
 
-    /// Takes in what a judge said. Says whether promises have to be decided about anew.
+    /// Takes in what a judge said. Returns whether promises have to be decided again.
     pub(crate) fn judged(
         &mut self,
         code: ContentId,
@@ -221,11 +221,11 @@ impl Acceptance {
             return false;
         };
         let before = judge.failure.clone();
-        // One that was dismissed meanwhile is not listened to.
+        // The answer of a judge that was dismissed meanwhile does not count.
         let heard = judge.code == code && judge.hear(answer);
         if let Some(why) = judge.failure.clone() {
             let again = step.now + timers::ASK_JUDGE;
-            step.timers.set(Timer::Judge(roster.id()), again);
+            step.timers.set(NetworkTimer::Judge.of(roster.id()), again);
             if before.as_ref() != Some(&why) {
                 let name = roster.name().clone();
                 step.effects.notice(Notice::JudgeFailed { name, why });
@@ -234,7 +234,7 @@ impl Acceptance {
         heard
     }
 
-    /// Forgets that the judge failed, so that it is asked again. Says whether it had.
+    /// Asks a judge that failed again, at the next decision. Returns whether it had failed.
     pub(crate) fn retry_judge(&mut self) -> bool {
         match &mut self.judge {
             Some(judge) if judge.failure.is_some() && matches!(judge.asked, Asked::Heard(_)) => {

@@ -1,4 +1,4 @@
-//! Admission by an owner's word: who asks for it, and who has it.
+//! Admission by an owner: which nodes asked for it, and which were admitted.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(crate) struct Applicants {
 }
 
 impl Applicants {
-    /// Those whom no owner has admitted yet.
+    /// The nodes that no owner has admitted yet.
     pub(crate) const fn asking(&self) -> &BTreeMap<NodeId, Label> {
         &self.asking
     }
@@ -33,7 +33,7 @@ impl Applicants {
         self.approved.get(node)
     }
 
-    /// Takes a request in, and tells an owner of it once. Says whether there was room.
+    /// Takes a request in; if this node is an owner, reports it once. Returns whether there was room.
     pub(crate) fn add(
         &mut self,
         request: &AdmissionRequest,
@@ -54,7 +54,7 @@ impl Applicants {
         true
     }
 
-    /// Admits a node that asked, by this node's signature.
+    /// Admits a node that asked; this node signs as an owner.
     pub(crate) fn approve(
         &mut self,
         node: &str,

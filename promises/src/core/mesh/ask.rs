@@ -1,14 +1,16 @@
-//! What this node asks others about a network: to compare statements, to take new ones, to be admitted.
+//! What this node asks of others in a network: to compare statements, to take new ones, to admit it.
 
 use minicbor::bytes::ByteVec;
+use rand_core::Rng;
 
+use crate::core::links::jitter;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::phase::Phase;
 use crate::core::peers::{About, Peers};
 use crate::core::protocol::{AdmitRequest, Ask, NetworkAbout, NetworkAsk, Push, SyncRequest};
 use crate::core::step::Step;
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::network::admission::{Admission, AdmissionRequest};
 use crate::network::statement::Signed;
 use crate::time::Millis;
@@ -58,7 +60,8 @@ impl Mesh {
         self.request(peer, ask, NetworkAbout::Push, peers, step);
     }
 
-    /// Compares statements with a node. With the index where it is small, if this node introduces itself.
+    /// Compares statements with a node. To introduce itself, this node shows its admission, and sends its
+    /// index along if that is small.
     pub(super) fn sync(
         &self,
         peer: NodeId,
@@ -83,10 +86,19 @@ impl Mesh {
         self.request(peer, NetworkAsk::Sync(request), about, peers, step);
     }
 
-    /// Compares with one connected member, picked at random.
-    pub(crate) fn sync_with_one(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
+    /// Compares with one connected member, picked at random, and sets the timer for the next time.
+    pub(super) fn sync_with_one(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
+        if let Some(peer) = self.pick_one(local, peers, step.entropy) {
+            self.sync(peer, !self.heard, peers, step);
+        }
+        let pause = timers::ANTI_ENTROPY * 3 / 4 + jitter(timers::ANTI_ENTROPY / 2, step.entropy);
+        step.timers
+            .set(NetworkTimer::AntiEntropy.of(self.id()), step.now + pause);
+    }
+
+    fn pick_one(&self, local: &Local, peers: &Peers, entropy: &mut dyn Rng) -> Option<NodeId> {
         if matches!(self.phase, Phase::Waiting | Phase::Expelled { .. }) {
-            return;
+            return None;
         }
         let mut connected: Vec<NodeId> = self
             .roster
@@ -95,24 +107,22 @@ impl Mesh {
             .copied()
             .collect();
         if connected.is_empty() {
-            // Nobody was heard yet, or everybody known is gone: those to begin with may know more.
+            // No member was heard yet, or all are gone: the bootstrap nodes may know more.
             connected = self.connected_bootstrap(peers);
         }
         if connected.is_empty() {
-            return;
+            return None;
         }
-        let pick = step.entropy.next_u64() % connected.len() as u64;
-        let peer = usize::try_from(pick)
+        let pick = entropy.next_u64() % connected.len() as u64;
+        usize::try_from(pick)
             .ok()
-            .and_then(|pick| connected.get(pick));
-        if let Some(peer) = peer {
-            self.sync(*peer, !self.heard, peers, step);
-        }
+            .and_then(|pick| connected.get(pick).copied())
     }
 
     /// Compares sooner than the timer would.
     pub(super) fn sync_by(&self, at: Millis, step: &mut Step<'_>) {
-        step.timers.set_by(Timer::AntiEntropy(self.id()), at);
+        step.timers
+            .set_by(NetworkTimer::AntiEntropy.of(self.id()), at);
     }
 
     /// Nobody waits a minute because one message was lost, and a joiner not even seconds.
@@ -125,16 +135,18 @@ impl Mesh {
         self.sync_by(step.now + pause, step);
     }
 
-    /// Asks all connected nodes to begin with for an admission by an owner.
-    pub(crate) fn request_admission(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
+    /// Asks all connected bootstrap nodes for an admission by an owner.
+    pub(super) fn request_admission(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
         if !matches!(self.phase, Phase::Waiting) {
             return;
         }
         for peer in self.connected_bootstrap(peers) {
             self.request_admission_of(peer, local, peers, step);
         }
-        step.timers
-            .set(Timer::AskAgain(self.id()), step.now + timers::ASK_AGAIN);
+        step.timers.set(
+            NetworkTimer::AskAgain.of(self.id()),
+            step.now + timers::ASK_AGAIN,
+        );
     }
 
     fn request_admission_of(

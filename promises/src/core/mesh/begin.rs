@@ -14,7 +14,7 @@ use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::record::{Change, NetworkRecord};
 use crate::core::step::Step;
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::network::admission::Admission;
 use crate::network::charter::Charter;
 use crate::network::invite::Bootstrap;
@@ -63,7 +63,7 @@ impl Mesh {
         }
     }
 
-    /// Takes a network over that was found on disk.
+    /// Restores a network from what is on disk.
     pub(crate) fn restore(
         record: NetworkRecord,
         private_key: WgSecretKey,
@@ -73,7 +73,7 @@ impl Mesh {
         let now = now.timestamp();
         let mut ledger = Ledger::new(record.charter.clone());
         for bytes in &record.statements {
-            // What lapsed meanwhile, or is damaged, is had again from the members.
+            // Statements that lapsed or are damaged come again from the members.
             let _ = ledger.insert_bytes(bytes, now);
         }
         let admission = record
@@ -114,7 +114,7 @@ impl Mesh {
         self.phase = Phase::Member(OwnPromise::restored(own, admission));
     }
 
-    /// Makes a network one of this node, and has it written down.
+    /// Begins with a network, and stores it.
     pub(crate) fn begin(beginning: Beginning, listen_port: u16, step: &mut Step<'_>) -> Self {
         let Beginning {
             charter,
@@ -158,14 +158,22 @@ impl Mesh {
         let (network, now) = (self.id(), step.now);
         let pause = jitter(timers::ANTI_ENTROPY, step.entropy);
         let timers = &mut step.timers;
-        timers.set(Timer::AntiEntropy(network), now + pause);
-        timers.set(Timer::Housekeeping(network), now + timers::HOUSEKEEPING);
+        timers.set(NetworkTimer::AntiEntropy.of(network), now + pause);
+        timers.set(
+            NetworkTimer::Housekeeping.of(network),
+            now + timers::HOUSEKEEPING,
+        );
         match &self.phase {
-            Phase::Member(_) => timers.set(Timer::Resign(network), now + timers::RESIGN),
+            Phase::Member(_) => timers.set(NetworkTimer::Resign.of(network), now + timers::RESIGN),
             Phase::Joining { .. } => {
-                timers.set(Timer::ClaimAnyway(network), now + timers::CLAIM_ANYWAY);
+                timers.set(
+                    NetworkTimer::ClaimAnyway.of(network),
+                    now + timers::CLAIM_ANYWAY,
+                );
             }
-            Phase::Waiting => timers.set(Timer::AskAgain(network), now + timers::ASK_AGAIN),
+            Phase::Waiting => {
+                timers.set(NetworkTimer::AskAgain.of(network), now + timers::ASK_AGAIN)
+            }
             Phase::Expelled { .. } => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The WireGuard interface of a network: its keys, and the state that is wanted of it.
+//! The WireGuard interface of a network: its keys, and its wanted state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -48,12 +48,12 @@ impl Device {
         self.listen_port
     }
 
-    /// Forgets what was derived for keys that nobody has any more.
+    /// Forgets what was derived for keys that are no longer in use.
     pub(crate) fn prune(&mut self, used: &BTreeSet<WgPublicKey>) {
         self.preshared.retain(|key, _| used.contains(key));
     }
 
-    /// Has the interface configured, if it is wanted otherwise than before.
+    /// Asks for the wanted state, if it differs from what was asked for last.
     pub(crate) fn configure(
         &mut self,
         wanted: Option<Tunnel>,
@@ -71,7 +71,7 @@ impl Device {
         }
     }
 
-    /// The state that follows from what this node promises and from whom it believes what.
+    /// The state that follows from this node's promise and from what it accepts of others.
     pub(crate) fn wanted(
         &mut self,
         own: &MemberPromise,

@@ -16,7 +16,7 @@ pub(crate) struct Ingested {
     pub(crate) revoked: bool,
     /// Whether a node was new.
     pub(crate) newcomers: bool,
-    /// The latest number of a promise of this node itself that was in it.
+    /// The highest sequence number among promises of this node itself.
     pub(crate) own_sequence: Option<u64>,
     pub(crate) refused: u32,
     /// The first refusal that no correct sender gets.

@@ -11,12 +11,12 @@ use crate::core::mesh::own_promise::{Making, OwnPromise, Terms};
 use crate::core::mesh::phase::{Ending, Pending, Phase};
 use crate::core::peers::Peers;
 use crate::core::step::Step;
-use crate::core::timers::Timer;
+use crate::core::timers::NetworkTimer;
 use crate::network::address;
 use crate::network::member::Claim;
 
 impl Mesh {
-    /// Has a command answered when this node has joined. Begins to ask those to begin with.
+    /// Answers `ticket` once this node has joined. Greets the bootstrap nodes that are connected.
     pub(crate) fn await_join(
         &mut self,
         ticket: Ticket,
@@ -35,7 +35,7 @@ impl Mesh {
 
     /// Claims an address and promises it, if this node has an admission and no claim yet.
     pub(crate) fn claim(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
-        step.timers.cancel(Timer::ClaimAnyway(self.id()));
+        step.timers.cancel(NetworkTimer::ClaimAnyway.of(self.id()));
         if !matches!(self.phase, Phase::Joining { .. }) {
             return None;
         }
@@ -105,7 +105,7 @@ impl Mesh {
         }
     }
 
-    /// What is told to a person who founded or joined it.
+    /// What the person who founded or joined it is told.
     pub(crate) fn joined_reply(&self, local: &Local) -> Result<Reply, CommandError> {
         match &self.phase {
             Phase::Member(own) => Ok(self.joined(own, local)),
@@ -136,7 +136,7 @@ impl Mesh {
         }
     }
 
-    /// The time of the command that waits for this network is over.
+    /// The command that waits for this network has run out of time.
     pub(crate) fn deadline(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
         match self.pending {
             Some(Pending::Join(ticket)) => {

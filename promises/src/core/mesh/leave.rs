@@ -1,4 +1,4 @@
-//! The end of a membership: told to the members, and forgotten but for what joining again takes.
+//! Leaving a network: the members are told, and all is forgotten but what joining again takes.
 
 use crate::core::input::Ticket;
 use crate::core::local::Local;
@@ -40,7 +40,7 @@ impl Mesh {
         self.left_if_told()
     }
 
-    /// A member confirmed, or did not, that this node leaves.
+    /// A member confirmed that this node leaves, or failed to.
     pub(super) fn leave_told(&mut self, confirmed: bool) -> Option<Ending> {
         if let Some(Pending::Leave { waiting, told, .. }) = &mut self.pending {
             *waiting = waiting.saturating_sub(1);
@@ -80,7 +80,7 @@ impl Mesh {
         })
     }
 
-    /// Takes the interface down and has the end written down.
+    /// Takes the interface down and stores the end.
     pub(crate) fn end(&mut self, change: Change, effects: &mut Queue) {
         self.device.configure(None, &self.roster, effects);
         self.roster.store(change, effects);

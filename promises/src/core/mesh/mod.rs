@@ -42,14 +42,14 @@ use crate::core::mesh::device::Device;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::{Making, OwnPromise};
 use crate::core::mesh::paths::Paths;
-use crate::core::mesh::phase::{Pending, Phase};
+use crate::core::mesh::phase::{Ending, Pending, Phase};
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
 use crate::core::record::Change;
 use crate::core::status::Expulsion;
 use crate::core::step::{Queue, Step};
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
@@ -63,12 +63,12 @@ use grid_keys::{NodeId, Secret, WgPublicKey};
 /// This node's part in one network.
 pub(crate) struct Mesh {
     roster: Roster,
-    /// What every member knows, in networks that admit by invite.
+    /// Shared by all members, in networks that admit by invite.
     secret: Option<Secret<32>>,
-    /// Nodes to begin with.
+    /// Nodes to connect to while no member is known.
     bootstrap: Vec<Bootstrap>,
     phase: Phase,
-    /// The number of a promise of this node that others hold, or held; the next one overtakes it.
+    /// The sequence number of a promise of this node that others hold, or held; the next one is higher.
     overtake: u64,
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
@@ -82,11 +82,11 @@ pub(crate) struct Mesh {
     /// Whether anything changed since the last refresh.
     dirty: bool,
     refreshed_at: Option<Millis>,
-    /// When newcomers were last written down at once.
+    /// When newcomers were last stored at once.
     saved_at: Option<Millis>,
 }
 
-/// What others can know of it.
+/// What other parts ask.
 impl Mesh {
     pub(crate) const fn id(&self) -> NetworkId {
         self.roster.id()
@@ -110,12 +110,12 @@ impl Mesh {
         (self.phase.is_member() && charter.admission != AdmissionRule::Invite).then_some(charter)
     }
 
-    /// Whether a node is a member or one to begin with.
+    /// Whether a node is a member or a bootstrap node.
     pub(crate) fn knows(&self, node: &NodeId) -> bool {
         self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
     }
 
-    /// The members and those to begin with.
+    /// The members and the bootstrap nodes.
     pub(crate) fn known(&self) -> impl Iterator<Item = NodeId> + '_ {
         let members = self.roster.view().members.keys().copied();
         members.chain(self.bootstrap.iter().map(|b| b.node))
@@ -166,15 +166,38 @@ impl Mesh {
     }
 }
 
-/// What follows from what happened.
+/// What follows from inputs and timers.
 impl Mesh {
-    /// Has everything looked at anew at the end of this step.
+    /// One of this network's timers is due.
+    pub(crate) fn fire(
+        &mut self,
+        timer: NetworkTimer,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Option<Ending> {
+        match timer {
+            NetworkTimer::Housekeeping => self.maintain(local, step),
+            NetworkTimer::AntiEntropy => self.sync_with_one(local, peers, step),
+            NetworkTimer::Resign => self.resign(local, step),
+            NetworkTimer::Save => self.save(local, step.effects),
+            NetworkTimer::ClaimAnyway => return self.claim(local, step),
+            NetworkTimer::AskAgain => self.request_admission(local, peers, step),
+            NetworkTimer::Paths => self.touch(),
+            NetworkTimer::Judge => self.dirty |= self.acceptance.retry_judge(),
+            // Done at the end of every step.
+            NetworkTimer::Refresh | NetworkTimer::Flush => {}
+        }
+        None
+    }
+
+    /// Asks for a refresh at the end of this step.
     pub(crate) const fn touch(&mut self) {
         self.dirty = true;
     }
 
     /// Refreshes if there is news: at once, unless that was done a moment ago. Statements that come in
-    /// bursts cost one reconfiguration, not one each. Says whether it did.
+    /// bursts cost one reconfiguration, not one each. Returns whether it did.
     pub(crate) fn refresh_if_dirty(&mut self, local: &Local, step: &mut Step<'_>) -> bool {
         if !self.dirty {
             return false;
@@ -183,7 +206,7 @@ impl Mesh {
             .refreshed_at
             .map_or(step.now, |last| last + timers::REFRESH);
         if due > step.now {
-            step.timers.set_by(Timer::Refresh(self.id()), due);
+            step.timers.set_by(NetworkTimer::Refresh.of(self.id()), due);
             return false;
         }
         // A refresh that makes this node move on to another address asks for one more.
@@ -196,7 +219,7 @@ impl Mesh {
         true
     }
 
-    /// Looks at everything anew and asks for what follows from it.
+    /// Recomputes everything from the statements, and asks for what follows.
     fn refresh(&mut self, local: &Local, step: &mut Step<'_>) {
         let own = local.id();
         let now = step.now.timestamp();
@@ -245,7 +268,7 @@ impl Mesh {
                 });
                 self.phase.expel(why);
             }
-            // Evidence that comes in late can turn a lost contest for an invite around.
+            // Late evidence can reverse a lost contest for an invite.
             None => self.phase.reinstate(),
             Some(_) => {}
         }
@@ -272,7 +295,7 @@ impl Mesh {
         self.roster.review(now);
     }
 
-    /// Has this node's promise made, if it has promised something, and published if it was.
+    /// Makes this node's promise by `how`, if there is one, and publishes it if that worked.
     fn make(
         &mut self,
         local: &Local,
@@ -294,7 +317,7 @@ impl Mesh {
         }
     }
 
-    /// Has a promise that this node made written down, and told to the others.
+    /// Stores a promise that this node made, and puts it into the outbox.
     fn publish(&mut self, member: Member, step: &mut Step<'_>) {
         let bytes = member.promise().bytes().to_vec();
         self.roster
@@ -306,10 +329,9 @@ impl Mesh {
         self.dirty = true;
     }
 
-    /// Makes the promise anew, if it should say something else and this node may speak: as a member, or
-    /// to show evidence that came in after it lost a contest for its invite. Who was revoked has nothing
-    /// to show.
-    pub(crate) fn resign(&mut self, local: &Local, step: &mut Step<'_>) {
+    /// Renews the promise if it should say something else and this node may speak: as a member, or to show
+    /// evidence that came in after it lost a contest for its invite. A revoked node has nothing to show.
+    fn resign(&mut self, local: &Local, step: &mut Step<'_>) {
         if self.may_speak() {
             self.make(local, step, OwnPromise::renew);
         }
@@ -323,10 +345,10 @@ impl Mesh {
     }
 
     /// Renews the promise and forgets what lapsed, from time to time.
-    pub(crate) fn maintain(&mut self, local: &Local, step: &mut Step<'_>) {
+    fn maintain(&mut self, local: &Local, step: &mut Step<'_>) {
         let network = self.id();
         step.timers.set(
-            Timer::Housekeeping(network),
+            NetworkTimer::Housekeeping.of(network),
             step.now + timers::HOUSEKEEPING,
         );
         self.dirty = true;
@@ -335,14 +357,14 @@ impl Mesh {
         }
         if self.roster.prune(step.now.timestamp()) {
             step.timers
-                .set_by(Timer::Save(network), step.now + timers::SAVE);
+                .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
         }
         self.device.prune(&self.roster.public_keys());
     }
 
     /// Sets the timer that looks at paths without an answer.
     pub(crate) fn watch_paths(&self, step: &mut Step<'_>) {
-        let timer = Timer::Paths(self.id());
+        let timer = NetworkTimer::Paths.of(self.id());
         if self.paths.has_unverified() {
             step.timers.set_by(timer, step.now + timers::PATHS);
         } else {
@@ -369,10 +391,6 @@ impl Mesh {
         self.dirty |= self.acceptance.judged(judge, answer, &self.roster, step);
     }
 
-    pub(crate) fn retry_judge(&mut self) {
-        self.dirty |= self.acceptance.retry_judge();
-    }
-
     /// Pushes what is new to the connected members.
     pub(crate) fn flush(&mut self, peers: &mut Peers, step: &mut Step<'_>) {
         let urgent = self.is_leaving();
@@ -384,8 +402,8 @@ impl Mesh {
         }
     }
 
-    /// Has the statements written down.
-    pub(crate) fn save(&self, local: &Local, effects: &mut Queue) {
+    /// Stores the statements.
+    fn save(&self, local: &Local, effects: &mut Queue) {
         self.roster.store_statements(&local.id(), effects);
     }
 }

@@ -1,5 +1,5 @@
-//! What is new, on its way to the connected members: each is told everything that it did not send
-//! itself, at once.
+//! News on its way to the connected members: each is told at once of everything that it did not send
+//! itself.
 
 use minicbor::bytes::ByteVec;
 
@@ -9,7 +9,7 @@ use crate::core::mesh::roster::{Roster, came_by};
 use crate::core::peers::{About, Peers};
 use crate::core::protocol::{Ask, NetworkAbout, NetworkAsk, Push};
 use crate::core::step::Step;
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::network::invite::Bootstrap;
 use crate::network::ledger::invite_of;
 use crate::time::Millis;
@@ -19,7 +19,7 @@ use grid_keys::NodeId;
 #[derive(Clone, Debug)]
 struct Outgoing {
     bytes: Vec<u8>,
-    /// Who told this node; need not be told.
+    /// The node that sent it, which need not be told.
     source: Option<NodeId>,
 }
 
@@ -60,7 +60,7 @@ impl Outbox {
             .flushed_at
             .map_or(step.now, |last| last + timers::FLUSH);
         if due > step.now && !urgent {
-            step.timers.set_by(Timer::Flush(network), due);
+            step.timers.set_by(NetworkTimer::Flush.of(network), due);
             return 0;
         }
         self.flushed_at = Some(step.now);
@@ -75,7 +75,7 @@ impl Outbox {
             }
         }
         step.timers
-            .set_by(Timer::Save(network), step.now + timers::SAVE);
+            .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
         sent
     }
 }
@@ -88,10 +88,10 @@ fn messages(
     peers: &Peers,
 ) -> Vec<(NodeId, Vec<Vec<ByteVec>>)> {
     let ledger = roster.ledger();
-    // What was overtaken meanwhile need not be told any more.
+    // What a later statement replaced meanwhile need not be sent.
     waiting.retain(|out| ledger.knows(&out.bytes));
     let receivers = receivers(roster, bootstrap, peers);
-    // Who lost an invite, or is about to, hears of the others who used it, and of nothing else.
+    // A node that lost an invite to others, or is about to, is told of them and of nothing else.
     let rivals = peers.links().up().filter_map(|(node, _)| {
         let theirs = invite_of(ledger.members().get(node)?)?;
         (!receivers.contains(node)).then(|| (*node, Some(theirs.id())))
@@ -110,8 +110,8 @@ fn messages(
         .collect()
 }
 
-/// The connected nodes that are told everything: members, those to begin with, and those that a
-/// revocation put out, which have to hear of it.
+/// The connected nodes that are told everything: members, bootstrap nodes, and nodes that were revoked,
+/// which have to hear of it.
 fn receivers(roster: &Roster, bootstrap: &[Bootstrap], peers: &Peers) -> Vec<NodeId> {
     peers
         .links()

@@ -22,7 +22,7 @@ use crate::network::statement::Signed;
 use crate::time::Timestamp;
 use grid_keys::{NodeId, WgPublicKey};
 
-/// What a node promises of its own choice; the rest follows from its machine.
+/// The part of a promise that a node chooses; the rest follows from its machine.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) admission: Admission,
@@ -36,7 +36,7 @@ pub(crate) struct Making<'a> {
     pub(crate) roster: &'a Roster,
     pub(crate) device: &'a Device,
     pub(crate) local: &'a Local,
-    /// The number of a promise that has to be overtaken.
+    /// The sequence number that the promise has to exceed.
     pub(crate) overtake: u64,
     pub(crate) now: Timestamp,
 }
@@ -78,7 +78,8 @@ impl Making<'_> {
         }
     }
 
-    /// Only a mistake of this node can make its own promise invalid; the last one stands then.
+    /// `None` if the promise does not verify, which only a bug of this node can cause; the last one then
+    /// stands.
     fn sign(&self, body: MemberPromise, predecessor: Option<&Member>) -> Option<Member> {
         let signed = Signed::sign(body, self.local.key()).ok()?;
         let known = Known {
@@ -93,11 +94,11 @@ impl Making<'_> {
 #[derive(Debug)]
 pub(crate) struct OwnPromise {
     terms: Terms,
-    /// As it was signed last.
+    /// The last one that was signed, verified.
     standing: Member,
     /// Addresses that were lost to others since this node started, oldest first.
     moves: Vec<AddressMove>,
-    /// Whether it was told that there is no other address.
+    /// Whether it was reported that no other address is free.
     range_full: bool,
 }
 
@@ -109,7 +110,7 @@ impl OwnPromise {
         Some(Self::new(terms, standing))
     }
 
-    /// Takes over a promise that was found on disk. An admission that was found beside it counts.
+    /// Restores a promise from disk. An admission that was stored beside it takes precedence.
     pub(crate) fn restored(standing: Member, admission: Option<Admission>) -> Self {
         let terms = Terms {
             admission: admission.unwrap_or_else(|| standing.admission().clone()),
@@ -129,7 +130,7 @@ impl OwnPromise {
         }
     }
 
-    /// As it was signed last.
+    /// The last one that was signed, verified.
     pub(crate) const fn standing(&self) -> &Member {
         &self.standing
     }
@@ -150,7 +151,7 @@ impl OwnPromise {
         &self.moves
     }
 
-    /// Makes the promise anew if it says something new or is due for renewal. Says whether it did.
+    /// Signs the promise again if it says something new or is due for renewal. Returns whether it did.
     pub(crate) fn renew(&mut self, making: &Making<'_>) -> bool {
         let last = self.standing.promise();
         let body = making.compose(&self.terms, Some(last), Standing::Promised);
@@ -160,14 +161,14 @@ impl OwnPromise {
         due && self.replace(body, making)
     }
 
-    /// Makes the promise anew, whatever it said before. Says whether that was possible.
+    /// Signs the promise again, whatever it said before. Returns whether that worked.
     pub(crate) fn remake(&mut self, making: &Making<'_>) -> bool {
         let last = self.standing.promise();
         let body = making.compose(&self.terms, Some(last), Standing::Promised);
         self.replace(body, making)
     }
 
-    /// Withdraws the promise. Says whether that was possible.
+    /// Withdraws the promise. Returns whether that worked.
     pub(crate) fn withdraw(&mut self, making: &Making<'_>) -> bool {
         let last = self.standing.promise();
         let mut body = making.compose(&self.terms, Some(last), Standing::Withdrawn);
@@ -187,7 +188,7 @@ impl OwnPromise {
         }
     }
 
-    /// Adds a prefix to the terms. The promise has to be made anew if there is a change.
+    /// Adds a prefix to the terms. After a change, the promise has to be signed again.
     pub(crate) fn add_prefix(&mut self, prefix: IpNet) -> Result<Reply, CommandError> {
         if self.terms.prefixes.len() >= MAX_PREFIXES {
             return Err(CommandError::CannotPromise {
@@ -202,13 +203,13 @@ impl OwnPromise {
         })
     }
 
-    /// Takes a prefix from the terms. Says whether it was there.
+    /// Removes a prefix from the terms. Returns whether it was there.
     pub(crate) fn remove_prefix(&mut self, prefix: &IpNet) -> bool {
         self.terms.prefixes.remove(prefix)
     }
 
-    /// Gives up an address that another member holds, and claims the next candidate. Says whether it
-    /// did; the promise has to be made anew then.
+    /// Gives up an address that another member holds, and claims the next candidate. Returns whether it
+    /// did; then the promise has to be signed again.
     pub(crate) fn move_if_lost(
         &mut self,
         roster: &Roster,
@@ -252,7 +253,7 @@ impl OwnPromise {
         true
     }
 
-    /// Takes a receipt for the promise. Says whether the promise is better with it.
+    /// Takes a receipt for the promise. Returns whether the promise is better with it.
     pub(crate) fn keep_receipt(
         &mut self,
         receipt: Signed<Receipt>,
@@ -319,8 +320,8 @@ impl OwnPromise {
         kept
     }
 
-    /// Whether a member could give this node evidence that it lacks: who decides contests for its invite,
-    /// or anybody, while nobody vouches for its address.
+    /// Whether a member could give this node evidence that it lacks: anybody, while nobody vouches for its
+    /// address; else those who decide contests for its invite.
     pub(crate) fn lacks_receipt_of(&self, peer: &NodeId, roster: &Roster) -> bool {
         let charter = roster.charter();
         if self.standing.node() == charter.founder || !roster.is_member(peer) {
@@ -341,8 +342,8 @@ impl OwnPromise {
         !is_vouched || (decides(peer) && !is_decided)
     }
 
-    /// The admission for those who come after, with the oldest receipt for it: so they can show that
-    /// this node used its invite in time when its own promise is long gone.
+    /// The admission for those who are invited, with the oldest receipt for it: with that they can show that
+    /// this node used its invite in time, even when its own promise is long gone.
     pub(crate) fn shown_admission(&self, roster: &Roster) -> Admission {
         let mut receipts: Vec<&Signed<Receipt>> = self.terms.receipts.iter().collect();
         receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.member_since));

@@ -57,7 +57,7 @@ impl Paths {
         }
     }
 
-    /// Takes in what WireGuard measured. Says whether it should send elsewhere now.
+    /// Takes in what WireGuard measured. Returns whether it should send elsewhere now.
     pub(crate) fn observe(
         &mut self,
         observed: BTreeMap<WgPublicKey, PeerObservation>,

@@ -16,15 +16,15 @@ pub(crate) enum Phase {
     /// It has an admission and looks for members before it claims an address.
     Joining {
         admission: Admission,
-        /// For a promise that it withdrew when it was a member before.
+        /// Receipts for a promise that it withdrew, if it was a member before.
         receipts: Vec<Signed<Receipt>>,
     },
     /// It has promised.
     Member(OwnPromise),
-    /// It is a member no longer.
+    /// It is no longer a member.
     Expelled {
         why: Expulsion,
-        /// What it had promised. Evidence that comes in late can make it a member again.
+        /// What it had promised. Late evidence can make it a member again.
         last: Option<OwnPromise>,
     },
 }
@@ -75,7 +75,7 @@ impl Phase {
         }
     }
 
-    /// Puts this node out, which keeps its promise in case that evidence comes in.
+    /// Expels this node. Its promise is kept, in case late evidence reinstates it.
     pub(crate) fn expel(&mut self, why: Expulsion) {
         *self = match std::mem::replace(self, Self::Waiting) {
             Self::Member(own) => Self::Expelled {
@@ -112,11 +112,26 @@ pub(crate) enum Pending {
     },
 }
 
-/// How it ends with a network.
+/// How this node's part in a network ends.
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// Joining cannot succeed; the network is as if it had never been.
     NotJoined { ticket: Ticket, error: CommandError },
-    /// It was left, and so many members confirmed that they know.
+    /// This node left, and `told` members confirmed that they know.
     Left { ticket: Ticket, told: usize },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_never_promised_anything_is_not_reinstated() {
+        for mut phase in [Phase::new(None), Phase::new(Some(Admission::default()))] {
+            phase.expel(Expulsion::Revoked);
+            phase.reinstate();
+            assert!(phase.is_expelled());
+            assert!(phase.own().is_none() && phase.admission().is_none());
+        }
+    }
 }

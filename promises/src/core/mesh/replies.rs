@@ -1,4 +1,4 @@
-//! What comes back to what this node asked about a network.
+//! The replies to what this node asked in a network.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
 use crate::core::record::Change;
 use crate::core::step::Step;
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer};
 use crate::network::admission::{Admission, RawLink};
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -33,7 +33,7 @@ impl Mesh {
                 None
             }
             NetworkAbout::Push => {
-                // Whether it arrived is not known: a comparison will tell.
+                // It may have arrived all the same: a comparison will show.
                 self.sync_by(step.now + timers::AFTER_LOSS, step);
                 self.leave_told(false)
             }
@@ -55,7 +55,7 @@ impl Mesh {
                 response: Response::Answer(answer),
                 ..
             } => self.take_sync(peer, answer, local, peers, step),
-            // The peer does not know this node as a member (yet): its promise got lost on the way.
+            // The peer does not know this node as a member (yet): the promise was lost on the way.
             NetworkReply::Sync {
                 introduced: false,
                 response: Response::Refusal(_),
@@ -124,20 +124,20 @@ impl Mesh {
                 for statements in batches(self.roster.ledger().statements_of(&ids)) {
                     self.push(peer, statements, peers, step);
                 }
-                // What did not fit comes with the next comparison; without progress there is none.
+                // The rest comes with the next comparison, unless this one made no progress.
                 if more && !statements.is_empty() {
                     self.sync(peer, true, peers, step);
                     return None;
                 }
             }
         }
-        // A joiner knows now whose addresses are taken.
+        // A joiner now knows which addresses are taken.
         self.heard = true;
         self.claim(local, step)
     }
 
-    /// Pushes the own promise to a peer that has not given the receipt that it could give: it may have
-    /// heard of the promise from others, and only who is told by the node itself signs one.
+    /// Pushes the own promise to a peer that could give a receipt and has not: it may have the promise from
+    /// others, and a node signs receipts only for what it was told directly.
     fn show_promise(&self, peer: NodeId, peers: &mut Peers, step: &mut Step<'_>) {
         if let Phase::Member(own) = &self.phase
             && own.lacks_receipt_of(&peer, &self.roster)
@@ -158,8 +158,10 @@ impl Mesh {
             && let Some(own) = self.phase.own_mut()
             && own.keep_receipt(receipt, &self.roster, &local.id(), &public_key, now)
         {
-            step.timers
-                .set_by(Timer::Resign(self.id()), step.now + timers::RESIGN);
+            step.timers.set_by(
+                NetworkTimer::Resign.of(self.id()),
+                step.now + timers::RESIGN,
+            );
         }
     }
 
@@ -181,7 +183,7 @@ impl Mesh {
         self.roster
             .store(Change::Admission(admission.raw()), step.effects);
         self.phase = Phase::new(Some(admission));
-        step.timers.cancel(Timer::AskAgain(self.id()));
+        step.timers.cancel(NetworkTimer::AskAgain.of(self.id()));
         self.set_timers(step);
         for peer in self.connected_bootstrap(peers) {
             self.greet(peer, local, peers, step);
@@ -202,7 +204,7 @@ impl Mesh {
         }
     }
 
-    /// Merges statements that a node sent, and has what is urgent written down.
+    /// Merges statements that a node sent, and stores what must not wait.
     pub(super) fn ingest(
         &mut self,
         source: NodeId,
@@ -226,7 +228,7 @@ impl Mesh {
             self.own_promise_seen(sequence, step);
         }
         if result.revoked {
-            // Nobody who was told comes back as if it had not been, however soon it is killed.
+            // A node that is killed right after it was told must not forget the revocation.
             self.save(local, step.effects);
         }
         if result.newcomers {
@@ -235,26 +237,28 @@ impl Mesh {
         result
     }
 
-    /// The network knows a promise of this node: after a loss of the disk it may be a later one than
-    /// this node remembers, and has to be overtaken.
+    /// Others hold a promise of this node. If this node lost its disk, that promise may be later than any it
+    /// remembers, and the next one has to overtake it.
     fn own_promise_seen(&mut self, sequence: u64, step: &mut Step<'_>) {
         let standing = self.phase.own();
         let standing = standing.map_or(0, |own| own.standing().promise().sequence);
         if sequence > standing.max(self.overtake) {
             self.overtake = sequence;
-            step.timers
-                .set_by(Timer::Resign(self.id()), step.now + timers::RESIGN);
+            step.timers.set_by(
+                NetworkTimer::Resign.of(self.id()),
+                step.now + timers::RESIGN,
+            );
         }
     }
 
-    /// Writes newcomers down: at once, unless that was done a moment ago. Who is killed right after a
+    /// Stores newcomers: at once, unless that was done a moment ago. A node that is killed right after a
     /// join must still know whom to call.
     fn save_newcomers(&mut self, local: &Local, step: &mut Step<'_>) {
         let due = self
             .saved_at
             .map_or(step.now, |last| last + timers::SAVE_NEWCOMERS);
         if due > step.now {
-            step.timers.set_by(Timer::Save(self.id()), due);
+            step.timers.set_by(NetworkTimer::Save.of(self.id()), due);
             return;
         }
         self.saved_at = Some(step.now);

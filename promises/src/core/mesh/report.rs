@@ -36,7 +36,7 @@ impl Mesh {
             rules: self.acceptance.rules().to_vec(),
             judge: self.acceptance.judge(),
             judge_failure: self.acceptance.failure().cloned(),
-            // Who is out sees nobody: what it knows of the others is no longer its business.
+            // An expelled node lists nobody: the others are no longer its business.
             peers: self
                 .roster
                 .others(&local.id())

@@ -1,7 +1,7 @@
-//! What this node answers when others ask about a network.
+//! What this node answers to requests in a network.
 //!
-//! Its statements are for its members, and for those whom an admission makes one. Who may not see them
-//! sees why.
+//! Its statements are for its members, and for nodes that an admission makes members. Others are shown why
+//! they may not see them.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ use crate::network::charter::AdmissionRule;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
 
-/// The refusal of a node that is in the network, to one that is not.
+/// What a member answers a node that is not one.
 const NO_MEMBER: &str = "no member of that network";
 
 /// Whether a node may see a network's statements.
@@ -88,7 +88,7 @@ impl Mesh {
         local: &Local,
         step: &mut Step<'_>,
     ) -> Option<ByteVec> {
-        // The receipt speaks of the view with the promise in it.
+        // The receipt is about the view with the promise in it.
         if self.dirty {
             self.refresh(local, step);
         }
@@ -137,7 +137,7 @@ impl Mesh {
         {
             return refusal("too many nodes wait already");
         }
-        // A member that is no owner passes the request on to the owners that it is connected to.
+        // A member that is not an owner passes the request on to the owners it is connected to.
         let owners = charter
             .owners
             .iter()

@@ -15,13 +15,13 @@ use grid_keys::NodeId;
 /// Admissions by name in one revocation, so that it stays within a statement's length.
 const READMITTED_AT_ONCE: usize = 20;
 
-/// A node is out by these, and the nodes that had come in through it stay.
+/// What withdraws a node's admission, and the nodes that came in through it and stay.
 pub(crate) struct Revoked {
     pub(crate) statements: Vec<Signed<Revocation>>,
     pub(crate) kept: Vec<NodeId>,
 }
 
-/// Signs what puts a node out.
+/// Signs the revocations of a node.
 pub(crate) fn revoke(
     node: &NodeId,
     roster: &Roster,
@@ -65,7 +65,7 @@ pub(crate) fn revoke(
     Ok(Revoked { statements, kept })
 }
 
-/// Members whose admission leads through a node, and who would be out with it.
+/// The members whose admission leads through a node, who would lose it with the node.
 fn admitted_through(roster: &Roster, node: &NodeId) -> Vec<NodeId> {
     roster
         .ledger()
@@ -83,8 +83,8 @@ fn admitted_through(roster: &Roster, node: &NodeId) -> Vec<NodeId> {
         .collect()
 }
 
-/// The invite that a node came by, closed for everybody but those who are members by it. An invite
-/// with more members than a revocation can name stays open: those would be out.
+/// Closes the invite that a node came by, for everybody who is not a member by it already. An invite with
+/// more members than a revocation can name stays open, or they would lose their admission.
 fn closures_for(roster: &Roster, node: &NodeId) -> Vec<Closure> {
     let Some(member) = roster.ledger().members().get(node) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Who is in a network, as far as this node was told: the statements, and the view that follows from
+//! Who is in a network, as far as this node knows: the statements, and the view that follows from
 //! them.
 //!
 //! The view is as of the last [`review`](Roster::review); statements that came in since are in the
@@ -64,7 +64,7 @@ impl Roster {
         &self.view
     }
 
-    /// The other members, in the orders in which this node would have them as neighbours.
+    /// The other members, in this node's orders of preference as neighbours.
     pub(crate) const fn neighbours(&self) -> &Neighbours {
         &self.neighbours
     }
@@ -109,17 +109,17 @@ impl Roster {
         self.ledger.insert(item, now)
     }
 
-    /// Forgets what lapsed. Says whether anything did.
+    /// Forgets what lapsed. Returns whether anything did.
     pub(crate) fn prune(&mut self, now: Timestamp) -> bool {
         !self.ledger.prune(now).is_empty()
     }
 
-    /// Draws the view from the statements.
+    /// Recomputes the view from the statements.
     pub(crate) fn review(&mut self, now: Timestamp) {
         self.view = View::of(&self.ledger, now);
     }
 
-    /// Puts the neighbours in order anew, if they are others than before.
+    /// Reorders the neighbours if the members changed.
     pub(crate) fn update_neighbours(&mut self, own: &NodeId) {
         let members: BTreeSet<NodeId> = self.others(own).copied().collect();
         if !self.neighbours.are(&members) {
@@ -127,7 +127,7 @@ impl Roster {
         }
     }
 
-    /// Has a change of this network made durable.
+    /// Stores a change of this network.
     pub(crate) fn store(&self, change: Change, effects: &mut Queue) {
         effects.push(Effect::Store {
             network: self.id(),
@@ -136,7 +136,7 @@ impl Roster {
         });
     }
 
-    /// Has the statements made durable, without this node's own promise, which has a place of its own.
+    /// Stores the statements, without this node's own promise, which is stored by itself.
     pub(crate) fn store_statements(&self, own: &NodeId, effects: &mut Queue) {
         let statements = self
             .ledger
@@ -147,7 +147,7 @@ impl Roster {
         self.store(Change::Statements(statements), effects);
     }
 
-    /// Who was live before a review.
+    /// The presence of every member, to compare with after a review.
     pub(crate) fn presences(&self) -> BTreeMap<NodeId, Presence> {
         self.view
             .members
@@ -156,7 +156,7 @@ impl Roster {
             .collect()
     }
 
-    /// Tells of those who came and went since `before`.
+    /// Reports who came and went since `before`.
     pub(crate) fn report_changes(
         &self,
         before: &BTreeMap<NodeId, Presence>,

@@ -27,12 +27,12 @@ use crate::network::statement::Signed;
 use crate::time::Timestamp;
 use grid_keys::{NodeKey, Secret};
 
-/// Members in an invite besides its maker, so that it works while that one is down; more would make it
+/// Members in an invite besides its maker, so that it works while the maker is down. More would make it
 /// long.
 const OTHERS_IN_INVITE: usize = 2;
 
 impl Mesh {
-    /// Makes an invite. `others` are members and where they are; `endpoints` come before this node's own.
+    /// Makes an invite. It leads to this node, at `endpoints` before its own, and to `others`.
     pub(crate) fn invite(
         &self,
         life: Duration,
@@ -86,7 +86,7 @@ impl Mesh {
             key,
             secret: self.secret.clone().unwrap_or_else(|| Secret::new([0; 32])),
         };
-        // An invite that nobody could use, because the chain would be too long, is not handed out.
+        // Refuses to hand out an invite whose chain is too long for anybody to use.
         invite.admit(node, issued)?;
         Ok(Reply::Invite(invite.to_text()))
     }
@@ -126,7 +126,7 @@ impl Mesh {
         Ok(Reply::Changed)
     }
 
-    /// Accepts or rejects what another node promises, or everybody.
+    /// Accepts or rejects promises of one node, or of all.
     pub(crate) fn set_rule(
         &mut self,
         action: Action,
@@ -186,7 +186,7 @@ impl Mesh {
             }
         }
         self.dirty = true;
-        // A revocation that only this node knows must survive it.
+        // Until others know the revocation, it must survive a crash of this node.
         self.save(local, step.effects);
         Ok(Reply::Revoked { node, kept })
     }

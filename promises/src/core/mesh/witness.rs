@@ -16,7 +16,7 @@ use crate::network::uses::evidence_of_use;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
-/// For whose uses of a grant this node has signed receipts since it started.
+/// The nodes whose use of a grant this node has signed receipts for since it started, by grant.
 #[derive(Debug, Default)]
 pub(crate) struct Witness(BTreeMap<ContentId, BTreeSet<NodeId>>);
 
@@ -29,8 +29,8 @@ impl Witness {
     }
 
     /// Signs a receipt for what another member promised to this node directly, where it lacks one.
-    /// Remembers to have vouched for its use of an invite, before it shows the receipt. The view has to
-    /// be of now.
+    /// Remembers that this node vouched for its use of an invite, even before it shows the receipt. The
+    /// view has to be up to date.
     pub(crate) fn sign(
         &mut self,
         subject: &NodeId,
@@ -47,8 +47,8 @@ impl Witness {
         Some(receipt)
     }
 
-    /// Whether this node knows others to have used up the invite that a member came by. Seconds decide
-    /// contests, so that a receipt for a late one could put out the first.
+    /// Whether this node knows that others used up the invite that a member came by. Contests are decided
+    /// by the second, so a receipt for a latecomer could put the first user out.
     fn is_late(&self, member: &Member, roster: &Roster) -> bool {
         let Some(grant) = invite_of(member) else {
             return false;

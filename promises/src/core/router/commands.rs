@@ -124,7 +124,7 @@ impl Router {
             .await_join(ticket, &self.local, &mut self.peers, step);
     }
 
-    /// A peer that was to be asked cannot be reached.
+    /// A peer that should be asked cannot be reached.
     pub(super) fn search_lost(&mut self, peer: &NodeId, step: &mut Step<'_>) {
         for (ticket, search) in self.searches.lost(peer) {
             self.conclude_search(ticket, search, step);
@@ -143,7 +143,7 @@ impl Router {
                 let listen_port = found.listen_port;
                 let until = found.until.max(step.now);
                 let beginning = self.beginning_of(found);
-                // Set anew, because the join takes its time too.
+                // Set again: the command now waits for the join.
                 step.timers.set(Timer::Deadline(ticket), until);
                 self.join(beginning, listen_port, ticket, step);
             }
@@ -171,7 +171,7 @@ impl Router {
         }
     }
 
-    /// A command's time is over.
+    /// A command has run out of time.
     pub(super) fn deadline(&mut self, ticket: Ticket, step: &mut Step<'_>) {
         if let Some(search) = self.searches.end(ticket) {
             self.conclude_search(ticket, search, step);

@@ -1,4 +1,4 @@
-//! What other nodes ask, and what comes back to what this node asked.
+//! Requests of other nodes, and the answers to those of this node.
 
 use crate::answer::{AnswerError, Response, answer, read_response, refusal};
 use crate::core::effect::{Effect, Notice};

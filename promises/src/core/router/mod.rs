@@ -1,4 +1,4 @@
-//! Where everything that happens to a node goes: to its peers, its searches, its networks.
+//! Hands everything that happens to a node to the part that it concerns: peers, searches, networks.
 
 mod commands;
 mod messages;
@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 
 use crate::core::effect::{Effect, Parting};
 use crate::core::input::Input;
-use crate::core::links::jitter;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::phase::Ending;
@@ -18,7 +17,7 @@ use crate::core::protocol::{Ask, Hello};
 use crate::core::searches::Searches;
 use crate::core::status::NetworkStatus;
 use crate::core::step::Step;
-use crate::core::timers::{self, Timer};
+use crate::core::timers::{self, NetworkTimer, Timer};
 use crate::network::endpoint::is_reachable;
 use crate::network::ids::NetworkId;
 use crate::time::Millis;
@@ -30,7 +29,7 @@ pub(crate) struct Router {
     peers: Peers,
     searches: Searches,
     networks: Networks,
-    /// Whether it has to be looked anew whom to be connected to.
+    /// Whether the wanted connections have to be recomputed.
     relink: bool,
 }
 
@@ -62,8 +61,7 @@ impl Router {
     }
 
     pub(crate) fn handle(&mut self, input: Input, step: &mut Step<'_>) {
-        // Messages alone change nothing about whom this node wants connections to; the views that
-        // follow from them do.
+        // Messages do not change the wanted connections directly; the views that follow from them do.
         self.relink |= !matches!(
             input,
             Input::Request { .. } | Input::Response { .. } | Input::Tunnel { .. }
@@ -132,7 +130,7 @@ impl Router {
         self.settle(step);
     }
 
-    /// Has a network act on something, if it is still there, and carries it through if that is its end.
+    /// Runs `act` on a network, if it is still there, and ends it if that is the outcome.
     fn with_network(
         &mut self,
         network: &NetworkId,
@@ -151,52 +149,17 @@ impl Router {
 
     fn fire(&mut self, timer: Timer, step: &mut Step<'_>) {
         match timer {
-            Timer::Housekeeping(network) => {
-                self.with_network(&network, step, |mesh, local, _, step| {
-                    mesh.maintain(local, step);
-                    None
-                });
-                self.part_from_idle(step);
-                self.forget_strangers(step.now);
-            }
-            Timer::AntiEntropy(network) => {
+            Timer::Network(timer, network) => {
                 self.with_network(&network, step, |mesh, local, peers, step| {
-                    mesh.sync_with_one(local, peers, step);
-                    None
+                    mesh.fire(timer, local, peers, step)
                 });
-                let pause =
-                    timers::ANTI_ENTROPY * 3 / 4 + jitter(timers::ANTI_ENTROPY / 2, step.entropy);
-                step.timers
-                    .set(Timer::AntiEntropy(network), step.now + pause);
+                if timer == NetworkTimer::Housekeeping {
+                    self.part_from_idle(step);
+                    self.forget_strangers(step.now);
+                }
             }
-            Timer::Resign(network) => self.with_network(&network, step, |mesh, local, _, step| {
-                mesh.resign(local, step);
-                None
-            }),
-            Timer::Refresh(_) | Timer::Flush(_) | Timer::Dial => {}
-            Timer::Save(network) => self.with_network(&network, step, |mesh, local, _, step| {
-                mesh.save(local, step.effects);
-                None
-            }),
-            Timer::ClaimAnyway(network) => {
-                self.with_network(&network, step, |mesh, local, _, step| {
-                    mesh.claim(local, step)
-                });
-            }
-            Timer::AskAgain(network) => {
-                self.with_network(&network, step, |mesh, local, peers, step| {
-                    mesh.request_admission(local, peers, step);
-                    None
-                });
-            }
-            Timer::Paths(network) => self.with_network(&network, step, |mesh, _, _, _| {
-                mesh.touch();
-                None
-            }),
-            Timer::Judge(network) => self.with_network(&network, step, |mesh, _, _, _| {
-                mesh.retry_judge();
-                None
-            }),
+            // Done at the end of every step.
+            Timer::Dial => {}
             Timer::Deadline(ticket) => self.deadline(ticket, step),
             Timer::Part(peer) => {
                 if !self.networks.has_member(&peer) {
@@ -230,9 +193,9 @@ impl Router {
 
 /// Connections.
 impl Router {
-    /// A connection that this node made stands.
+    /// A connection that this node dialled is up.
     fn greet(&mut self, peer: NodeId, remote: SocketAddr, step: &mut Step<'_>) {
-        // The comparison goes first: a joiner waits for it, and for nothing else.
+        // The comparison goes first: a joiner waits for that alone.
         for mesh in self.networks.shared_with(&peer) {
             mesh.greet(peer, &self.local, &mut self.peers, step);
         }
@@ -274,7 +237,7 @@ impl Router {
         for peer in due {
             let addrs = self.networks.addresses_of(&peer, &self.local, &self.peers);
             if addrs.is_empty() {
-                // Nobody has said where that node is; it may dial this one.
+                // Nobody knows where that node is; it may dial this one.
                 self.peers.dial_failed(&peer, step.now, step.entropy);
                 continue;
             }
@@ -295,8 +258,8 @@ impl Router {
         }
     }
 
-    /// Closes connections that this node dialled and needs no longer, such as that to the member that
-    /// it began with: otherwise everybody would stay connected to the one who invites.
+    /// Closes connections that this node dialled and no longer needs, such as the one to the member that
+    /// invited it: otherwise everybody would stay connected to the inviter.
     fn part_from_idle(&self, step: &mut Step<'_>) {
         let wanted = self.wanted();
         let dialled = self.peers.links().dialled_before(step.now, timers::LINGER);
