@@ -108,7 +108,7 @@ pub struct NetworkStatus {
 /// An address that was lost to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressMove {
-    /// When.
+    /// When this node gave it up.
     pub at: Timestamp,
     /// The address that was lost.
     pub from: Ipv4Addr,

@@ -24,7 +24,7 @@ use grid_keys::WgPublicKey;
 /// What one member saw of another, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// Who saw it, and signs this.

@@ -41,7 +41,7 @@ pub struct Records {
 /// What a node says of itself and of its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Here {
-    /// The network.
+    /// The network that is judged.
     pub network: NetworkId,
     /// Its IPv4 range.
     pub ipv4: Ipv4Net,
