@@ -383,7 +383,7 @@ impl Driver {
     fn status(&self) -> StatusReport {
         let networks = self
             .core
-            .status(self.clock.now())
+            .status()
             .iter()
             .map(|status| {
                 let about = self.tunnels.status(&status.network);

@@ -1,13 +1,10 @@
-//! What the tree knows, entry by entry, for people and for the export.
+//! One thing that the tree knows, for people and for the export.
 
 use std::fmt;
 
 use crate::routes::key::Prefix;
-use crate::routes::slab::Index;
 use crate::routes::strength::Strength;
 use crate::routes::target::Target;
-use crate::routes::tree::ROOT;
-use crate::routes::{Path, Routes};
 use crate::time::Timestamp;
 
 /// What is known of one target at one prefix.
@@ -68,46 +65,5 @@ impl fmt::Debug for Entry {
             .field("strength", &self.strength)
             .field("last_used", &self.last_used)
             .finish()
-    }
-}
-
-impl Routes {
-    /// All entries, in the order of their prefixes (a prefix before those that go on from it), at
-    /// one prefix in the order of targets. Entries whose rejection has lapsed are among them until
-    /// [`Routes::prune`].
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.walk().filter_map(|(node, index)| {
-            let path = self.paths.get(index)?;
-            Some(Entry {
-                prefix: self.tree.prefix(node)?,
-                target: self.targets.name(path.target)?.clone(),
-                accepted: path.accepted,
-                rejected_until: path.rejected_until,
-                kept: path.kept,
-                broken: path.broken,
-                strength: path.strength,
-                last_used: path.last_used,
-            })
-        })
-    }
-
-    /// All paths with their nodes, in the order of [`Routes::entries`].
-    pub(super) fn walk(&self) -> impl Iterator<Item = (Index, Index)> {
-        let mut open = vec![ROOT];
-        let nodes = std::iter::from_fn(move || {
-            let node = open.pop()?;
-            open.extend(self.tree.children(node).rev());
-            Some(node)
-        });
-        nodes.flat_map(|node| {
-            let here = self.tree.here(node);
-            let mut paths: Vec<(Index, &Path)> = here
-                .into_iter()
-                .flat_map(|here| here.all())
-                .filter_map(|spot| Some((spot.path, self.paths.get(spot.path)?)))
-                .collect();
-            paths.sort_by_key(|(_, path)| self.targets.name(path.target));
-            paths.into_iter().map(move |(index, _)| (node, index))
-        })
     }
 }

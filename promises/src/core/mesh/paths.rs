@@ -4,20 +4,88 @@
 //! only named while a member does not answer: best guess first, then the next one every few seconds.
 //! Once a handshake is complete the endpoint is left alone (`None`).
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use crate::network::endpoint::{Endpoint, EndpointKind};
+use crate::core::endpoints;
+use crate::core::input::PeerObservation;
+use crate::core::local::Local;
+use crate::core::mesh::roster::Roster;
+use crate::network::endpoint::Endpoint;
 use crate::time::{Millis, Timestamp};
+use grid_keys::{NodeId, WgPublicKey};
 
 /// How long an endpoint is given before the next one is tried.
 const TRY_FOR: Duration = Duration::from_secs(5);
 /// How old a handshake may be and still show that the path works: WireGuard makes a new one every
 /// 120 seconds of use and gives a session up after 180 (WireGuard paper, section 6.1).
 const FRESH: Duration = Duration::from_secs(190);
+
+/// The paths to the members that are there, and what WireGuard measured.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    by_node: BTreeMap<NodeId, Path>,
+    observed: BTreeMap<WgPublicKey, PeerObservation>,
+}
+
+impl Paths {
+    pub(crate) fn get(&self, node: &NodeId) -> Option<&Path> {
+        self.by_node.get(node)
+    }
+
+    pub(crate) fn observed(&self, key: &WgPublicKey) -> Option<PeerObservation> {
+        self.observed.get(key).copied()
+    }
+
+    /// Takes over what the members promise. Paths to those who are gone are forgotten.
+    pub(crate) fn update(&mut self, roster: &Roster, local: &Local, now: Millis) {
+        let mut before = std::mem::take(&mut self.by_node);
+        for node in roster.others(&local.id()) {
+            let Some(promise) = roster.promise_of(node) else {
+                continue;
+            };
+            let candidates = endpoints::ranked_here(&promise.wireguard, local);
+            let path = match before.remove(node) {
+                Some(mut path) => {
+                    path.update(candidates, now);
+                    path
+                }
+                None => Path::new(candidates, now),
+            };
+            self.by_node.insert(*node, path);
+        }
+    }
+
+    /// Takes in what WireGuard measured. Returns whether it should send elsewhere now.
+    pub(crate) fn observe(
+        &mut self,
+        observed: BTreeMap<WgPublicKey, PeerObservation>,
+        roster: &Roster,
+        now: Millis,
+    ) -> bool {
+        let mut changed = false;
+        for (node, path) in &mut self.by_node {
+            let key = roster
+                .view()
+                .members
+                .get(node)
+                .and_then(|member| member.public_key);
+            if let Some(measured) = key.and_then(|key| observed.get(&key)) {
+                let before = (path.endpoint(), path.is_verified());
+                path.observe(measured.latest_handshake, measured.tx_bytes, now);
+                changed |= before != (path.endpoint(), path.is_verified());
+            }
+        }
+        self.observed = observed;
+        changed
+    }
+
+    /// Whether a member has not answered on its path yet.
+    pub(crate) fn has_unverified(&self) -> bool {
+        self.by_node.values().any(|path| !path.is_verified())
+    }
+}
 
 /// The path to one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +101,7 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn new(candidates: Vec<Endpoint>, now: Millis) -> Self {
+    fn new(candidates: Vec<Endpoint>, now: Millis) -> Self {
         Self {
             candidates,
             current: 0,
@@ -46,7 +114,7 @@ impl Path {
     }
 
     /// Takes new endpoints over. Begins anew if they differ and the path does not work at present.
-    pub(crate) fn update(&mut self, candidates: Vec<Endpoint>, now: Millis) {
+    fn update(&mut self, candidates: Vec<Endpoint>, now: Millis) {
         if self.candidates != candidates {
             let kept = Self::new(candidates, now);
             let works = self.is_fresh(now);
@@ -63,12 +131,7 @@ impl Path {
     ///
     /// Silence alone proves nothing, because an idle member has no reason to speak; packets sent in
     /// vain do.
-    pub(crate) fn observe(
-        &mut self,
-        latest_handshake: Option<Timestamp>,
-        tx_bytes: u64,
-        now: Millis,
-    ) {
+    fn observe(&mut self, latest_handshake: Option<Timestamp>, tx_bytes: u64, now: Millis) {
         let sending = tx_bytes > std::mem::replace(&mut self.tx_bytes, tx_bytes);
         self.latest_handshake = latest_handshake;
         if self.is_fresh(now) {
@@ -123,47 +186,10 @@ impl Path {
     }
 }
 
-/// A member's endpoints, best first: those in a prefix that is directly connected here, then
-/// configured ones, then where it was seen, then its own addresses elsewhere. Families that this
-/// node has no address of come last; addresses inside `inside` (tunnels) are left out.
-pub(crate) fn ranked(
-    endpoints: &[Endpoint],
-    addresses: &BTreeSet<IpAddr>,
-    connected: &BTreeSet<IpNet>,
-    inside: impl Fn(&IpAddr) -> bool,
-) -> Vec<Endpoint> {
-    let has_v4 = addresses.iter().any(IpAddr::is_ipv4);
-    let has_v6 = addresses.iter().any(IpAddr::is_ipv6);
-    let mut ranked: Vec<(u8, usize, Endpoint)> = endpoints
-        .iter()
-        .enumerate()
-        .filter(|(_, endpoint)| !inside(&endpoint.addr.ip()))
-        .map(|(position, endpoint)| {
-            let ip = endpoint.addr.ip();
-            let near = connected.iter().any(|net| net.contains(&ip));
-            let family = if ip.is_ipv4() { has_v4 } else { has_v6 };
-            let class = match endpoint.kind {
-                _ if !family && !ip.is_loopback() => 4,
-                _ if near => 0,
-                EndpointKind::Static => 1,
-                EndpointKind::Observed => 2,
-                EndpointKind::Local => 3,
-            };
-            (class, position, *endpoint)
-        })
-        .collect();
-    ranked.sort_by_key(|(class, position, _)| (*class, *position));
-    let mut seen = BTreeSet::new();
-    ranked
-        .into_iter()
-        .map(|(_, _, endpoint)| endpoint)
-        .filter(|endpoint| seen.insert(endpoint.addr))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::endpoint::EndpointKind;
 
     fn endpoint(kind: EndpointKind, addr: &str) -> Endpoint {
         Endpoint {
@@ -177,36 +203,6 @@ mod tests {
             endpoint(EndpointKind::Local, "192.0.2.1:1"),
             endpoint(EndpointKind::Observed, "198.51.100.1:1"),
         ]
-    }
-
-    #[test]
-    fn near_endpoints_come_first_and_tunnels_never() {
-        let endpoints = [
-            endpoint(EndpointKind::Local, "10.9.0.1:1"),
-            endpoint(EndpointKind::Observed, "198.51.100.1:1"),
-            endpoint(EndpointKind::Local, "192.0.2.1:1"),
-            endpoint(EndpointKind::Local, "[2001:db8::1]:1"),
-            endpoint(EndpointKind::Static, "203.0.113.1:1"),
-            endpoint(EndpointKind::Local, "10.77.0.1:1"),
-        ];
-        let addresses = BTreeSet::from(["192.0.2.9".parse().unwrap()]);
-        let connected = BTreeSet::from(["192.0.2.0/24".parse().unwrap()]);
-        let tunnel: IpNet = "10.77.0.0/16".parse().unwrap();
-        let order: Vec<String> =
-            ranked(&endpoints, &addresses, &connected, |ip| tunnel.contains(ip))
-                .iter()
-                .map(|e| e.addr.to_string())
-                .collect();
-        assert_eq!(
-            order,
-            [
-                "192.0.2.1:1",
-                "203.0.113.1:1",
-                "198.51.100.1:1",
-                "10.9.0.1:1",
-                "[2001:db8::1]:1"
-            ]
-        );
     }
 
     #[test]

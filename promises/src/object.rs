@@ -1,4 +1,4 @@
-//! What the objects of this folder have in common: an array whose first element is a version.
+//! What documents of all sorts have in common: an array whose first element is a version.
 //!
 //! A version that is not known is told apart from damage, so that a person learns that a newer
 //! program wrote the object. Nothing of such an object is read or guessed at.
@@ -8,7 +8,7 @@ use minicbor::encode::{Encode, Encoder, Error as EncodeError, Write};
 
 use crate::cbor::{self, Bounds, CborError, CborFault};
 
-/// The version of all objects of this folder: what they begin with.
+/// The version of all of them: what they begin with.
 pub const VERSION: u64 = 1;
 
 /// Bytes that are no object of the expected sort. Nothing was changed; the same bytes will fail
