@@ -5,6 +5,7 @@ use std::fmt;
 use grid_promises::core::{CommandError, FailureKind};
 use serde::{Deserialize, Serialize};
 
+use crate::advice;
 use crate::objects::CacheError;
 use crate::store::StoreError;
 
@@ -82,7 +83,11 @@ impl From<CommandError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::failed(error.to_string())
+        let text = error.to_string();
+        Self::failed(match error {
+            StoreError::Held { .. } => format!("{text}; {}", advice::stops_the_other_server()),
+            _ => text,
+        })
     }
 }
 

@@ -3,15 +3,24 @@
 //! What nodes say to one another, and what follows from it, is in `grid-promises`; how it travels in
 //! `grid-net`; WireGuard in `grid-wg`. This crate drives them.
 
+pub mod advice;
 pub mod cli;
+pub mod command;
+pub mod commands;
+pub mod console;
 pub mod control;
 pub mod execute;
 pub mod exit;
 pub mod home;
+pub mod host;
 pub mod kernel;
+pub mod node;
 pub mod objects;
+pub mod rehearsal;
 pub mod server;
 pub mod store;
+pub mod tunnels;
+pub mod values;
 pub mod wg_quick;
 
 use std::process::ExitCode;

@@ -12,10 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use grid_promises::routes::{Entry, Limits, Routes, Sign, Target};
 use grid_promises::{ContentId, Timestamp, texts};
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::symbols::Symbols;
-use crate::control::answer::{RouteReport, RoutesReport};
 use crate::home::Home;
 
 /// The longest file that is read, in bytes: more than any tree within its limits has.
@@ -32,6 +32,48 @@ pub struct RoutesFile(PathBuf);
 pub struct Names {
     promises: BTreeMap<ContentId, String>,
     modules: BTreeMap<ContentId, String>,
+}
+
+/// What a node has learned, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutesReport {
+    /// What is known, in the order of the tree: a promise before what is known of it more narrowly.
+    pub routes: Vec<RouteReport>,
+}
+
+/// What is known of one target at one prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteReport {
+    /// The promise.
+    pub promise: String,
+    /// What it is called here, if it is.
+    pub name: Option<String>,
+    /// Whether this holds whatever module is asked for; then there is nothing in the next two.
+    pub any_module: bool,
+    /// The module that is asked for; none if none is.
+    pub module: Option<String>,
+    /// The first arguments, escaped where they are not printable ASCII, and cut.
+    pub args: Vec<String>,
+    /// `builtin`, `module` or `peer`.
+    pub kind: String,
+    /// Who: the name of the builtin, the content id of the code, or the node.
+    pub target: String,
+    /// What it is called here, if it is.
+    pub target_name: Option<String>,
+    /// Whether it accepts; else it rejected.
+    pub accepts: bool,
+    /// Until when that it rejected is remembered, in Unix time.
+    pub rejected_until: Option<u64>,
+    /// How many messages it handled as it promised.
+    pub kept: u32,
+    /// How many it accepted and failed at.
+    pub broken: u32,
+    /// The smoothed share of those that it kept, in percent.
+    pub strength: u8,
+    /// Whether it is asked after all others of its kind.
+    pub demoted: bool,
+    /// When something was recorded of it last, in Unix time.
+    pub last_used: u64,
 }
 
 impl RoutesFile {

@@ -94,6 +94,17 @@ impl Symbols {
             .map_err(|error| Failure::failed(format!("the module {id} cannot be used: {error}")))
     }
 
+    /// What a name stands for, if the table has it and its descriptor is here.
+    ///
+    /// # Errors
+    /// As [`descriptor`](Self::descriptor).
+    pub fn module(&self, name: &str) -> Outcome<Option<Descriptor>> {
+        match self.table.get(name) {
+            Some(id) => self.descriptor(id),
+            None => Ok(None),
+        }
+    }
+
     /// The text of a promise, if it is here.
     ///
     /// # Errors

@@ -1,38 +1,33 @@
 //! The server of a home: everything that runs between `start-server` and `stop-server`.
 //!
 //! ```text
-//!  control socket ─ listener ─ commands ─┐
-//!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
-//!  WireGuard (grid-wg) <── tunnels <─────┘   │  └────> store
-//!                                fetching <──┤
-//!                      dispatch ── modules <──┘
+//!  control socket ── listener ── service ─┐
+//!  QUIC (grid-net) ───────────────────────┼─> driver ── core (no I/O)
+//!  WireGuard (grid-wg) <── tunnels <──────┘   │  └────> store
+//!                                 fetching <──┤
+//!                       dispatch ── modules <──┘
 //! ```
 //!
-//! No protocol logic is here: what follows from what is the core's.
+//! No protocol logic is here: what follows from what is the core's. Nor does it know any command: what
+//! carries out the requests of the control socket is given to it.
 
 mod clock;
-mod commands;
-mod context;
-mod dispatch;
+pub mod dispatch;
 mod driver;
-mod fetching;
+pub mod fetching;
 mod guard;
-pub mod host;
 mod join_dir;
 mod listener;
 mod logging;
 mod notices;
 mod notify;
 mod pace;
-pub mod ports;
 mod ready;
 mod report;
 mod tap;
-pub mod tunnels;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_net::{BindError, Endpoint};
@@ -45,17 +40,21 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use zeroize::Zeroize as _;
 
-use crate::control::answer::BrokenReport;
+use crate::advice;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
+use crate::host::{self, ports};
 use crate::kernel::symbols::Symbols;
+use crate::node::handle::Parts;
+use crate::node::question::Question;
+use crate::node::status::BrokenReport;
+use crate::node::{NodeHandle, Service};
 use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
-use context::Context;
+use crate::tunnels::Tunnels;
 use dispatch::Dispatcher;
-use driver::{Beginning, Driver, Event};
+use driver::{Beginning, Driver};
 use fetching::Fetching;
 use notify::Notifier;
-use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
@@ -66,7 +65,7 @@ const LOOK_SHARE: u32 = 20;
 const LOOK: Duration = Duration::from_secs(10);
 /// How long what still runs at the end is waited for.
 const ENDING: Duration = Duration::from_secs(1);
-/// How many events may wait for the driver.
+/// How many questions may wait for the driver.
 const QUEUE: usize = 1024;
 
 /// What a server is told when it is started.
@@ -86,11 +85,11 @@ pub struct Options {
     pub tap: Option<PathBuf>,
 }
 
-/// Runs the server of a home until it is stopped.
+/// Runs the server of a home until it is stopped. `service` carries out what comes on its control socket.
 ///
 /// # Errors
 /// It could not be started, or could not go on.
-pub fn run(home: &Home, options: &Options) -> Outcome {
+pub fn run(home: &Home, options: &Options, service: Service) -> Outcome {
     // While there is no other thread.
     let notifier = Notifier::from_environment();
     // Nothing that this process makes is for others.
@@ -114,7 +113,8 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options, notifier)));
+    let serving = serve(home, store, &config, options, service, notifier);
+    let outcome = runtime.block_on(Box::pin(serving));
     // The port of QUIC is held by tasks: who takes the lock next needs it.
     runtime.shutdown_timeout(ENDING);
     outcome
@@ -125,6 +125,7 @@ async fn serve(
     store: Store,
     config: &Config,
     options: &Options,
+    service: Service,
     notifier: Notifier,
 ) -> Outcome {
     // Beside the rest: at the first start it waits for the disk.
@@ -138,7 +139,7 @@ async fn serve(
     info!("node {} listens on UDP {}", key.id(), endpoint.local_addr());
     let (tunnels, thread) = Tunnels::start(config.mark())
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
-    let (events, incoming) = mpsc::channel(QUEUE);
+    let (questions, asked) = mpsc::channel(QUEUE);
     let (records, broken) = load(&store)?;
     let (peers, complaints) = store.peers();
     for complaint in complaints {
@@ -160,29 +161,27 @@ async fn serve(
         fixed,
         broken,
         notifier: notifier.clone(),
-        events: events.clone(),
     });
     driver.begin(records, peers)?;
     let (stop, stopped) = watch::channel(false);
-    let context = Context {
-        events: events.clone(),
+    let node = NodeHandle::new(Parts {
+        questions: questions.clone(),
         tunnels: tunnels.clone(),
         endpoint: endpoint.clone(),
         home: home.clone(),
         fetching: fetching.clone(),
         dispatcher: dispatcher.clone(),
         background: options.background,
-        stop,
-        reserved: Arc::default(),
-    };
+    });
     let tasks = [
-        tokio::spawn(look(tunnels.clone(), events.clone())),
+        tokio::spawn(look(tunnels.clone(), questions.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
         tokio::spawn(fetching::collect(fetching)),
         tokio::spawn(dispatch::keep(dispatcher.clone())),
-        tokio::spawn(end(stopped, events)),
+        tokio::spawn(end(stopped, questions)),
         tokio::spawn(take_up(
-            context.clone(),
+            node.clone(),
+            tunnels.clone(),
             options.join_dir.clone(),
             notifier.clone(),
         )),
@@ -192,8 +191,13 @@ async fn serve(
     }
     // Last: who can connect finds a server that is ready.
     let listener = listener::bind(home)?;
-    let listening = tokio::spawn(listener::listen(context, listener));
-    let outcome = driver.run(incoming, net).await;
+    let means = listener::Means {
+        node,
+        service,
+        stop,
+    };
+    let listening = tokio::spawn(listener::listen(means, listener));
+    let outcome = driver.run(asked, net).await;
     info!("the server ends");
     notifier.stopping();
     listening.abort();
@@ -241,10 +245,9 @@ fn bind(
     let addr = net.listen;
     Endpoint::bind(net).map_err(|error| match error {
         BindError::AddrInUse { .. } => Failure::failed(format!(
-            "UDP {addr}, where this node's QUIC is to listen, is in use by {}; stop it, or choose \
-             another port with `grid start-server --listen ADDR:PORT` or \"listen\" in the \
-             configuration",
-            ports::holder(addr.port())
+            "UDP {addr}, where this node's QUIC is to listen, is in use by {}; stop it, or {}",
+            ports::holder(addr.port()),
+            advice::listens_elsewhere()
         )),
         error => Failure::failed(format!("this node's QUIC cannot listen: {error}")),
     })
@@ -274,12 +277,17 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
 }
 
 /// Takes the invites that were left for this server, and says when it is ready.
-async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier) {
+async fn take_up(
+    node: NodeHandle,
+    tunnels: Tunnels,
+    join_dir: Option<PathBuf>,
+    notifier: Notifier,
+) {
     let (begun, begins) = mpsc::channel(1);
-    let ready = ready::announce(context.clone(), notifier, begins);
+    let ready = ready::announce(node.clone(), tunnels, notifier, begins);
     match join_dir {
         Some(folder) => {
-            let joining = join_dir::follow_all(context, folder, begun);
+            let joining = join_dir::follow_all(node, folder, begun);
             tokio::join!(ready, joining);
         }
         None => {
@@ -291,7 +299,7 @@ async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier
 
 /// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
 /// others, peers above all, of which the kernel tells nothing, is put right by the same look.
-async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
+async fn look(tunnels: Tunnels, questions: mpsc::Sender<Question>) {
     let mut configured = tunnels.configured();
     loop {
         let begun = Instant::now();
@@ -302,7 +310,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
             .values()
             .flat_map(|peers| peers.values())
             .any(|peer| peer.latest_handshake.is_none());
-        if events.send(Event::Observed(observed)).await.is_err() {
+        if questions.send(Question::Observed(observed)).await.is_err() {
             return;
         }
         tokio::select! {
@@ -313,7 +321,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
 }
 
 /// Ends the driver when a signal or a command says so.
-async fn end(mut stopped: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
+async fn end(mut stopped: watch::Receiver<bool>, questions: mpsc::Sender<Question>) {
     let terminate = signal(SignalKind::terminate());
     let interrupt = signal(SignalKind::interrupt());
     match (terminate, interrupt) {
@@ -325,5 +333,5 @@ async fn end(mut stopped: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
         _ => drop(stopped.wait_for(|stop| *stop).await),
     }
     // The driver is gone already, if this fails.
-    let _ = events.send(Event::Stop).await;
+    let _ = questions.send(Question::Stop).await;
 }

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::context::Context;
-use super::driver::Event;
 use super::notify::Notifier;
-use crate::control::answer::StatusReport;
 use crate::exit::Outcome;
+use crate::node::NodeHandle;
+use crate::node::status::StatusReport;
+use crate::tunnels::Tunnels;
 
 /// How long an interface may hold up what waits for this server. One network that cannot be configured is
 /// no reason to keep the others from being used.
@@ -30,7 +30,8 @@ const OLD: Duration = Duration::from_secs(30);
 /// and until the addresses are up; then tells the service manager, and goes on to tell it what becomes of
 /// the networks.
 pub(super) async fn announce(
-    context: Context,
+    node: NodeHandle,
+    tunnels: Tunnels,
     notifier: Notifier,
     mut begun: mpsc::Receiver<Infallible>,
 ) {
@@ -42,7 +43,7 @@ pub(super) async fn announce(
     // It is no reason not to be ready that an invite could not be looked at.
     let _ = timeout_at(deadline, begun.recv()).await;
     // The server is about to end, if this fails.
-    if let Ok(report) = up(&context, deadline).await {
+    if let Ok(report) = up(&node, &tunnels, deadline).await {
         if report.down().next().is_none() {
             info!("ready: {}", report.in_a_line());
         } else {
@@ -53,13 +54,13 @@ pub(super) async fn announce(
             );
         }
         notifier.ready(&report.in_a_line());
-        keep_told(&context, &notifier, report.in_a_line()).await;
+        keep_told(&node, &tunnels, &notifier, report.in_a_line()).await;
     }
 }
 
 /// Tells the service manager whenever something else is to be said than `said`. Ends with the server.
-async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
-    let mut configured = context.tunnels.configured();
+async fn keep_told(node: &NodeHandle, tunnels: &Tunnels, notifier: &Notifier, mut said: String) {
+    let mut configured = tunnels.configured();
     loop {
         match timeout(OLD, configured.changed()).await {
             Ok(Ok(())) => {
@@ -69,8 +70,8 @@ async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
             Ok(Err(_)) => return,
             Err(_) => {}
         }
-        context.tunnels.settled().await;
-        let Ok(report) = context.ask(Event::Status).await else {
+        tunnels.settled().await;
+        let Ok(report) = node.status().await else {
             return;
         };
         let line = report.in_a_line();
@@ -82,16 +83,16 @@ async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
 }
 
 /// Waits until the addresses are up, or until `deadline`.
-async fn up(context: &Context, deadline: Instant) -> Outcome<StatusReport> {
+async fn up(node: &NodeHandle, tunnels: &Tunnels, deadline: Instant) -> Outcome<StatusReport> {
     let mut again = Instant::now() + AGAIN;
     loop {
-        context.tunnels.settled().await;
-        let report = context.ask(Event::Status).await?;
+        tunnels.settled().await;
+        let report = node.status().await?;
         if report.down().next().is_none() || Instant::now() >= deadline {
             return Ok(report);
         }
         if Instant::now() >= again {
-            context.tunnels.guard().await;
+            tunnels.guard().await;
             again = Instant::now() + AGAIN;
         }
         sleep(LOOK).await;

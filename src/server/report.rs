@@ -6,11 +6,12 @@ use grid_promises::Timestamp;
 use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
 use ipnet::IpNet;
 
-use super::tunnels::About;
-use crate::control::answer::{
+use crate::node::status::{
     AskingReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
 };
 use crate::store::InterfaceOptions;
+use crate::tunnels::About;
+use crate::values::moment;
 
 /// How old a handshake may be and still show that the member answers: a session is renewed every
 /// 120 seconds of use and given up after 180 (WireGuard paper, section 6.1).
@@ -134,7 +135,8 @@ fn peer(peer: &PeerStatus, about: &About) -> PeerReport {
         accepted: strings(&accepted),
         refused: refused.collect(),
         kept: KeptReport {
-            reachable: reachable(handshake, peer.observed.map(|o| o.tx_bytes), now()),
+            // By the wall clock, because that is what WireGuard dates handshakes with.
+            reachable: reachable(handshake, peer.observed.map(|o| o.tx_bytes), moment::now()),
             latest_handshake,
             connected: peer.connected,
         },
@@ -149,12 +151,6 @@ fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) ->
         (None, Some(sent)) if sent > 0 => Some(false),
         _ => None,
     }
-}
-
-/// The wall clock, because that is what WireGuard dates handshakes with.
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| since.as_secs()))
 }
 
 fn strings(prefixes: &[IpNet]) -> Vec<String> {

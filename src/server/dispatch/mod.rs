@@ -48,10 +48,9 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::fetching::{peek, settings::Settings};
-use crate::control::answer::RoutesReport;
 use crate::exit::Outcome;
 use crate::home::Home;
-use crate::kernel::routes::{Names, RoutesFile, now, report};
+use crate::kernel::routes::{Names, RoutesFile, RoutesReport, now, report};
 use crate::kernel::symbols::Symbols;
 use crate::store::Config;
 use library::Library;
@@ -91,7 +90,7 @@ pub(in crate::server) enum Claim {
 
 /// Finds out who handles the messages of peers. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::server) struct Dispatcher(Arc<Inner>);
+pub(crate) struct Dispatcher(Arc<Inner>);
 
 struct Inner {
     home: Home,
@@ -145,7 +144,7 @@ impl Dispatcher {
     }
 
     /// Whether this node takes part in a promise, as the configuration was at most a second ago.
-    pub(in crate::server) fn takes_part_in(&self, promise: &ContentId) -> bool {
+    pub(crate) fn takes_part_in(&self, promise: &ContentId) -> bool {
         self.0.takes_part_in(promise)
     }
 
@@ -194,7 +193,7 @@ impl Dispatcher {
     }
 
     /// Counts what a module that a person called here came to.
-    pub(in crate::server) fn count(&self, promise: ContentId, module: ContentId, kept: bool) {
+    pub(crate) fn count(&self, promise: ContentId, module: ContentId, kept: bool) {
         let (key, target) = (Key::promise(promise), Target::Module(module));
         self.0.ways.learn_once(key, &target);
         let what = if kept { What::Kept } else { What::Broken };
@@ -224,7 +223,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// The symbol table, which has the names, cannot be read.
-    pub(in crate::server) fn report(&self) -> Outcome<RoutesReport> {
+    pub(crate) fn report(&self) -> Outcome<RoutesReport> {
         let symbols = Symbols::open(&self.0.home, &self.0.settings.now())?;
         let names = Names::of(&symbols);
         Ok(report(&self.0.ways.snapshot(), &names, now()))

@@ -12,9 +12,9 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use super::contacts::Contact;
 use super::error::FetchError;
 use super::hunt::{Had, Hunt, Means, SoFar, Wanted};
+use crate::node::Progress;
 use crate::objects::Cache as _;
 use crate::objects::roots;
-use crate::server::commands::Progress;
 use crate::store::ByteSize;
 
 /// After how long, and how often, a waiting person is told how far it is.

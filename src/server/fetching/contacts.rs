@@ -23,7 +23,7 @@ const MAX_LIARS: usize = 1024;
 
 /// A node, and where it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Contact {
+pub(crate) struct Contact {
     /// Its key.
     pub node: NodeId,
     /// Where its QUIC was reached. Empty for one that is only known to be connected.

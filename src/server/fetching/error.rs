@@ -15,7 +15,7 @@ const NAMED: usize = 8;
 
 /// What came of asking one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Told {
+pub(crate) enum Told {
     /// No connection to it came about. Normal; try again later.
     Unreachable(String),
     /// It did not answer in time. Try again later.
@@ -48,7 +48,7 @@ impl fmt::Display for Told {
 
 /// What came of asking, peer by peer. Reads as the end of a sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::server) struct Peers(pub(super) BTreeMap<NodeId, Told>);
+pub(crate) struct Peers(pub(super) BTreeMap<NodeId, Told>);
 
 impl fmt::Display for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +66,7 @@ impl fmt::Display for Peers {
 /// Why an object is not here. What was fetched of it before stays, and the next attempt goes on from
 /// there, unless the text says otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(in crate::server) enum FetchError {
+pub(crate) enum FetchError {
     /// Normal: nobody is known.
     #[error(
         "there is nobody to ask for {0}: no peer is known and no member of a network is connected; \

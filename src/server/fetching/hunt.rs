@@ -78,7 +78,7 @@ pub(super) struct SoFar {
 
 /// An object that is in the store now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Had {
+pub(crate) struct Had {
     /// The object.
     pub id: ContentId,
     /// Its length, in bytes.

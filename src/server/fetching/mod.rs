@@ -45,21 +45,21 @@ use grid_keys::NodeId;
 use grid_net::Endpoint;
 use grid_promises::ContentId;
 
-use super::commands::Progress;
 use crate::home::Home;
+use crate::node::Progress;
 use crate::objects::{MAX_OBJECT, Objects, roots};
 use crate::store::Config;
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 use asking::Asking;
 pub(super) use collecting::collect;
-pub(super) use contacts::Contact;
+pub(crate) use contacts::Contact;
 use contacts::Contacts;
-pub(super) use error::FetchError;
-pub(super) use hunt::Had;
+pub(crate) use error::FetchError;
+pub(crate) use hunt::Had;
 use hunt::{Means, Wanted};
 pub(super) use serving::{Serving, peek};
 use settings::Settings;
-pub(super) use symbols::TableOf;
+pub(crate) use symbols::TableOf;
 use symbols::Tables;
 
 /// How many requests a second one peer may send for long, and at once. At 256 KiB a chunk the first is
@@ -70,7 +70,7 @@ pub(super) const REQUEST_BURST: u32 = 2000;
 
 /// Gives and gets objects. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Fetching {
+pub(crate) struct Fetching {
     settings: Arc<Settings>,
     objects: Objects,
     partials: PathBuf,
@@ -109,7 +109,7 @@ impl Fetching {
     ///
     /// # Errors
     /// Nobody gave it, or it could not be stored.
-    pub(super) async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         id: ContentId,
         from: &[Contact],
@@ -130,7 +130,7 @@ impl Fetching {
     ///
     /// # Errors
     /// The table cannot be had.
-    pub(super) async fn symbols_of(
+    pub(crate) async fn symbols_of(
         &self,
         peer: &Contact,
         progress: Option<&Progress>,
@@ -139,7 +139,7 @@ impl Fetching {
     }
 
     /// The peers whose tables have a name, and the descriptors that it stands for there.
-    pub(super) async fn find(&self, name: &str, peers: &[Contact]) -> BTreeMap<NodeId, ContentId> {
+    pub(crate) async fn find(&self, name: &str, peers: &[Contact]) -> BTreeMap<NodeId, ContentId> {
         self.tables.find(name, peers).await
     }
 }

@@ -16,8 +16,8 @@ use super::asking::Asking;
 use super::contacts::{Contact, Patience};
 use super::error::{FetchError, Peers, Told};
 use super::hunt::Wanted;
+use crate::node::Progress;
 use crate::objects::{Cache as _, roots};
-use crate::server::commands::Progress;
 
 /// How long a peer is waited for.
 const PATIENCE: Patience = Patience {
@@ -40,7 +40,7 @@ const MAX_ASKED: usize = 64;
 
 /// A table of a peer that is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct TableOf {
+pub(crate) struct TableOf {
     /// The table.
     pub table: ContentId,
     /// The names whose descriptor or promise text could not be had, and why.
@@ -49,7 +49,7 @@ pub(in crate::server) struct TableOf {
 
 /// Asks peers for their tables. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::server) struct Tables {
+pub(crate) struct Tables {
     asking: Asking,
 }
 

@@ -1,0 +1,201 @@
+//! What to do next, where that is a command: the one place of the program in which errors, reports and
+//! the log get hints that name `grid` commands.
+//!
+//! Each hint is a part of a sentence; whoever uses it writes the rest.
+
+use grid_promises::modules::ModuleName;
+use grid_promises::network::name::NetworkName;
+use ipnet::IpNet;
+
+/// The command that shows the state of this node.
+pub const STATUS: &str = "`grid status`";
+/// The command that runs this node.
+pub const START_SERVER: &str = "`grid start-server`";
+
+/// For a command line without a command.
+#[must_use]
+pub const fn lists_and_explains() -> &'static str {
+    "`grid --list` lists them, `grid --help` explains them"
+}
+
+/// Where a server can be had from.
+#[must_use]
+pub const fn runs_a_server() -> &'static str {
+    "`grid start-server` runs one in the foreground, `grid start-server --background` in the background"
+}
+
+/// For a server of another version.
+#[must_use]
+pub const fn restart() -> &'static str {
+    "restart it (`grid stop-server`, `grid start-server`)"
+}
+
+/// For a home that another server holds.
+#[must_use]
+pub const fn stops_the_other_server() -> &'static str {
+    "`grid stop-server` stops it, --home chooses another home"
+}
+
+/// For a network that is on disk and has no other members.
+#[must_use]
+pub const fn invites() -> &'static str {
+    "`grid invite` prints an invite"
+}
+
+/// For a network that this node left.
+#[must_use]
+pub fn joins_again(net: &NetworkName) -> String {
+    format!("`grid join-wireguard-net {net}` joins it again")
+}
+
+/// For networks that this node left.
+#[must_use]
+pub const fn join_again() -> &'static str {
+    "`grid join-wireguard-net NET` joins again"
+}
+
+/// For a node that is in no network.
+#[must_use]
+pub const fn founds_or_joins() -> &'static str {
+    "`grid create-wireguard-net NET` founds one, `grid join-wireguard-net NET -` joins one with an invite"
+}
+
+/// For a network whose interface cannot be made.
+#[must_use]
+pub fn ends(net: &NetworkName) -> String {
+    format!("`grid leave-wireguard-net {net}` ends it")
+}
+
+/// For a network that put this node out.
+#[must_use]
+pub fn forgets(net: &str) -> String {
+    format!("`grid leave-wireguard-net {net}` forgets the network")
+}
+
+/// For a network whose members do not answer.
+#[must_use]
+pub fn see_status_of(net: &NetworkName) -> String {
+    format!("see `grid status {net}`")
+}
+
+/// For a network that this node is not in.
+#[must_use]
+pub const fn lists_those_it_is_in() -> &'static str {
+    "`grid status` lists those it is in"
+}
+
+/// For a network that is not on disk.
+#[must_use]
+pub const fn lists_the_networks() -> &'static str {
+    "`grid status` lists the networks"
+}
+
+/// For a network that has no WireGuard at present.
+#[must_use]
+pub const fn status_says_why() -> &'static str {
+    "`grid status` says why"
+}
+
+/// For a node that asks an owner to be admitted.
+#[must_use]
+pub fn admits(net: &str, node: &str) -> String {
+    format!("`grid accept {net} {node}` admits it")
+}
+
+/// For a prefix that somebody promises.
+#[must_use]
+pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
+    format!("`grid accept {net} {prefix} --from NODE` (`grid status {net}` lists the nodes)")
+}
+
+/// For a network whose judge does not speak.
+#[must_use]
+pub fn dismisses_the_judge(net: &NetworkName) -> String {
+    format!("`grid appoint-judge {net} none` dismisses it")
+}
+
+/// For a decision that could not be written down.
+#[must_use]
+pub fn replay_lacks(net: &NetworkName) -> String {
+    format!("`grid replay {net}` will lack this decision")
+}
+
+/// For a port that another program has.
+#[must_use]
+pub const fn listens_elsewhere() -> &'static str {
+    "choose another port with `grid start-server --listen ADDR:PORT` or \"listen\" in the configuration"
+}
+
+/// For a peer that is not known.
+#[must_use]
+pub const fn makes_a_peer() -> &'static str {
+    "`grid exchange-keys HOST:PORT` makes a node a peer"
+}
+
+/// For an object that is not in the store.
+#[must_use]
+pub const fn lists_the_objects() -> &'static str {
+    "`grid cas ls` lists what is"
+}
+
+/// For a name that meant something else before.
+#[must_use]
+pub const fn shows_the_table_before() -> &'static str {
+    "`grid symbols --history` shows the table before"
+}
+
+/// For a symbol table that is not in the store.
+#[must_use]
+pub const fn lists_the_tables() -> &'static str {
+    "`grid symbols --history` lists those that are"
+}
+
+/// For a native executable that was published.
+#[must_use]
+pub fn allows(name: &ModuleName) -> String {
+    format!("`grid allow {name}` allows it")
+}
+
+/// For a name that a peer has for something else.
+#[must_use]
+pub fn takes_the_peers(peer: &str, name: &ModuleName) -> String {
+    format!("`grid adopt-symbols {peer} {name} --replace` takes the peer's")
+}
+
+/// For a name that only a peer has.
+#[must_use]
+pub fn adopts(peer: &str, name: &str) -> String {
+    format!(
+        "`grid adopt-symbols {peer} {name}` takes it, and `grid --show {name}` says what it promises"
+    )
+}
+
+/// For a name that nobody has.
+#[must_use]
+pub const fn lists_names_or_adopts() -> &'static str {
+    "`grid symbols` lists the names, and `grid adopt-symbols PEER` takes those of a peer"
+}
+
+/// For a promise that is not known.
+#[must_use]
+pub const fn lists_the_names_of_promises() -> &'static str {
+    "`grid symbols` lists the names, and a content id does too"
+}
+
+/// For a name that is not known.
+#[must_use]
+pub const fn lists_the_names() -> &'static str {
+    "`grid symbols` lists the names"
+}
+
+/// For a module that is to be a judge, and is not known.
+#[must_use]
+pub fn lists_names_or_publishes(module: &str) -> String {
+    format!("`grid symbols` lists those that are, `grid publish {module} FILE` makes one")
+}
+
+/// For a network whose judge was appointed.
+#[must_use]
+pub fn replay_shows(net: &NetworkName) -> String {
+    format!("`grid replay {net}` shows what it decides")
+}
