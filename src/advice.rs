@@ -3,6 +3,8 @@
 //!
 //! Each hint is a part of a sentence; whoever uses it writes the rest.
 
+use std::fmt::Display;
+
 use grid_promises::modules::ModuleName;
 use grid_promises::network::name::NetworkName;
 use ipnet::IpNet;
@@ -16,6 +18,13 @@ pub const START_SERVER: &str = "`grid start-server`";
 #[must_use]
 pub const fn lists_and_explains() -> &'static str {
     "`grid --list` lists them, `grid --help` explains them"
+}
+
+/// For a name that a build without modules does not have.
+#[cfg(not(feature = "modules"))]
+#[must_use]
+pub const fn lists_the_promises() -> &'static str {
+    "`grid --list` lists the promises"
 }
 
 /// Where a server can be had from.
@@ -150,9 +159,9 @@ pub const fn lists_the_tables() -> &'static str {
     "`grid symbols --history` lists those that are"
 }
 
-/// For a native executable that was published.
+/// For a native executable.
 #[must_use]
-pub fn allows(name: &ModuleName) -> String {
+pub fn allows(name: impl Display) -> String {
     format!("`grid allow {name}` allows it")
 }
 
@@ -198,4 +207,23 @@ pub fn lists_names_or_publishes(module: &str) -> String {
 #[must_use]
 pub fn replay_shows(net: &NetworkName) -> String {
     format!("`grid replay {net}` shows what it decides")
+}
+
+/// The command that shows what a module promises.
+#[must_use]
+pub fn shows(name: impl Display) -> String {
+    format!("`grid --show {name}`")
+}
+
+/// For a symbol table that the configuration names and nobody has.
+#[must_use]
+pub const fn goes_to_another_table() -> &'static str {
+    "`grid symbols --back ID` goes to another one, and without the line `symbols` in the \
+     configuration the built-in names remain"
+}
+
+/// For a full disk.
+#[must_use]
+pub const fn makes_room() -> &'static str {
+    "make room (`grid cas collect`) and try again"
 }

@@ -1,12 +1,14 @@
 //! How a command ends.
 
+#[cfg(feature = "modules")]
+mod modules;
+
 use std::fmt;
 
 use grid_promises::core::{CommandError, FailureKind};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
-use crate::objects::CacheError;
 use crate::store::StoreError;
 
 /// The exit codes. Scripts may rely on them.
@@ -88,12 +90,6 @@ impl From<StoreError> for Failure {
             StoreError::Held { .. } => format!("{text}; {}", advice::stops_the_other_server()),
             _ => text,
         })
-    }
-}
-
-impl From<CacheError> for Failure {
-    fn from(error: CacheError) -> Self {
-        Self::failed(error.to_string())
     }
 }
 

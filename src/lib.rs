@@ -1,7 +1,8 @@
 //! The program `grid`: the command line, the server, the store, and what they say to each other.
 //!
 //! What nodes say to one another, and what follows from it, is in `grid-promises`; how it travels in
-//! `grid-net`; WireGuard in `grid-wg`. This crate drives them.
+//! `grid-net`; WireGuard in `grid-wg`; code that keeps promises in `grid-modules`, which a build can leave
+//! out (feature `modules`). This crate drives them.
 
 pub mod advice;
 pub mod cli;
@@ -9,16 +10,14 @@ pub mod command;
 pub mod commands;
 pub mod console;
 pub mod control;
-pub mod execute;
 pub mod exit;
 pub mod home;
 pub mod host;
-pub mod kernel;
 pub mod node;
-pub mod objects;
 pub mod rehearsal;
 pub mod server;
 pub mod store;
+pub mod symbols;
 pub mod tunnels;
 pub mod values;
 pub mod wg_quick;

@@ -8,10 +8,12 @@ pub mod exits;
 mod foreign;
 pub mod foundation;
 pub mod hostile;
+#[cfg(feature = "modules")]
 pub mod judges;
 pub mod kernel;
 pub mod life;
 pub mod mesh;
+#[cfg(feature = "modules")]
 pub mod modules;
 pub mod networks;
 pub mod provision;
@@ -34,7 +36,9 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     kernel::SCENARIOS,
     life::SCENARIOS,
     mesh::SCENARIOS,
+    #[cfg(feature = "modules")]
     judges::SCENARIOS,
+    #[cfg(feature = "modules")]
     modules::SCENARIOS,
     networks::SCENARIOS,
     provision::SCENARIOS,

@@ -1,5 +1,7 @@
 //! Modules that are published on one node and run on another.
 
+#![cfg(feature = "modules")]
+
 grid_integration::scenario_tests!("modules":
     a_module_of_a_peer_is_adopted_and_run,
     an_executable_of_a_peer_runs_once_it_is_allowed,

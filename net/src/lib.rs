@@ -34,6 +34,7 @@ mod event;
 mod gate;
 mod link;
 mod message;
+mod pace;
 mod pair;
 mod rate;
 mod registry;
@@ -50,3 +51,4 @@ pub use config::{Config, DEFAULT_LISTEN, DEFAULT_PORT, Limits, Tap, TapDirection
 pub use endpoint::{Connected, ConnectionInfo, Endpoint};
 pub use error::{AttemptError, BindError, ConnectError, DisconnectReason, RequestError};
 pub use event::{Direction, Event, Responder};
+pub use pace::Pace;

@@ -10,6 +10,7 @@ pub mod cbor;
 pub mod content_id;
 pub mod core;
 pub mod envelope;
+pub mod frame;
 pub mod limits;
 pub mod memo;
 pub mod message;

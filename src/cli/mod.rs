@@ -14,8 +14,8 @@ use grid_promises::modules::ModuleName;
 use grid_promises::texts::{self, Promise};
 
 use crate::advice;
-use crate::command::{Caller, Global, Program};
-use crate::commands::{self, Command, call_module, symbols};
+use crate::command::{Caller, Global, Program, names};
+use crate::commands::{self, Command};
 use crate::console::output;
 use crate::exit::{Exit, Failure, Outcome};
 use root::Cli;
@@ -87,10 +87,10 @@ fn keep(cli: Cli) -> Outcome<ExitCode> {
     let caller = Caller::new(global, program)?;
     match (command, show) {
         (Some(call @ Command::Module(_)), _) => return call.run(&caller),
-        _ if list => symbols::list(&caller)?,
+        _ if list => names::list(&caller)?,
         (_, Some(wanted)) => match promise(&wanted) {
             Some(promise) => output::print(promise.text)?,
-            None => call_module::show(&caller, &wanted)?,
+            None => commands::show(&caller, &wanted)?,
         },
         (Some(command), None) => return command.run(&caller),
         (None, None) => {

@@ -47,6 +47,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    #[cfg(feature = "modules")]
     #[test]
     fn every_promise_that_people_can_call_is_a_command() {
         let commands: Vec<String> = Cli::command()

@@ -1,23 +1,18 @@
-//! What was decided about promises: at what time it stood, what a judge says of it, and how the verdicts
-//! are shown. For the commands that look at decisions.
+//! What was decided about promises: what stood at a time, and how the verdicts are shown. For the commands
+//! that look at decisions.
 
 use std::fmt::Write as _;
 
 use grid_keys::NodeId;
+use grid_promises::Timestamp;
 use grid_promises::network::history::{self, Decision, HistoryError, Line, Lines, Moment};
-use grid_promises::network::judgement::{self, Opinions};
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, Timestamp};
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::advice;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::judging::{self, Judge};
-use crate::kernel::running::Fetch;
-use crate::kernel::symbols::Symbols;
-use crate::objects::Cache as _;
 use crate::store::Store;
 use crate::values::moment;
 
@@ -39,47 +34,6 @@ pub fn stood_at(home: &Home, net: &NetworkName, at: Timestamp) -> Outcome<Moment
             moment::format(begins)
         )),
     })
-}
-
-/// Looks whether code is that of a judge; fetches what is not here.
-///
-/// # Errors
-/// It is none, or it cannot be had.
-pub fn can_judge(home: &Home, id: &ContentId, fetch: &Fetch<'_>) -> Result<(), String> {
-    let config = Store::look(home)
-        .config()
-        .map_err(|error| error.to_string())?;
-    let symbols = Symbols::open(home, &config).map_err(|failure| failure.text)?;
-    let local = symbols.local();
-    let here = || local.get(id).map_err(|error| error.to_string());
-    let object = match here()? {
-        Some(object) => object,
-        None => {
-            fetch(id).map_err(|failure| failure.text)?;
-            here()?.ok_or_else(|| format!("its code {id} is not here"))?
-        }
-    };
-    judging::check(&object).map(drop)
-}
-
-/// What a judge says of the records of a decision.
-///
-/// # Errors
-/// It cannot be had, or says nothing.
-pub fn opinions(
-    home: &Home,
-    id: &ContentId,
-    decision: &Decision,
-    fetch: &Fetch<'_>,
-) -> Result<Opinions, String> {
-    can_judge(home, id, fetch)?;
-    let config = Store::look(home)
-        .config()
-        .map_err(|error| error.to_string())?;
-    let symbols = Symbols::open(home, &config).map_err(|failure| failure.text)?;
-    let engine = judging::engine(home)?;
-    let said = Judge::load(&engine, &*symbols.local(), id)?.ask(&decision.records.encode())?;
-    judgement::read(&said, &decision.records).map_err(|error| error.to_string())
 }
 
 /// One verdict, and what it is at another time or by other rules.

@@ -8,7 +8,9 @@
 //! | `background` | starting a server in the background |
 //! | `changed` | the report of commands that change something |
 //! | `decisions` | what was decided about promises, for the commands that look at it |
-//! | `module_report` | what a module is, for the commands that show modules |
+//! | `described` | what a module is, in a sentence |
+//! | `judging` | asking a judge |
+//! | `names` | the names that this node knows |
 //! | `tunnel_options` | the arguments that founding and joining a network share |
 
 pub mod asking;
@@ -16,7 +18,11 @@ pub mod background;
 pub mod caller;
 pub mod changed;
 pub mod decisions;
-pub mod module_report;
+#[cfg(feature = "modules")]
+pub mod described;
+#[cfg(feature = "modules")]
+pub mod judging;
+pub mod names;
 pub mod served;
 pub mod tunnel_options;
 

@@ -3,18 +3,19 @@
 use std::io::{self, Write};
 
 use grid_promises::ContentId;
-use grid_promises::modules::{Adoption, Choice, Conflict, ModuleName, SymbolTable, adopt};
+use grid_promises::modules::{
+    Adoption, Choice, Conflict, ModuleName, SymbolTable, adopt, builtins,
+};
 use serde::Serialize;
 
 use super::fetch;
 use crate::advice;
-use crate::command::module_report::described;
+use crate::command::described::described;
 use crate::command::{Caller, Command, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
-use crate::kernel::builtins;
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols::{self, Symbols};
 
 /// Take names of a peer into the symbol table; run nothing
 #[derive(Debug, clap::Args)]
@@ -40,11 +41,11 @@ impl Command for Args {
         let short = fetch::short(&peer);
         let merge = |symbols: &Symbols| self.merge(symbols, &table, short);
         let (symbols, adoption) = if self.dry_run {
-            let symbols = Symbols::open(caller.home(), &Store::look(caller.home()).config()?)?;
+            let symbols = symbols::open(caller.home(), &Store::look(caller.home()).config()?)?;
             let (_, adoption) = merge(&symbols)?;
             (symbols, adoption)
         } else {
-            Symbols::change(caller.home(), merge)?
+            symbols::change(caller.home(), merge)?
         };
         if let [unknown, ..] = adoption.unknown.as_slice() {
             output::say(&format!("{short} has no \"{unknown}\""));

@@ -11,8 +11,8 @@ use crate::advice;
 use crate::command::{Caller, Command, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols::{self, Symbols};
 
 /// Allow a native executable to run here
 #[derive(Debug, clap::Args)]
@@ -67,7 +67,7 @@ impl Command for Args {
         };
         let store = Store::open(caller.home())?;
         let (id, changed) = store.edit_config(|config, draft| -> Outcome<_> {
-            let symbols = Symbols::open(caller.home(), config)?;
+            let symbols = symbols::open(caller.home(), config)?;
             let id = executable_id(&symbols, what)?;
             let mut allowed = config.allow.clone();
             allowed.retain(|known| *known != id);
@@ -98,7 +98,7 @@ impl Command for Args {
 
 fn show_allowed(caller: &Caller) -> Outcome {
     let config = Store::look(caller.home()).config()?;
-    let names = executables(&Symbols::open(caller.home(), &config)?)?;
+    let names = executables(&symbols::open(caller.home(), &config)?)?;
     let executable = |id: &ContentId| ExecutableReport {
         id: id.to_string(),
         name: names.get(id).cloned(),
@@ -113,7 +113,7 @@ fn executable_id(symbols: &Symbols, what: &str) -> Outcome<ContentId> {
     if let Ok(id) = what.parse() {
         return Ok(id);
     }
-    match symbols.module(what)? {
+    match symbols::named(symbols, what)? {
         Some(module) if matches!(module.kind(), ModuleKind::Exec { .. }) => Ok(*module.code()),
         Some(_) => Err(Failure::usage(format!(
             "\"{what}\" is no native executable: it needs no permission"

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use grid_modules::call::Found;
 use grid_promises::ContentId;
 use grid_promises::core::Command as Wish;
 use grid_promises::modules::ModuleKind;
@@ -15,11 +16,11 @@ use super::fetch;
 use crate::advice;
 use crate::command::changed::ChangedReport;
 use crate::command::decisions::{self, RowReport};
-use crate::command::{Caller, Command, Report, Served, asking};
+use crate::command::{Caller, Command, Report, Served, asking, judging};
 use crate::exit::{Failure, Outcome};
-use crate::kernel::running::Found;
 use crate::node::{NodeHandle, Progress};
 use crate::store::Store;
+use crate::symbols;
 use crate::values::{moment, text};
 
 /// The word for no judge.
@@ -74,7 +75,7 @@ impl Command for Args {
             module => {
                 let id = code_of(caller, module)?;
                 let fetch = |id: &ContentId| fetch::object(caller, id);
-                decisions::can_judge(caller.home(), &id, &fetch).map_err(|why| {
+                judging::can_judge(caller.home(), &id, &fetch).map_err(|why| {
                     Failure::failed(format!(
                         "\"{module}\" cannot be a judge: {why}; nothing was changed"
                     ))
@@ -116,7 +117,7 @@ fn rehearse(caller: &Caller, net: &NetworkName, judge: Option<ContentId>) -> Out
     let stood = decisions::stood_at(home, net, moment::now())?.decision;
     let fetch = |id: &ContentId| fetch::object(caller, id);
     let opinions = judge
-        .map(|id| decisions::opinions(home, &id, &stood, &fetch))
+        .map(|id| judging::opinions(home, &id, &stood, &fetch))
         .transpose();
     let opinions = opinions.map_err(|why| {
         Failure::failed(format!("it says nothing about what is promised now: {why}"))
@@ -146,12 +147,13 @@ fn code_of(caller: &Caller, module: &str) -> Outcome<ContentId> {
     }
     let config = Store::look(caller.home()).config()?;
     let fetch = |id: &ContentId| fetch::object(caller, id);
-    let found = Found::find(caller.home(), &config, module, &fetch)?.ok_or_else(|| {
-        Failure::usage(format!(
-            "no module is called \"{module}\"; {}",
-            advice::lists_names_or_publishes(module)
-        ))
-    })?;
+    let found =
+        Found::find(symbols::open(caller.home(), &config)?, module, &fetch)?.ok_or_else(|| {
+            Failure::usage(format!(
+                "no module is called \"{module}\"; {}",
+                advice::lists_names_or_publishes(module)
+            ))
+        })?;
     match found.module.kind() {
         ModuleKind::Wasm => Ok(*found.module.code()),
         _ => Err(Failure::failed(format!(

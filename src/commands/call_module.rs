@@ -6,20 +6,20 @@ use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use grid_modules::call::{Found, Ran};
 use grid_promises::modules::ModuleKind;
 use grid_promises::{ContentId, Message, texts};
 use serde::Serialize;
 
 use super::{fetch, routes};
 use crate::advice;
-use crate::command::module_report::described;
+use crate::command::described::described;
 use crate::command::{Caller, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::running::{Found, Ran};
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols;
 
 /// A module, called by its name. The exit code is the program's, where it is one for the terminal.
 ///
@@ -33,14 +33,14 @@ pub fn call(caller: &Caller, words: &[OsString]) -> Outcome<ExitCode> {
     let home = caller.home();
     let config = Store::look(home).config()?;
     let fetch = |id: &ContentId| fetch::object(caller, id);
-    let found = Found::find(home, &config, &name, &fetch)?;
+    let found = Found::find(symbols::open(home, &config)?, &name, &fetch)?;
     let found = found.ok_or_else(|| unknown(home, &name))?;
     if *found.module.kind() == ModuleKind::Builtin {
         return built_in(caller, &found, args);
     }
     let payload = caller.payload().map(read_payload).transpose()?;
     let payload = payload.unwrap_or_default();
-    let ran = found.run(home, &config, args, &payload, &fetch);
+    let ran = found.run(&home.cache(), &config.modules(), args, &payload, &fetch);
     routes::count(home, &found);
     match ran? {
         Ran::Ended(code) => Ok(ExitCode::from(code)),
@@ -145,7 +145,7 @@ pub fn show(caller: &Caller, name: &str) -> Outcome {
     let home = caller.home();
     let config = Store::look(home).config()?;
     let fetch = |id: &ContentId| fetch::object(caller, id);
-    if let Some(found) = Found::find(home, &config, name, &fetch)? {
+    if let Some(found) = Found::find(symbols::open(home, &config)?, name, &fetch)? {
         output::say(&format!("\"{name}\" {}", described(&found.module)));
         return output::print(&found.promise(&fetch)?);
     }
@@ -155,7 +155,7 @@ pub fn show(caller: &Caller, name: &str) -> Outcome {
     };
     // The peer's table brings the descriptors and the promise texts along.
     fetch::symbols_of(caller, &there.peer)?;
-    let symbols = Symbols::open(home, &config)?;
+    let symbols = symbols::open(home, &config)?;
     let module = there
         .module
         .map(|id| symbols.descriptor(&id))

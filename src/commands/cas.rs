@@ -1,7 +1,7 @@
 //! `grid cas`: the object store on the command line.
 //!
 //! It works on the home's folder, with or without a server: what makes that safe is said in
-//! [`crate::objects`]. It reads no network: an object that is not here is not fetched.
+//! `grid_modules::objects`. It reads no network: an object that is not here is not fetched.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Subcommand, ValueEnum};
+use grid_modules::objects::{
+    Amount, Audit, Cache as _, CacheError, Collected, How, Listed, MAX_OBJECT, Object, Objects,
+    Put, Sizes, Why,
+};
+use grid_modules::{builtins, roots};
 use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;
 use serde::Serialize;
@@ -19,11 +24,6 @@ use crate::console::output;
 use crate::console::progress::Progress;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::builtins;
-use crate::objects::{
-    Amount, Audit, Cache as _, CacheError, Collected, How, Listed, MAX_OBJECT, Object, Objects,
-    Put, Sizes, Why, roots,
-};
 use crate::store::Store;
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 use crate::values::moment;
@@ -108,8 +108,12 @@ impl Command for Args {
             CasCommand::Ls => ls(caller, &look(home)?),
             CasCommand::Gc { dry_run } => {
                 let (objects, store) = (look(home)?, Store::look(home));
-                let collected =
-                    roots::collect(&objects, &store.config()?, &store.judges()?, dry_run)?;
+                let collected = roots::collect(
+                    &objects,
+                    &store.config()?.modules(),
+                    &store.judges()?,
+                    dry_run,
+                )?;
                 caller.show(&CollectedReport::of(&collected, dry_run))
             }
             CasCommand::Verify => verify(caller, &look(home)?),
@@ -122,7 +126,7 @@ fn look(home: &Home) -> Outcome<Objects> {
     if home.path().exists() {
         Store::look(home).check_home()?;
     }
-    Ok(Objects::of(home))
+    Ok(Objects::of(&home.cache()))
 }
 
 fn put(caller: &Caller, file: &Path, code: HashCode) -> Outcome {
@@ -142,7 +146,7 @@ fn put(caller: &Caller, file: &Path, code: HashCode) -> Outcome {
     };
     Store::open(caller.home())?;
     let mut progress = Progress::new("storing", total);
-    let objects = Objects::of(caller.home());
+    let objects = Objects::of(&caller.home().cache());
     let put = objects.put_from(code, &mut source, &mut |done| progress.at(done))?;
     drop(progress);
     if let How::Replaced(aside) = &put.how {

@@ -11,8 +11,8 @@ use crate::command::{Caller, Command, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols::{self, Symbols};
 
 /// Show or change which promises this node takes part in
 #[derive(Debug, clap::Args)]
@@ -71,7 +71,7 @@ impl Command for Args {
             self.change(caller.home())?;
         }
         let config = Store::look(caller.home()).config()?;
-        let symbols = Symbols::open(caller.home(), &config)?;
+        let symbols = symbols::open(caller.home(), &config)?;
         let names = names(&symbols)?;
         let promise = |id: &ContentId| PromiseReport {
             id: id.to_string(),
@@ -89,7 +89,7 @@ impl Args {
     fn change(&self, home: &Home) -> Outcome {
         let store = Store::open(home)?;
         store.edit_config(|config, draft| {
-            let symbols = Symbols::open(home, config)?;
+            let symbols = symbols::open(home, config)?;
             let names = names(&symbols)?;
             let mut accept = config.accept.clone();
             for what in &self.remove {
@@ -119,8 +119,7 @@ fn promise_id(symbols: &Symbols, what: &str) -> Outcome<ContentId> {
     if let Some(promise) = texts::by_name(what) {
         return Ok(promise.id());
     }
-    symbols
-        .module(what)?
+    symbols::named(symbols, what)?
         .map(|module| *module.promise())
         .ok_or_else(|| {
             Failure::usage(format!(

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use grid_keys::NodeId;
+use grid_modules::Peer as Contact;
 use grid_promises::ContentId;
 use grid_promises::modules::ModuleName;
 use grid_promises::texts::{self, Promise};
@@ -19,7 +20,6 @@ use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::node::host_port::HostPort;
 use crate::node::{NodeHandle, Progress};
-use crate::server::fetching::Contact;
 use crate::store::Store;
 use crate::values::text;
 
@@ -141,7 +141,8 @@ impl Served for Request {
         match self {
             Self::Symbols { peer } => {
                 let contact = choose(&peers, &peer).await?;
-                let table = node.fetching().symbols_of(&contact, Some(progress)).await;
+                let tell = teller(progress);
+                let table = node.fetching().symbols_of(&contact, Some(&tell)).await;
                 let table = table.map_err(|error| Failure::from(&*error))?;
                 Ok(FetchReport::Table(TableReport {
                     peer: contact.node.to_string(),
@@ -157,7 +158,8 @@ impl Served for Request {
                 if named.is_empty() {
                     from = everybody(&peers);
                 }
-                let had = node.fetching().fetch(id, &from, Some(progress)).await;
+                let tell = teller(progress);
+                let had = node.fetching().fetch(id, &from, Some(&tell)).await;
                 let had = had.map_err(|error| Failure::from(&*error))?;
                 Ok(FetchReport::Fetched(FetchedReport {
                     id: had.id.to_string(),
@@ -179,6 +181,14 @@ impl Served for Request {
                 }))
             }
         }
+    }
+}
+
+/// Whoever is slow to read misses a sentence.
+fn teller(progress: &Progress) -> impl Fn(String) + Send + Sync + use<> {
+    let progress = progress.clone();
+    move |text| {
+        let _ = progress.try_send(text);
     }
 }
 

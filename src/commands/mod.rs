@@ -5,16 +5,22 @@
 //! told apart, on the command line and in the server, are made of it.
 
 pub mod accept;
+#[cfg(feature = "modules")]
 pub mod adopt_symbols;
+#[cfg(feature = "modules")]
 pub mod allow;
+#[cfg(feature = "modules")]
 pub mod appoint_judge;
+#[cfg(feature = "modules")]
 pub mod call_module;
+#[cfg(feature = "modules")]
 pub mod cas;
 pub mod completions;
 pub mod contract;
 pub mod create_config;
 pub mod create_wireguard_net;
 pub mod exchange_keys;
+#[cfg(feature = "modules")]
 pub mod fetch;
 pub mod generate_keys;
 pub mod install_service;
@@ -22,18 +28,28 @@ pub mod invite;
 pub mod join_wireguard_net;
 pub mod leave_wireguard_net;
 pub mod man;
+#[cfg(not(feature = "modules"))]
+pub mod no_modules;
 pub mod promise;
+#[cfg(feature = "modules")]
 pub mod publish;
 pub mod reject;
 pub mod replay;
 pub mod revoke;
+#[cfg(feature = "modules")]
 pub mod routes;
 pub mod start_server;
 pub mod status;
 pub mod stop_server;
+#[cfg(feature = "modules")]
 pub mod symbols;
 pub mod wait_online;
 pub mod withdraw;
+
+#[cfg(feature = "modules")]
+pub use call_module::{call, show};
+#[cfg(not(feature = "modules"))]
+pub use no_modules::{call, show};
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -66,7 +82,7 @@ macro_rules! commands {
             pub fn run(self, caller: &Caller) -> Outcome<ExitCode> {
                 match self {
                     $($(#[$attribute])* Self::$command(args) => args.run(caller)?,)*
-                    Self::Module(words) => return call_module::call(caller, &words),
+                    Self::Module(words) => return call(caller, &words),
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -114,6 +130,7 @@ commands! {
         Status(status::Args) asks status::Args;
         Accept(accept::Args) asks accept::Request;
         Reject(reject::Args) asks reject::Args;
+        #[cfg(feature = "modules")]
         AppointJudge(appoint_judge::Args) asks appoint_judge::Request;
         Replay(replay::Args);
         Promise(promise::Args) asks promise::Args;
@@ -124,12 +141,18 @@ commands! {
         CreateConfig(create_config::Args) asks create_config::Request;
         InstallService(install_service::Args);
         WaitOnline(wait_online::Args);
+        #[cfg(feature = "modules")]
         Publish(publish::Args);
+        #[cfg(feature = "modules")]
         Symbols(symbols::Args);
+        #[cfg(feature = "modules")]
         AdoptSymbols(adopt_symbols::Args);
+        #[cfg(feature = "modules")]
         Allow(allow::Args);
         Contract(contract::Args);
+        #[cfg(feature = "modules")]
         Cas(cas::Args);
+        #[cfg(feature = "modules")]
         Routes(routes::Args) asks routes::Request;
         Man(man::Args);
         Completions(completions::Args);
@@ -137,6 +160,7 @@ commands! {
 
     // What no person types: other commands ask for it.
     requests {
+        #[cfg(feature = "modules")]
         fetch::Request;
     }
 }

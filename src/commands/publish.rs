@@ -1,18 +1,20 @@
 //! `grid publish NAME FILE`: stores a module under its content id and gives it a name.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use grid_modules::publish::{Draft, MAX_PROMISE, PublishError};
 use grid_promises::modules::{ModuleKind, ModuleName, Protocol};
 use serde::Serialize;
 
 use crate::advice;
-use crate::command::module_report::{ModuleReport, described};
+use crate::command::described::described;
+use crate::command::names::ModuleReport;
 use crate::command::{Caller, Command, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
-use crate::kernel::publishing::{Draft, promise_text};
+use crate::symbols;
 
 /// Store a module under its content id and give it a name
 #[derive(Debug, clap::Args)]
@@ -74,25 +76,49 @@ impl Command for Args {
             ExecProtocol::Framed => Protocol::Framed,
         };
         let draft = Draft::of(code, promise, protocol)?;
-        let published = draft.publish(caller.home(), name.clone())?;
+        let (symbols, stored) = symbols::change(caller.home(), |symbols| {
+            let mut stored = draft.store(symbols, &name)?;
+            Ok((stored.next.take(), stored))
+        })?;
         if !caller.wants_json() {
-            if let Some(before) = published.before {
+            if let Some(before) = stored.before {
                 output::say(&format!(
                     "\"{name}\" was {before}; {}",
                     advice::shows_the_table_before()
                 ));
             }
-            output::say(&format!("\"{name}\" {}", described(&published.module)));
-            if matches!(published.module.kind(), ModuleKind::Exec { .. }) {
+            output::say(&format!("\"{name}\" {}", described(&draft.module)));
+            if matches!(draft.module.kind(), ModuleKind::Exec { .. }) {
                 output::say(&format!("it runs here once {}", advice::allows(&name)));
             }
         }
         caller.show(&PublishedReport {
-            before: published.before.map(|id| id.to_string()),
-            module: ModuleReport::of(&published.id, Some(&published.module)),
+            before: stored.before.map(|id| id.to_string()),
+            module: ModuleReport::of(&stored.id, Some(&draft.module)),
             name: name.to_string(),
-            table: published.table.to_string(),
-            id: published.id.to_string(),
+            table: symbols.id().to_string(),
+            id: stored.id.to_string(),
         })
     }
+}
+
+/// The text that a person gave for a promise: the content of a file of that name, or the words
+/// themselves.
+fn promise_text(given: &str) -> Outcome<String> {
+    let path = Path::new(given);
+    let text = if path.is_file() {
+        std::fs::read_to_string(path).map_err(|error| {
+            Failure::failed(format!("the promise cannot be read from {given}: {error}"))
+        })?
+    } else {
+        format!("{}\n", given.trim_end())
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::usage("the promise is empty"));
+    }
+    if text.len() > MAX_PROMISE {
+        let (what, max) = ("a promise", MAX_PROMISE);
+        return Err(PublishError::TooLong { what, max }.into());
+    }
+    Ok(text)
 }

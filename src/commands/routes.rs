@@ -5,6 +5,9 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use grid_modules::call::Found;
+use grid_modules::dispatch::report::{Names, RouteReport, RoutesReport, report};
+use grid_modules::dispatch::saved::RoutesFile;
 use grid_promises::ContentId;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
@@ -15,11 +18,9 @@ use crate::control::client::Client;
 use crate::control::request;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::routes::{Names, RouteReport, RoutesFile, RoutesReport, report};
-use crate::kernel::running::Found;
-use crate::kernel::symbols::Symbols;
 use crate::node::{NodeHandle, Progress};
 use crate::store::Store;
+use crate::symbols;
 use crate::values::{moment, text};
 
 /// How much of a content id or a node is shown where there is a name or many columns, in characters.
@@ -81,7 +82,8 @@ impl Served for Request {
         }
         let report = tokio::task::spawn_blocking(move || dispatcher.report());
         let report = report.await;
-        report.map_err(|_| Failure::failed("the tree could not be read"))?
+        let report = report.map_err(|_| Failure::failed("the tree could not be read"))?;
+        Ok(report?)
     }
 }
 
@@ -104,8 +106,8 @@ pub fn count(home: &Home, found: &Found<'_>) {
 }
 
 fn saved(home: &Home) -> Outcome<RoutesReport> {
-    let symbols = Symbols::open(home, &Store::look(home).config()?)?;
-    let routes = RoutesFile::of(home).read().map_err(|error| {
+    let symbols = symbols::open(home, &Store::look(home).config()?)?;
+    let routes = RoutesFile::of(&home.cache()).read().map_err(|error| {
         Failure::failed(format!(
             "cache/routes cannot be read: {error}; the next server sets it aside and learns anew"
         ))

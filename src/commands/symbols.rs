@@ -1,5 +1,4 @@
 //! `grid symbols`: the names that this node knows, and the tables before; or back to one of those.
-//! `grid --list` shows the same names, with the promises that they stand for.
 
 use std::io::{self, Write};
 
@@ -8,12 +7,12 @@ use grid_promises::modules::SymbolTable;
 use serde::Serialize;
 
 use crate::advice;
-use crate::command::module_report::ModuleReport;
+use crate::command::names::{Column, NamesReport};
 use crate::command::{Caller, Command, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols::{self, Symbols};
 
 /// Show the names that this node knows, and the tables before; or go back to one of those
 #[derive(Debug, clap::Args)]
@@ -39,78 +38,8 @@ impl Command for Args {
     }
 }
 
-/// `grid --list`.
-///
-/// # Errors
-/// The table cannot be read or shown.
-pub fn list(caller: &Caller) -> Outcome {
-    caller.show(&NamesReport::of(&open(caller)?, Column::Promise)?)
-}
-
 fn open(caller: &Caller) -> Outcome<Symbols> {
-    Symbols::open(caller.home(), &Store::look(caller.home()).config()?)
-}
-
-/// The names of a table.
-#[derive(Debug, Serialize)]
-struct NamesReport {
-    names: Vec<NameReport>,
-    table: String,
-    #[serde(skip)]
-    column: Column,
-}
-
-#[derive(Debug, Serialize)]
-struct NameReport {
-    module: ModuleReport,
-    name: String,
-}
-
-/// What people see beside a name.
-#[derive(Clone, Copy, Debug)]
-enum Column {
-    Module,
-    Promise,
-}
-
-impl NamesReport {
-    fn of(symbols: &Symbols, column: Column) -> Outcome<Self> {
-        let mut names = Vec::new();
-        for (name, id) in symbols.table().names() {
-            names.push(NameReport {
-                module: ModuleReport::of(id, symbols.descriptor(id)?.as_ref()),
-                name: name.to_string(),
-            });
-        }
-        Ok(Self {
-            names,
-            table: symbols.id().to_string(),
-            column,
-        })
-    }
-}
-
-impl Report for NamesReport {
-    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        let width = self.names.iter().map(|row| row.name.len()).max();
-        let width = width.unwrap_or(0);
-        for NameReport { name, module } in &self.names {
-            write!(out, "{name:width$}  ")?;
-            match (self.column, module) {
-                (Column::Module, ModuleReport::Known { id, kind, .. }) => {
-                    writeln!(out, "{kind:8}  {id}")?;
-                }
-                (Column::Module, ModuleReport::Missing { id }) => writeln!(out, "not here  {id}")?,
-                (Column::Promise, ModuleReport::Known { promise, .. }) => {
-                    writeln!(out, "{promise}")?;
-                }
-                (Column::Promise, ModuleReport::Missing { .. }) => {
-                    writeln!(out, "its module is not here")?;
-                }
-            }
-        }
-        Ok(())
-    }
+    symbols::open(caller.home(), &Store::look(caller.home()).config()?)
 }
 
 /// This table and those before it.
@@ -189,7 +118,7 @@ impl Report for BackReport {
 }
 
 fn go_back(caller: &Caller, to: &ContentId) -> Outcome {
-    let (symbols, changed) = Symbols::change(caller.home(), |symbols| {
+    let (symbols, changed) = symbols::change(caller.home(), |symbols| {
         let object = symbols.object(to)?;
         let bytes = object.as_ref().and_then(|object| object.bytes());
         let older = bytes.map(SymbolTable::decode).transpose();

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use grid_keys::NodeId;
+#[cfg(feature = "modules")]
+use grid_modules::{dispatch::Dispatcher, fetch::Fetching};
 use grid_net::{ConnectError, Connected, ConnectionInfo, Endpoint};
 use grid_promises::ContentId;
 use grid_promises::core::{Command, CommandError, Reply, Tunnel};
@@ -14,13 +16,12 @@ use grid_wg::Place;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use super::config_file::ConfigFile;
 use super::question::{Question, Taken};
 use super::status::StatusReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::host::ports;
-use crate::server::dispatch::Dispatcher;
-use crate::server::fetching::Fetching;
 use crate::store::{InterfaceOptions, KnownPeer};
 use crate::tunnels::{About, Observations, Tunnels};
 
@@ -34,9 +35,13 @@ pub struct Parts {
     pub endpoint: Endpoint,
     /// The home.
     pub home: Home,
+    /// The configuration as it is now.
+    pub config: Arc<ConfigFile>,
     /// Objects that go to and come from peers.
+    #[cfg(feature = "modules")]
     pub fetching: Fetching,
     /// Who handles the messages of peers.
+    #[cfg(feature = "modules")]
     pub dispatcher: Dispatcher,
     /// Whether a command started the server in the background.
     pub background: bool,
@@ -95,16 +100,18 @@ impl NodeHandle {
     /// Whether this node takes part in a promise, as the configuration was at most a second ago.
     #[must_use]
     pub fn takes_part_in(&self, promise: &ContentId) -> bool {
-        self.0.parts.dispatcher.takes_part_in(promise)
+        self.0.parts.config.takes_part_in(promise)
     }
 
     /// Objects that go to and come from peers.
+    #[cfg(feature = "modules")]
     #[must_use]
     pub fn fetching(&self) -> &Fetching {
         &self.0.parts.fetching
     }
 
     /// Who handles the messages of peers.
+    #[cfg(feature = "modules")]
     #[must_use]
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.0.parts.dispatcher

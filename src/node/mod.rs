@@ -3,6 +3,7 @@
 //!
 //! | file | concept |
 //! |---|---|
+//! | `config_file` | the configuration as it is now |
 //! | `handle` | the way to the running node |
 //! | `question` | what the driver of the core is asked |
 //! | `service` | the form of what carries out the requests on the control socket |
@@ -10,6 +11,7 @@
 //! | `host_port` | `HOST:PORT`, and looking it up |
 //! | `status` | what is known of the networks, as `status` tells it |
 
+pub mod config_file;
 pub mod handle;
 pub mod host_port;
 pub mod joining;

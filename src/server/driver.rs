@@ -12,25 +12,23 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
-use grid_net::{Endpoint, Limits, Responder};
-use grid_promises::Millis;
+use grid_net::{Endpoint, Limits, Pace, Responder};
 use grid_promises::core::{
     CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, Ticket, Tunnel,
 };
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
+use grid_promises::{ContentId, Millis};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
-use super::dispatch::{Claim, Dispatcher, Own};
-use super::fetching::Serving;
+use super::modules::{Claim, Modules};
 use super::notices::Notices;
 use super::notify::Notifier;
-use super::pace::Pace;
 use super::report;
 use crate::exit::{Failure, Outcome};
 use crate::host;
@@ -62,8 +60,7 @@ pub(super) struct Driver {
     store: Store,
     endpoint: Endpoint,
     tunnels: Tunnels,
-    serving: Serving,
-    dispatcher: Dispatcher,
+    modules: Modules,
     /// How fast the core takes the requests of one peer.
     pace: Pace,
     /// Where the driver's own tasks report to, and where that arrives.
@@ -74,7 +71,7 @@ pub(super) struct Driver {
     wished: BTreeMap<NetworkName, InterfaceOptions>,
     broken: Vec<BrokenReport>,
     tickets: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
-    responders: BTreeMap<ReplyTo, (Responder, Option<Own>)>,
+    responders: BTreeMap<ReplyTo, (Responder, Option<ContentId>)>,
     counter: u64,
     host: HostFacts,
     fixed: Vec<SocketAddr>,
@@ -94,10 +91,8 @@ pub(super) struct Beginning {
     pub endpoint: Endpoint,
     /// WireGuard.
     pub tunnels: Tunnels,
-    /// Objects for peers.
-    pub serving: Serving,
     /// Who handles the messages of peers.
-    pub dispatcher: Dispatcher,
+    pub modules: Modules,
     /// Where a person says that this node's QUIC can be reached.
     pub fixed: Vec<SocketAddr>,
     /// Networks that cannot be started.
@@ -116,8 +111,7 @@ impl Driver {
             store,
             endpoint,
             tunnels,
-            serving,
-            dispatcher,
+            modules,
             fixed,
             broken,
             notifier,
@@ -131,8 +125,7 @@ impl Driver {
             store,
             endpoint,
             tunnels,
-            serving,
-            dispatcher,
+            modules,
             pace: Pace::new(limits.request_rate, limits.request_burst),
             events,
             arriving,
@@ -258,8 +251,8 @@ impl Driver {
     fn take(&mut self, event: Event) -> Outcome {
         match event {
             Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer }),
-            Event::Delayed(peer, message, respond, own) => {
-                self.request_of(peer, message, respond, own)
+            Event::Delayed(peer, message, respond, promise) => {
+                self.request_of(peer, message, respond, promise)
             }
             Event::Response(request, message) => self.input(Input::Response { request, message }),
             Event::Judged(network, judge, answer) => self.input(Input::Judged {
@@ -294,18 +287,15 @@ impl Driver {
                 respond,
                 ..
             } => {
-                match self.dispatcher.claim(&message) {
-                    Claim::Own(Own::Fetch) => {
-                        let dispatcher = self.dispatcher.clone();
-                        let done = move |answer: &[u8]| dispatcher.answered(Own::Fetch, answer);
-                        self.serving.take(peer, message, respond, done);
+                match self.modules.claim(&message) {
+                    Claim::Core(promise) => {
+                        return self.take_request(peer, message, respond, promise);
                     }
-                    Claim::Own(own) => {
-                        return self.take_request(peer, message, respond, Some(own));
-                    }
-                    Claim::Nothing => return self.take_request(peer, message, respond, None),
                     Claim::Reject(promise) => respond.send(reject(&promise)),
-                    Claim::Ask => self.dispatcher.take(peer, message, respond),
+                    #[cfg(feature = "modules")]
+                    Claim::Modules(promise) => {
+                        self.modules.take(&promise, peer, message, respond);
+                    }
                 }
                 Ok(())
             }
@@ -320,17 +310,17 @@ impl Driver {
         peer: NodeId,
         message: Vec<u8>,
         respond: Responder,
-        own: Option<Own>,
+        promise: Option<ContentId>,
     ) -> Outcome {
         let wait = self.pace.take(peer, Instant::now());
         if wait.is_zero() {
-            return self.request_of(peer, message, respond, own);
+            return self.request_of(peer, message, respond, promise);
         }
         let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             if !respond.is_closed() {
-                let delayed = Event::Delayed(peer, message, respond, own);
+                let delayed = Event::Delayed(peer, message, respond, promise);
                 let _ = events.send(delayed).await;
             }
         });
@@ -342,10 +332,10 @@ impl Driver {
         peer: NodeId,
         message: Vec<u8>,
         respond: Responder,
-        own: Option<Own>,
+        promise: Option<ContentId>,
     ) -> Outcome {
         let reply = ReplyTo(self.count());
-        self.responders.insert(reply, (respond, own));
+        self.responders.insert(reply, (respond, promise));
         self.input(Input::Request {
             peer,
             message,

@@ -14,6 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use grid_files::disk::{Disk as _, RealDisk};
+use grid_files::{FileError, atomic};
 use grid_promises::core::{Command as Wish, CommandError, JoinWith};
 use grid_promises::limits::MAX_INVITE_TEXT;
 use grid_promises::network::invite::{Invite, InviteError};
@@ -26,7 +28,7 @@ use crate::advice;
 use crate::exit::{Failure, Outcome};
 use crate::node::status::NetworkReport;
 use crate::node::{NodeHandle, joining};
-use crate::store::{Disk as _, InterfaceOptions, RealDisk, Store, StoreError, atomic};
+use crate::store::{InterfaceOptions, Store, StoreError};
 use crate::values::moment;
 
 /// How the names of invites end.
@@ -173,13 +175,15 @@ impl File {
         let bytes = match store.read_private(&path, 2 * MAX_INVITE_TEXT as u64) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Err(Attempt::Gone),
-            Err(StoreError::Read { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+            Err(StoreError::File(FileError::Read { source, .. }))
+                if source.kind() == ErrorKind::FileTooLarge =>
+            {
                 return Err(Attempt::Refused(said(InviteError::TooLong)));
             }
-            Err(error @ StoreError::Read { .. }) => {
+            Err(error @ StoreError::File(FileError::Read { .. })) => {
                 return Err(Attempt::Later(error.to_string()));
             }
-            Err(error @ StoreError::Damaged { .. }) => {
+            Err(error @ StoreError::File(FileError::Damaged { .. })) => {
                 return Err(Attempt::Refused(error.to_string()));
             }
             Err(error) => return Err(Attempt::LeftAlone(error.to_string())),

@@ -4,30 +4,28 @@
 //!  control socket ── listener ── service ─┐
 //!  QUIC (grid-net) ───────────────────────┼─> driver ── core (no I/O)
 //!  WireGuard (grid-wg) <── tunnels <──────┘   │  └────> store
-//!                                 fetching <──┤
-//!                       dispatch ── modules <──┘
+//!                      modules (grid-modules) <┘
 //! ```
 //!
 //! No protocol logic is here: what follows from what is the core's. Nor does it know any command: what
 //! carries out the requests of the control socket is given to it.
 
 mod clock;
-pub mod dispatch;
 mod driver;
-pub mod fetching;
 mod guard;
 mod join_dir;
 mod listener;
 mod logging;
+mod modules;
 mod notices;
 mod notify;
-mod pace;
 mod ready;
 mod report;
 mod tap;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_net::{BindError, Endpoint};
@@ -44,16 +42,15 @@ use crate::advice;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::host::{self, ports};
-use crate::kernel::symbols::Symbols;
+use crate::node::config_file::ConfigFile;
 use crate::node::handle::Parts;
 use crate::node::question::Question;
 use crate::node::status::BrokenReport;
 use crate::node::{NodeHandle, Service};
 use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
 use crate::tunnels::Tunnels;
-use dispatch::Dispatcher;
 use driver::{Beginning, Driver};
-use fetching::Fetching;
+use modules::Modules;
 use notify::Notifier;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
@@ -129,9 +126,10 @@ async fn serve(
     notifier: Notifier,
 ) -> Outcome {
     // Beside the rest: at the first start it waits for the disk.
+    #[cfg(feature = "modules")]
     let symbols = tokio::task::spawn_blocking({
         let (home, config) = (home.clone(), config.clone());
-        move || Symbols::ensure(&home, &config)
+        move || crate::symbols::ensure(&home, &config)
     });
     let mut entropy = entropy()?;
     let key = store.node_key_or_new(&mut entropy)?;
@@ -146,8 +144,8 @@ async fn serve(
         warn!("a known peer is left out: {complaint}");
     }
     let label = config.label.clone().unwrap_or_else(host::label);
-    let fetching = Fetching::new(home, config, endpoint.clone());
-    let dispatcher = Dispatcher::new(home, config, endpoint.clone());
+    let config_file = Arc::new(ConfigFile::new(home, config.clone()));
+    let modules = Modules::new(Arc::clone(&config_file), &endpoint);
     let mut fixed = config.endpoints.clone();
     fixed.extend(&options.endpoints);
     let mut driver = Driver::new(Beginning {
@@ -156,8 +154,7 @@ async fn serve(
         store,
         endpoint: endpoint.clone(),
         tunnels: tunnels.clone(),
-        serving: fetching.serving().clone(),
-        dispatcher: dispatcher.clone(),
+        modules: modules.clone(),
         fixed,
         broken,
         notifier: notifier.clone(),
@@ -169,15 +166,17 @@ async fn serve(
         tunnels: tunnels.clone(),
         endpoint: endpoint.clone(),
         home: home.clone(),
-        fetching: fetching.clone(),
-        dispatcher: dispatcher.clone(),
+        config: config_file,
+        #[cfg(feature = "modules")]
+        fetching: modules.fetching().clone(),
+        #[cfg(feature = "modules")]
+        dispatcher: modules.dispatcher().clone(),
         background: options.background,
     });
-    let tasks = [
+    let mut tasks = modules.tasks();
+    tasks.extend([
         tokio::spawn(look(tunnels.clone(), questions.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
-        tokio::spawn(fetching::collect(fetching)),
-        tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, questions)),
         tokio::spawn(take_up(
             node.clone(),
@@ -185,7 +184,8 @@ async fn serve(
             options.join_dir.clone(),
             notifier.clone(),
         )),
-    ];
+    ]);
+    #[cfg(feature = "modules")]
     if let Ok(Err(error)) = symbols.await {
         warn!("the symbol table was not brought up to date: {error}");
     }
@@ -206,7 +206,7 @@ async fn serve(
         task.abort();
     }
     endpoint.shutdown().await;
-    tokio::task::block_in_place(|| dispatcher.save());
+    tokio::task::block_in_place(|| modules.save());
     tunnels.close();
     // Interfaces in userspace go down with their thread.
     let _ = tokio::task::block_in_place(|| thread.join());
@@ -232,8 +232,11 @@ fn bind(
         net.listen = listen;
     }
     // Chunks of objects come in quick succession. What is the core's is held back by the driver.
-    net.limits.request_rate = fetching::REQUEST_RATE;
-    net.limits.request_burst = fetching::REQUEST_BURST;
+    #[cfg(feature = "modules")]
+    {
+        net.limits.request_rate = grid_modules::fetch::REQUEST_RATE;
+        net.limits.request_burst = grid_modules::fetch::REQUEST_BURST;
+    }
     net.mark = config.mark();
     if let Some(path) = &options.tap {
         net.tap = Some(tap::open(path)?);

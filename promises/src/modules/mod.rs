@@ -9,6 +9,7 @@
 //! run. Whether an id in a descriptor or a table leads to an object at all shows when it is fetched.
 
 pub mod adopt;
+pub mod builtins;
 pub mod chunks;
 pub mod descriptor;
 pub mod fetch;

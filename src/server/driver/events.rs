@@ -6,14 +6,12 @@ use grid_promises::ContentId;
 use grid_promises::core::RequestId;
 use grid_promises::network::charter::NetworkId;
 
-use crate::server::dispatch::Own;
-
 /// Something that a task of the driver's came to.
 pub(super) enum Event {
     /// Nobody could be reached.
     ConnectFailed(NodeId),
     /// A request of a peer that asked faster than the core takes, and that has waited.
-    Delayed(NodeId, Vec<u8>, Responder, Option<Own>),
+    Delayed(NodeId, Vec<u8>, Responder, Option<ContentId>),
     /// A judge of a network spoke, or did not.
     Judged(NetworkId, ContentId, Result<Vec<u8>, String>),
     /// A request was answered, or not.
