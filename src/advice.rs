@@ -1,7 +1,7 @@
-//! What to do next, where that is a command: the one place of the program in which errors, reports and
-//! the log get hints that name `grid` commands.
+//! Hints that name `grid` commands. Errors, reports and the log take them from here, so that the names of
+//! commands stand in one place.
 //!
-//! Each hint is a part of a sentence; whoever uses it writes the rest.
+//! Each hint is part of a sentence; the caller writes the rest.
 
 use std::fmt::Display;
 

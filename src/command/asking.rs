@@ -1,4 +1,4 @@
-//! Asking the server of the home, and showing what it answers.
+//! Sending a request to the server of the home, and printing its report.
 
 use std::time::Duration;
 
@@ -10,23 +10,22 @@ use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 
-/// How long a server that said that it ends may take to.
+/// How long a server may take to end once it said that it does.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// Has the server of the home carry a request out, and shows the report.
+/// Sends a request to the server of the home, and prints the report.
 ///
 /// # Errors
-/// No server runs, or why it was not done.
+/// No server runs, or why the request failed.
 pub fn ask<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
     let client = Client::connect(caller.home())?.ok_or_else(|| no_server(caller))?;
     ask_through(client, caller, request)
 }
 
-/// As [`ask`]; starts a server in the background if none runs, and stops it again if nothing comes of
-/// the request.
+/// As [`ask`]. Starts a server in the background if none runs, and stops it again if the request fails.
 ///
 /// # Errors
-/// No server could be started, or why it was not done.
+/// No server could be started, or why the request failed.
 pub fn ask_or_start<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
     let (client, is_new) = background::connect_or_start(caller)?;
     let done = ask_through(client, caller, request);
@@ -36,10 +35,10 @@ pub fn ask_or_start<R: Served<Report: Report>>(caller: &Caller, request: &R) -> 
     done
 }
 
-/// As [`ask`], through a connection that stands.
+/// As [`ask`], over a connection that is open already.
 ///
 /// # Errors
-/// Why it was not done.
+/// Why the request failed.
 pub fn ask_through<R: Served<Report: Report>>(
     mut client: Client,
     caller: &Caller,
@@ -60,7 +59,7 @@ pub fn ask_through<R: Served<Report: Report>>(
     Ok(())
 }
 
-/// No server runs.
+/// The failure of a command that needs a server, when none runs.
 #[must_use]
 pub fn no_server(caller: &Caller) -> Failure {
     Failure::new(

@@ -1,5 +1,4 @@
-//! Who called a command: the home that is meant, the options that all commands have, and how a report
-//! is shown.
+//! The person who runs a command: which home they mean, the global options, and how a report is printed.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,18 +13,18 @@ use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::node::Service;
 
-/// A command of the command line, made of its arguments.
+/// The arguments of a command, which can be run.
 pub trait Command: Args {
-    /// Does what it says.
+    /// Runs the command, and prints its report.
     ///
     /// # Errors
-    /// Why it was not done.
+    /// Why it failed.
     fn run(self, caller: &Caller) -> Outcome;
 }
 
-/// What a command came to. As JSON it is what `--json` prints.
+/// The result of a command. `--json` prints it as JSON.
 pub trait Report: Serialize {
-    /// Writes the same for people.
+    /// Writes it for people.
     ///
     /// # Errors
     /// Those of `out`.
@@ -58,19 +57,19 @@ pub struct Global {
     pub payload: Option<PathBuf>,
 }
 
-/// The program as a whole, for the few commands that need it. Given to them, so that no command knows
-/// the others.
+/// The whole program, for the few commands that need it. They get it as a value, so that no command
+/// imports the others.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
-    /// The parser of the command line, with all commands.
+    /// The parser of the command line.
     pub parser: fn() -> clap::Command,
-    /// What carries out the requests that a server is sent.
+    /// Carries out the requests that a server receives.
     pub service: Service,
-    /// The program itself, with other words.
+    /// Runs the program again, with other arguments.
     pub main: fn(Vec<OsString>) -> ExitCode,
 }
 
-/// Who called a command.
+/// The person who runs a command.
 #[derive(Debug)]
 pub struct Caller {
     home: Home,
@@ -79,7 +78,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The caller that these options speak of.
+    /// Finds the home that these options mean.
     ///
     /// # Errors
     /// The home is a relative path, and there is no working directory.
@@ -114,13 +113,13 @@ impl Caller {
         self.global.verbose
     }
 
-    /// What a module is given beside its arguments.
+    /// The file whose content a module gets as its payload.
     #[must_use]
     pub fn payload(&self) -> Option<&Path> {
         self.global.payload.as_deref()
     }
 
-    /// The program as a whole.
+    /// The whole program.
     #[must_use]
     pub const fn program(&self) -> Program {
         self.program

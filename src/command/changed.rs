@@ -1,4 +1,4 @@
-//! The report of commands that change something and have nothing else to say.
+//! The report of a command that changes something and has nothing else to say.
 
 use std::io::{self, Write};
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Report;
 
-/// What is so now.
+/// What holds now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedReport {
-    /// Whether it was otherwise before.
+    /// Whether it did not hold before.
     pub changed: bool,
-    /// What is so now, as a sentence.
+    /// What holds now, as a sentence.
     pub text: String,
-    /// Whether the server ends with this answer.
+    /// Whether the server ends after this report.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopping: bool,
 }
 
 impl ChangedReport {
-    /// What the core's reply to a command means.
+    /// The report that follows from the core's reply.
     pub fn of(reply: &Reply, text: impl Into<String>) -> Self {
         Self {
             changed: !matches!(reply, Reply::Unchanged),

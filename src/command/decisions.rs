@@ -1,5 +1,4 @@
-//! What was decided about promises: what stood at a time, and how the verdicts are shown. For the commands
-//! that look at decisions.
+//! Past decisions about promises: which one stood at a time, and how its verdicts are shown.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What a module is, in a sentence.
+//! A module in one sentence.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Asking a judge on the command line, with code that may have to be fetched.
+//! Asking a judge on the command line. Its code is fetched if it is not here.
 
 use grid_modules::judge::{self, Judge};
 use grid_modules::objects::Cache as _;
@@ -11,13 +11,13 @@ use crate::home::Home;
 use crate::store::Store;
 use crate::symbols;
 
-/// Where an object is asked for that is not here. When it returns, the object is in the store.
+/// Fetches an object. When it returns, the object is in the store.
 pub type Fetch<'a> = dyn Fn(&ContentId) -> Outcome + 'a;
 
-/// Looks whether code is that of a judge; fetches what is not here.
+/// Checks that code is that of a judge. Fetches it if it is not here.
 ///
 /// # Errors
-/// It is none, or it cannot be had.
+/// It is not, or it cannot be fetched.
 pub fn can_judge(home: &Home, id: &ContentId, fetch: &Fetch<'_>) -> Result<(), String> {
     let config = Store::look(home)
         .config()
@@ -35,10 +35,10 @@ pub fn can_judge(home: &Home, id: &ContentId, fetch: &Fetch<'_>) -> Result<(), S
     judge::check(&object).map(drop)
 }
 
-/// What a judge says of the records of a decision.
+/// Asks a judge about the records of a decision.
 ///
 /// # Errors
-/// It cannot be had, or says nothing.
+/// It cannot be fetched, or does not answer.
 pub fn opinions(
     home: &Home,
     id: &ContentId,

@@ -1,17 +1,17 @@
-//! What every command is made of. The commands themselves, one file each, are in `commands`.
+//! What commands are built from. The commands themselves are in `commands`, one file each.
 //!
 //! | file | concept |
 //! |---|---|
-//! | `caller` | who called a command, and how its report is shown |
-//! | `served` | a request that the server carries out |
-//! | `asking` | asking the home's server, or a new one |
+//! | `caller` | the person who runs a command, and how its report is printed |
+//! | `served` | a request to the server, and both ends of it |
+//! | `asking` | sending a request, and starting a server for it if need be |
 //! | `background` | starting a server in the background |
-//! | `changed` | the report of commands that change something |
-//! | `decisions` | what was decided about promises, for the commands that look at it |
-//! | `described` | what a module is, in a sentence |
+//! | `changed` | the report of a command that changes something |
+//! | `decisions` | past decisions about promises, for `replay` and `appoint-judge` |
+//! | `described` | a module in one sentence |
 //! | `judging` | asking a judge |
-//! | `names` | the names that this node knows |
-//! | `tunnel_options` | the arguments that founding and joining a network share |
+//! | `names` | the names in the symbol table |
+//! | `tunnel_options` | the arguments that `create-` and `join-wireguard-net` share |
 
 pub mod asking;
 pub mod background;

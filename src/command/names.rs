@@ -1,4 +1,4 @@
-//! The names that this node knows: for `grid --list`, and for commands that show modules.
+//! The names in the symbol table, for `grid --list` and for the commands that show modules.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use crate::exit::Outcome;
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
 
-/// `grid --list`: the names, and the promises that they stand for.
+/// `grid --list`: the names, each with the promise that its module keeps.
 ///
 /// # Errors
 /// The table cannot be read or shown.
@@ -35,7 +35,7 @@ struct NameReport {
     name: String,
 }
 
-/// What people see beside a name.
+/// What stands beside a name.
 #[derive(Clone, Copy, Debug)]
 pub enum Column {
     /// The module that it stands for.
@@ -45,7 +45,7 @@ pub enum Column {
 }
 
 impl NamesReport {
-    /// Those of a table.
+    /// Reads the names of a table.
     ///
     /// # Errors
     /// A descriptor is damaged.
@@ -92,7 +92,7 @@ impl Report for NamesReport {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum ModuleReport {
-    /// What its descriptor says.
+    /// Its descriptor is here.
     Known {
         /// What it may ask this node for.
         calls: Vec<String>,
@@ -115,7 +115,7 @@ pub enum ModuleReport {
 }
 
 impl ModuleReport {
-    /// What a descriptor says, if it is here.
+    /// The module with this descriptor, which may not be here.
     #[must_use]
     pub fn of(id: &ContentId, module: Option<&Descriptor>) -> Self {
         let id = id.to_string();

@@ -1,4 +1,4 @@
-//! A request that the server carries out: what crosses the control socket, and both ends of it.
+//! A request to the server: what crosses the control socket, and both ends of it.
 
 use std::time::Duration;
 
@@ -13,30 +13,30 @@ use crate::control::request;
 use crate::exit::{Failure, Outcome};
 use crate::node::{Answer, NodeHandle, Progress};
 
-/// How long the server may take from one message to the next, beyond what was asked for.
+/// How long the server may stay silent, beyond what the request itself allows.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A request to the server. Its form is read by one version of the program only: a field that this
-/// version does not know must be refused (`#[serde(deny_unknown_fields)]`).
+/// A request to the server. It has to refuse fields that it does not know
+/// (`#[serde(deny_unknown_fields)]`): a newer program may have added one that changes what is meant.
 pub trait Served: Serialize + DeserializeOwned + Send + 'static {
-    /// The promise that it is made under.
+    /// The promise under which it is sent.
     const PROMISE: Promise;
-    /// What it comes to.
+    /// The result.
     type Report: Serialize + DeserializeOwned + Send;
 
-    /// Carries it out. Runs in the server.
+    /// Carries it out, in the server.
     fn handle(
         self,
         node: &NodeHandle,
         progress: &Progress,
     ) -> impl Future<Output = Outcome<Self::Report>> + Send;
 
-    /// How long the server may say nothing.
+    /// How long the server may stay silent.
     fn patience(&self) -> Duration {
         PATIENCE
     }
 
-    /// Whether the server ends with this report.
+    /// Whether the server ends after this report.
     fn ends_the_server(_: &Self::Report) -> bool {
         false
     }
@@ -45,16 +45,16 @@ pub trait Served: Serialize + DeserializeOwned + Send + 'static {
 /// What the server answered.
 #[derive(Debug)]
 pub struct Answered<T> {
-    /// As it was read.
+    /// The report.
     pub report: T,
-    /// As it came.
+    /// The same as JSON, byte for byte as the server sent it.
     pub json: Zeroizing<Vec<u8>>,
 }
 
-/// Has a server carry a request out; what it says on the way goes to `say`.
+/// Sends a request and waits for the report. Progress goes to `say`.
 ///
 /// # Errors
-/// What the server says, or that it says nothing.
+/// The server refuses, fails, or stays silent for too long.
 pub fn call<R: Served>(
     client: &mut Client,
     request: &R,
@@ -63,7 +63,7 @@ pub fn call<R: Served>(
     call_within(client, request, request.patience(), say)
 }
 
-/// As [`call`]; the server may say nothing for `limit` at most.
+/// As [`call`], with another limit for the silence of the server.
 ///
 /// # Errors
 /// As [`call`].
@@ -83,10 +83,10 @@ pub fn call_within<R: Served>(
     Ok(Answered { report, json })
 }
 
-/// Carries out a request that came in a message. Runs in the server.
+/// Reads a request from a message and carries it out, in the server.
 ///
 /// # Errors
-/// The message makes no such request, or why it was not done.
+/// The message holds no such request, or why the request failed.
 pub async fn answer<R: Served>(
     node: &NodeHandle,
     message: Message,
@@ -103,7 +103,7 @@ pub async fn answer<R: Served>(
     })
 }
 
-/// Why a message is not carried out that none of the requests of this version is made by.
+/// The refusal of a message under a promise that no request has.
 #[must_use]
 pub fn unknown(message: &Message) -> Failure {
     match texts::by_id(&message.promise) {

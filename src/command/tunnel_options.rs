@@ -1,4 +1,4 @@
-//! How this node runs the WireGuard of a network: the arguments that founding and joining one share.
+//! How this node runs the WireGuard of a network: arguments that `create-` and `join-wireguard-net` share.
 
 use clap::Args;
 use grid_wg::{Netns, Routing, Table};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{self, Backend, InterfaceOptions};
 use crate::values::text;
 
-/// What founding and joining have in common.
+/// How this node runs the WireGuard of a network.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelOptions {
@@ -61,7 +61,7 @@ impl TunnelOptions {
     }
 }
 
-/// Tables by the words that people type.
+/// Routing tables as the words that people type.
 mod table {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 

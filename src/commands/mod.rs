@@ -1,8 +1,8 @@
-//! All commands, one file each: its arguments, what it asks of the server, what the server does, what it
-//! comes to, and what a person sees.
+//! All commands, one file each: its arguments, its request, what the server does with that, its report,
+//! and what a person sees.
 //!
-//! A command is on the list below, and nowhere else: the parser, and the two places where commands are
-//! told apart, on the command line and in the server, are made of it.
+//! The list below is the only one: the parser, the dispatch of the command line and the dispatch of the
+//! server are generated from it.
 
 pub mod accept;
 #[cfg(feature = "modules")]
@@ -61,12 +61,16 @@ use crate::exit::Outcome;
 use crate::node::service::Answering;
 use crate::node::{NodeHandle, Progress};
 
-/// Makes the subcommands and the two dispatches of the list.
+/// Generates the subcommands and both dispatches.
+///
+/// A line names the subcommand, the type of its arguments and, if the server carries it out, that of its
+/// request. An attribute holds for all of them: `#[cfg(feature = "modules")]`.
 macro_rules! commands {
     (commands { $($(#[$attribute:meta])* $command:ident($args:ty) $(asks $request:ty)?;)* }
      requests { $($(#[$only:meta])* $other:ty;)* }) => {
         /// The commands, in the order in which `grid --help` lists them.
         #[derive(Debug, clap::Subcommand)]
+        #[allow(missing_docs, reason = "what a command does is said in its file")]
         pub enum Command {
             $($(#[$attribute])* $command($args),)*
             /// Call a module by its name in the symbol table
@@ -75,10 +79,10 @@ macro_rules! commands {
         }
 
         impl Command {
-            /// Does what it says. The exit code is that of a program, if it runs one.
+            /// Runs the command. The exit code is that of the program that it called, if it called one.
             ///
             /// # Errors
-            /// Why it was not done.
+            /// Why it failed.
             pub fn run(self, caller: &Caller) -> Outcome<ExitCode> {
                 match self {
                     $($(#[$attribute])* Self::$command(args) => args.run(caller)?,)*
@@ -105,8 +109,8 @@ macro_rules! commands {
             Err(served::unknown(&message))
         }
 
-        /// Calls `look` for each request, with its type's name and promise, and what serde says to a
-        /// field that it does not have.
+        /// Calls `look` for each request with the name of its command, its promise, and what serde says to
+        /// an unknown field.
         #[cfg(test)]
         fn each_request(mut look: impl FnMut(&str, &str, String)) {
             $($(#[$attribute])* {
@@ -158,14 +162,14 @@ commands! {
         Completions(completions::Args);
     }
 
-    // What no person types: other commands ask for it.
+    // Sent by other commands; no person types them.
     requests {
         #[cfg(feature = "modules")]
         fetch::Request;
     }
 }
 
-/// Carries out what a message on the control socket asks of a node.
+/// Carries out the request in a message from the control socket.
 #[must_use]
 pub fn serve(node: NodeHandle, message: Message, progress: Progress) -> Answering {
     Box::pin(async move { carry_out(&node, message, &progress).await })
@@ -183,8 +187,7 @@ fn complaint<R: Served>() -> String {
 mod tests {
     use super::*;
 
-    /// A field that a newer program adds must not be passed over: the server would do something else than
-    /// what was asked.
+    /// A server that ignored a field of a newer program would do something else than what was meant.
     #[test]
     fn no_request_takes_a_field_that_it_does_not_know() {
         each_request(|request, _, complaint| {

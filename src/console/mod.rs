@@ -1,4 +1,4 @@
-//! The person's terminal: what is printed, what is said beside it, and what is read.
+//! Standard input, output and error.
 
 pub mod handing_over;
 pub mod output;

@@ -1,9 +1,9 @@
 //! The control socket: how the command line talks to the server of its home.
 //!
-//! The messages have the form of those between nodes. A request is made under the promise that the
-//! subcommand is called by; what is asked is JSON in its payload (`request`). The answer comes under
-//! `answer` or `refusal`, with JSON as its payload. Before it there may be answers with the argument
-//! `progress` (a sentence to show) and `more` (the payload continues in the next message).
+//! The messages have the form of those between nodes. A request is sent under the promise of its command,
+//! with its content as JSON in the payload (`request`). The answer comes under `answer` or `refusal`, also
+//! with JSON. Before it there may be answers with the argument `progress` (a sentence to show) or `more`
+//! (the payload continues in the next message).
 
 pub mod client;
 pub mod frame;

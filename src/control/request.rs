@@ -1,12 +1,11 @@
-//! A request as it crosses the control socket: a message under the promise of its command, with the
-//! request as JSON in the payload and the version of the program that wrote it as the argument.
+//! A request on the control socket: a message under the promise of its command, with the request as JSON in
+//! the payload and the sender's version in the argument.
 //!
-//! A request that says no more than its promise is a bare message. So a program can ask a server of any
-//! other version for its status, and stop it.
+//! A request without content is a bare message, which every version understands: a program can ask a
+//! server of any other version for its status, and stop it.
 //!
-//! What is not understood is refused, never guessed: types of requests take no field that they do not
-//! know. The argument is none that a command line takes, because servers of the first version read the
-//! arguments as one.
+//! What a server does not understand it refuses: requests reject unknown fields. Servers of the first
+//! version parse the arguments as a command line; the argument here is one that every command line rejects.
 
 use grid_promises::{ContentId, Message};
 use serde::Serialize;
@@ -20,15 +19,15 @@ use crate::exit::{Failure, Outcome};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How the argument begins; the version follows.
 const FORM: &str = "--request-of=";
-/// Room for a request, in bytes. An invite has 16 KiB at most: a buffer that grows leaves copies behind.
+/// The room for a request, in bytes: enough for an invite. A buffer that grows would leave copies behind.
 const ROOM: usize = 64 << 10;
-/// A request that says no more than its promise.
+/// A request without content.
 const BARE: &[u8] = b"{}";
 
-/// The message that makes a request under a promise. Its payload may be secret: wipe it.
+/// Puts a request into a message. The payload may be secret: wipe it after use.
 ///
 /// # Errors
-/// The request cannot be written.
+/// The request cannot be written as JSON.
 pub fn encode(promise: ContentId, request: &impl Serialize) -> Outcome<Message> {
     let mut payload = Zeroizing::new(Vec::with_capacity(ROOM));
     serde_json::to_writer(&mut *payload, request)
@@ -42,10 +41,10 @@ pub fn encode(promise: ContentId, request: &impl Serialize) -> Outcome<Message> 
         .payload(std::mem::take(&mut *payload)))
 }
 
-/// The request that a message makes. Its payload is wiped.
+/// Reads the request from a message, and wipes the payload.
 ///
 /// # Errors
-/// It was made by another version of the program, in a form that this one does not read.
+/// Another version of the program sent it, and this one does not understand it.
 pub fn decode<T: DeserializeOwned>(message: Message) -> Outcome<T> {
     let payload = Zeroizing::new(message.payload);
     let read = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
@@ -60,7 +59,7 @@ pub fn decode<T: DeserializeOwned>(message: Message) -> Outcome<T> {
         },
         _ => (None, None),
     };
-    // What serde says may show what is in a field.
+    // The error of serde is dropped: it may quote a secret field.
     request.ok_or_else(|| not_understood(from))
 }
 
@@ -77,7 +76,7 @@ fn not_understood(from: Option<&str>) -> Failure {
     ))
 }
 
-/// What a refusal means: a server of the first version took the argument for one of a person.
+/// Explains the refusal of a server of the first version, which took the argument for a person's.
 pub(super) fn explain(refusal: Failure) -> Failure {
     if !refusal.text.contains(FORM.trim_end_matches('=')) {
         return refusal;

@@ -1,4 +1,4 @@
-//! What the core needs to know of this machine.
+//! Facts about this machine.
 
 pub mod ports;
 

@@ -1,4 +1,4 @@
-//! The way to the running node: what a command can ask of it and have it do.
+//! The handle of the running node: what commands can ask of it, and have it do.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,9 +25,9 @@ use crate::host::ports;
 use crate::store::{InterfaceOptions, KnownPeer};
 use crate::tunnels::{About, Observations, Tunnels};
 
-/// The parts of a node that a handle leads to.
+/// The parts of a node that a handle reaches.
 pub struct Parts {
-    /// The way to the driver of the core.
+    /// The queue of the driver.
     pub questions: mpsc::Sender<Question>,
     /// WireGuard.
     pub tunnels: Tunnels,
@@ -37,7 +37,7 @@ pub struct Parts {
     pub home: Home,
     /// The configuration as it is now.
     pub config: Arc<ConfigFile>,
-    /// Objects that go to and come from peers.
+    /// Gives objects to peers, and gets objects from them.
     #[cfg(feature = "modules")]
     pub fetching: Fetching,
     /// Who handles the messages of peers.
@@ -47,7 +47,7 @@ pub struct Parts {
     pub background: bool,
 }
 
-/// The way to the running node. Cheap to clone.
+/// The handle of the running node. Cheap to clone.
 #[derive(Clone)]
 pub struct NodeHandle(Arc<Inner>);
 
@@ -57,7 +57,7 @@ struct Inner {
     reserved: Mutex<BTreeSet<u16>>,
 }
 
-/// A port that nobody else gets while this value lives.
+/// A port that nobody else is given while this value lives.
 pub struct Reservation {
     port: u16,
     of: NodeHandle,
@@ -70,7 +70,7 @@ impl Drop for Reservation {
 }
 
 impl NodeHandle {
-    /// A handle of a node that is about to run.
+    /// Makes the handle of a node that is about to run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
@@ -103,7 +103,7 @@ impl NodeHandle {
         self.0.parts.config.takes_part_in(promise)
     }
 
-    /// Objects that go to and come from peers.
+    /// Gives objects to peers, and gets objects from them.
     #[cfg(feature = "modules")]
     #[must_use]
     pub fn fetching(&self) -> &Fetching {
@@ -117,11 +117,11 @@ impl NodeHandle {
         &self.0.parts.dispatcher
     }
 
-    /// Has the core carry a command out, and waits until it is done. `interface` is given by commands
-    /// that decide how the network's interface is run.
+    /// Has the core carry out a command, and waits for the outcome. Commands that decide how the network's
+    /// interface is run give `interface`.
     ///
     /// # Errors
-    /// Why it was not.
+    /// Why the command failed.
     pub async fn command(
         &self,
         command: Command,
@@ -131,8 +131,8 @@ impl NodeHandle {
         Ok(done.await.map_err(|_| ended())??)
     }
 
-    /// As [`command`](Self::command), but returns once the driver is sure to take the command before
-    /// whatever it is asked from now on. What comes of it is received later.
+    /// As [`command`](Self::command), but does not wait for the outcome. The driver takes the command
+    /// before anything that it is asked afterwards.
     ///
     /// # Errors
     /// The server is about to end.
@@ -151,7 +151,7 @@ impl NodeHandle {
         Ok(outcome)
     }
 
-    /// What is known of every network, as it was measured last.
+    /// The state of every network, as measured last.
     ///
     /// # Errors
     /// The server is about to end.
@@ -219,9 +219,9 @@ impl NodeHandle {
         self.0.parts.tunnels.observe().await
     }
 
-    /// Lets the core know what was measured: whoever asks next hears of it.
+    /// Tells the core what was measured. The next status includes it.
     pub async fn measured(&self, observations: Observations) {
-        // The driver is gone when the server ends, and then nobody needs it.
+        // Fails only when the server ends.
         let _ = self.tell(Question::Observed(observations)).await;
     }
 

@@ -1,5 +1,5 @@
-//! What founding and joining a network have in common: everything is checked before anything changes,
-//! and nobody is told that it works before another member answered through WireGuard.
+//! The steps that founding and joining a network share. Everything is checked before anything changes, and
+//! success is reported only once another member has answered through WireGuard.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::control::waiting;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::store::InterfaceOptions;
 
-/// How often it is looked whether a member answered.
+/// How often WireGuard is checked for an answer.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a member is given at least, however long joining took.
 pub const AT_LEAST: Duration = Duration::from_secs(1);
 
-/// What founding or joining a network came to.
+/// The network that was founded or joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinedReport {
     /// The network's name.

@@ -1,15 +1,15 @@
-//! The running node, as whoever asks it sees it: the way to the parts of the server, and what they
-//! answer. What they are made of is in `server`.
+//! The running node from the outside: the handle by which commands reach its parts, and what those answer.
+//! How the parts work is in `server`.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `config_file` | the configuration as it is now |
-//! | `handle` | the way to the running node |
+//! | `handle` | what commands can do with the running node |
 //! | `question` | what the driver of the core is asked |
-//! | `service` | the form of what carries out the requests on the control socket |
-//! | `joining` | what founding and joining a network have in common |
-//! | `host_port` | `HOST:PORT`, and looking it up |
-//! | `status` | what is known of the networks, as `status` tells it |
+//! | `service` | the function that carries out requests, which the server is given |
+//! | `joining` | the steps that founding and joining a network share |
+//! | `host_port` | `HOST:PORT`, and its lookup |
+//! | `status` | the state of the networks, as `status` reports it |
 
 pub mod config_file;
 pub mod handle;

@@ -1,4 +1,4 @@
-//! What the driver of the core is asked by the rest of the process.
+//! What the rest of the process asks the driver of the core.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::status::StatusReport;
 use crate::store::{InterfaceOptions, KnownPeer, StoreError};
 use crate::tunnels::Observations;
 
-/// A question or a message to the driver, which takes them in order.
+/// A question to the driver, or something to tell it. It takes them in order.
 pub enum Question {
     /// A person wants something.
     Command {

@@ -1,5 +1,5 @@
-//! The form of what carries out requests on the control socket. The server is given one, so that it
-//! knows no command.
+//! The function that carries out requests from the control socket. The server is given one, so that it
+//! does not import the commands.
 
 use std::pin::Pin;
 
@@ -10,20 +10,20 @@ use zeroize::Zeroizing;
 use super::handle::NodeHandle;
 use crate::exit::Outcome;
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Answer {
-    /// JSON. May be an invite: wiped when dropped.
+    /// The report as JSON. It may be an invite, so it is wiped when dropped.
     pub payload: Zeroizing<Vec<u8>>,
-    /// Whether the server ends after it.
+    /// Whether the server ends after it was sent.
     pub stop: bool,
 }
 
-/// Where a command says how it is going.
+/// Takes sentences about how a request is going.
 pub type Progress = mpsc::Sender<String>;
 
-/// An answer on its way.
+/// A request that is being carried out.
 pub type Answering = Pin<Box<dyn Future<Output = Outcome<Answer>> + Send>>;
 
-/// Carries out what a message asks of a node.
+/// Carries out the request in a message.
 pub type Service = fn(NodeHandle, Message, Progress) -> Answering;

@@ -1,12 +1,12 @@
-//! Values as people type and read them, and as they cross the control socket.
+//! Values in the forms that people type and read, and that cross the control socket.
 //!
 //! | file | concept |
 //! |---|---|
 //! | `duration` | spans of time: `30s`, `7d` |
 //! | `moment` | moments in time, and the wall clock |
 //! | `prefix` | prefixes and addresses |
-//! | `secret` | text that is wiped, and never shown |
-//! | `text` | values that serde writes as the text that people type |
+//! | `secret` | text that is wiped when dropped and never shown |
+//! | `text` | serde for values that have a text form |
 //! | `units` | seconds and bytes for people |
 
 pub mod duration;

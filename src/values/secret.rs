@@ -1,4 +1,4 @@
-//! Text that whoever reads it could use, such as an invite: wiped when dropped, and never shown.
+//! Text that is a secret, such as an invite: wiped when dropped, and never shown.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -1,6 +1,5 @@
-//! Values that serde writes as the text that people type: `#[serde(with = "text")]`.
-//!
-//! The core's types have no serde, and what their text says is checked where it is read.
+//! Serde for values that have a text form: `#[serde(with = "text")]`. The types of the core have no serde
+//! of their own; parsing their text checks them.
 
 use std::fmt::Display;
 use std::str::FromStr;
