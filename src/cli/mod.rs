@@ -1,72 +1,24 @@
-//! The command line: what people type, and what they see.
-//!
-//! | file | concept |
-//! |---|---|
-//! | `args`, `words`, `duration`, `moment` | the commands as types, and in words for the server |
-//! | `calling` | commands that the server carries out |
-//! | `background` | starting a server in the background |
-//! | `handing_over` | an invite, from the person to the server |
-//! | `local` | commands that need no server |
-//! | `names` | `--list` |
-//! | `no_modules` | what a build without modules says |
-//! | `cas` | the object store, which needs none either |
-//! | `modules`, `allow`, `contract` | names, modules, and what this node takes part in |
-//! | `judges` | who decides about promises, and what was decided |
-//! | `routes` | who takes messages under which promise |
-//! | `service` | having systemd run this node |
-//! | `online` | waiting until addresses are up |
-//! | `peers` | asking peers through the server |
-//! | `progress` | how far something is that takes long |
-//! | `rehearsal` | what would be changed, with the core and without a network |
-//! | `render` | results for people |
-//! | `output` | standard output and standard error |
+//! The command line: what people type, and how it ends.
 //!
 //! Results go to standard output, everything else to standard error.
 
-#[cfg(feature = "modules")]
-mod allow;
-pub mod args;
-mod background;
-mod calling;
-#[cfg(feature = "modules")]
-mod cas;
-mod contract;
-pub mod duration;
-mod handing_over;
-mod judges;
-mod local;
-#[cfg(feature = "modules")]
-mod modules;
-pub mod moment;
-mod names;
-#[cfg(not(feature = "modules"))]
-mod no_modules;
-mod online;
-mod output;
-#[cfg(feature = "modules")]
-mod peers;
-#[cfg(feature = "modules")]
-mod progress;
-mod rehearsal;
-mod render;
-#[cfg(feature = "modules")]
-mod routes;
-mod service;
-mod taking_down;
-pub mod words;
+mod root;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+use grid_promises::ContentId;
 use grid_promises::modules::ModuleName;
-use grid_promises::texts;
+use grid_promises::texts::{self, Promise};
 
+use crate::advice;
+use crate::command::{Caller, Global, Program, names};
+use crate::commands::{self, Command};
+use crate::console::output;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::home::Home;
-use crate::server;
-use args::{Cli, Command, Global, StartServer};
+use root::Cli;
 
 /// Reads the command line, does what it says, and says how it went.
 #[must_use]
@@ -121,99 +73,49 @@ fn code(exit: Exit) -> ExitCode {
 }
 
 fn keep(cli: Cli) -> Outcome<ExitCode> {
-    let home = Home::find(cli.global.home.as_deref()).map_err(|error| {
-        Failure::usage(format!(
-            "the home is a relative path, and there is no working directory: {error}"
-        ))
-    })?;
-    if let Some(Command::Module(words)) = &cli.command {
-        #[cfg(feature = "modules")]
-        return modules::call(&home, &cli.global, words);
-        #[cfg(not(feature = "modules"))]
-        return no_modules::call(words);
-    }
-    keep_own(&home, cli).map(|()| code(Exit::Kept))
-}
-
-/// What the program does itself.
-fn keep_own(home: &Home, cli: Cli) -> Outcome {
     let Cli {
         global,
         show,
         list,
         command,
     } = cli;
-    if list {
-        return names::list(home, &global);
+    let program = Program {
+        parser: Cli::command,
+        service: commands::serve,
+        main: |words| main(words),
+    };
+    let caller = Caller::new(global, program)?;
+    match (command, show) {
+        (Some(call @ Command::Module(_)), _) => return call.run(&caller),
+        _ if list => names::list(&caller)?,
+        (_, Some(wanted)) => match promise(&wanted) {
+            Some(promise) => output::print(promise.text)?,
+            None => commands::show(&caller, &wanted)?,
+        },
+        (Some(command), None) => return command.run(&caller),
+        (None, None) => {
+            let advice = advice::lists_and_explains();
+            return Err(Failure::usage(format!("no promise was named; {advice}")));
+        }
     }
-    if let Some(promise) = &show {
-        return match local::promise(promise) {
-            Some(promise) => output::print(promise.text),
-            #[cfg(feature = "modules")]
-            None => modules::show(home, &global, promise),
-            #[cfg(not(feature = "modules"))]
-            None => Err(no_modules::absent(promise)),
-        };
-    }
-    let command = command.ok_or_else(|| {
-        Failure::usage(
-            "no promise was named; `grid --list` lists them, `grid --help` explains them",
-        )
-    })?;
-    match command {
-        Command::StartServer(start) => start_server(home, &global, start),
-        Command::GenerateKeys => local::generate_keys(home, global.json),
-        Command::InstallService(install) => service::install(home, &global, install),
-        Command::WaitOnline(wait) => online::wait(home, &global, &wait),
-        #[cfg(feature = "modules")]
-        Command::Cas(cas) => cas::keep(home, &global, cas.command),
-        #[cfg(feature = "modules")]
-        Command::Publish(publish) => modules::publish(home, &global, publish),
-        #[cfg(feature = "modules")]
-        Command::Symbols(symbols) => modules::symbols(home, &global, symbols.history, symbols.back),
-        #[cfg(feature = "modules")]
-        Command::AdoptSymbols(adopt) => modules::adopt_symbols(home, &global, adopt),
-        #[cfg(feature = "modules")]
-        Command::Allow(allow) => allow::allow(home, &global, &allow),
-        Command::Contract(contract) => contract::contract(home, &global, &contract),
-        #[cfg(feature = "modules")]
-        Command::Routes => routes::show(home, &global),
-        #[cfg(feature = "modules")]
-        Command::AppointJudge(appoint) => judges::appoint(home, &global, appoint),
-        Command::Replay(replay) => judges::replay(home, &global, &replay),
-        Command::Man { dir } => local::man(&dir),
-        Command::Completions { shell } => local::completions(shell),
-        command => calling::call(home, &global, command),
-    }
+    Ok(code(Exit::Kept))
 }
 
-fn start_server(home: &Home, global: &Global, start: StartServer) -> Outcome {
-    if start.dry_run {
-        return rehearsal::start(home);
-    }
-    if start.background {
-        return background::start(home, global, &start);
-    }
-    if start.background_child {
-        background::detach();
-    }
-    server::run(
-        home,
-        &server::Options {
-            listen: start.listen,
-            endpoints: start.endpoint,
-            background: start.background_child,
-            verbose: global.verbose,
-            join_dir: start.join_dir,
-            tap: start.tap,
-        },
-    )
+/// A promise of this version, by its name or its content id.
+fn promise(wanted: &str) -> Option<&'static Promise> {
+    let by_id = || {
+        wanted
+            .parse::<ContentId>()
+            .ok()
+            .as_ref()
+            .and_then(texts::by_id)
+    };
+    texts::by_name(wanted).or_else(by_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
     use proptest::prelude::*;
 
     #[test]

@@ -8,6 +8,8 @@ use grid_net::{CloseCode, DisconnectReason};
 use grid_promises::core::Notice;
 use tracing::{debug, info, warn};
 
+use crate::advice;
+
 /// How often complaints about one peer are logged.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -64,12 +66,14 @@ impl Notices {
                 );
             }
             Notice::AdmissionAsked { name, node, label } => {
-                info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
+                let advice = advice::admits(name.as_str(), &node.to_string());
+                info!("{name}: {label} asks to be admitted; {advice}");
             }
             Notice::JudgeFailed { name, why } => {
                 warn!(
                     "{name}: its judge does not speak: {why}; its earlier verdicts stand, and nobody \
-                     else is let in; `grid appoint-judge {name} none` dismisses it"
+                     else is let in; {}",
+                    advice::dismisses_the_judge(&name)
                 );
             }
             Notice::BadMessage { peer, why } => {

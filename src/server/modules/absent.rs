@@ -7,8 +7,8 @@ use grid_promises::ContentId;
 use grid_promises::envelope::peek;
 use tokio::task::JoinHandle;
 
-use super::{CORE, Claim};
-use crate::server::config_file::ConfigFile;
+use super::claim::{CORE, Claim};
+use crate::node::config_file::ConfigFile;
 
 /// Stands where a build with modules has them. Cheap to clone.
 #[derive(Clone)]

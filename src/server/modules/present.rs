@@ -11,8 +11,8 @@ use grid_net::{Endpoint, Responder};
 use grid_promises::{ContentId, texts};
 use tokio::task::JoinHandle;
 
-use super::{CORE, Claim};
-use crate::server::config_file::ConfigFile;
+use super::claim::{CORE, Claim};
+use crate::node::config_file::ConfigFile;
 use crate::store::Store;
 
 /// Modules on this node. Cheap to clone.
