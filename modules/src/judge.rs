@@ -1,8 +1,8 @@
-//! Judges: modules that say what they think of promised prefixes.
+//! Judges: modules that give opinions on promised prefixes.
 //!
-//! A judge is WebAssembly that keeps the promise `judge` and asks its host for nothing, so that what it
-//! says follows from what it is shown. Which judge a network has is named by a person, by the content
-//! id of its code; peers have no say in it.
+//! A judge is a WebAssembly module that keeps the promise `judge` and asks its host for nothing, so that its
+//! opinion follows from what it is shown. A person appoints the judge of a network by the content id of its
+//! code; peers have no say in it.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::execute::wasm::{Settings, Wasm, WasmModule};
 use crate::execute::{Executor as _, Limits, MAX_MODULE, Manifest, NoObjects, Verdict};
 use crate::objects::{Cache, Object};
 
-/// A judge, ready to be asked. Asking blocks.
+/// A judge that is ready to be asked.
 pub struct Judge {
     id: ContentId,
     code: Arc<WasmModule>,
 }
 
 impl Judge {
-    /// Loads a judge that is in `cache`. Blocks.
+    /// Loads a judge from `cache`. Blocks.
     ///
     /// # Errors
-    /// Why it cannot be asked: it is not here, or is no judge.
+    /// It is not here, or is not a judge.
     pub fn load(engine: &Wasm, cache: &dyn Cache, id: &ContentId) -> Result<Self, String> {
         let code = match engine.loaded(id) {
             Some(code) => code,
@@ -38,10 +38,10 @@ impl Judge {
         Ok(Self { id: *id, code })
     }
 
-    /// What it says about encoded records: the encoded judgement, which is not looked at here.
+    /// Asks about encoded records. Returns the encoded judgement unread. Blocks.
     ///
     /// # Errors
-    /// Why it does not say anything.
+    /// Why it did not answer.
     pub fn ask(&self, records: &[u8]) -> Result<Vec<u8>, String> {
         let parms = Message::new(texts::JUDGE.id()).module(self.id);
         match self
@@ -67,7 +67,7 @@ impl Judge {
     }
 }
 
-/// The code of a judge, if the object is one.
+/// The code of a judge, if the object is a judge.
 ///
 /// # Errors
 /// Why it is not.
@@ -87,7 +87,7 @@ pub fn check(object: &Object) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// An engine for one judge, outside of a server. Takes some milliseconds.
+/// An engine for one judge, outside a server. Takes some milliseconds to start.
 ///
 /// # Errors
 /// The engine cannot be started here.
