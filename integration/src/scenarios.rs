@@ -21,6 +21,8 @@ pub mod readme;
 pub mod secrets;
 mod seen;
 pub mod unsupervised;
+#[cfg(not(feature = "modules"))]
+pub mod without_modules;
 
 use crate::scenario::Scenario;
 
@@ -45,4 +47,6 @@ pub(crate) const GROUPS: &[&[Scenario]] = &[
     readme::SCENARIOS,
     secrets::SCENARIOS,
     unsupervised::SCENARIOS,
+    #[cfg(not(feature = "modules"))]
+    without_modules::SCENARIOS,
 ];

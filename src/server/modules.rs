@@ -6,28 +6,13 @@
 
 #[cfg(not(feature = "modules"))]
 mod absent;
+mod claim;
 #[cfg(feature = "modules")]
 mod present;
-
-use grid_promises::ContentId;
-use grid_promises::texts::{self, Promise};
 
 #[cfg(not(feature = "modules"))]
 pub(super) use absent::Modules;
 #[cfg(feature = "modules")]
 pub(super) use present::Modules;
 
-/// The promises that the core keeps: what members of a network say to one another, and what peers do.
-const CORE: [&Promise; 2] = [&texts::JOIN_WIREGUARD_NET, &texts::EXCHANGE_KEYS];
-
-/// What is done with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
-    /// The core handles it. `None`: it is no message, and the core says so.
-    Core(Option<ContentId>),
-    /// It is made under a promise that this node takes no part in.
-    Reject(ContentId),
-    /// Modules handle it: [`Modules::take`].
-    #[cfg(feature = "modules")]
-    Modules(ContentId),
-}
+pub(super) use claim::Claim;

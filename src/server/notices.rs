@@ -67,9 +67,15 @@ impl Notices {
                 info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
             }
             Notice::JudgeFailed { name, why } => {
+                // Only a build that can ask one can dismiss it.
+                let hint = if cfg!(feature = "modules") {
+                    format!("; `grid appoint-judge {name} none` dismisses it")
+                } else {
+                    String::new()
+                };
                 warn!(
                     "{name}: its judge does not speak: {why}; what it said before stands, nobody else \
-                     is let in; `grid appoint-judge {name} none` dismisses it"
+                     is let in{hint}"
                 );
             }
             Notice::BadMessage { peer, why } => {

@@ -7,7 +7,7 @@ use grid_promises::ContentId;
 use grid_promises::envelope::peek;
 use tokio::task::JoinHandle;
 
-use super::{CORE, Claim};
+use super::claim::{CORE, Claim};
 use crate::server::config_file::ConfigFile;
 
 /// Stands where a build with modules has them. Cheap to clone.

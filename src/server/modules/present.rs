@@ -11,7 +11,7 @@ use grid_net::{Endpoint, Responder};
 use grid_promises::{ContentId, texts};
 use tokio::task::JoinHandle;
 
-use super::{CORE, Claim};
+use super::claim::{CORE, Claim};
 use crate::server::config_file::ConfigFile;
 use crate::store::Store;
 
