@@ -103,7 +103,9 @@ impl Runner {
         let asking = tokio::task::spawn_blocking(move || {
             let context = context()?;
             let engine = runner.engine(&context)?;
-            Judge::load(&engine, &*context.local, &judge)?.ask(&records)
+            let judge = Judge::load(&engine, &*context.local, &judge);
+            let judgement = judge.and_then(|judge| judge.ask(&records));
+            judgement.map_err(|error| error.to_string())
         });
         let asked = asking.await;
         asked.unwrap_or_else(|_| Err("the call was given up".to_owned()))

@@ -1,7 +1,7 @@
 //! Appointing a judge, and asking one.
 
 use grid_modules::call::Found;
-use grid_modules::judge::{self, Judge};
+use grid_modules::judge::{self, Judge, JudgeError};
 use grid_modules::objects::Cache as _;
 use grid_promises::modules::ModuleKind;
 use grid_promises::network::history::{Decision, Moment};
@@ -111,7 +111,14 @@ fn can_judge(home: &Home, global: &Global, id: &ContentId) -> Result<(), String>
             here()?.ok_or_else(|| format!("its code {id} is not here"))?
         }
     };
-    judge::check(&object).map(drop)
+    judge::check(&object)
+        .map(drop)
+        .map_err(|error| match error {
+            JudgeError::OtherPromise => {
+                "it makes another promise than `grid --show judge`".to_owned()
+            }
+            error => error.to_string(),
+        })
 }
 
 /// What a judge says about the records of a decision.
@@ -126,7 +133,9 @@ pub(super) fn opinions(
         .config()
         .map_err(|error| error.to_string())?;
     let symbols = symbols::open(home, &config).map_err(|failure| failure.text)?;
-    let engine = judge::engine(&home.cache())?;
-    let said = Judge::load(&engine, &*symbols.local(), id)?.ask(&decision.records.encode())?;
+    let engine = judge::engine(&home.cache()).map_err(|error| error.to_string())?;
+    let said = Judge::load(&engine, &*symbols.local(), id)
+        .and_then(|judge| judge.ask(&decision.records.encode()))
+        .map_err(|error| error.to_string())?;
     judgement::read(&said, &decision.records).map_err(|error| error.to_string())
 }
