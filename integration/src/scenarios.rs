@@ -21,6 +21,8 @@ pub mod readme;
 mod secrets;
 mod seen;
 mod unsupervised;
+#[cfg(not(feature = "modules"))]
+mod without_modules;
 
 use crate::scenario::{Group, Runs, Scenario};
 
@@ -45,6 +47,8 @@ pub const GROUPS: &[Group] = &[
     Group::new("readme", readme::SCENARIOS),
     Group::new("secrets", secrets::SCENARIOS),
     Group::new("unsupervised", unsupervised::SCENARIOS).runs(Runs::OnDemand),
+    #[cfg(not(feature = "modules"))]
+    Group::new("without_modules", without_modules::SCENARIOS),
 ];
 
 /// The scenario called `name`, with or without `GROUP::` before it, and its group.

@@ -1,8 +1,8 @@
-//! From a name to the code, and running it in this process.
+//! Finds a module by its name and runs it in this process.
 //!
-//! A name is looked up in the symbol table, its descriptor and its code in the store. What is missing is
-//! asked of whoever the caller gives; what arrives is what its content id verifies, or it does not
-//! arrive. A native executable runs only if its content id is on the list of those that may.
+//! The name is looked up in the symbol table, its descriptor and code in the store. The caller says where to
+//! fetch what is missing; what arrives has been verified by its content id. A native executable runs only if
+//! its content id is on the allow-list.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use crate::execute::native::{AllowList, Framed, Plain, PlainError, SealError, Se
 use crate::execute::wasm::{SetUpError, Settings as EngineSettings, Wasm};
 use crate::execute::{
     CallError, Executor, Fault, Limits, MAX_EXECUTABLE, MAX_MODULE, ModuleError, ObjectError,
-    Objects, Verdict, Verdicts,
+    ObjectSource, Verdict, Verdicts,
 };
 use crate::memos::Memos;
 use crate::objects::{Cache as _, CacheError, Layers, Object};
@@ -26,7 +26,7 @@ use crate::publish::{UnknownPlatform, here};
 use crate::settings::Settings;
 use crate::symbols::{Symbols, SymbolsError};
 
-/// Where an object is asked for that is not here. Blocks. When it returns, the object is in the store.
+/// Fetches an object that is not here into the store. Blocks.
 pub type Fetch<'a, E> = dyn Fn(&ContentId) -> Result<(), E> + 'a;
 
 /// Why a module was not run, or yielded no answer.
@@ -124,16 +124,16 @@ pub struct Found<'a> {
     pub module: Descriptor,
     /// The names and objects of the home.
     pub symbols: Symbols,
-    /// Whether it kept its promise when it was run; `None` if it was not, or if nobody can say.
+    /// Whether it kept its promise when it was run; `None` if it was not run or that cannot be said.
     pub kept: Cell<Option<bool>>,
 }
 
-/// What running a module came to.
+/// How running a module ended.
 #[derive(Debug)]
 pub enum Ran {
     /// It answered.
     Answered(Box<Message>),
-    /// It was a program with the terminal for itself, and ended with this exit code.
+    /// It was a program that had the terminal, and ended with this exit code.
     Ended(u8),
 }
 
@@ -183,7 +183,7 @@ impl<'a> Found<'a> {
     /// Runs it.
     ///
     /// # Errors
-    /// The code cannot be had, may not run here, does not take the call, or breaks its promise.
+    /// The code cannot be had, may not run here, rejects the call, or breaks its promise.
     pub fn run<E: From<RunError>>(
         &self,
         cache: &CacheDir,
@@ -217,7 +217,7 @@ impl<'a> Found<'a> {
         }
         let code = self.code(MAX_MODULE, fetch)?;
         let engine = Wasm::new(EngineSettings {
-            // One guest after the other: there is no use in room for more.
+            // One guest at a time: more slots would be of no use.
             limits: Limits {
                 instances: 1,
                 ..Limits::default()
@@ -240,7 +240,7 @@ impl<'a> Found<'a> {
         Ok(Ran::Answered(Box::new(answer)))
     }
 
-    /// Asks whether the code takes the call, and makes it.
+    /// Asks whether the code accepts the call, and makes it.
     fn call(
         &self,
         code: &dyn Executor,
@@ -318,7 +318,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The two promises that lead an answer to *accept*.
+/// The two promises that may lead an answer to *accept*.
 #[must_use]
 pub fn verdicts() -> Verdicts {
     Verdicts {
@@ -344,10 +344,10 @@ fn missing(name: &str, id: &ContentId) -> RunError {
     }
 }
 
-/// What guests can get: what is here.
+/// What guests can `get`: only what is here.
 pub(crate) struct Local(pub(crate) Arc<Layers>);
 
-impl Objects for Local {
+impl ObjectSource for Local {
     fn get(&self, id: &ContentId, max: usize, _: Instant) -> Result<Vec<u8>, ObjectError> {
         match self.0.get(id) {
             Ok(Some(object)) => bytes_of(&object, max).ok_or(ObjectError::TooLong { max }),

@@ -1,4 +1,4 @@
-//! Making room: what the cache has no room for goes, from time to time and when much was put.
+//! Runs garbage collection in the background: from time to time, and when much has been put.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::objects::{Collected, Objects};
 use crate::roots;
 use crate::settings::Host;
 
-/// How often is looked whether it is time.
+/// How often to check whether it is time.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long after the start the first collection is at the latest, and how long after each the next:
-/// the command line puts as well, and this process does not count that.
+/// The first collection comes at the latest this long after the start, and each next one this long after the
+/// last: the command line puts objects too, and this process does not see that.
 const FIRST: Duration = Duration::from_secs(5 * 60);
 const EVERY: Duration = Duration::from_secs(60 * 60);
-/// Of how many parts of the limit this process may put one before it collects again, and how many
-/// bytes at least.
+/// This process collects again after putting one in this many parts of the limit, but at least this many
+/// bytes.
 const PART: u64 = 16;
 const AT_LEAST: u64 = 8 << 20;
 
-/// Collects until the program ends. `objects` is the handle with which this process puts: by it is seen
-/// how much was put.
+/// Collects until the program ends. `objects` is the handle by which this process puts objects, and which
+/// counts them.
 pub async fn collect(cache: CacheDir, objects: Objects, host: Arc<dyn Host>) {
     let mut written = objects.written();
     let mut due = Instant::now() + FIRST;
@@ -55,7 +55,7 @@ async fn once(cache: &CacheDir, objects: &Objects, host: &Arc<dyn Host>) {
         if let Err(error) = sweep(&partials) {
             warn!("{} is not swept: {error}", partials.display());
         }
-        // What they are is not known: nothing may go.
+        // If the judges are not known, nothing may go.
         let judges = host.judges()?;
         roots::collect(&objects, &host.settings(), &judges, false)
             .map_err(|error| error.to_string())

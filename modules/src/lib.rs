@@ -17,6 +17,7 @@
 //! | `dispatch` | who handles the messages of peers |
 //! | `clock` | what time it is in the world |
 //! | `peer` | a node that can be asked |
+//! | `peer_slots` | how many requests of one peer are worked on at once |
 //!
 //! The crate knows peers by [`grid_net`] and the program that it runs in by the trait [`Host`]. It
 //! knows nothing of WireGuard, of networks and their members, or of a command line.
@@ -33,6 +34,7 @@ pub mod judge;
 pub mod memos;
 pub mod objects;
 mod peer;
+mod peer_slots;
 pub mod publish;
 pub mod roots;
 mod settings;

@@ -1,32 +1,32 @@
-//! Results of pure calls that were computed before, in `cache/calls/`.
+//! Memoised results of pure calls, in `cache/calls/`.
 //!
-//! A cache and nothing else: what cannot be read or written is computed again, and a file that is
-//! damaged, or stands in another call's place, is as if it were not there. Which results go when there
-//! are too many is decided in [`objects`](crate::objects), by the time of their last use.
+//! It is only a cache: what cannot be read or written is computed again, and a file that is damaged or in
+//! another call's place counts as missing. When there are too many, [`objects`](crate::objects) evicts the
+//! least recently used.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use grid_files::RealDisk;
+use grid_files::disk::Disk as _;
 use grid_promises::Message;
 use grid_promises::memo::{Memo, MemoPath};
 use tracing::debug;
 
 use crate::CacheDir;
 use crate::objects::RECENCY;
-use grid_files::RealDisk;
-use grid_files::disk::Disk as _;
 
-/// How often a result is written again that a collection takes away meanwhile.
+/// How often to retry when a collection removes the folder during a write.
 const TRIES: usize = 4;
 
-/// The results that a node keeps.
+/// The memoised results of a node.
 #[derive(Clone, Debug)]
 pub struct Memos(PathBuf);
 
 impl Memos {
-    /// Those in a folder.
+    /// The results in a cache folder.
     #[must_use]
     pub fn of(cache: &CacheDir) -> Self {
         Self(cache.calls())
@@ -46,13 +46,13 @@ impl Memos {
         // Also if it is from the future: a clock was wrong.
         let age = used.and_then(|used| now.duration_since(used).ok());
         if age.is_none_or(|age| age >= RECENCY) {
-            // Recency is a hint; a read-only disk gives its results all the same.
+            // Recency is a hint: a read-only disk still serves its results.
             let _ = RealDisk.touch(&path, now);
         }
         Some(memo.result)
     }
 
-    /// Keeps the result of a call, if that is possible.
+    /// Keeps the result of a call if possible.
     pub fn keep(&self, call: &Message, result: &Message) {
         if let Some(path) = self.path(call)
             && let Err(error) = write(&path, &Memo::new(call, result.clone()).encode())
@@ -69,14 +69,14 @@ impl Memos {
     }
 }
 
-/// Without a sync: what a power cut damages is not taken for a result.
+/// Without a sync: what a power cut damages is not mistaken for a result.
 fn write(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     for _ in 0..TRIES {
         fs::create_dir_all(folder)?;
         match fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)) {
-            // A collection took the folder, which was empty, or the file, which was old to it.
+            // A collection removed the folder because it was empty, or the file because it looked old.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }

@@ -1,8 +1,8 @@
-//! From a file to a module under a name: what it is, what it promises, and its place in the symbol
+//! Publishes a file as a module under a name: what it is, what it promises, and its place in the symbol
 //! table.
 //!
-//! A WebAssembly module says itself what it promises and what it asks of its host. An executable cannot
-//! be asked without running it, so the person says what it promises. Nothing is run here.
+//! A WebAssembly module says itself what it promises and what it asks of its host. An executable cannot say
+//! so without being run, so the publisher says what it promises. Nothing is run here.
 
 use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;

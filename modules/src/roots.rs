@@ -1,7 +1,6 @@
-//! Which objects a home names, and which ones those name: what is kept whatever the limit says.
+//! Which objects a node names, and which ones those name: they are kept whatever the limit.
 //!
-//! The one file of this module that knows what objects mean. [`references`] is where every kind of
-//! object that names others has its line.
+//! Every kind of object that names others has its line in [`references`].
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::settings::Settings;
 
 /// The most memoised calls that are kept.
 pub const MAX_CALLS: u64 = 1 << 16;
-/// Of how many parts of the limit memoised calls have one at most.
+/// Memoised calls may have one in this many parts of the limit.
 const PART: u64 = 8;
 /// The most unfinished downloads that are kept.
 pub const MAX_PARTIALS: u64 = 256;
@@ -38,7 +37,7 @@ pub fn references(_id: &ContentId, bytes: &[u8]) -> Vec<Reference> {
     }
 }
 
-/// What a home has without asking anybody: what is built in, and what is on disk.
+/// What a node has without asking anybody: what is built in and what is on disk.
 #[must_use]
 pub fn local(objects: &Objects) -> Layers {
     Layers::new(vec![
@@ -47,8 +46,8 @@ pub fn local(objects: &Objects) -> Layers {
     ])
 }
 
-/// Collects what a home neither names nor has room for. It names its symbol table, in the
-/// configuration, and the judges of its networks.
+/// Evicts what a node neither names nor has room for. It names its symbol table, in the settings, and its
+/// judges.
 ///
 /// # Errors
 /// As [`reach`] and [`Objects::collect`]. Nothing was evicted then.

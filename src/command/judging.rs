@@ -1,11 +1,12 @@
 //! Asking a judge on the command line. Its code is fetched if it is not here.
 
-use grid_modules::judge::{self, Judge};
+use grid_modules::judge::{self, Judge, JudgeError};
 use grid_modules::objects::Cache as _;
 use grid_promises::ContentId;
 use grid_promises::network::history::Decision;
 use grid_promises::network::judgement::{self, Opinions};
 
+use crate::advice;
 use crate::exit::Outcome;
 use crate::home::Home;
 use crate::store::Store;
@@ -32,7 +33,14 @@ pub fn can_judge(home: &Home, id: &ContentId, fetch: &Fetch<'_>) -> Result<(), S
             here()?.ok_or_else(|| format!("its code {id} is not here"))?
         }
     };
-    judge::check(&object).map(drop)
+    judge::check(&object)
+        .map(drop)
+        .map_err(|error| match error {
+            JudgeError::OtherPromise => {
+                format!("it makes another promise than {}", advice::shows("judge"))
+            }
+            error => error.to_string(),
+        })
 }
 
 /// Asks a judge about the records of a decision.
@@ -50,7 +58,9 @@ pub fn opinions(
         .config()
         .map_err(|error| error.to_string())?;
     let symbols = symbols::open(home, &config).map_err(|failure| failure.text)?;
-    let engine = judge::engine(&home.cache())?;
-    let said = Judge::load(&engine, &*symbols.local(), id)?.ask(&decision.records.encode())?;
+    let engine = judge::engine(&home.cache()).map_err(|error| error.to_string())?;
+    let said = Judge::load(&engine, &*symbols.local(), id)
+        .and_then(|judge| judge.ask(&decision.records.encode()))
+        .map_err(|error| error.to_string())?;
     judgement::read(&said, &decision.records).map_err(|error| error.to_string())
 }

@@ -70,10 +70,15 @@ impl Notices {
                 info!("{name}: {label} asks to be admitted; {advice}");
             }
             Notice::JudgeFailed { name, why } => {
+                // Only a build that can ask one can dismiss it.
+                let hint = if cfg!(feature = "modules") {
+                    format!("; {}", advice::dismisses_the_judge(&name))
+                } else {
+                    String::new()
+                };
                 warn!(
                     "{name}: its judge does not speak: {why}; its earlier verdicts stand, and nobody \
-                     else is let in; {}",
-                    advice::dismisses_the_judge(&name)
+                     else is let in{hint}"
                 );
             }
             Notice::BadMessage { peer, why } => {

@@ -1,14 +1,15 @@
 //! The modules of this node's symbol table that may handle messages of peers, by their promise.
 //!
-//! Not among them: built-in subcommands, which are for the person whose home it is; plain programs,
-//! which want a terminal; executables that are not allowed or that are for another machine.
+//! Left out are built-in subcommands, which are for the owner of the home; plain programs, which need a
+//! terminal; and executables that are not allowed here or were built for another platform.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_promises::ContentId;
 use grid_promises::modules::{Descriptor, ModuleKind, Protocol};
+use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::cache_dir::CacheDir;
@@ -17,9 +18,9 @@ use crate::publish::{UnknownPlatform, here};
 use crate::settings::Settings;
 use crate::symbols::{Symbols, SymbolsError};
 
-/// How soon a table of which something is missing is read again.
+/// How long an incomplete table is used before it is read again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// The most modules of one promise that are asked.
+/// The most modules tried for one promise.
 const MAX_MODULES: usize = 16;
 
 /// Why it is not known which modules there are.
@@ -33,61 +34,61 @@ pub(super) enum HandlersError {
 
 /// A module that may handle messages of peers.
 #[derive(Debug)]
-pub(super) struct Module {
+pub(super) struct Handler {
     /// Its first name.
     pub(super) name: String,
     /// What it is.
     pub(super) descriptor: Descriptor,
 }
 
-/// What the table has, as it was read.
-pub(super) struct Shelf {
-    modules: HashMap<ContentId, Vec<Arc<Module>>>,
-    /// What the home has without asking anybody.
+/// The modules of a symbol table, as it was when it was read.
+pub(super) struct Handlers {
+    modules: HashMap<ContentId, Vec<Arc<Handler>>>,
+    /// The objects that are here.
     pub(super) local: Arc<Layers>,
     table: Option<ContentId>,
     read: Instant,
     is_complete: bool,
 }
 
-/// Reads the table when it is another than before.
-pub(super) struct Library {
+/// Reads the symbol table again when it has changed.
+pub(super) struct HandlersCache {
     cache: CacheDir,
-    shelf: Mutex<Option<Arc<Shelf>>>,
+    handlers: Mutex<Option<Arc<Handlers>>>,
 }
 
-impl Library {
+impl HandlersCache {
     pub(super) fn new(cache: &CacheDir) -> Self {
         Self {
             cache: cache.clone(),
-            shelf: Mutex::default(),
+            handlers: Mutex::default(),
         }
     }
 
-    /// What the table that the settings name has. Blocks.
+    /// The modules of the table that the settings name. Blocks.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub(super) fn of(&self, settings: &Settings) -> Result<Arc<Shelf>, HandlersError> {
-        // Held while the table is read: others want the same.
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = shelf.as_ref()
+    pub(super) fn of(&self, settings: &Settings) -> Result<Arc<Handlers>, HandlersError> {
+        // Held while the table is read: others are waiting for the same.
+        let mut handlers = self.handlers.lock();
+        if let Some(known) = handlers.as_ref()
             && known.table == settings.symbols
             && (known.is_complete || known.read.elapsed() < AGAIN)
         {
             return Ok(Arc::clone(known));
         }
-        let new = Arc::new(Shelf::read(&self.cache, settings)?);
-        *shelf = Some(Arc::clone(&new));
+        let new = Arc::new(Handlers::read(&self.cache, settings)?);
+        *handlers = Some(Arc::clone(&new));
         Ok(new)
     }
 }
 
-impl Shelf {
+impl Handlers {
     fn read(cache: &CacheDir, settings: &Settings) -> Result<Self, HandlersError> {
         let symbols = Symbols::open(cache, settings.symbols)?;
         let platform = here()?;
-        let mut modules: HashMap<ContentId, Vec<Arc<Module>>> = HashMap::new();
+        let mut modules: HashMap<ContentId, Vec<Arc<Handler>>> = HashMap::new();
         let mut is_complete = true;
         for (name, id) in symbols.table().names() {
             let descriptor = match symbols.descriptor(id) {
@@ -118,7 +119,7 @@ impl Shelf {
                 .iter()
                 .any(|other| other.descriptor.code() == descriptor.code());
             if is_new && same.len() < MAX_MODULES {
-                same.push(Arc::new(Module {
+                same.push(Arc::new(Handler {
                     name: name.to_string(),
                     descriptor,
                 }));
@@ -139,15 +140,15 @@ impl Shelf {
         all.any(|module| module.descriptor.code() == code)
     }
 
-    /// The modules of a promise, and only the one with this code if it is asked for.
+    /// The modules that keep a promise; if a module is asked for, only that one.
     pub(super) fn modules(
         &self,
         settings: &Settings,
         promise: &ContentId,
         asked: Option<&ContentId>,
-    ) -> Vec<Arc<Module>> {
+    ) -> Vec<Arc<Handler>> {
         let all = self.modules.get(promise).into_iter().flatten();
-        let may = |module: &&Arc<Module>| {
+        let may = |module: &&Arc<Handler>| {
             let code = module.descriptor.code();
             let is_meant = asked.is_none_or(|asked| asked == code);
             let is_native = matches!(module.descriptor.kind(), ModuleKind::Exec { .. });

@@ -3,43 +3,42 @@
 //! ```text
 //! claim ─┬─ the program        its own promises: one look into the tree
 //!        ├─ a reject message   a promise that this node takes no part in
-//!        └─ answer ─┬─ runner ── execute      modules of the symbol table
-//!                   └─ forward ── QUIC        peers that take part in it
+//!        └─ attempts ─┬─ runner ── execute      modules of the symbol table
+//!                     └─ forward ── QUIC        peers that take part in it
 //! ```
 //!
 //! | file | concept |
 //! |---|---|
-//! | `tree` | the dispatch tree behind its lock |
+//! | `shared_tree` | the dispatch tree behind its lock |
 //! | `saved`, `report` | the tree on disk; the tree for people |
 //! | `handlers` | the modules that may handle messages of peers, by promise |
-//! | `runner` | running them, bounded, equal pure calls once |
-//! | `answer` | one message, from its key to its answer |
-//! | `forward` | handing a message to a peer, and taking a handed one |
+//! | `runner` | running them: bounded, and equal pure calls only once |
+//! | `attempts` | one message: the targets in order, to its answer |
+//! | `forward` | forwarding a message to a peer, and accepting forwarded ones |
 //!
 //! # What is recorded
 //!
-//! That a target *accepted*, *kept* or *broke* is recorded at the promise, or at promise and module
-//! where the message asks for a module: at a prefix that speaks of the next message too. A module is
-//! asked by `accept` each time all the same, for what it accepts depends on the arguments; the tree
-//! says in which order. That a module *rejected* is recorded at the whole key, if that is short: one
-//! peer's strange arguments must not close a promise to others. A refusal is neither kept nor broken.
-//! That a peer rejected is recorded at the promise, because that is what a reject message names.
+//! That a target *accepted*, *kept* or *broke* is recorded at the promise, or at promise and module if the
+//! message asks for a module: at a prefix that also covers the next message. Each module is still asked
+//! by `accept` every time, because the answer depends on the arguments; the tree only decides the order.
+//! That a module *rejected* is recorded at the whole key if that is short, so that one peer's strange
+//! arguments do not close a promise to others. A refusal counts as neither kept nor broken. That a peer
+//! rejected is recorded at the promise, because that is what a reject message names.
 //!
 //! # What it refuses
 //!
 //! To give the program's own promises to a module or to a peer; to run a built-in subcommand or
 //! a plain executable for a peer; to fetch anything because a peer asked for it.
 
-mod answer;
+mod attempts;
 mod forward;
 mod handlers;
 pub mod report;
 mod runner;
 pub mod saved;
-mod tree;
+mod shared_tree;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use grid_keys::NodeId;
@@ -47,33 +46,33 @@ use grid_net::{Endpoint, Responder};
 use grid_promises::envelope::peek;
 use grid_promises::routes::{Key, Target};
 use grid_promises::{ContentId, texts};
-use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::cache_dir::CacheDir;
 use crate::clock::now;
+use crate::peer_slots::PeerSlots;
 use crate::settings::Host;
 use crate::symbols::{Symbols, SymbolsError};
-use handlers::Library;
+use handlers::HandlersCache;
 use report::{Names, RoutesReport, report};
-use runner::{Means, Runner};
+use runner::{CallContext, Runner};
 use saved::RoutesFile;
-use tree::{Ways, What};
+use shared_tree::{DispatchTree, Observed};
 
-/// How many messages of one peer are worked on at once; the others wait.
+/// How many messages of one peer are handled at once; the rest wait.
 const AT_ONCE_PER_PEER: usize = 2;
-/// How often the tree is saved, if it changed.
+/// How often a changed tree is saved.
 const SAVE: Duration = Duration::from_secs(60);
-/// What is done with a message.
+/// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The program keeps this promise itself.
     Own(ContentId),
-    /// It is no message.
+    /// It is not a message.
     Nothing,
-    /// It is made under a promise that this node takes no part in.
+    /// This node takes no part in the promise it is made under.
     Reject(ContentId),
-    /// Modules and peers are asked: [`Dispatcher::take`].
+    /// Modules and peers may handle it: [`Dispatcher::take`].
     Ask(ContentId),
 }
 
@@ -89,11 +88,11 @@ struct Inner {
     answer: ContentId,
     refusal: ContentId,
     forward: ContentId,
-    ways: Ways,
-    library: Library,
+    tree: DispatchTree,
+    handlers: HandlersCache,
     runner: Arc<Runner>,
     endpoint: Endpoint,
-    peers: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+    peers: PeerSlots,
 }
 
 impl Dispatcher {
@@ -113,17 +112,17 @@ impl Dispatcher {
             answer: texts::ANSWER.id(),
             refusal: texts::REFUSAL.id(),
             forward: texts::FORWARD.id(),
-            ways: Ways::new(RoutesFile::of(cache)),
-            library: Library::new(cache),
+            tree: DispatchTree::new(RoutesFile::of(cache)),
+            handlers: HandlersCache::new(cache),
             runner: Arc::new(Runner::new(cache)),
             endpoint,
-            peers: Mutex::default(),
+            peers: PeerSlots::new(AT_ONCE_PER_PEER),
             host,
             cache: cache.clone(),
         }))
     }
 
-    /// What is done with a message. Reads no more of it than the promise that leads it.
+    /// Decides what to do with a message. Reads only the promise that leads it.
     pub fn claim(&self, message: &[u8]) -> Claim {
         let Some(promise) = peek(message) else {
             return Claim::Nothing;
@@ -133,31 +132,33 @@ impl Dispatcher {
         }
         match self.0.own.iter().find(|(id, ..)| *id == promise) {
             Some((_, target)) => {
-                self.0.ways.learn_once(Key::promise(promise), target);
+                self.0.tree.learn_once(Key::promise(promise), target);
                 Claim::Own(promise)
             }
             None => Claim::Ask(promise),
         }
     }
 
-    /// Says what came of a message that the program handled itself. A refusal is no broken promise, and no
-    /// kept one either.
+    /// Records how the program answered a message that it handled itself. A refusal counts as neither kept
+    /// nor broken.
     pub fn answered(&self, own: &ContentId, answer: &[u8]) {
         if peek(answer).is_some_and(|promise| promise == self.0.answer)
             && let Some((promise, target)) = self.0.own.iter().find(|(promise, _)| promise == own)
         {
-            self.0.ways.note(Key::promise(*promise), target, What::Kept);
+            self.0
+                .tree
+                .note(Key::promise(*promise), target, Observed::Kept);
         }
     }
 
-    /// Finds somebody who handles a message, in the background, and answers it whatever happens.
+    /// Has a message handled in the background. The peer gets an answer in any case.
     pub fn take(&self, peer: NodeId, message: Vec<u8>, respond: Responder) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let own = inner.room_of(peer);
+            let own = inner.peers.of(peer);
             // Never closed.
             let _own = own.acquire().await;
-            // Whoever has given up in the meantime costs nothing more.
+            // A peer that has given up costs nothing more.
             if !respond.is_closed() {
                 let answer = inner.answer(peer, &message).await;
                 respond.send(answer);
@@ -165,45 +166,49 @@ impl Dispatcher {
         });
     }
 
-    /// Counts what a module that a person called here came to.
+    /// Records whether a module that somebody called here kept its promise.
     pub fn count(&self, promise: ContentId, module: ContentId, kept: bool) {
         let (key, target) = (Key::promise(promise), Target::Module(module));
-        self.0.ways.learn_once(key, &target);
-        let what = if kept { What::Kept } else { What::Broken };
-        self.0.ways.note(key, &target, what);
+        self.0.tree.learn_once(key, &target);
+        let what = if kept {
+            Observed::Kept
+        } else {
+            Observed::Broken
+        };
+        self.0.tree.note(key, &target, what);
     }
 
     /// Asks a judge of this node.
     ///
     /// # Errors
-    /// Why it does not say anything.
+    /// Why it did not answer.
     pub async fn judge(&self, judge: ContentId, records: Vec<u8>) -> Result<Vec<u8>, String> {
         let inner = Arc::clone(&self.0);
-        let means = move || {
+        let context = move || {
             let settings = inner.host.settings();
-            let shelf = inner
-                .library
+            let handlers = inner
+                .handlers
                 .of(&settings)
                 .map_err(|error| error.to_string())?;
-            let local = Arc::clone(&shelf.local);
-            Ok(Means { settings, local })
+            let local = Arc::clone(&handlers.local);
+            Ok(CallContext { settings, local })
         };
-        self.0.runner.judge(judge, records, means).await
+        self.0.runner.judge(judge, records, context).await
     }
 
-    /// What the tree says now. Blocks.
+    /// The present state of the tree. Blocks.
     ///
     /// # Errors
     /// The symbol table, which has the names, cannot be read.
     pub fn report(&self) -> Result<RoutesReport, SymbolsError> {
         let symbols = Symbols::open(&self.0.cache, self.0.host.settings().symbols)?;
         let names = Names::of(&symbols);
-        Ok(report(&self.0.ways.snapshot(), &names, now()))
+        Ok(report(&self.0.tree.snapshot(), &names, now()))
     }
 
     /// Saves the tree, if it changed. Blocks.
     pub fn save(&self) {
-        if let Err(error) = self.0.ways.save() {
+        if let Err(error) = self.0.tree.save() {
             warn!("who keeps which promise was not saved: {error}");
         }
     }
@@ -225,14 +230,6 @@ impl Inner {
 
     fn is_own(&self, promise: &ContentId) -> bool {
         self.own.iter().any(|(id, ..)| id == promise)
-    }
-
-    fn room_of(&self, peer: NodeId) -> Arc<Semaphore> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody waits for are new again when they are wanted.
-        peers.retain(|_, room| Arc::strong_count(room) > 1);
-        let room = peers.entry(peer);
-        Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_PER_PEER))))
     }
 }
 
@@ -274,7 +271,7 @@ mod tests {
             assert_eq!(claim(&promise), expected);
         }
         assert_eq!(dispatcher.claim(b""), Claim::Nothing);
-        // What a part of this program handles is counted once it was answered, and by no refusal.
+        // What the program handles counts once it is answered, and a refusal does not count.
         let answer = |promise: ContentId| Message::new(promise).encode();
         dispatcher.answered(&join, &answer(texts::ANSWER.id()));
         dispatcher.answered(&join, &answer(texts::ANSWER.id()));

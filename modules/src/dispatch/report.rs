@@ -14,42 +14,42 @@ const SHOWN: usize = 64;
 /// The answer to `routes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutesReport {
-    /// What is known, in the order of the tree: a promise before what is known of it more narrowly.
+    /// What is known, in the order of the tree: a promise before its longer prefixes.
     pub routes: Vec<RouteReport>,
 }
 
-/// What is known of one target at one prefix.
+/// What is known about one target at one prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteReport {
     /// The promise.
     pub promise: String,
-    /// What it is called here, if it is.
+    /// Its name here, if it has one.
     pub name: Option<String>,
-    /// Whether this holds whatever module is asked for; then there is nothing in the next two.
+    /// Whether this holds for any module that is asked for; the next two are empty then.
     pub any_module: bool,
-    /// The module that is asked for; none if none is.
+    /// The module that is asked for, if any.
     pub module: Option<String>,
     /// The first arguments, escaped where they are not printable ASCII, and cut.
     pub args: Vec<String>,
     /// `builtin`, `module` or `peer`.
     pub kind: String,
-    /// Who: the name of the builtin, the content id of the code, or the node.
+    /// The name of the builtin, the content id of the code, or the node.
     pub target: String,
-    /// What it is called here, if it is.
+    /// Its name here, if it has one.
     pub target_name: Option<String>,
-    /// Whether it accepts; else it rejected.
+    /// Whether it accepts; if not, it rejected.
     pub accepts: bool,
-    /// Until when that it rejected is remembered, in Unix time.
+    /// When its rejection is forgotten, in Unix time.
     pub rejected_until: Option<u64>,
-    /// How many messages it handled as it promised.
+    /// How many messages it handled as promised.
     pub kept: u32,
-    /// How many it accepted and failed at.
+    /// How many it accepted and then failed to handle.
     pub broken: u32,
-    /// The smoothed share of those that it kept, in percent.
+    /// The smoothed share of kept promises, in percent.
     pub strength: u8,
-    /// Whether it is asked after all others of its kind.
+    /// Whether it is tried after all others of its kind.
     pub demoted: bool,
-    /// When something was recorded of it last, in Unix time.
+    /// When something was last recorded about it, in Unix time.
     pub last_used: u64,
 }
 
@@ -61,7 +61,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those of a symbol table, and of this program. What is not here has no name.
+    /// The names of a symbol table and of this program. What is not here has no name.
     #[must_use]
     pub fn of(symbols: &Symbols) -> Self {
         let mut names = Self::default();
@@ -83,7 +83,7 @@ impl Names {
     }
 }
 
-/// What the tree says now, for people: what has lapsed is left out.
+/// The tree for people; lapsed entries are left out.
 #[must_use]
 pub fn report(routes: &Routes, names: &Names, now: Timestamp) -> RoutesReport {
     let known = routes.entries();
@@ -120,7 +120,7 @@ fn row(entry: &Entry, names: &Names, now: Timestamp) -> RouteReport {
     }
 }
 
-/// The beginning of an argument, with everything but printable ASCII escaped.
+/// The start of an argument, with everything but printable ASCII escaped.
 fn shown(arg: &[u8]) -> String {
     let cut = arg.get(..SHOWN);
     let mut text = cut.unwrap_or(arg).escape_ascii().to_string();

@@ -1,16 +1,17 @@
-//! Running modules for peers: one engine for the server, made when it is needed first; a bounded
-//! number of calls at once; equal calls of pure modules once, and their results kept.
+//! Runs modules for peers: one engine for the server, started when first needed; a bounded number of
+//! concurrent calls; equal calls of pure modules run once, and their results are kept.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_promises::modules::ModuleKind;
 use grid_promises::{ContentId, Message};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
-use super::handlers::Module;
+use super::handlers::Handler;
 use crate::cache_dir::CacheDir;
 use crate::call::{Local, bytes_of, verdicts};
 use crate::execute::native::{AllowList, Framed, Sealed};
@@ -21,42 +22,42 @@ use crate::memos::Memos;
 use crate::objects::{Cache as _, Layers};
 use crate::settings::Settings;
 
-/// How many modules run at once. Each may keep a core busy until its deadline.
+/// How many modules run at once. Each may keep one core busy until its deadline.
 const AT_ONCE: u32 = 4;
-/// How many judges are asked at once, besides.
+/// How many judges run at once, in addition.
 const JUDGES_AT_ONCE: u32 = 1;
-/// How many results that peers asked for are written to `cache/calls` in an hour, and how many bytes: a
-/// peer can make calls without end, and the cache is brought within its limit about as often.
+/// How many results of peers' calls are written to `cache/calls` in an hour, and how many bytes: peers can
+/// call without end, and the cache is trimmed only about that often.
 const MAX_KEPT: (usize, usize) = (4096, 64 << 20);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// How often the log is told that something is wrong here.
+/// How often the log says that something is wrong on this node.
 const SAY: Duration = Duration::from_secs(60);
 
-/// What a call came to.
+/// How a call ended.
 #[derive(Clone, Debug)]
-pub(super) enum Came {
-    /// The module would not take it, and why.
+pub(super) enum Ran {
+    /// The module rejected it, and why.
     Rejected(String),
     /// It answered.
     Answered(Arc<Message>),
-    /// It took the call and failed at it.
+    /// It accepted the call and failed.
     Broke(String),
-    /// It failed at saying whether it takes the call.
+    /// It failed to say whether it accepts the call.
     Silent(String),
-    /// It was not run, or not to its end, by no fault of its own.
+    /// It did not run, or not to the end, through no fault of its own.
     NotNow(String),
 }
 
 /// What a call needs besides the module.
 #[derive(Clone)]
-pub(super) struct Means {
+pub(super) struct CallContext {
     /// For what is allowed.
     pub(super) settings: Arc<Settings>,
     /// The objects that are here.
     pub(super) local: Arc<Layers>,
 }
 
-type Flight = watch::Receiver<Option<Came>>;
+type Flight = watch::Receiver<Option<Ran>>;
 
 /// Runs modules.
 pub(super) struct Runner {
@@ -64,11 +65,11 @@ pub(super) struct Runner {
     engine: Mutex<Option<Arc<Wasm>>>,
     memos: Memos,
     kept: Mutex<Kept>,
-    /// When the log was told last that something is wrong here.
+    /// When the log last said that something is wrong on this node.
     said: Mutex<Option<Instant>>,
     flights: Mutex<HashMap<ContentId, Flight>>,
     room: Arc<Semaphore>,
-    /// Judges have room of their own: peers cannot keep them waiting.
+    /// Judges have slots of their own, so that peers cannot keep them waiting.
     bench: Semaphore,
 }
 
@@ -89,44 +90,51 @@ impl Runner {
     /// Asks a judge.
     ///
     /// # Errors
-    /// Why it does not say anything.
+    /// Why it did not answer.
     pub(super) async fn judge(
         self: &Arc<Self>,
         judge: ContentId,
         records: Vec<u8>,
-        means: impl FnOnce() -> Result<Means, String> + Send + 'static,
+        context: impl FnOnce() -> Result<CallContext, String> + Send + 'static,
     ) -> Result<Vec<u8>, String> {
         // Never closed.
         let _seat = self.bench.acquire().await;
         let runner = Arc::clone(self);
         let asking = tokio::task::spawn_blocking(move || {
-            let means = means()?;
-            let engine = runner.engine(&means)?;
-            Judge::load(&engine, &*means.local, &judge)?.ask(&records)
+            let context = context()?;
+            let engine = runner.engine(&context)?;
+            let judge = Judge::load(&engine, &*context.local, &judge);
+            let judgement = judge.and_then(|judge| judge.ask(&records));
+            judgement.map_err(|error| error.to_string())
         });
         let asked = asking.await;
         asked.unwrap_or_else(|_| Err("the call was given up".to_owned()))
     }
 
-    /// Has a module take and handle a message, or joins an equal call of a pure one that is under way.
+    /// Has a module handle a message, or joins an equal call of a pure module that is already running.
     pub(super) async fn run(
         self: &Arc<Self>,
-        module: &Arc<Module>,
+        module: &Arc<Handler>,
         message: &Message,
-        means: &Means,
-    ) -> Came {
+        context: &CallContext,
+    ) -> Ran {
         let call = Message {
             module: Some(*module.descriptor.code()),
             proof: None,
             ..message.clone()
         };
-        let mut flight = self.flight(module, call, means);
-        let came = flight.wait_for(Option::is_some).await;
-        let came = came.ok().and_then(|came| came.clone());
-        came.unwrap_or_else(|| Came::NotNow("the call was given up".to_owned()))
+        let mut flight = self.flight(module, call, context);
+        let ran = flight.wait_for(Option::is_some).await;
+        let ran = ran.ok().and_then(|ran| ran.clone());
+        ran.unwrap_or_else(|| Ran::NotNow("the call was given up".to_owned()))
     }
 
-    fn flight(self: &Arc<Self>, module: &Arc<Module>, call: Message, means: &Means) -> Flight {
+    fn flight(
+        self: &Arc<Self>,
+        module: &Arc<Handler>,
+        call: Message,
+        context: &CallContext,
+    ) -> Flight {
         let id = module.descriptor.is_pure().then(|| call.id());
         let (end, flight) = watch::channel(None);
         if let Some(id) = id {
@@ -136,49 +144,49 @@ impl Runner {
             }
             flights.insert(id, flight.clone());
         }
-        let (runner, module, means) = (Arc::clone(self), Arc::clone(module), means.clone());
-        // A task of its own: who asked first may give up while others wait.
+        let (runner, module, context) = (Arc::clone(self), Arc::clone(module), context.clone());
+        // A task of its own: the first caller may give up while others wait.
         tokio::spawn(async move {
             // Never closed.
             let _room = runner.room.acquire().await;
             let worker = Arc::clone(&runner);
-            let work = move || worker.run_now(&module, &call, &means);
-            let came = tokio::task::spawn_blocking(work).await.ok();
-            // First, so that who comes from now on finds the result that is kept.
+            let work = move || worker.run_now(&module, &call, &context);
+            let ran = tokio::task::spawn_blocking(work).await.ok();
+            // First, so that later callers find the result on disk.
             if let Some(id) = id {
                 runner.flights().remove(&id);
             }
-            if let Some(came) = came {
-                end.send_replace(Some(came));
+            if let Some(ran) = ran {
+                end.send_replace(Some(ran));
             }
         });
         flight
     }
 
-    fn flights(&self) -> std::sync::MutexGuard<'_, HashMap<ContentId, Flight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn flights(&self) -> parking_lot::MutexGuard<'_, HashMap<ContentId, Flight>> {
+        self.flights.lock()
     }
 
     /// Blocks.
-    fn run_now(&self, module: &Module, call: &Message, means: &Means) -> Came {
+    fn run_now(&self, module: &Handler, call: &Message, context: &CallContext) -> Ran {
         let is_pure = module.descriptor.is_pure();
         if is_pure && let Some(known) = self.memos.get(call) {
-            return Came::Answered(Arc::new(known));
+            return Ran::Answered(Arc::new(known));
         }
-        let code = match self.code(module, means) {
+        let code = match self.code(module, context) {
             Ok(code) => code,
-            Err(came) => return came,
+            Err(ran) => return ran,
         };
         match code.accept(call) {
             Ok(Verdict::Accepted(_)) => {}
             Ok(Verdict::Rejected(why)) => {
                 let why = String::from_utf8_lossy(&why.payload);
-                return Came::Rejected(why.trim().chars().take(500).collect());
+                return Ran::Rejected(why.trim().chars().take(500).collect());
             }
             Err(error) => {
                 return match self.failed(module, &error) {
-                    Came::Broke(why) => Came::Silent(why),
-                    came => came,
+                    Ran::Broke(why) => Ran::Silent(why),
+                    ran => ran,
                 };
             }
         }
@@ -187,47 +195,48 @@ impl Runner {
                 if is_pure {
                     self.keep(call, &answer);
                 }
-                Came::Answered(Arc::new(answer))
+                Ran::Answered(Arc::new(answer))
             }
             Err(error) => self.failed(module, &error),
         }
     }
 
-    fn code(&self, module: &Module, means: &Means) -> Result<Arc<dyn Executor>, Came> {
+    fn code(&self, module: &Handler, context: &CallContext) -> Result<Arc<dyn Executor>, Ran> {
         let id = module.descriptor.code();
         let is_native = matches!(module.descriptor.kind(), ModuleKind::Exec { .. });
         if is_native {
-            let allowed = AllowList::new(means.settings.allow.iter().copied()).check(id);
+            let allowed = AllowList::new(context.settings.allow.iter().copied()).check(id);
             let allowed = allowed.map_err(|error| self.not_now(module, &error))?;
-            let code = read(id, MAX_EXECUTABLE, means).map_err(|why| self.not_now(module, &why))?;
+            let code =
+                read(id, MAX_EXECUTABLE, context).map_err(|why| self.not_now(module, &why))?;
             let sealed =
                 Sealed::new(allowed, &code).map_err(|error| self.not_now(module, &error))?;
             return Ok(Arc::new(Framed::new(sealed, verdicts(), &limits())));
         }
         let engine = self
-            .engine(means)
+            .engine(context)
             .map_err(|why| self.not_now(module, &why))?;
         if let Some(loaded) = engine.loaded(id) {
             return Ok(loaded);
         }
-        let code = read(id, MAX_MODULE, means).map_err(|why| self.not_now(module, &why))?;
+        let code = read(id, MAX_MODULE, context).map_err(|why| self.not_now(module, &why))?;
         match engine.load(id, &code) {
             Ok(loaded) => Ok(loaded),
             Err(error) => Err(self.not_now(module, &error)),
         }
     }
 
-    /// The engine of this server. Starting one takes some milliseconds and address space: only
-    /// servers that run modules pay for it.
-    fn engine(&self, means: &Means) -> Result<Arc<Wasm>, String> {
-        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The engine of this server. It takes some milliseconds and address space to start, so only servers
+    /// that run modules pay for it.
+    fn engine(&self, context: &CallContext) -> Result<Arc<Wasm>, String> {
+        let mut engine = self.engine.lock();
         if let Some(engine) = engine.as_ref() {
             return Ok(Arc::clone(engine));
         }
         let new = Wasm::new(EngineSettings {
             limits: limits(),
             verdicts: verdicts(),
-            objects: Arc::new(Local(Arc::clone(&means.local))),
+            objects: Arc::new(Local(Arc::clone(&context.local))),
             compiled: Some(self.cache.compiled()),
         });
         let new = Arc::new(new.map_err(|error| error.to_string())?);
@@ -235,34 +244,34 @@ impl Runner {
         Ok(new)
     }
 
-    /// What is wrong with this node is for its own log, and there at most once a minute: a peer can call
-    /// as often as it likes.
-    fn not_now(&self, module: &Module, why: &dyn std::fmt::Display) -> Came {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Trouble of this node goes to its own log, at most once a minute, because peers can call as often as
+    /// they like.
+    fn not_now(&self, module: &Handler, why: &dyn std::fmt::Display) -> Ran {
+        let mut said = self.said.lock();
         if said.is_none_or(|said| said.elapsed() > SAY) {
             *said = Some(Instant::now());
             warn!("\"{}\" cannot be run for a peer: {why}", module.name);
         }
-        Came::NotNow("the module cannot be run here at present".to_owned())
+        Ran::NotNow("the module cannot be run here at present".to_owned())
     }
 
-    fn failed(&self, module: &Module, error: &CallError) -> Came {
+    fn failed(&self, module: &Handler, error: &CallError) -> Ran {
         match error.fault() {
             Fault::Module => {
                 // Counted: `grid routes` shows it.
                 debug!("\"{}\" broke its promise to a peer: {error}", module.name);
-                Came::Broke(format!("the module broke its promise: {error}"))
+                Ran::Broke(format!("the module broke its promise: {error}"))
             }
             Fault::Host | Fault::Bug => self.not_now(module, error),
             Fault::Caller => {
                 debug!("\"{}\" was not called: {error}", module.name);
-                Came::Rejected(error.to_string())
+                Ran::Rejected(error.to_string())
             }
         }
     }
 
     fn keep(&self, call: &Message, answer: &Message) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         let is_kept = kept.take(answer.encode().len(), Instant::now());
         drop(kept);
         if is_kept {
@@ -271,7 +280,7 @@ impl Runner {
     }
 }
 
-/// What was written in this hour.
+/// What was written in the present hour.
 #[derive(Debug, Default)]
 struct Kept {
     since: Option<Instant>,
@@ -280,7 +289,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Whether so many bytes more may be written.
+    /// Whether this many more bytes may be written.
     fn take(&mut self, bytes: usize, now: Instant) -> bool {
         if self
             .since
@@ -307,15 +316,15 @@ fn limits() -> Limits {
     }
 }
 
-fn read(id: &ContentId, max: usize, means: &Means) -> Result<Vec<u8>, String> {
-    let object = means.local.get(id).map_err(|error| error.to_string())?;
+fn read(id: &ContentId, max: usize, context: &CallContext) -> Result<Vec<u8>, String> {
+    let object = context.local.get(id).map_err(|error| error.to_string())?;
     let object = object.ok_or_else(|| format!("its code {id} is not here"))?;
     bytes_of(&object, max).ok_or_else(|| format!("its code {id} cannot be read"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::handlers::Library;
+    use super::super::handlers::HandlersCache;
     use super::*;
     use crate::publish::Draft;
     use crate::symbols::Symbols;
@@ -356,28 +365,28 @@ mod tests {
             }
         }
 
-        fn look(&self) -> (Vec<Arc<Module>>, Means) {
+        fn look(&self) -> (Vec<Arc<Handler>>, CallContext) {
             let settings = Arc::new(self.settings.clone());
-            let shelf = Library::new(&self.cache).of(&settings).unwrap();
-            let modules = shelf.modules(&settings, &self.promise, None);
-            let local = Arc::clone(&shelf.local);
-            (modules, Means { settings, local })
+            let handlers = HandlersCache::new(&self.cache).of(&settings).unwrap();
+            let modules = handlers.modules(&settings, &self.promise, None);
+            let local = Arc::clone(&handlers.local);
+            (modules, CallContext { settings, local })
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn equal_pure_calls_fly_once_and_are_kept() {
         let place = Place::with("hello", guest("hello-c.wasm"), None);
-        let (promise, (modules, means)) = (place.promise, place.look());
+        let (promise, (modules, context)) = (place.promise, place.look());
         let module = &modules[0];
         let runner = Arc::new(Runner::new(&place.cache));
         let code = *module.descriptor.code();
         let call = |whom: &str| Message::new(promise).module(code).arg(whom);
-        // Nothing can begin, so that both come while the first is under way.
+        // Nothing can start, so that the second call comes while the first is running.
         let held = runner.room.acquire_many(AT_ONCE).await.unwrap();
-        let first = runner.flight(module, call("world"), &means);
-        let second = runner.flight(module, call("world"), &means);
-        let other = runner.flight(module, call("you"), &means);
+        let first = runner.flight(module, call("world"), &context);
+        let second = runner.flight(module, call("world"), &context);
+        let other = runner.flight(module, call("you"), &context);
         assert!(first.same_channel(&second));
         assert!(!first.same_channel(&other));
         drop(held);
@@ -386,24 +395,24 @@ mod tests {
             (second, "hello, world"),
             (other, "hello, you"),
         ] {
-            let came = flight.wait_for(Option::is_some).await.unwrap().clone();
-            let Some(Came::Answered(answer)) = came else {
-                panic!("{came:?}");
+            let ran = flight.wait_for(Option::is_some).await.unwrap().clone();
+            let Some(Ran::Answered(answer)) = ran else {
+                panic!("{ran:?}");
             };
             assert_eq!(answer.payload, said.as_bytes());
         }
         assert!(runner.flights().is_empty());
-        assert_eq!(runner.kept.lock().unwrap().count, 2);
+        assert_eq!(runner.kept.lock().count, 2);
         assert!(runner.memos.get(&call("world")).is_some());
-        // What is kept is found, and not kept again; past the bound nothing is.
-        runner.kept.lock().unwrap().count = MAX_KEPT.0;
+        // A kept result is found and not written again; past the bound nothing is written.
+        runner.kept.lock().count = MAX_KEPT.0;
         for whom in ["world", "all"] {
-            let came = runner.run(module, &call(whom), &means).await;
-            assert!(matches!(came, Came::Answered(_)), "{came:?}");
+            let ran = runner.run(module, &call(whom), &context).await;
+            assert!(matches!(ran, Ran::Answered(_)), "{ran:?}");
         }
         assert!(runner.memos.get(&call("all")).is_none());
-        let came = runner.run(module, &call("you").arg("all"), &means).await;
-        assert!(matches!(came, Came::Rejected(_)), "{came:?}");
+        let ran = runner.run(module, &call("you").arg("all"), &context).await;
+        assert!(matches!(ran, Ran::Rejected(_)), "{ran:?}");
     }
 
     #[test]

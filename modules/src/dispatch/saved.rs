@@ -1,7 +1,7 @@
-//! The file that a node's dispatch tree survives in (`cache/routes`).
+//! The file in which a node's dispatch tree survives restarts (`cache/routes`).
 //!
 //! The tree itself is `grid_promises::routes`. The file is a cache: one that cannot be read is set
-//! aside, and the tree fills again by use.
+//! aside, and use fills the tree again.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -12,21 +12,21 @@ use tracing::warn;
 
 use crate::cache_dir::CacheDir;
 
-/// The longest file that is read, in bytes: more than any tree within its limits has.
+/// The longest file that is read, in bytes: longer than any tree within its limits.
 const MAX_FILE: u64 = 256 << 20;
 
-/// The file that a node's tree is kept in.
+/// The file that holds a node's tree.
 #[derive(Clone, Debug)]
 pub struct RoutesFile(PathBuf);
 
 impl RoutesFile {
-    /// That in a folder.
+    /// The one in a cache folder.
     #[must_use]
     pub fn of(cache: &CacheDir) -> Self {
         Self(cache.routes())
     }
 
-    /// The tree, as it was saved last. `None` if it never was.
+    /// The tree as last saved; `None` if it never was.
     ///
     /// # Errors
     /// The file cannot be read, or does not hold a tree. It was not touched.
@@ -45,8 +45,8 @@ impl RoutesFile {
         routes.map(Some).map_err(|error| invalid(error.to_string()))
     }
 
-    /// The tree, as it was saved last; an empty one if there is none. A damaged file is set aside,
-    /// where it is not read again, and the log says so.
+    /// The tree as last saved, or an empty one. A damaged file is set aside and not read again, and the log
+    /// says so.
     #[must_use]
     pub fn read_or_empty(&self) -> Routes {
         let error = match self.read() {
@@ -69,10 +69,10 @@ impl RoutesFile {
         Routes::default()
     }
 
-    /// Saves an exported tree in the place of the one before, all at once.
+    /// Replaces the saved tree atomically.
     ///
     /// # Errors
-    /// The disk's. The file before still stands then.
+    /// The disk refuses. The previous file is still there then.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let folder = self.0.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;

@@ -10,14 +10,8 @@ use grid_promises::ContentId;
 use grid_promises::content_id::VerifyError;
 use grid_promises::message::MessageError;
 
-use super::manifest::SectionFault;
-use super::objects::ObjectError;
-
-/// The exports by which modules say which interface they speak begin with this; what follows is
-/// the version.
-pub(super) const ABI_PREFIX: &str = "grid_abi_";
-/// The interface that is spoken here.
-pub const ABI: &str = "grid_abi_1";
+use super::abi::ABI;
+use super::object_source::ObjectError;
 
 /// A module that cannot be used. It was not run, and nothing was changed; the same bytes will fail
 /// again. Another build of the module is needed, but where a variant says otherwise.
@@ -113,6 +107,45 @@ pub enum ModuleError {
         /// What the compiler says.
         why: String,
     },
+}
+
+/// What is wrong with a section.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SectionFault {
+    /// It is there twice.
+    #[error("is there more than once")]
+    Repeated,
+    /// It is longer than it may be.
+    #[error("has {found} bytes, more than the {max} allowed")]
+    TooLong {
+        /// Its length, in bytes.
+        found: usize,
+        /// The longest allowed, in bytes.
+        max: usize,
+    },
+    /// It is empty.
+    #[error("is empty")]
+    Empty,
+    /// It is not UTF-8.
+    #[error("is not UTF-8")]
+    NotText,
+    /// A name of other characters.
+    #[error("holds a name that is not a lower-case letter and up to 62 of a-z, 0-9 and -")]
+    NotAName,
+    /// The calls are not in ascending order, or one is there twice.
+    #[error("must list its calls in ascending order, each once")]
+    Unordered,
+    /// More calls than a module may list.
+    #[error("lists {found} calls, more than the {max} allowed")]
+    TooMany {
+        /// How many there are.
+        found: usize,
+        /// The most allowed.
+        max: usize,
+    },
+    /// Something else than `yes`.
+    #[error("must hold `yes`")]
+    NotYes,
 }
 
 /// Whose fault it is that a call yielded no answer.
@@ -257,12 +290,6 @@ pub enum CallError {
         /// What the system said.
         why: String,
     },
-    /// A built-in could not do it.
-    #[error("{why}")]
-    Failed {
-        /// Its own sentence.
-        why: String,
-    },
     /// The engine failed where it should not.
     #[error("the WebAssembly engine failed, which is a bug: {why}")]
     Engine {
@@ -291,11 +318,9 @@ impl CallError {
             | Self::Exit { .. }
             | Self::NoAnswer
             | Self::NotAFrame { .. } => Fault::Module,
-            Self::Unavailable { .. }
-            | Self::Busy
-            | Self::Start { .. }
-            | Self::Process { .. }
-            | Self::Failed { .. } => Fault::Host,
+            Self::Unavailable { .. } | Self::Busy | Self::Start { .. } | Self::Process { .. } => {
+                Fault::Host
+            }
             Self::Parms(_) => Fault::Caller,
             Self::Engine { .. } => Fault::Bug,
         }

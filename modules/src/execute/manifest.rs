@@ -16,9 +16,9 @@
 
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 
-use super::error::{ABI, ABI_PREFIX, ModuleError};
+use super::abi::{ABI, ABI_PREFIX, ACCEPT, HANDLE, MEMORY};
+use super::error::{ModuleError, SectionFault};
 use super::limits::MAX_MODULE;
-use super::wasm::{ACCEPT, HANDLE, MEMORY};
 
 const PROMISE: &str = "promise";
 const NAME: &str = "promise_name";
@@ -44,45 +44,6 @@ pub struct Manifest {
     pub calls: Vec<String>,
     /// The same call always has the same answer, so answers may be kept.
     pub pure: bool,
-}
-
-/// What is wrong with a section.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SectionFault {
-    /// It is there twice.
-    #[error("is there more than once")]
-    Repeated,
-    /// It is longer than it may be.
-    #[error("has {found} bytes, more than the {max} allowed")]
-    TooLong {
-        /// Its length, in bytes.
-        found: usize,
-        /// The longest allowed, in bytes.
-        max: usize,
-    },
-    /// It is empty.
-    #[error("is empty")]
-    Empty,
-    /// It is not UTF-8.
-    #[error("is not UTF-8")]
-    NotText,
-    /// A name of other characters.
-    #[error("holds a name that is not a lower-case letter and up to 62 of a-z, 0-9 and -")]
-    NotAName,
-    /// The calls are not in ascending order, or one is there twice.
-    #[error("must list its calls in ascending order, each once")]
-    Unordered,
-    /// More calls than a module may list.
-    #[error("lists {found} calls, more than the {max} allowed")]
-    TooMany {
-        /// How many there are.
-        found: usize,
-        /// The most allowed.
-        max: usize,
-    },
-    /// Something else than `yes`.
-    #[error("must hold `yes`")]
-    NotYes,
 }
 
 impl Manifest {

@@ -1,7 +1,7 @@
-//! One object on its way here in chunks, from all who gave the same manifest: which chunks are
-//! missing, who is asked for which, and how many at once.
+//! Downloads one object in chunks from all peers that gave the same manifest: which chunks are missing,
+//! which peer is asked for which, and how many at once.
 //!
-//! Decides and keeps the file; it asks nobody. What it is told was verified before.
+//! It decides and writes the file, and sends nothing itself. Whatever it is given has been verified.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -14,20 +14,20 @@ use grid_promises::ContentId;
 use grid_promises::modules::{Manifest, Progress};
 use tokio::task::JoinHandle;
 
-use super::error::Told;
 use super::partial::{Partial, hash};
+use super::peer_failure::PeerFailure;
 use crate::objects::{CacheError, Hasher, Objects, Put};
 
-/// How many chunks one peer is asked for at once, at first and at most: 2 MiB, which is what a peer at
-/// a round trip of 100 ms needs for 20 MB/s.
+/// How many chunks are requested of one peer at once, initially and at most: 2 MiB, which gives 20 MB/s at
+/// a round trip of 100 ms.
 const WINDOW: std::ops::RangeInclusive<usize> = 2..=8;
-/// How many chunks are asked for at once, of all: 16 MiB.
+/// How many chunks are requested at once in all: 16 MiB.
 const AT_ONCE: usize = 64;
-/// After how long a chunk is asked of somebody else as well, if there is nothing else to ask for.
+/// After how long a chunk is also requested of another peer, when none is left to request.
 const IMPATIENT: Duration = Duration::from_secs(2);
-/// After how many requests without an answer a peer is not asked any more.
+/// After how many unanswered requests a peer is given up.
 const SILENCES: u32 = 2;
-/// How often the note beside the file is written.
+/// How often the progress file is written.
 const NOTE: Duration = Duration::from_secs(1);
 
 /// A download of one manifest.
@@ -36,18 +36,18 @@ pub(super) struct Download {
     partial: Arc<Partial>,
     progress: Progress,
     sources: BTreeMap<NodeId, Source>,
-    /// Whose chunks were used.
+    /// The peers whose chunks were used.
     givers: BTreeSet<NodeId>,
-    /// Chunks that nobody is asked for, in order.
+    /// Chunks that are not requested of anybody, in order.
     queue: VecDeque<u32>,
-    /// Who is asked for a chunk, and since when.
+    /// Which peers a chunk is requested of, and since when.
     flying: BTreeMap<u32, Vec<(NodeId, Instant)>>,
-    /// Up to which chunk the file is whole from its beginning.
+    /// Up to which chunk the file is complete from the start.
     whole: u32,
     hashing: Option<Hashing>,
     noted: Instant,
     noting: Option<JoinHandle<()>>,
-    /// When a chunk came last.
+    /// When the last chunk arrived.
     moved: Instant,
 }
 
@@ -58,14 +58,14 @@ struct Source {
     silences: u32,
 }
 
-/// What becomes of a peer that did not give a chunk.
+/// What happens to a peer that did not deliver a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It is asked for more.
+    /// It is asked for more chunks.
     Stays,
-    /// It is not asked any more, from now on.
+    /// It is given up from now on.
     Goes,
-    /// It was not asked any more already.
+    /// It had been given up before.
     Gone,
 }
 
@@ -74,18 +74,18 @@ struct Hashing {
     done: JoinHandle<io::Result<Hasher>>,
 }
 
-/// How a download ended whose chunks are all here.
+/// How a complete download ended.
 pub(super) enum End {
     /// It is an object.
     Stored(Put),
-    /// All chunks fitted, and the whole does not: the manifest was false.
+    /// Every chunk fits the manifest and the whole does not fit the id: the manifest was false.
     FalseManifest,
     /// The store refuses.
     Failed(CacheError),
 }
 
 impl Download {
-    /// Begins a download, or goes on with one.
+    /// Starts a download, or resumes one.
     pub(super) fn new(
         id: &ContentId,
         manifest: Arc<Manifest>,
@@ -129,12 +129,12 @@ impl Download {
         self.progress.is_complete()
     }
 
-    /// Whether nobody is there who could be asked.
+    /// Whether no peer is left to ask.
     pub(super) fn is_stuck(&self) -> bool {
         self.sources.is_empty()
     }
 
-    /// For how long nothing came.
+    /// How long nothing has arrived.
     pub(super) fn stalled(&self, now: Instant) -> Duration {
         now.duration_since(self.moved)
     }
@@ -144,7 +144,7 @@ impl Download {
         self.sources.len()
     }
 
-    /// A peer gave this manifest.
+    /// Adds a peer that gave this manifest.
     pub(super) fn add_source(&mut self, peer: NodeId) {
         self.sources.entry(peer).or_insert(Source {
             window: *WINDOW.start(),
@@ -153,20 +153,20 @@ impl Download {
         });
     }
 
-    /// Whom to ask for which chunks now. They count as asked for.
+    /// Which chunks to request of which peers now. They count as requested.
     pub(super) fn next(&mut self, now: Instant) -> Vec<(NodeId, u32)> {
         let mut asked = Vec::new();
         let mut in_flight: usize = self.sources.values().map(|source| source.flying).sum();
         loop {
             let before = asked.len();
-            // One each, so that all have something to do before one has all.
+            // One each, so that every peer has work before one has all of it.
             for (peer, source) in &mut self.sources {
                 if source.flying >= source.window || in_flight >= AT_ONCE {
                     continue;
                 }
                 let queued = loop {
                     match self.queue.pop_front() {
-                        // Somebody who was given up brought it after all.
+                        // A peer that was given up delivered it after all.
                         Some(index) if self.progress.has(index) => {}
                         other => break other,
                     }
@@ -187,7 +187,7 @@ impl Download {
         }
     }
 
-    /// A chunk came from a peer, was verified and written.
+    /// A chunk from a peer was verified and written.
     pub(super) fn came(&mut self, peer: NodeId, index: u32) {
         self.landed(peer, index);
         if let Some(source) = self.sources.get_mut(&peer) {
@@ -196,13 +196,13 @@ impl Download {
         }
         self.givers.insert(peer);
         self.moved = Instant::now();
-        // There is such a chunk: it was asked for.
+        // There is such a chunk: it was requested.
         let _ = self.progress.mark(index);
         self.grow();
     }
 
-    /// A chunk did not come.
-    pub(super) fn failed(&mut self, peer: NodeId, index: u32, told: &Told) -> Standing {
+    /// A chunk did not arrive.
+    pub(super) fn failed(&mut self, peer: NodeId, index: u32, failure: &PeerFailure) -> Standing {
         if !self.landed(peer, index) {
             return Standing::Gone;
         }
@@ -212,7 +212,7 @@ impl Download {
         let Some(source) = self.sources.get_mut(&peer) else {
             return Standing::Gone;
         };
-        if *told == Told::Silent {
+        if *failure == PeerFailure::Silent {
             source.silences += 1;
             source.window = (source.window / 2).max(1);
             if source.silences < SILENCES {
@@ -220,7 +220,7 @@ impl Download {
             }
         }
         self.sources.remove(&peer);
-        // What else it was asked for may come all the same; others are asked meanwhile.
+        // Its other chunks may still arrive; meanwhile others are asked for them.
         let open = self.flying.iter_mut().filter_map(|(index, askers)| {
             askers.retain(|(other, _)| *other != peer);
             askers.is_empty().then_some(*index)
@@ -235,7 +235,7 @@ impl Download {
         Standing::Goes
     }
 
-    /// Whether the peer counted as asked for the chunk.
+    /// Whether the chunk was requested of the peer.
     fn landed(&mut self, peer: NodeId, index: u32) -> bool {
         let Some(askers) = self.flying.get_mut(&index) else {
             return false;
@@ -253,7 +253,7 @@ impl Download {
         true
     }
 
-    /// Tells the hasher how far the file is whole.
+    /// Tells the hasher how far the file is complete.
     fn grow(&mut self) {
         let before = self.whole;
         while self.progress.has(self.whole) {
@@ -262,12 +262,12 @@ impl Download {
         if let (Some(hashing), true) = (&self.hashing, self.whole > before)
             && let Some(range) = self.manifest.range_of(self.whole - 1)
         {
-            // If it ended, it says why when it is waited for.
+            // If it has ended, it says why when it is joined.
             let _ = hashing.grow.send(range.end);
         }
     }
 
-    /// Notes on disk what is here, if it is time.
+    /// Writes the progress file if it is time.
     pub(super) fn note(&mut self, now: Instant) {
         let is_busy = self
             .noting
@@ -285,7 +285,7 @@ impl Download {
         }));
     }
 
-    /// Notes what is here, and leaves it to a later attempt.
+    /// Writes the progress file and leaves the rest to a later attempt.
     pub(super) async fn leave(mut self) {
         self.noted_down().await;
         let (partial, progress) = (Arc::clone(&self.partial), self.progress.clone());
@@ -304,7 +304,7 @@ impl Download {
         }
     }
 
-    /// Verifies the whole and stores it. All chunks are here.
+    /// Verifies the complete file and stores it.
     pub(super) async fn finish(mut self, id: ContentId, objects: Objects) -> End {
         self.noted_down().await;
         let Some(Hashing { grow, done }) = self.hashing.take() else {
@@ -324,7 +324,7 @@ impl Download {
         let storing = tokio::task::spawn_blocking(move || {
             partial.close();
             let stored = objects.adopt(partial.path(), length, hasher, &id);
-            // Whatever came of it, the file is not there any more.
+            // In any case the file is gone now.
             partial.forget();
             stored
         });
@@ -342,7 +342,8 @@ impl Download {
     }
 }
 
-/// The chunk that was asked for longest ago, long enough, and not of this peer nor of many.
+/// The chunk that has been requested for the longest time, if that is long enough, and neither of this peer
+/// nor of many.
 fn overdue(
     flying: &BTreeMap<u32, Vec<(NodeId, Instant)>>,
     progress: &Progress,
@@ -447,18 +448,24 @@ mod tests {
         assert_eq!(download.next(now), [(TWO, 2)]);
         assert!(download.next(now).is_empty());
         now += IMPATIENT;
-        // Nothing is left to ask for: who has room is asked for what others keep to themselves.
+        // None is left to request: peers with room are asked for what others hold back.
         assert_eq!(download.next(now), [(TWO, 0)]);
-        assert_eq!(download.failed(ONE, 0, &Told::Silent), Standing::Stays);
-        assert_eq!(download.failed(ONE, 1, &Told::Silent), Standing::Goes);
+        assert_eq!(
+            download.failed(ONE, 0, &PeerFailure::Silent),
+            Standing::Stays
+        );
+        assert_eq!(
+            download.failed(ONE, 1, &PeerFailure::Silent),
+            Standing::Goes
+        );
         assert_eq!(download.source_count(), 1);
         scene.bring(&mut download, TWO, 2);
         assert_eq!(download.next(now), [(TWO, 1)]);
-        let lost = Told::Lost("gone".to_owned());
+        let lost = PeerFailure::Lost("gone".to_owned());
         assert_eq!(download.failed(TWO, 0, &lost), Standing::Goes);
         assert_eq!(download.failed(TWO, 1, &lost), Standing::Gone);
         assert!(download.is_stuck() && !download.is_complete());
-        // A peer that was given up may answer after all.
+        // A peer that was given up may still answer.
         scene.bring(&mut download, ONE, 0);
         download.leave().await;
         let mut again = scene.begin();

@@ -1,91 +1,99 @@
-//! Getting: an object that is wanted here is asked of peers, once at a time for each object, however
-//! many want it.
+//! Fetches objects from peers: one session at a time for each object, however many callers want it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use grid_files::ByteSize;
 use grid_promises::ContentId;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use super::Progress;
 use super::error::FetchError;
-use super::session::{Had, Hunt, Means, SoFar, Wanted};
+use super::peer_client::PeerClient;
+use super::session::{Resources, Session};
+use super::wanted::{Obtained, Transfer, Wanted};
 use crate::Peer;
-use crate::objects::Cache as _;
+use crate::objects::{Cache as _, Objects};
 use crate::roots;
-use grid_files::ByteSize;
 
-/// After how long, and how often, a waiting person is told how far it is.
+/// After how long, and how often, somebody who waits is told about progress.
 const SAY: Duration = Duration::from_secs(1);
 
-/// How a hunt ended.
-type Done = watch::Receiver<Option<Result<Had, Arc<FetchError>>>>;
+/// Called about once a second with a sentence about a fetch's progress. Must not block.
+pub type Progress = dyn Fn(String) + Send + Sync;
 
-/// A hunt that is under way, for those who wait for it. When the last of them is gone, it ends.
+/// How a session ended.
+type Done = watch::Receiver<Option<Result<Obtained, Arc<FetchError>>>>;
+
+/// A running session, for those who wait for it. It ends when the last of them is gone.
 struct Flight {
-    so_far: Arc<watch::Receiver<SoFar>>,
+    transfer: Arc<watch::Receiver<Transfer>>,
     done: Done,
 }
 
-/// A hunt that is under way, for those who may join it. It does not go on for their sake.
+/// A running session, for those who may join it. This handle does not keep it running.
 struct Open {
-    so_far: Weak<watch::Receiver<SoFar>>,
+    transfer: Weak<watch::Receiver<Transfer>>,
     done: Done,
 }
 
-/// What became of wanting an object.
+/// How a caller gets to its object.
 enum Joined {
-    /// A new hunt.
+    /// It started a session.
     Own(Flight),
-    /// One that others wait for.
+    /// It joined one that others wait for.
     Other(Flight),
-    /// One that nobody waited for, and that is about to end. There is no other before it has.
+    /// There is one that nobody waits for any more. It is about to end, and until then no other can start.
     Ending(Done),
 }
 
 /// Gets objects. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Asking {
-    means: Means,
+pub(super) struct Fetcher {
+    resources: Resources,
     flights: Arc<Mutex<HashMap<ContentId, Open>>>,
 }
 
-impl Asking {
-    pub(super) fn new(means: Means) -> Self {
+impl Fetcher {
+    pub(super) fn new(resources: Resources) -> Self {
         Self {
-            means,
+            resources,
             flights: Arc::default(),
         }
     }
 
-    /// What asking needs.
-    pub(super) fn means(&self) -> &Means {
-        &self.means
+    /// The client that asks single peers.
+    pub(super) fn client(&self) -> &PeerClient {
+        &self.resources.client
     }
 
-    /// Has the object in the store: it is here, or it is asked of these peers. `progress` is told how
-    /// far it is, about once a second.
+    /// The store that objects are fetched into.
+    pub(super) const fn objects(&self) -> &Objects {
+        &self.resources.objects
+    }
+
+    /// Makes sure that the object is in the store; if it is not, asks these peers for it.
     ///
     /// # Errors
-    /// Nobody gave it, or it could not be stored.
+    /// Nobody delivered it, or it could not be stored.
     pub(super) async fn fetch(
         &self,
         wanted: Wanted,
         from: &[Peer],
         progress: Option<&Progress>,
-    ) -> Result<Had, Arc<FetchError>> {
+    ) -> Result<Obtained, Arc<FetchError>> {
         loop {
-            if let Some(had) = self.here(wanted.id).await {
-                return Ok(had);
+            if let Some(obtained) = self.here(wanted.id).await {
+                return Ok(obtained);
             }
             match self.join(wanted, from) {
                 Joined::Own(flight) => return wait(flight, &wanted.id, progress).await,
                 Joined::Other(flight) => {
-                    // If it fails: others asked other peers, or were content with less.
-                    if let Ok(had) = wait(flight, &wanted.id, progress).await {
-                        return Ok(had);
+                    // On failure: the others asked other peers, or had a lower limit.
+                    if let Ok(obtained) = wait(flight, &wanted.id, progress).await {
+                        return Ok(obtained);
                     }
                 }
                 Joined::Ending(mut done) => drop(done.wait_for(Option::is_some).await),
@@ -93,9 +101,9 @@ impl Asking {
         }
     }
 
-    /// The object, if it is here and whole. A damaged one is set aside, and fetched again.
-    async fn here(&self, id: ContentId) -> Option<Had> {
-        let objects = self.means.objects.clone();
+    /// The object, if it is here and intact. A damaged one is set aside and fetched again.
+    async fn here(&self, id: ContentId) -> Option<Obtained> {
+        let objects = self.resources.objects.clone();
         let looking = tokio::task::spawn_blocking(move || {
             let object = roots::local(&objects).get(&id);
             match object {
@@ -107,39 +115,37 @@ impl Asking {
             }
         });
         let bytes = looking.await.ok()??;
-        Some(Had {
+        Some(Obtained {
             id,
             bytes,
             from: Vec::new(),
         })
     }
 
-    /// Joins the hunt that is under way, or begins one.
+    /// Joins the running session, or starts one.
     fn join(&self, wanted: Wanted, from: &[Peer]) -> Joined {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights.lock();
         if let Some(open) = flights.get(&wanted.id) {
             let done = open.done.clone();
-            return match open.so_far.upgrade() {
-                Some(so_far) => Joined::Other(Flight { so_far, done }),
+            return match open.transfer.upgrade() {
+                Some(transfer) => Joined::Other(Flight { transfer, done }),
                 None => Joined::Ending(done),
             };
         }
-        let (tell, so_far) = watch::channel(SoFar::default());
+        let (tell, transfer) = watch::channel(Transfer::default());
         let (end, done) = watch::channel(None);
         let flight = Flight {
-            so_far: Arc::new(so_far),
+            transfer: Arc::new(transfer),
             done: done.clone(),
         };
-        let so_far = Arc::downgrade(&flight.so_far);
-        flights.insert(wanted.id, Open { so_far, done });
-        let hunt = Hunt::new(self.means.clone(), wanted, from, tell);
+        let transfer = Arc::downgrade(&flight.transfer);
+        flights.insert(wanted.id, Open { transfer, done });
+        let session = Session::new(self.resources.clone(), wanted, from, tell);
         let all = Arc::clone(&self.flights);
         tokio::spawn(async move {
-            let outcome = hunt.run().await.map_err(Arc::new);
-            // First, so that who comes from now on looks into the store, or begins anew.
-            all.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&wanted.id);
+            let outcome = session.run().await.map_err(Arc::new);
+            // First, so that later callers look into the store or start over.
+            all.lock().remove(&wanted.id);
             end.send_replace(Some(outcome));
         });
         Joined::Own(flight)
@@ -150,8 +156,8 @@ async fn wait(
     flight: Flight,
     id: &ContentId,
     progress: Option<&Progress>,
-) -> Result<Had, Arc<FetchError>> {
-    let Flight { so_far, mut done } = flight;
+) -> Result<Obtained, Arc<FetchError>> {
+    let Flight { transfer, mut done } = flight;
     let begun = Instant::now();
     let mut say = interval_at(tokio::time::Instant::now() + SAY, SAY);
     say.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,7 +170,7 @@ async fn wait(
                 return outcome.unwrap_or_else(|| Err(Arc::new(FetchError::GivenUp(*id))));
             }
             _ = say.tick() => {
-                let text = sentence(id, &so_far.borrow(), begun.elapsed());
+                let text = sentence(id, &transfer.borrow(), begun.elapsed());
                 if let Some(progress) = progress {
                     progress(text);
                 }
@@ -173,13 +179,13 @@ async fn wait(
     }
 }
 
-fn sentence(id: &ContentId, so_far: &SoFar, elapsed: Duration) -> String {
-    let SoFar {
+fn sentence(id: &ContentId, transfer: &Transfer, elapsed: Duration) -> String {
+    let Transfer {
         here,
         before,
         total,
         peers,
-    } = *so_far;
+    } = *transfer;
     let name = id.short();
     let Some(percent) = here.saturating_mul(100).checked_div(total) else {
         return format!("fetching {name}: asking who has it");
@@ -200,7 +206,7 @@ fn sentence(id: &ContentId, so_far: &SoFar, elapsed: Duration) -> String {
     )
 }
 
-/// A number of bytes with one digit behind the point.
+/// A number of bytes with one decimal.
 fn tenths(bytes: u64) -> String {
     for (unit, factor) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes >= factor {
@@ -218,22 +224,22 @@ mod tests {
     #[test]
     fn a_person_is_told_how_far_and_how_fast() {
         let id = ContentId::of(b"x");
-        let mut so_far = SoFar::default();
-        let say = |so_far: &SoFar| sentence(&id, so_far, Duration::from_secs(2));
-        assert!(say(&so_far).ends_with("asking who has it"));
-        so_far = SoFar {
+        let mut transfer = Transfer::default();
+        let say = |transfer: &Transfer| sentence(&id, transfer, Duration::from_secs(2));
+        assert!(say(&transfer).ends_with("asking who has it"));
+        transfer = Transfer {
             here: 30 << 20,
             before: 10 << 20,
             total: 64 << 20,
             peers: 2,
         };
-        let text = say(&so_far);
+        let text = say(&transfer);
         assert!(
             text.ends_with(": 46% of 64.0 MiB, 10.0 MiB/s from 2 peers"),
             "{text}"
         );
-        so_far.here = u64::MAX;
-        say(&so_far);
+        transfer.here = u64::MAX;
+        say(&transfer);
         assert_eq!((tenths(7), tenths(1536)), ("7B".into(), "1.5 KiB".into()));
     }
 }

@@ -1,27 +1,28 @@
-//! An object that is not whole yet, on disk: `cache/partial/<id>.part`, and beside it
-//! `<id>.progress`, which says which chunks of the file are there.
+//! An incomplete object on disk: `cache/partial/<id>.part`, and beside it `<id>.progress`, which says which
+//! chunks of the file are there.
 //!
-//! The note is written after the file was synced, so it claims nothing that a power cut could take
-//! back. It is not believed all the same: whoever goes on with a file compares every chunk in it with
-//! the manifest first. So what is wrong at the end is the manifest's fault and not this disk's, and
-//! nobody is accused of what a bad sector did.
+//! The progress file is written after the file is synced, so it claims nothing that a power cut could undo.
+//! It is still not trusted: whoever resumes a download first compares every chunk with the manifest. If the
+//! whole is wrong in the end, it is the fault of the manifest and not of this disk, and no peer is blamed
+//! for a bad sector.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use grid_files::disk::{DIR_MODE, Disk as _, FILE_MODE, Hold};
+use grid_files::{RealDisk, atomic};
 use grid_promises::ContentId;
 use grid_promises::modules::{Manifest, Progress};
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW};
+use parking_lot::RwLock;
 
 use crate::objects::Hasher;
-use grid_files::disk::{DIR_MODE, Disk as _, FILE_MODE, Hold};
-use grid_files::{RealDisk, atomic};
 
-/// A partial file that nobody wrote to for this long is given up.
+/// How long a partial file may stay untouched before it is deleted.
 const GIVEN_UP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much is read at once, in bytes.
 const PIECE: usize = 256 * 1024;
@@ -32,14 +33,15 @@ pub(super) struct Partial {
     folder: PathBuf,
     id: ContentId,
     file: Arc<File>,
-    /// Nothing may be written any more: the file is about to become an object, or another manifest's.
+    /// Set when nothing may be written any more: the file is about to become an object or to serve another
+    /// manifest.
     closed: RwLock<bool>,
 }
 
 impl Partial {
-    /// Opens the partial file of an object, or begins one; and which of its chunks are there and
-    /// right. From then on it is in use, and no collection takes it away, for as long as it is
-    /// written to at least every few minutes ([`GRACE`](crate::objects::GRACE)).
+    /// Opens or creates the partial file of an object, and finds out which of its chunks are there and
+    /// correct. From then on no collection removes it as long as it is written to every few minutes
+    /// ([`GRACE`](crate::objects::GRACE)).
     ///
     /// # Errors
     /// The system refuses.
@@ -105,7 +107,7 @@ impl Partial {
     /// # Errors
     /// The system refuses.
     pub(super) fn write(&self, bytes: &[u8], start: u64) -> io::Result<()> {
-        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.closed.read();
         if *closed {
             return Ok(());
         }
@@ -114,7 +116,7 @@ impl Partial {
 
     /// Waits for those who write, and lets nobody write any more.
     pub(super) fn close(&self) {
-        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.closed.write() = true;
     }
 
     /// Where the file lies.
@@ -143,7 +145,7 @@ impl Partial {
 
     /// Removes the note: the file is an object now, or gone.
     pub(super) fn forget(&self) {
-        // What cannot be removed is of no use to anybody, and goes with a later collection.
+        // If it cannot be removed now, a later collection removes it.
         let _ = std::fs::remove_file(self.note());
     }
 

@@ -1,28 +1,30 @@
-//! Giving: what this node does when a peer asks for objects.
+//! Gives objects to peers that ask for them.
 //!
-//! Given is what this node's symbol table leads to, and nothing else. Whatever is asked, and by whom:
-//! there is an answer, if only a refusal, and asking costs nobody its connection.
+//! It gives what this node's symbol table leads to, and nothing else. Every request gets an answer, if only
+//! a refusal, and asking costs nobody their connection.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
 use grid_net::Responder;
 use grid_promises::content_id::ContentId;
 use grid_promises::modules::SymbolTable;
+use grid_promises::modules::builtins;
 use grid_promises::modules::fetch::{
     Chunk, FetchRequest, Given as _, MAX_WHOLE, Offer, Symbols, refuse, reject,
 };
 use grid_promises::{Message, texts};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use super::recent::Shelf;
+use super::recent::RecentObjects;
 use crate::objects::{Cache as _, CacheError, Layers, MAX_REACHED, Reference};
+use crate::peer_slots::PeerSlots;
 use crate::roots::references;
 use crate::settings::Host;
-use grid_promises::modules::builtins;
 
 /// How many requests are worked on at once.
 const AT_ONCE: usize = 16;
@@ -32,16 +34,16 @@ const AT_ONCE_PER_PEER: usize = 4;
 const INCOMPLETE: Duration = Duration::from_secs(5);
 /// Gives objects. Cheap to clone.
 #[derive(Clone)]
-pub struct Serving(Arc<Inner>);
+pub struct Provider(Arc<Inner>);
 
 struct Inner {
     host: Arc<dyn Host>,
-    shelf: Shelf,
+    recent: RecentObjects,
     reached: Mutex<Option<Arc<Table>>>,
     /// The table of a node whose configuration names none.
     first: Option<SymbolTable>,
     room: Semaphore,
-    peers: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+    peers: PeerSlots,
 }
 
 /// A symbol table and what it leads to.
@@ -52,16 +54,16 @@ struct Table {
     until: Option<Instant>,
 }
 
-impl Serving {
+impl Provider {
     /// What is given is read from `local`.
     pub(super) fn new(host: Arc<dyn Host>, local: Layers) -> Self {
         Self(Arc::new(Inner {
             host,
-            shelf: Shelf::new(local),
+            recent: RecentObjects::new(local),
             reached: Mutex::default(),
             first: SymbolTable::first(builtins::names()).ok(),
             room: Semaphore::new(AT_ONCE),
-            peers: Mutex::default(),
+            peers: PeerSlots::new(AT_ONCE_PER_PEER),
         }))
     }
 
@@ -76,7 +78,7 @@ impl Serving {
     ) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let own = inner.room_of(peer);
+            let own = inner.peers.of(peer);
             // Neither is ever closed. First the peer's own, so that one peer does not fill the other.
             let _own = own.acquire().await;
             let _room = inner.room.acquire().await;
@@ -94,14 +96,6 @@ impl Serving {
 }
 
 impl Inner {
-    fn room_of(&self, peer: NodeId) -> Arc<Semaphore> {
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody waits for are new again when they are wanted.
-        peers.retain(|_, room| Arc::strong_count(room) > 1);
-        let room = peers.entry(peer);
-        Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_PER_PEER))))
-    }
-
     /// Blocks.
     fn answer(&self, peer: NodeId, message: &[u8]) -> Vec<u8> {
         let promise = texts::FETCH.id();
@@ -169,7 +163,7 @@ impl Inner {
 
     fn held(&self, id: &ContentId) -> Result<Arc<super::recent::Held>, String> {
         let held = self
-            .shelf
+            .recent
             .get(id)
             .map_err(|error| self.damaged(id, &error))?;
         held.ok_or_else(|| format!("this node's table leads to {id}, but it does not have it"))
@@ -178,7 +172,7 @@ impl Inner {
     /// What is wrong with this node's disk is for its own log.
     fn damaged(&self, id: &ContentId, error: &CacheError) -> String {
         warn!("a peer asked for {id}: {error}");
-        self.shelf.forget(id);
+        self.recent.forget(id);
         format!("{id} cannot be read here at present")
     }
 
@@ -195,7 +189,7 @@ impl Inner {
             .or_else(first)
             .ok_or("this node has no symbol table")?;
         // Held while it is read: others want the same.
-        let mut cached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cached = self.reached.lock();
         let is_fresh = |table: &&Arc<Table>| {
             table.id == id && table.until.is_none_or(|until| Instant::now() < until)
         };
@@ -220,7 +214,7 @@ impl Inner {
                 continue;
             }
             let first = self.first_table(&id);
-            let named = match (first, self.shelf.local().get(&id)) {
+            let named = match (first, self.recent.local().get(&id)) {
                 (Some(bytes), _) => references(&id, &bytes),
                 (None, Ok(Some(object))) => {
                     object.bytes().map_or_else(Vec::new, |b| references(&id, b))
@@ -293,12 +287,12 @@ mod tests {
             self.objects.put(HashCode::Sha2_256, bytes).unwrap().id
         }
 
-        fn serving(&self) -> Serving {
-            Serving::new(Arc::new(self.host.clone()), roots::local(&self.objects))
+        fn provider(&self) -> Provider {
+            Provider::new(Arc::new(self.host.clone()), roots::local(&self.objects))
         }
 
         fn ask(&self, request: &FetchRequest) -> Vec<u8> {
-            self.serving().0.answer(NodeId([1; 32]), &request.encode())
+            self.provider().0.answer(NodeId([1; 32]), &request.encode())
         }
 
         fn offer(&self, id: ContentId) -> Fetched<Offer> {
@@ -381,10 +375,10 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         let node = node();
-        let serving = node.serving();
+        let provider = node.provider();
         let fetch = Message::new(texts::FETCH.id()).arg("everything").encode();
         for message in [&fetch[..], &fetch[..fetch.len() - 1], b"", b"junk"] {
-            let answer = serving.0.answer(NodeId([1; 32]), message);
+            let answer = provider.0.answer(NodeId([1; 32]), message);
             assert!(matches!(
                 Offer::read_answer(&answer),
                 Ok(Fetched::Refused(_))

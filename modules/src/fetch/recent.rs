@@ -1,11 +1,12 @@
-//! The objects that were given last, verified and open, with their manifests: whoever gives an object
-//! in 256 chunks verifies it once.
+//! Recently given objects, verified and open, with their manifests, so that an object given in 256 chunks is
+//! verified once.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use grid_promises::ContentId;
 use grid_promises::modules::ManifestBuilder;
+use parking_lot::Mutex;
 
 use crate::objects::{Cache, CacheError, Layers, Object};
 
@@ -25,13 +26,13 @@ pub(super) struct Held {
 type Place = Arc<Mutex<Option<Arc<Held>>>>;
 
 /// The shelf. Everything here blocks.
-pub(super) struct Shelf {
+pub(super) struct RecentObjects {
     local: Layers,
     /// The one that was wanted last is the last.
     places: Mutex<VecDeque<(ContentId, Place)>>,
 }
 
-impl Shelf {
+impl RecentObjects {
     /// An empty shelf for what is here.
     pub(super) fn new(local: Layers) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Shelf {
     /// As [`Cache::get`].
     pub(super) fn get(&self, id: &ContentId) -> Result<Option<Arc<Held>>, CacheError> {
         let place = self.place(id);
-        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = place.lock();
         if place.is_none() {
             let found = self.local.get(id)?;
             *place = found.map(|object| {
@@ -66,12 +67,12 @@ impl Shelf {
 
     /// Takes an object off: its file changed.
     pub(super) fn forget(&self, id: &ContentId) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         places.retain(|(other, _)| other != id);
     }
 
     fn place(&self, id: &ContentId) -> Place {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         let at = places.iter().position(|(other, _)| other == id);
         let entry = at.and_then(|at| places.remove(at));
         let (_, place) = entry.unwrap_or_else(|| (*id, Place::default()));
@@ -118,23 +119,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = CacheDir::new(dir.path().join("cache"));
         let objects = Objects::of(&cache);
-        let shelf = Shelf::new(roots::local(&objects));
+        let recent = RecentObjects::new(roots::local(&objects));
         let bytes = vec![7; 5 << 20];
         let id = objects.put(HashCode::Sha2_256, &bytes).unwrap().id;
-        assert!(shelf.get(&ContentId::of(b"none")).unwrap().is_none());
-        let held = shelf.get(&id).unwrap().unwrap();
+        assert!(recent.get(&ContentId::of(b"none")).unwrap().is_none());
+        let held = recent.get(&id).unwrap().unwrap();
         let manifest = Manifest::of(&bytes).unwrap().encode();
         assert_eq!(held.manifest().unwrap(), manifest);
         // The name is gone: only who has the file open still reads it.
         std::fs::remove_dir_all(cache.path().join("objects")).unwrap();
-        let again = shelf.get(&id).unwrap().unwrap();
+        let again = recent.get(&id).unwrap().unwrap();
         assert_eq!(again.object.chunk(3).unwrap().len(), 256 << 10);
         for number in 0..KEPT {
-            shelf.get(&ContentId::of(&number.to_be_bytes())).unwrap();
+            recent.get(&ContentId::of(&number.to_be_bytes())).unwrap();
         }
-        assert!(shelf.get(&id).unwrap().is_none(), "it was pushed off");
-        shelf.forget(&id);
-        let places = shelf.places.lock().unwrap();
+        assert!(recent.get(&id).unwrap().is_none(), "it was pushed off");
+        recent.forget(&id);
+        let places = recent.places.lock();
         assert!(places.len() <= KEPT && places.iter().all(|(other, _)| *other != id));
     }
 }

@@ -1,9 +1,9 @@
-//! One object, from the first question to the last byte: all who may have it are asked, what they
-//! offer is sorted by what it says the object is, and one offer after the other is followed up.
+//! Fetches one object, from the first request to the last byte: asks every peer that may have it, groups
+//! their offers by manifest, and follows up one group after another.
 //!
-//! A peer is believed about nothing. A whole object is compared with its id; a chunk with the manifest
-//! that the same peer gave; and what the chunks make up with the id again. Peers that gave another
-//! manifest are not asked for the chunks of this one, so that nobody is accused of what another said.
+//! No peer is trusted. A whole object is checked against its id, a chunk against the manifest that the same
+//! peer gave, and the assembled chunks against the id again. Peers that gave another manifest are not asked
+//! for the chunks of this one, so that nobody is blamed for what another said.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,132 +18,102 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::client::{Contacts, Patience};
 use super::download::{Download, End, Standing};
-use super::error::{FetchError, Peers, Told};
+use super::error::FetchError;
 use super::partial::{Partial, free};
+use super::peer_client::{Patience, PeerClient};
+use super::peer_failure::{PeerFailure, PeerFailures};
 use super::verify::{Miss, Offered, keep, weigh};
+use super::wanted::{Obtained, Transfer, Wanted};
 use crate::objects::{CacheError, Objects};
 use crate::peer::Peer;
 
-/// How long a peer is waited for that may have to hash a large object first.
+/// How long to wait for an offer: the peer may have to hash a large object first.
 const OFFERING: Patience = Patience {
     connect: Duration::from_secs(10),
     answer: Duration::from_secs(20),
 };
-/// How long for a chunk, which may share a slow line with others.
+/// How long to wait for a chunk, which may share a slow line with others.
 const GIVING: Patience = Patience {
     connect: Duration::from_secs(10),
     answer: Duration::from_secs(25),
 };
-/// How often a peer is asked again whose connection ended, and after how long, twice as long each time.
+/// How often a peer whose connection ended is asked again, and after how long, doubling each time.
 const RETURNS: u32 = 4;
 const RETURN_AFTER: Duration = Duration::from_millis(250);
-/// How often is looked who is late.
+/// How often to look for peers that are late.
 const TICK: Duration = Duration::from_millis(200);
-/// How long nothing may come under one manifest while somebody gives another one.
+/// How long one manifest may bring nothing while somebody offers another one.
 const STALLED: Duration = Duration::from_secs(5);
-/// What stays free on the disk, in bytes.
+/// How much of the disk stays free, in bytes.
 const SPARE: u64 = 32 << 20;
 
-/// What a hunt needs of the server.
+/// What a session works with.
 #[derive(Clone)]
-pub(super) struct Means {
-    pub(super) contacts: Arc<Contacts>,
+pub(super) struct Resources {
+    pub(super) client: Arc<PeerClient>,
     pub(super) objects: Objects,
     /// `cache/partial/`.
     pub(super) partials: PathBuf,
 }
 
-/// What is wanted, and how much of it at most.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) id: ContentId,
-    /// In bytes.
-    pub(super) limit: u64,
-    /// As what, for the error.
-    pub(super) what: &'static str,
-}
-
-/// How far a hunt is, in bytes of the object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SoFar {
-    pub(super) here: u64,
-    /// Of which this was here before it began.
-    pub(super) before: u64,
-    /// 0: not known yet.
-    pub(super) total: u64,
-    /// How many peers are asked for chunks.
-    pub(super) peers: usize,
-}
-
-/// An object that is in the store now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Had {
-    /// The object.
-    pub id: ContentId,
-    /// Its length, in bytes.
-    pub bytes: u64,
-    /// Who gave it, or parts of it; nobody if it was here.
-    pub from: Vec<NodeId>,
-}
-
 /// What a peer did.
 enum Event {
-    Offered(NodeId, Result<Offered, Told>),
+    Offered(NodeId, Result<Offered, PeerFailure>),
     Chunk(NodeId, u32, ContentId, Result<(), Miss>),
 }
 
-pub(super) struct Hunt {
-    means: Means,
+pub(super) struct Session {
+    resources: Resources,
     wanted: Wanted,
-    contacts: BTreeMap<NodeId, Peer>,
-    /// Those that lied before: asked when the others failed.
+    peers: BTreeMap<NodeId, Peer>,
+    /// Those that lied before: asked only when the others have failed.
     last: Vec<NodeId>,
-    told: BTreeMap<NodeId, Told>,
+    failure: BTreeMap<NodeId, PeerFailure>,
     returns: BTreeMap<NodeId, u32>,
-    asking: usize,
+    /// How many have not yet said what they have.
+    unanswered: usize,
     tasks: JoinSet<Event>,
-    /// What they say the object is, and who says so.
+    /// The manifests that were offered, and by whom.
     manifests: BTreeMap<ContentId, (Arc<Manifest>, BTreeSet<NodeId>)>,
     false_manifests: BTreeSet<ContentId>,
     active: Option<(ContentId, Download)>,
-    so_far: watch::Sender<SoFar>,
+    transfer: watch::Sender<Transfer>,
 }
 
-impl Hunt {
+impl Session {
     pub(super) fn new(
-        means: Means,
+        resources: Resources,
         wanted: Wanted,
         from: &[Peer],
-        so_far: watch::Sender<SoFar>,
+        transfer: watch::Sender<Transfer>,
     ) -> Self {
-        let contacts: BTreeMap<NodeId, Peer> = from
+        let peers: BTreeMap<NodeId, Peer> = from
             .iter()
             .map(|contact| (contact.node, contact.clone()))
             .collect();
-        let is_liar = |node: &&NodeId| means.contacts.is_liar(node);
-        let last = contacts.keys().filter(is_liar).copied().collect();
+        let is_liar = |node: &&NodeId| resources.client.is_liar(node);
+        let last = peers.keys().filter(is_liar).copied().collect();
         Self {
-            means,
+            resources,
             wanted,
-            contacts,
+            peers,
             last,
-            told: BTreeMap::new(),
+            failure: BTreeMap::new(),
             returns: BTreeMap::new(),
-            asking: 0,
+            unanswered: 0,
             tasks: JoinSet::new(),
             manifests: BTreeMap::new(),
             false_manifests: BTreeSet::new(),
             active: None,
-            so_far,
+            transfer,
         }
     }
 
-    /// Hunts until the object is here, or nobody is left who could give it. Ends early when nobody
-    /// waits for it any more; what came of it stays for the next attempt.
-    pub(super) async fn run(mut self) -> Result<Had, FetchError> {
-        let outcome = self.hunt().await;
+    /// Runs until the object is here or no peer is left to ask. Ends early when nobody waits for it any more;
+    /// what has been downloaded stays for the next attempt.
+    pub(super) async fn run(mut self) -> Result<Obtained, FetchError> {
+        let outcome = self.session().await;
         self.tasks.abort_all();
         if let Some((_, download)) = self.active.take() {
             download.leave().await;
@@ -151,34 +121,34 @@ impl Hunt {
         outcome
     }
 
-    async fn hunt(&mut self) -> Result<Had, FetchError> {
-        let first = self
-            .contacts
-            .keys()
-            .filter(|node| !self.last.contains(node));
+    async fn session(&mut self) -> Result<Obtained, FetchError> {
+        let first = self.peers.keys().filter(|node| !self.last.contains(node));
         for node in first.copied().collect::<Vec<_>>() {
             self.ask(node, Duration::ZERO);
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if let Some(had) = self.follow_up().await? {
-                return Ok(had);
+            if let Some(obtained) = self.follow_up().await? {
+                return Ok(obtained);
             }
             self.ask_for_chunks();
             if self.tasks.is_empty() && self.active.is_none() {
-                return Err(FetchError::of(&self.wanted, Peers(self.told.clone())));
+                return Err(FetchError::of(
+                    &self.wanted,
+                    PeerFailures(self.failure.clone()),
+                ));
             }
-            let nobody_waits = self.so_far.clone();
+            let nobody_waits = self.transfer.clone();
             tokio::select! {
                 () = nobody_waits.closed() => return Err(FetchError::GivenUp(self.wanted.id)),
                 event = self.tasks.join_next(), if !self.tasks.is_empty() => match event {
                     Some(Ok(event)) => {
-                        if let Some(had) = self.take(event).await? {
-                            return Ok(had);
+                        if let Some(obtained) = self.take(event).await? {
+                            return Ok(obtained);
                         }
                     }
-                    // A task that panicked, of which nothing is known.
+                    // A task panicked; nothing is known about its request.
                     Some(Err(_)) => return Err(FetchError::GivenUp(self.wanted.id)),
                     None => {}
                 },
@@ -194,14 +164,14 @@ impl Hunt {
         if let Some((_, download)) = &mut self.active {
             download.note(Instant::now());
             let (here, peers) = (download.bytes_here(), download.source_count());
-            self.so_far.send_modify(|so_far| {
-                so_far.here = here;
-                so_far.peers = peers;
+            self.transfer.send_modify(|transfer| {
+                transfer.here = here;
+                transfer.peers = peers;
             });
         }
     }
 
-    /// Turns to another manifest, if those who gave this one do not give its chunks.
+    /// Turns to another manifest if the peers that gave this one do not deliver its chunks.
     async fn pass_over(&mut self) {
         let Some((active, download)) = &self.active else {
             return;
@@ -219,36 +189,36 @@ impl Hunt {
         }
         let silent = self.manifests.remove(&active);
         for peer in silent.map(|(_, peers)| peers).unwrap_or_default() {
-            self.disappointed(peer, Told::Silent);
+            self.disappointed(peer, PeerFailure::Silent);
         }
     }
 
-    /// Asks a peer what it has.
+    /// Asks a peer for an offer.
     fn ask(&mut self, node: NodeId, after: Duration) {
-        let Some(contact) = self.contacts.get(&node).cloned() else {
+        let Some(contact) = self.peers.get(&node).cloned() else {
             return;
         };
-        let (means, wanted) = (self.means.clone(), self.wanted);
-        self.asking += 1;
+        let (resources, wanted) = (self.resources.clone(), self.wanted);
+        self.unanswered += 1;
         self.tasks.spawn(async move {
             tokio::time::sleep(after).await;
             let request = FetchRequest::Object(wanted.id);
-            let answer = means.contacts.request(&contact, &request, OFFERING).await;
+            let answer = resources.client.request(&contact, &request, OFFERING).await;
             let offered = match answer {
-                Ok(bytes) => weigh(&means.objects, wanted, bytes).await,
-                Err(told) => Err(told),
+                Ok(bytes) => weigh(&resources.objects, wanted, bytes).await,
+                Err(failure) => Err(failure),
             };
             Event::Offered(contact.node, offered)
         });
     }
 
-    async fn take(&mut self, event: Event) -> Result<Option<Had>, FetchError> {
+    async fn take(&mut self, event: Event) -> Result<Option<Obtained>, FetchError> {
         match event {
             Event::Offered(peer, offered) => {
-                self.asking = self.asking.saturating_sub(1);
+                self.unanswered = self.unanswered.saturating_sub(1);
                 match offered {
                     Ok(Offered::Stored(bytes)) => {
-                        return Ok(Some(Had {
+                        return Ok(Some(Obtained {
                             id: self.wanted.id,
                             bytes,
                             from: vec![peer],
@@ -256,22 +226,22 @@ impl Hunt {
                     }
                     Ok(Offered::Manifest(id, manifest)) => self.offered(peer, id, manifest),
                     Ok(Offered::Unstored(error)) => return Err(self.unstored(&error)),
-                    Err(told) => self.disappointed(peer, told),
+                    Err(failure) => self.disappointed(peer, failure),
                 }
             }
             Event::Chunk(peer, index, manifest, outcome) => {
                 let Some((id, download)) = &mut self.active else {
                     return Ok(None);
                 };
-                // Of one that was given up since.
+                // It belongs to a manifest that was given up since.
                 if *id != manifest {
                     return Ok(None);
                 }
                 match outcome {
                     Ok(()) => download.came(peer, index),
-                    Err(Miss::Peer(told)) => {
-                        if download.failed(peer, index, &told) == Standing::Goes {
-                            self.disappointed(peer, told);
+                    Err(Miss::Peer(failure)) => {
+                        if download.failed(peer, index, &failure) == Standing::Goes {
+                            self.disappointed(peer, failure);
                         }
                     }
                     Err(Miss::Disk(error)) => {
@@ -285,7 +255,7 @@ impl Hunt {
 
     fn offered(&mut self, peer: NodeId, id: ContentId, manifest: Arc<Manifest>) {
         if self.false_manifests.contains(&id) {
-            return self.disappointed(peer, Told::Lied(false_manifest(&self.wanted.id)));
+            return self.disappointed(peer, PeerFailure::Lied(false_manifest(&self.wanted.id)));
         }
         let (_, peers) = self
             .manifests
@@ -299,38 +269,38 @@ impl Hunt {
         }
     }
 
-    /// A peer gives nothing, or nothing more.
-    fn disappointed(&mut self, peer: NodeId, told: Told) {
+    /// A peer delivers nothing, or nothing more.
+    fn disappointed(&mut self, peer: NodeId, failure: PeerFailure) {
         for (_, peers) in self.manifests.values_mut() {
             peers.remove(&peer);
         }
-        if let Told::Lied(what) = &told {
-            self.means.contacts.note_lie(peer, what);
+        if let PeerFailure::Lied(what) = &failure {
+            self.resources.client.note_lie(peer, what);
         }
-        // A connection that ended may come back: its server may have been started anew.
-        if let Told::Lost(_) = &told {
+        // The connection may come back: the server may have been restarted.
+        if let PeerFailure::Lost(_) = &failure {
             let returns = self.returns.entry(peer).or_default();
             *returns += 1;
             if *returns <= RETURNS {
                 let after = RETURN_AFTER * (1 << *returns);
-                self.told.insert(peer, told);
+                self.failure.insert(peer, failure);
                 return self.ask(peer, after);
             }
         }
-        self.told.insert(peer, told);
+        self.failure.insert(peer, failure);
     }
 
-    /// Sees whether something can be finished, given up, or begun.
-    async fn follow_up(&mut self) -> Result<Option<Had>, FetchError> {
+    /// Finishes, gives up, or starts a download, if it is time.
+    async fn follow_up(&mut self) -> Result<Option<Obtained>, FetchError> {
         loop {
             match &self.active {
                 Some((_, download)) if download.is_complete() => {
-                    if let Some(had) = self.finish().await? {
-                        return Ok(Some(had));
+                    if let Some(obtained) = self.finish().await? {
+                        return Ok(Some(obtained));
                     }
                 }
-                // As long as others may still give the same, it is waited for them.
-                Some((_, download)) if download.is_stuck() && self.asking == 0 => {
+                // Others may still give the same manifest: wait for them.
+                Some((_, download)) if download.is_stuck() && self.unanswered == 0 => {
                     if let Some((_, download)) = self.active.take() {
                         download.leave().await;
                     }
@@ -339,7 +309,7 @@ impl Hunt {
                 None => match self.best() {
                     Some(id) => self.begin(id).await?,
                     None => {
-                        if self.asking == 0 {
+                        if self.unanswered == 0 {
                             for node in std::mem::take(&mut self.last) {
                                 self.ask(node, Duration::ZERO);
                             }
@@ -351,8 +321,8 @@ impl Hunt {
         }
     }
 
-    /// The manifest to follow: the one that most give, of these the shortest, which costs least to be
-    /// wrong about.
+    /// The manifest to follow: the one that most peers gave; of these the shortest, which costs least if it is
+    /// false.
     fn best(&self) -> Option<ContentId> {
         let open = self
             .manifests
@@ -375,7 +345,7 @@ impl Hunt {
         for peer in peers {
             download.add_source(peer);
         }
-        self.so_far.send_replace(SoFar {
+        self.transfer.send_replace(Transfer {
             here: before,
             before,
             total,
@@ -385,9 +355,9 @@ impl Hunt {
         Ok(())
     }
 
-    /// Opens the file, if there is room for it.
+    /// Opens the file if the disk has room for it.
     async fn open(&self, manifest: Arc<Manifest>) -> Result<(Partial, Progress), FetchError> {
-        let (id, folder) = (self.wanted.id, self.means.partials.clone());
+        let (id, folder) = (self.wanted.id, self.resources.partials.clone());
         let refused = move |error: String| FetchError::Store(id, error);
         let opening = tokio::task::spawn_blocking(move || {
             let (partial, progress) = Partial::open(&folder, &id, &manifest)
@@ -411,14 +381,14 @@ impl Hunt {
         opening.await.unwrap_or(Err(FetchError::GivenUp(id)))
     }
 
-    async fn finish(&mut self) -> Result<Option<Had>, FetchError> {
+    async fn finish(&mut self) -> Result<Option<Obtained>, FetchError> {
         let Some((manifest, download)) = self.active.take() else {
             return Ok(None);
         };
         let from: Vec<NodeId> = download.givers().iter().copied().collect();
         let id = self.wanted.id;
-        match download.finish(id, self.means.objects.clone()).await {
-            End::Stored(put) => Ok(Some(Had {
+        match download.finish(id, self.resources.objects.clone()).await {
+            End::Stored(put) => Ok(Some(Obtained {
                 id,
                 bytes: put.len,
                 from,
@@ -427,7 +397,7 @@ impl Hunt {
                 self.false_manifests.insert(manifest);
                 let gave = self.manifests.remove(&manifest);
                 for peer in gave.map(|(_, peers)| peers).unwrap_or_default() {
-                    self.disappointed(peer, Told::Lied(false_manifest(&id)));
+                    self.disappointed(peer, PeerFailure::Lied(false_manifest(&id)));
                 }
                 Ok(None)
             }
@@ -440,19 +410,19 @@ impl Hunt {
             return;
         };
         for (peer, index) in download.next(Instant::now()) {
-            let Some(contact) = self.contacts.get(&peer).cloned() else {
+            let Some(contact) = self.peers.get(&peer).cloned() else {
                 continue;
             };
-            let (contacts, manifest_id) = (Arc::clone(&self.means.contacts), *manifest_id);
+            let (client, manifest_id) = (Arc::clone(&self.resources.client), *manifest_id);
             let (manifest, partial) = (
                 Arc::clone(&download.manifest),
                 Arc::clone(download.partial()),
             );
             let request = FetchRequest::Chunk(self.wanted.id, index);
             self.tasks.spawn(async move {
-                let outcome = match contacts.request(&contact, &request, GIVING).await {
+                let outcome = match client.request(&contact, &request, GIVING).await {
                     Ok(bytes) => keep(bytes, index, manifest, partial).await,
-                    Err(told) => Err(Miss::Peer(told)),
+                    Err(failure) => Err(Miss::Peer(failure)),
                 };
                 Event::Chunk(contact.node, index, manifest_id, outcome)
             });

@@ -1,5 +1,5 @@
-//! The symbol table that a peer stands by, with all that a person has to see before adopting a name of
-//! it: the descriptors, and the texts of their promises. The code is not fetched for that.
+//! Fetches the symbol tables of peers, with what a person has to see before adopting a name: the descriptors
+//! and the texts of their promises. The code is not fetched for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,64 +12,64 @@ use grid_promises::modules::{Descriptor, SymbolTable};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::Progress;
-use super::client::Patience;
-use super::error::{FetchError, Peers, Told};
-use super::fetcher::Asking;
-use super::session::Wanted;
+use super::error::FetchError;
+use super::fetcher::{Fetcher, Progress};
+use super::peer_client::Patience;
+use super::peer_failure::{PeerFailure, PeerFailures};
+use super::wanted::Wanted;
 use crate::Peer;
 use crate::objects::Cache as _;
 use crate::roots;
 
-/// How long a peer is waited for.
+/// How long to wait for a peer.
 const PATIENCE: Patience = Patience {
     connect: Duration::from_secs(10),
     answer: Duration::from_secs(10),
 };
-/// The same, if it is one of many and a person waits for an error.
+/// The same, where it is one of many and a person is waiting for an error.
 const HASTE: Patience = Patience {
     connect: Duration::from_secs(2),
     answer: Duration::from_secs(2),
 };
-/// The longest promise text that is fetched unseen, in bytes.
+/// The longest promise text that is fetched unasked, in bytes.
 const MAX_TEXT: u64 = 256 << 10;
-/// How much of the descriptors and texts of one table is fetched, in bytes.
+/// How much is fetched for one table, descriptors and texts together, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
-/// How many are asked for at once.
+/// How many objects are requested at once.
 const AT_ONCE: usize = 8;
-/// How many peers are asked for a name, and how many at once.
+/// How many peers are asked for a name.
 const MAX_ASKED: usize = 64;
 
-/// A table of a peer that is in the store.
+/// A peer's table that is now in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableOf {
+pub struct PeerTable {
     /// The table.
     pub table: ContentId,
-    /// The names whose descriptor or promise text could not be had, and why.
+    /// The names whose descriptor or promise text could not be fetched, and why.
     pub missing: BTreeMap<String, String>,
 }
 
 /// Asks peers for their tables. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Tables {
-    asking: Asking,
+pub(super) struct PeerTables {
+    fetcher: Fetcher,
 }
 
-impl Tables {
-    pub(super) const fn new(asking: Asking) -> Self {
-        Self { asking }
+impl PeerTables {
+    pub(super) const fn new(fetcher: Fetcher) -> Self {
+        Self { fetcher }
     }
 
-    /// Has the table of a peer in the store, with descriptors and promise texts.
+    /// Gets the table of a peer into the store, with its descriptors and promise texts.
     ///
     /// # Errors
-    /// The peer does not say which one it is, does not give it, or it is none. Of what a table names
-    /// each can be missing by itself.
+    /// The peer does not say which one it is, does not give it, or it is no table. A name whose descriptor or
+    /// text is missing is no error.
     pub(super) async fn of(
         &self,
         peer: &Peer,
         progress: Option<&Progress>,
-    ) -> Result<TableOf, Arc<FetchError>> {
+    ) -> Result<PeerTable, Arc<FetchError>> {
         let (id, table) = self.ask(peer, PATIENCE, progress).await?;
         let mut missing = BTreeMap::new();
         let mut left = MAX_BYTES;
@@ -108,11 +108,11 @@ impl Tables {
                 missing.insert(name.to_string(), why);
             }
         }
-        Ok(TableOf { table: id, missing })
+        Ok(PeerTable { table: id, missing })
     }
 
-    /// The peers whose tables have a name, and the descriptors that it stands for there. Peers that do
-    /// not answer soon are passed over.
+    /// The peers whose tables have a name, and the descriptor that it stands for there. Peers that do not answer
+    /// soon are skipped.
     pub(super) async fn find(&self, name: &str, peers: &[Peer]) -> BTreeMap<NodeId, ContentId> {
         let mut asked = JoinSet::new();
         for peer in peers.iter().take(MAX_ASKED).cloned() {
@@ -130,7 +130,7 @@ impl Tables {
         found
     }
 
-    /// The table of a peer, unless that takes long. One that is in the store already costs a question.
+    /// The table of a peer, unless that takes long. One that is already in the store costs one request.
     async fn soon(&self, peer: &Peer) -> Option<Arc<SymbolTable>> {
         let asked = tokio::time::timeout(HASTE.connect + HASTE.answer, self.ask(peer, HASTE, None));
         match asked.await {
@@ -150,16 +150,16 @@ impl Tables {
         patience: Patience,
         progress: Option<&Progress>,
     ) -> Result<(ContentId, Arc<SymbolTable>), Arc<FetchError>> {
-        let contacts = &self.asking.means().contacts;
-        let symbols = contacts.ask::<Symbols>(peer, &FetchRequest::Symbols, patience);
+        let client = self.fetcher.client();
+        let symbols = client.ask::<Symbols>(peer, &FetchRequest::Symbols, patience);
         let id = match symbols.await {
             Ok(symbols) => symbols.table,
-            Err(told) => {
-                if let Told::Lied(what) = &told {
-                    contacts.note_lie(peer.node, what);
+            Err(failure) => {
+                if let PeerFailure::Lied(what) = &failure {
+                    client.note_lie(peer.node, what);
                 }
-                return Err(Arc::new(FetchError::NoTable(Peers(
-                    [(peer.node, told)].into(),
+                return Err(Arc::new(FetchError::NoTable(PeerFailures(
+                    [(peer.node, failure)].into(),
                 ))));
             }
         };
@@ -169,7 +169,7 @@ impl Tables {
             what: "a symbol table",
         };
         let from = std::slice::from_ref(peer);
-        self.asking.fetch(wanted, from, progress).await?;
+        self.fetcher.fetch(wanted, from, progress).await?;
         let bytes = self.bytes(id).await.ok_or(FetchError::GivenUp(id))?;
         let table = SymbolTable::decode(&bytes).map_err(|error| FetchError::Kind {
             id,
@@ -180,8 +180,8 @@ impl Tables {
         Ok((id, Arc::new(table)))
     }
 
-    /// Has objects in the store, in no order; why not, for those that are not. `left` is how many
-    /// bytes they may have together.
+    /// Gets objects into the store, in no particular order, and says why for those that could not be had.
+    /// `left` is how many bytes they may have together.
     async fn all(
         &self,
         peer: &Peer,
@@ -198,19 +198,19 @@ impl Tables {
                 && let Some(id) = waiting.next()
             {
                 let limit = limit.min(*left);
-                let (asking, peer) = (self.asking.clone(), peer.clone());
+                let (fetcher, peer) = (self.fetcher.clone(), peer.clone());
                 asked.spawn(async move {
                     let wanted = Wanted { id, limit, what };
-                    (id, asking.fetch(wanted, &[peer], None).await)
+                    (id, fetcher.fetch(wanted, &[peer], None).await)
                 });
             }
             let Some(done) = asked.join_next().await else {
                 return all;
             };
-            if let Ok((id, had)) = done {
-                let bytes = had.as_ref().map_or(0, |had| had.bytes);
+            if let Ok((id, obtained)) = done {
+                let bytes = obtained.as_ref().map_or(0, |obtained| obtained.bytes);
                 *left = left.saturating_sub(bytes);
-                all.insert(id, had.map(drop).map_err(|error| error.to_string()));
+                all.insert(id, obtained.map(drop).map_err(|error| error.to_string()));
             }
         }
     }
@@ -225,7 +225,7 @@ impl Tables {
     }
 
     async fn bytes(&self, id: ContentId) -> Option<Vec<u8>> {
-        let objects = self.asking.means().objects.clone();
+        let objects = self.fetcher.objects().clone();
         let reading = tokio::task::spawn_blocking(move || {
             let object = roots::local(&objects).get(&id).ok()??;
             object.bytes().map(<[u8]>::to_vec)

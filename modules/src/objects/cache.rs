@@ -1,19 +1,19 @@
-//! What a cache is, and several of them one below the other.
+//! What a cache is, and caches in layers.
 //!
-//! Calls block until they are answered; see the module above. A cache that asks peers blocks on its
-//! runtime's handle, inside the `spawn_blocking` in which it was called.
+//! Calls block until they are answered. A cache that asks peers blocks on its runtime's handle, inside the
+//! `spawn_blocking` in which it was called.
 
 use std::sync::Arc;
 
+use grid_files::disk::Disk;
 use grid_promises::ContentId;
 use tracing::warn;
 
 use super::disk::Objects;
 use super::error::CacheError;
 use super::object::Object;
-use grid_files::disk::Disk;
 
-/// Somewhere objects may be.
+/// A place where objects may be.
 pub trait Cache: Send + Sync {
     /// What a person calls it, in the middle of a sentence.
     fn name(&self) -> &str;
@@ -21,21 +21,20 @@ pub trait Cache: Send + Sync {
     /// The object, if it is here. An [`Object`] is verified, wherever it comes from.
     ///
     /// # Errors
-    /// Whether it is here is not known, or it was and is not any more ([`CacheError::Damaged`]). It
-    /// may be somewhere else.
+    /// It is not known whether it is here, or it was damaged ([`CacheError::Damaged`]). Another cache may
+    /// still have it.
     fn get(&self, id: &ContentId) -> Result<Option<Object>, CacheError>;
 
     /// Whether it seems to be here. A cheap hint: only [`get`](Self::get) verifies.
     ///
     /// # Errors
-    /// That is not known.
+    /// It is not known.
     fn has(&self, id: &ContentId) -> Result<bool, CacheError>;
 
-    /// Keeps an object that was found elsewhere; whether it does. A cache that keeps nothing says so,
-    /// as this default does.
+    /// Keeps an object that was found elsewhere, and says whether it did. By default a cache keeps nothing.
     ///
     /// # Errors
-    /// It should have, and could not.
+    /// It could not, and should have.
     fn keep(&self, object: &Object) -> Result<bool, CacheError> {
         let _ = object;
         Ok(false)
@@ -63,7 +62,7 @@ where
     }
 }
 
-/// Caches one below the other, the nearest first. What a lower one has is kept by those above it.
+/// Caches in layers, the nearest first. The upper ones keep what a lower one has.
 #[derive(Clone, Default)]
 pub struct Layers(Vec<Arc<dyn Cache>>);
 
@@ -74,7 +73,7 @@ impl Layers {
         Self(layers)
     }
 
-    /// What a layer found is kept by those above it. That they cannot is no failure of the read.
+    /// Keeps what a layer found in those above it. If they cannot, the read still succeeds.
     fn keep_above(&self, below: usize, object: &Object) {
         for upper in self.0.iter().take(below).rev() {
             if let Err(error) = upper.keep(object) {
@@ -89,8 +88,8 @@ impl Cache for Layers {
         "all caches"
     }
 
-    /// Asks one after the other. One that fails does not keep the others from being asked; its error
-    /// is returned if none of them has the object, because then it is not known that nobody has it.
+    /// Asks one after the other. If one fails, the others are still asked; its error is returned only if none
+    /// of them has the object, because it is then not known whether anybody does.
     fn get(&self, id: &ContentId) -> Result<Option<Object>, CacheError> {
         let mut failed = None;
         for (at, layer) in self.0.iter().enumerate() {

@@ -7,12 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use grid_files::crash::CutDisk;
+use grid_files::disk::Disk as _;
 use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;
 
 use super::*;
-use grid_files::crash::CutDisk;
-use grid_files::disk::Disk as _;
 
 const A: (HashCode, &[u8]) = (HashCode::Sha2_256, b"alpha");
 const B: (HashCode, &[u8]) = (HashCode::Blake3, b"beta");

@@ -1,30 +1,28 @@
-//! The objects on disk: where they lie, how they are read, and what happens to damaged ones.
+//! The objects on disk: where they are, how they are read, and what happens to damaged ones.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use grid_promises::ContentId;
-
-use super::error::{CacheError, read, write};
-use super::object::{Checked, Object, check};
-use crate::CacheDir;
 use grid_files::RealDisk;
 use grid_files::disk::{About, Disk, Hold, OpenFile};
+use grid_promises::ContentId;
+use parking_lot::Mutex;
 
-/// How exact the time is at which an object was used last. It is the modification time of its file,
-/// which nothing else needs, because objects do not change. A read sets it if it is older than this,
-/// and syncs nothing: a power cut may take a few minutes of recency back, and nothing more.
-pub const RECENCY: Duration = Duration::from_secs(5 * 60);
-/// How often an object is looked at again that others change meanwhile.
+use super::error::{CacheError, read, write};
+use super::limits::RECENCY;
+use super::object::{Checked, Object, check};
+use crate::CacheDir;
+
+/// How often to look again at an object that others keep changing.
 const TRIES: usize = 8;
-/// The most damaged copies of one object that are kept apart.
+/// The most damaged copies of one object that are kept.
 const MAX_DAMAGED: usize = 1000;
 
-/// The objects of a home. Cloning it makes another handle to the same folder.
+/// The objects in a folder. A clone is another handle to the same folder.
 #[derive(Debug)]
 pub struct Objects<D = RealDisk> {
     pub(super) inner: Arc<Inner<D>>,
@@ -35,7 +33,7 @@ pub(super) struct Inner<D> {
     /// `cache/`.
     root: PathBuf,
     pub(super) disk: D,
-    /// Folders whose names this process made durable, or found durable.
+    /// Folders whose names are known to be durable.
     durable: Mutex<BTreeSet<PathBuf>>,
     pub(super) written: AtomicU64,
 }
@@ -123,7 +121,7 @@ impl<D: Disk> Objects<D> {
                 {
                     return Ok(Some(object));
                 }
-                // Recency is a hint. A disk that is read-only gives its objects all the same.
+                // Recency is a hint: a read-only disk still serves its objects.
                 let _ = self.disk().touch(&self.path(id), now);
                 Ok(Some(object))
             }
@@ -143,8 +141,8 @@ impl<D: Disk> Objects<D> {
         }
     }
 
-    /// How many bytes this process put since it started: a cheap way to know when a
-    /// [`collect`](Self::collect) may be due, which walks the whole folder.
+    /// How many bytes this process has put: a cheap hint whether a [`collect`](Self::collect), which walks the
+    /// whole folder, may be due.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.inner.written.load(Ordering::Relaxed)
@@ -227,7 +225,7 @@ impl<D: Disk> Objects<D> {
             made = self.make(folder);
         }
         let is_new = made.map_err(write(folder))?;
-        // Who made it may have been stopped before its name was durable.
+        // Whoever made it may have been stopped before its name was durable.
         if !is_new && self.is_durable(folder) {
             return Ok(());
         }
@@ -241,7 +239,7 @@ impl<D: Disk> Objects<D> {
         self.ensure(folder.parent().unwrap_or(&self.inner.root))
     }
 
-    /// Makes one folder; whether it is new.
+    /// Makes one folder, and says whether it is new.
     fn make(&self, folder: &Path) -> io::Result<bool> {
         match self.disk().make_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -261,13 +259,11 @@ impl<D: Disk> Objects<D> {
         self.durable_folders().contains(folder)
     }
 
-    fn durable_folders(&self) -> std::sync::MutexGuard<'_, BTreeSet<PathBuf>> {
-        // Whoever panicked with it had inserted a path or not.
-        let durable = self.inner.durable.lock();
-        durable.unwrap_or_else(PoisonError::into_inner)
+    fn durable_folders(&self) -> parking_lot::MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.inner.durable.lock()
     }
 
-    /// The lock of the whole cache. Whoever holds it waits for nobody.
+    /// Locks the whole cache. Whoever holds the lock waits for nothing else.
     pub(super) fn lock(&self, hold: Hold) -> Result<D::Lock, CacheError> {
         let root = &self.inner.root;
         self.disk().lock(root, hold).map_err(write(root))

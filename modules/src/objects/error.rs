@@ -3,11 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use grid_promises::ContentId;
-
-use super::MAX_OBJECT;
 use grid_files::ByteSize;
 use grid_files::atomic::Failed;
+use grid_promises::ContentId;
+
+use super::limits::MAX_OBJECT;
 
 /// Why a cache did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,5 @@
-//! An object on its way to the disk: written to a file of its own, synced, and only then given the
-//! name by which it is found.
+//! An object on its way to the disk: written to a file of its own, synced, and only then renamed to where it
+//! is found.
 //!
 //! The name follows from the bytes, or the bytes are compared with the name that was expected. So a
 //! `put` cannot store the wrong object, whoever sent it.
@@ -7,25 +7,24 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use grid_files::RealDisk;
+use grid_files::atomic::UNFINISHED;
+use grid_files::disk::{Disk, Hold};
 use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;
 
 use super::disk::{Found, Objects, Seen};
 use super::error::{CacheError, read, write};
 use super::hash::Hasher;
-use super::{MAX_OBJECT, Object};
-use grid_files::RealDisk;
-use grid_files::atomic::UNFINISHED;
-use grid_files::disk::{Disk, Hold};
+use super::limits::MAX_OBJECT;
+use super::object::Object;
 
-/// An unfinished file that nobody wrote to for this long has no writer any more.
-pub const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// How much is written at once, in bytes.
 const PIECE: usize = 1 << 20;
-/// How many names are tried for an unfinished file, and how often is tried to put an object that others
-/// put and evict at the same time.
+/// How many names are tried for an unfinished file, and how many attempts a put makes while others put and
+/// evict the same object.
 const TRIES: usize = 1000;
 
 /// An object that was stored.
@@ -46,7 +45,7 @@ pub enum How {
     New,
     /// It was there, and was verified.
     Present,
-    /// It was there and damaged: the damaged one is set aside, here if this process did it.
+    /// It was there and damaged: the damaged one was set aside; the path if this process did it.
     Replaced(Option<PathBuf>),
 }
 
@@ -103,7 +102,7 @@ impl<D: Disk> Objects<D> {
         incoming.finish(None)
     }
 
-    /// Begins to store an object that comes piece by piece.
+    /// Starts storing an object that arrives in pieces.
     ///
     /// # Errors
     /// What the system says.
@@ -119,9 +118,8 @@ impl<D: Disk> Objects<D> {
         })
     }
 
-    /// Stores a file that the caller wrote on the same file system, and whose bytes it gave to
-    /// `hasher` from the first to the last: it is renamed. The file is taken over, whatever happens:
-    /// it is an object afterwards, or gone. Durable when it returns.
+    /// Stores a file on the same file system by renaming it. The caller wrote it and fed all of its bytes to
+    /// `hasher`. In any case the file becomes an object or is gone. Durable when it returns.
     ///
     /// # Errors
     /// As [`Incoming::finish`]. Nothing is stored then.
@@ -146,7 +144,7 @@ impl<D: Disk> Objects<D> {
         incoming.finish(Some(expected))
     }
 
-    /// Bytes whose id is known already: an object that is there need not be written first.
+    /// Stores bytes whose id is known: an object that is already there is not written.
     fn put_whole(&self, id: ContentId, bytes: &[u8]) -> Result<Put, CacheError> {
         let len = bytes.len() as u64;
         if len > MAX_OBJECT {
@@ -209,11 +207,11 @@ impl<D: Disk> Objects<D> {
             let _lock = self.lock(Hold::Shared)?;
             if self.is_still(id, seen)? {
                 let path = self.path(id);
-                // Before the lock is let go: who wants to evict it sees that it is wanted.
+                // Before the lock is released, so that a collection sees that it is wanted.
                 self.disk()
                     .touch(&path, SystemTime::now())
                     .map_err(write(&path))?;
-                // Who put it may have been stopped before its name was durable.
+                // Whoever put it may have been stopped before its name was durable.
                 self.sync_shard(&path)?;
                 return Ok((true, None));
             }
@@ -340,8 +338,8 @@ impl<D: Disk> Incoming<D> {
             .map_err(|error| self.failed(error))
     }
 
-    /// Gives what was written its name. `Some` if a damaged object was in the way that appeared since
-    /// it was looked for.
+    /// Renames what was written to its final name. `Some` if a damaged object had appeared there in the
+    /// meantime.
     fn name(mut self, id: &ContentId) -> Result<Option<Option<PathBuf>>, CacheError> {
         let objects = self.objects.clone();
         let disk = objects.disk();
@@ -363,7 +361,7 @@ impl<D: Disk> Incoming<D> {
                 return Ok(damaged);
             }
             drop(lock);
-            // Somebody else put it meanwhile.
+            // Somebody else has put it in the meantime.
             match objects.confirm(id)? {
                 (true, _) => return Ok(damaged),
                 (false, aside) => damaged = damaged.or(aside),
@@ -384,7 +382,7 @@ impl<D: Disk> Incoming<D> {
 impl<D: Disk> Drop for Incoming<D> {
     fn drop(&mut self) {
         if !self.is_named {
-            // What cannot be removed is abandoned, and goes with a later collection.
+            // If it cannot be removed, it is abandoned and goes with a later collection.
             let _ = self.objects.disk().remove_file(&self.path);
         }
     }

@@ -1,15 +1,15 @@
-//! What is in the cache: which objects, how many bytes, and whether they are whole. Sizes are those
-//! of the files' contents; what the file system adds to round them up is not counted.
+//! What is in the cache: which objects, how many bytes, and whether they are intact. Sizes are those of the
+//! contents, without what the file system adds to round them up.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use grid_files::disk::{About, Disk, Entry};
 use grid_promises::{ContentId, Message};
 
 use super::disk::{Found, Objects, Seen};
 use super::error::{CacheError, read};
-use grid_files::disk::{About, Disk, Entry};
 
 /// How deep folders of memoised calls are followed: promise, module, arguments.
 const MAX_DEPTH: usize = Message::MAX_ARGS + 2;
@@ -63,13 +63,13 @@ pub struct Sizes {
     pub objects: Amount,
     /// Objects that are being written, or whose writer is gone.
     pub incoming: Amount,
-    /// Objects that were damaged. A person who has no more use for them may remove them.
+    /// Objects that were damaged. Whoever has no use for them may remove them.
     pub damaged: Amount,
     /// Memoised calls.
     pub calls: Amount,
-    /// Files of downloads that were not finished yet, or were cut.
+    /// Files of downloads that are unfinished or were cut.
     pub partial: Amount,
-    /// Files that lie among the objects without having the name of one. They are left alone.
+    /// Files among the objects whose names are no ids. They are left alone.
     pub foreign: Amount,
 }
 
@@ -145,8 +145,8 @@ impl<D: Disk> Objects<D> {
         Ok(sizes)
     }
 
-    /// Reads every object and verifies it; damaged ones are set aside. When they were used last stays
-    /// as it is. `so_far` is told after each piece how many bytes were read, of how many.
+    /// Reads and verifies every object, and sets damaged ones aside. The time of last use does not change.
+    /// `so_far` is told after each piece how many bytes have been read, of how many.
     ///
     /// # Errors
     /// The list cannot be read. What is wrong with single objects is in the [`Audit`].

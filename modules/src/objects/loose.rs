@@ -1,40 +1,30 @@
-//! What lies in the cache besides objects and may go: memoised calls and unfinished downloads.
+//! What else in the cache may be evicted: memoised calls and unfinished downloads.
 //!
-//! Losing one costs computing or fetching again, and nothing else. So they count against the limit of
-//! the cache as objects do, in the one order of when each was used last. Besides, each kind has a share
-//! of its own: a peer that asks for much, or gives half of everything, pushes out what came by peers
-//! before, and no objects.
+//! Losing one costs computing or fetching again, and nothing else. So they count against the limit of the
+//! cache as objects do, in one order by last use. In addition each kind has a share of its own, so that a
+//! peer that asks for much, or gives half of everything, evicts what came by peers before and no objects.
 //!
-//! A call may go at any time. A download that was written to in the last [`GRACE`](super::GRACE) stays:
-//! it is under way.
+//! A call may go at any time. A download that was written to within the last [`GRACE`](super::GRACE) stays:
+//! it is in progress.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::collect::{Policy, is_recent};
+use grid_files::disk::{Disk, Hold};
+
 use super::disk::{Objects, Seen};
 use super::error::{CacheError, write};
-use super::listing::Amount;
-use grid_files::disk::{Disk, Hold};
+use super::policy::{Policy, is_recent};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// The result of a call: one file.
     Call,
-    /// An object as far as it was fetched, with the note beside it.
+    /// An incomplete object and the progress file beside it.
     Partial,
-}
-
-/// How many of a kind may stay, and how many bytes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// How many.
-    pub count: u64,
-    /// Their bytes together.
-    pub bytes: u64,
 }
 
 /// Something that may go.
@@ -49,7 +39,7 @@ pub(super) struct Loose {
 }
 
 impl Loose {
-    /// One of a kind comes first that was not used for the longest time.
+    /// The least recently used comes first.
     pub(super) fn order(&self) -> (SystemTime, Option<&Path>) {
         (
             self.used,
@@ -82,7 +72,7 @@ impl<D: Disk> Objects<D> {
         Ok(all)
     }
 
-    /// All downloads: of each the file and its note, whichever of them are there.
+    /// All downloads: of each, the file and its progress file, whichever are there.
     pub(super) fn list_partials(&self) -> Result<Vec<Loose>, CacheError> {
         let mut all: BTreeMap<PathBuf, Loose> = BTreeMap::new();
         self.each_below(self.partial(), &mut |path, about| {
@@ -119,8 +109,8 @@ impl<D: Disk> Objects<D> {
         }
     }
 
-    /// Also the folders that are empty then. Not durable, and need not be: what a power cut brings back
-    /// is as good as it was.
+    /// Removes a call, and folders that are empty then. Not durable, and need not be: what a power cut brings
+    /// back is still good.
     fn remove_call(&self, call: &Loose) -> Result<(), CacheError> {
         let root = self.calls();
         for (path, _) in &call.files {
@@ -139,8 +129,8 @@ impl<D: Disk> Objects<D> {
         Ok(())
     }
 
-    /// Under the lock that whoever goes on with a download takes too, and only if nobody has since it
-    /// was listed. The note goes first: a file without a note is begun anew.
+    /// Removes a download, under the lock that whoever resumes one takes too, and only if nobody has since it
+    /// was listed. The progress file goes first: a file without one is started over.
     fn remove_partial(&self, partial: &Loose) -> Result<bool, CacheError> {
         let _lock = self.lock(Hold::Alone)?;
         for (path, seen) in &partial.files {
@@ -165,13 +155,6 @@ impl<D: Disk> Objects<D> {
     }
 }
 
-impl Share {
-    /// Whether so much is within it.
-    pub(super) const fn holds(&self, amount: &Amount) -> bool {
-        amount.count <= self.count && amount.bytes <= self.bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
@@ -180,7 +163,10 @@ mod tests {
     use grid_promises::content_id::HashCode;
     use grid_promises::{ContentId, Message};
 
-    use super::super::collect::{Collected, GRACE, Reached};
+    use super::super::collect::Collected;
+    use super::super::limits::GRACE;
+    use super::super::policy::Share;
+    use super::super::reach::Reached;
     use super::*;
     use crate::CacheDir;
     use crate::memos::Memos;

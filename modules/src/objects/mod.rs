@@ -1,4 +1,4 @@
-//! The objects of a home, by content id: `$GRID_HOME/cache/`.
+//! The objects of a node, by content id, in its folder `cache/`.
 //!
 //! | file | concept |
 //! |---|---|
@@ -10,8 +10,10 @@
 //! | `incoming` | an object on its way to the disk |
 //! | `listing` | what is there: ids, sizes, and whether it is whole |
 //! | `loose` | memoised calls and unfinished downloads, which go as objects do |
+//! | `reach` | what the roots reach: it is never evicted |
+//! | `policy` | how much may stay, and for how long whatever the limit says |
 //! | `collect` | what goes when there is too much, and what may not |
-//! | `roots` | which objects the home names, and which ones those name |
+//! | `limits` | what bounds objects |
 //! | `error` | what can go wrong |
 //!
 //! ```text
@@ -40,7 +42,7 @@
 //!   was just put is lost to somebody who looked before.
 //!
 //! What this module refuses: to return bytes that are not the object, to remove damaged ones, and to
-//! repair; and it knows nothing of what objects mean, but for `roots`.
+//! repair; and it knows nothing of what objects mean.
 
 mod cache;
 mod collect;
@@ -49,9 +51,12 @@ mod embedded;
 mod error;
 mod hash;
 mod incoming;
+mod limits;
 mod listing;
 mod loose;
 mod object;
+mod policy;
+mod reach;
 
 #[cfg(test)]
 mod crash;
@@ -59,15 +64,14 @@ mod crash;
 mod tests;
 
 pub use cache::{Cache, Layers};
-pub use collect::{Collected, GRACE, MAX_REACHED, Passed, Policy, Reached, Reference, Why, reach};
-pub use disk::{Objects, RECENCY};
+pub use collect::{Collected, Passed, Why};
+pub use disk::Objects;
 pub use embedded::Embedded;
 pub use error::CacheError;
 pub use hash::Hasher;
-pub use incoming::{ABANDONED, How, Incoming, Put};
+pub use incoming::{How, Incoming, Put};
+pub use limits::{ABANDONED, CHUNK, GRACE, IN_MEMORY, MAX_OBJECT, MAX_REACHED, RECENCY};
 pub use listing::{Amount, Audit, DamagedObject, Listed, Sizes};
-pub use loose::Share;
-pub use object::{CHUNK, IN_MEMORY, Object};
-
-/// The longest object, in bytes.
-pub const MAX_OBJECT: u64 = 1 << 30;
+pub use object::Object;
+pub use policy::{Policy, Share};
+pub use reach::{Reached, Reference, reach};

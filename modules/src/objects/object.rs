@@ -13,20 +13,12 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use grid_files::disk::{OpenFile, ReadAt};
 use grid_promises::ContentId;
-use grid_promises::modules::SymbolTable;
 
-use super::MAX_OBJECT;
 use super::error::CacheError;
 use super::hash::Hasher;
-use grid_files::disk::{OpenFile, ReadAt};
-
-/// The longest object that is held in memory when it comes from disk, in bytes. The longest symbol
-/// table fits.
-pub const IN_MEMORY: u64 = 4 << 20;
-const _: () = assert!(SymbolTable::MAX_LEN as u64 <= IN_MEMORY);
-/// How much of a larger one is read at once, in bytes.
-pub const CHUNK: usize = 256 << 10;
+use super::limits::{CHUNK, IN_MEMORY, MAX_OBJECT};
 
 /// A verified object. Cloning it copies no bytes.
 #[derive(Clone)]
@@ -287,7 +279,7 @@ fn fill(content: &dyn ReadAt, buffer: &mut [u8], offset: u64) -> io::Result<usiz
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     use std::time::SystemTime;
 
     use grid_promises::content_id::HashCode;
@@ -302,7 +294,7 @@ mod tests {
 
     impl ReadAt for Held {
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-            self.0.lock().unwrap().read_at(buffer, offset)
+            self.0.lock().read_at(buffer, offset)
         }
     }
 
@@ -364,14 +356,14 @@ mod tests {
         let bytes = long(usize::try_from(IN_MEMORY).unwrap() + 3 * CHUNK);
         let (file, open) = held(bytes.clone());
         let object = whole(ContentId::of(&bytes), open).unwrap();
-        file.0.lock().unwrap()[2 * CHUNK + 7] ^= 1;
+        file.0.lock()[2 * CHUNK + 7] ^= 1;
         assert_eq!(object.chunk(1).unwrap(), bytes[CHUNK..2 * CHUNK]);
         assert!(matches!(object.chunk(2), Err(CacheError::Damaged { .. })));
         let mut copied = Vec::new();
         assert!(object.copy_to(&mut copied, &mut |_| {}).is_err());
         assert_eq!(copied.len(), 2 * CHUNK);
         assert!(object.reader().read_to_end(&mut copied).is_err());
-        file.0.lock().unwrap().truncate(CHUNK);
+        file.0.lock().truncate(CHUNK);
         assert!(object.chunk(1).is_err());
         assert!(object.chunk(0).is_ok());
     }

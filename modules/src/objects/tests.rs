@@ -5,18 +5,19 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use grid_files::RealDisk;
+use grid_files::disk::{About, Disk, Entry, Found, Hold, OpenFile};
 use grid_promises::ContentId;
 use grid_promises::content_id::HashCode;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
 use crate::CacheDir;
-use grid_files::RealDisk;
-use grid_files::disk::{About, Disk, Entry, Found, Hold, OpenFile};
 
 const CODES: [HashCode; 3] = [HashCode::Sha2_256, HashCode::Sha2_512, HashCode::Blake3];
 
@@ -548,7 +549,7 @@ impl Disk for Between {
     type Lock = <RealDisk as Disk>::Lock;
 
     fn lock(&self, folder: &Path, hold: Hold) -> io::Result<Self::Lock> {
-        let happens = (hold == Hold::Alone).then(|| self.0.lock().unwrap().take());
+        let happens = (hold == Hold::Alone).then(|| self.0.lock().take());
         if let Some(happens) = happens.flatten() {
             happens();
         }

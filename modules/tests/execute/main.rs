@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use grid_modules::execute::wasm::{Settings, Wasm, WasmModule};
-use grid_modules::execute::{Limits, ModuleError, ObjectError, Objects, Verdicts};
+use grid_modules::execute::{Limits, ModuleError, ObjectError, ObjectSource, Verdicts};
 use grid_promises::{ContentId, Message, texts};
 
 const ACCEPT: &[u8] = texts::ACCEPT_MESSAGE.text.as_bytes();
@@ -48,7 +48,7 @@ impl Shelf {
     }
 }
 
-impl Objects for Shelf {
+impl ObjectSource for Shelf {
     fn get(&self, id: &ContentId, max: usize, _: Instant) -> Result<Vec<u8>, ObjectError> {
         match self.0.get(id) {
             Some(bytes) if bytes.len() > max => Err(ObjectError::TooLong { max }),

@@ -458,7 +458,7 @@ fn objects_come_through_get() {
 /// Objects that are not what they are called.
 struct Liar;
 
-impl grid_modules::execute::Objects for Liar {
+impl grid_modules::execute::ObjectSource for Liar {
     fn get(&self, _: &ContentId, _: usize, _: Instant) -> Result<Vec<u8>, ObjectError> {
         Ok(vec![0; 300])
     }

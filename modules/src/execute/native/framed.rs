@@ -17,9 +17,9 @@ use grid_promises::{Message, frame};
 use super::process::{self, Failed};
 use super::sealed::Sealed;
 use crate::execute::error::CallError;
+use crate::execute::executor::{Executor, Verdict, Verdicts, shown_message};
 use crate::execute::guest_log::GuestLog;
 use crate::execute::limits::{Limits, MAX_ANSWER};
-use crate::execute::{Executor, Verdict, Verdicts, shown_message};
 
 /// What the process inherits of this one's environment.
 const ENVIRONMENT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];

@@ -124,7 +124,7 @@ pub struct PlainError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::AllowList;
+    use super::super::allowed::AllowList;
     use super::*;
 
     fn run(script: &str, args: &[&str]) -> Result<u8, PlainError> {

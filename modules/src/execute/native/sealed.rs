@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::Allowed;
+use super::allowed::Allowed;
 use crate::execute::limits::MAX_EXECUTABLE;
 
 /// `MFD_EXEC` (Linux 6.3): says that the file is to be executed. Older kernels take every memfd for
@@ -52,7 +52,7 @@ impl Sealed {
         }
         allowed.id().verify(bytes)?;
         Ok(Self {
-            id: allowed.0,
+            id: *allowed.id(),
             file: seal(bytes).map_err(SealError::System)?,
             script: bytes.starts_with(b"#!"),
         })
@@ -143,7 +143,7 @@ pub enum SealError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::AllowList;
+    use super::super::allowed::AllowList;
     use super::*;
     use std::io::Seek as _;
 

@@ -13,11 +13,12 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use grid_files::disk::{Disk as _, RealDisk};
+use grid_files::{FileError, atomic};
 use grid_promises::ContentId;
 use wasmtime::{Engine, Module};
 
-use grid_files::disk::{Disk as _, RealDisk};
-use grid_files::{FileError, atomic};
+use super::failure::says;
 
 /// The longest file that is read: far beyond what the longest module compiles to.
 const MAX_FILE: u64 = 512 * 1024 * 1024;
@@ -76,9 +77,7 @@ impl Compiled {
         // wasmtime checks the version and the configuration again.
         #[allow(unsafe_code)]
         let module = unsafe { Module::deserialize(engine, code) };
-        module
-            .inspect_err(|error| warn(&path, &super::says(error)))
-            .ok()
+        module.inspect_err(|error| warn(&path, &says(error))).ok()
     }
 
     /// Keeps a module that was just compiled. Failing to is not an error, but for the log.
@@ -86,7 +85,7 @@ impl Compiled {
         self.remove(|names| names.truncate(names.len().saturating_sub(MAX_FILES - 1)));
         let name = self.name(id);
         match module.serialize() {
-            Err(error) => warn(&self.folder.join(name), &super::says(&error)),
+            Err(error) => warn(&self.folder.join(name), &says(&error)),
             Ok(code) => {
                 let mut file = self.digest(id, &code).to_bytes();
                 file.extend_from_slice(&code);
@@ -205,7 +204,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn engine() -> Engine {
-        Engine::new(&super::super::config(&crate::execute::Limits {
+        Engine::new(&super::super::engine::config(&crate::execute::Limits {
             instances: 1,
             ..Default::default()
         }))

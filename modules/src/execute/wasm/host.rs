@@ -17,20 +17,20 @@
 //! What the module does not list, what is not in this table, and what cannot be read ends the guest.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use grid_promises::ContentId;
 use grid_promises::cbor::{self, Bounds};
 use minicbor::{Decoder, Encoder};
 use wasmtime::{Caller, Memory};
 
-use super::run::range;
-use super::{Shared, WasmModule};
+use super::memory::range;
+use crate::clock::now;
 use crate::execute::error::CallError;
 use crate::execute::guest_log::GuestLog;
 use crate::execute::limits::{MAX_CALLS, MAX_OBJECT, MAX_REQUEST};
 use crate::execute::manifest::Manifest;
-use crate::execute::objects::ObjectError;
+use crate::execute::object_source::{ObjectError, ObjectSource};
 
 const BOUNDS: Bounds = Bounds {
     max_bytes: MAX_REQUEST,
@@ -45,26 +45,36 @@ pub(super) struct State {
     reply: Vec<u8>,
     calls: u32,
     until: Instant,
-    manifest: Arc<Manifest>,
+    guest: Guest,
     log: GuestLog,
-    shared: Arc<Shared>,
+}
+
+/// Who the guest is, and what it may have.
+pub(super) struct Guest {
+    /// The content id of its module.
+    pub(super) id: ContentId,
+    /// What its module says about itself.
+    pub(super) manifest: Arc<Manifest>,
+    /// Where the call `get` looks.
+    pub(super) objects: Arc<dyn ObjectSource>,
+    /// The most memory that it may have, in bytes.
+    pub(super) max_memory: usize,
 }
 
 impl State {
-    pub(super) fn new(module: &WasmModule, input: Vec<u8>, until: Instant) -> Self {
+    pub(super) fn new(guest: Guest, input: Vec<u8>, until: Instant) -> Self {
         Self {
             memory: None,
             reply: input,
             calls: 0,
             until,
-            manifest: module.manifest.clone(),
-            log: GuestLog::new(module.id),
-            shared: module.shared.clone(),
+            log: GuestLog::new(guest.id),
+            guest,
         }
     }
 
-    pub(super) fn max_memory(&self) -> usize {
-        self.shared.limits.memory
+    pub(super) const fn max_memory(&self) -> usize {
+        self.guest.max_memory
     }
 
     fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>, CallError> {
@@ -76,7 +86,7 @@ impl State {
         let mut decoder = Decoder::new(request);
         let count = decoder.array().map_err(not_a_call)?;
         let name = decoder.str().map_err(not_a_call)?;
-        if !self.manifest.lists(name) {
+        if !self.guest.manifest.lists(name) {
             return Err(CallError::NotListed { call: quoted(name) });
         }
         match (name, count) {
@@ -86,8 +96,7 @@ impl State {
                 Ok(ok(|e| e.null().map(drop)))
             }
             ("time", Some(1)) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let seconds = now.map_or(0, |since| since.as_secs());
+                let seconds = now().0;
                 Ok(ok(|e| e.u64(seconds).map(drop)))
             }
             ("get" | "log" | "time", _) => Err(not_a_call(format_args!(
@@ -98,12 +107,14 @@ impl State {
     }
 
     fn get(&self, id: &ContentId) -> Result<Vec<u8>, CallError> {
-        let found = self.shared.objects.get(id, MAX_OBJECT, self.until);
+        let found = self.guest.objects.get(id, MAX_OBJECT, self.until);
         let object = found.and_then(|bytes| check_object(id, bytes));
         match object {
             Ok(bytes) => Ok(ok(|e| e.bytes(&bytes).map(drop))),
             // The answer of a pure module is kept, so it must not depend on what is here just now.
-            Err(why) if self.manifest.pure => Err(CallError::Unavailable { object: *id, why }),
+            Err(why) if self.guest.manifest.pure => {
+                Err(CallError::Unavailable { object: *id, why })
+            }
             Err(why) => Ok(reply(1, |e| e.str(&why.to_string()).map(drop))),
         }
     }

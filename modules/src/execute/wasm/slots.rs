@@ -1,8 +1,9 @@
 //! How many guests may run at once: as many as the pool has instances. The next one waits, and not
 //! beyond its own deadline.
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
 
 /// Places for guests.
 pub(super) struct Slots {
@@ -23,12 +24,9 @@ impl Slots {
 
     /// A place, or none until the deadline.
     pub(super) fn take(&self, until: Instant) -> Option<Slot<'_>> {
-        let free = super::lock(&self.free);
-        let time = until.saturating_duration_since(Instant::now());
-        let (mut free, _) = self
-            .freed
-            .wait_timeout_while(free, time, |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock();
+        self.freed
+            .wait_while_until(&mut free, |free| *free == 0, until);
         *free = free.checked_sub(1)?;
         Some(Slot(self))
     }
@@ -36,7 +34,7 @@ impl Slots {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *super::lock(&self.0.free) += 1;
+        *self.0.free.lock() += 1;
         self.0.freed.notify_one();
     }
 }

@@ -5,10 +5,11 @@
 //! that calls in quick succession need not wake it each time.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use wasmtime::Engine;
 
 /// How often the epoch moves on.
@@ -53,7 +54,7 @@ impl Ticker {
 
     /// Keeps time for a guest.
     pub(super) fn run(&self) -> Running<'_> {
-        let mut state = super::lock(&self.shared.state);
+        let mut state = self.shared.state.lock();
         state.running += 1;
         if state.asleep {
             self.shared.changed.notify_all();
@@ -70,13 +71,13 @@ impl Ticker {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        super::lock(&self.0.state).running -= 1;
+        self.0.state.lock().running -= 1;
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        super::lock(&self.shared.state).over = true;
+        self.shared.state.lock().over = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // It panics nowhere; and there would be nothing to do.
@@ -87,23 +88,20 @@ impl Drop for Ticker {
 
 fn tick(engine: &Engine, shared: &Shared) {
     let mut idle = 0;
-    let mut state = super::lock(&shared.state);
+    let mut state = shared.state.lock();
     while !state.over {
         idle = if state.running > 0 { 0 } else { idle + 1 };
         if idle > LINGER {
             state.asleep = true;
-            state = shared
+            shared
                 .changed
-                .wait_while(state, |state| state.running == 0 && !state.over)
-                .unwrap_or_else(PoisonError::into_inner);
+                .wait_while(&mut state, |state| state.running == 0 && !state.over);
             state.asleep = false;
             idle = 0;
         }
-        let (now, _) = shared
+        shared
             .changed
-            .wait_timeout_while(state, TICK, |state| !state.over)
-            .unwrap_or_else(PoisonError::into_inner);
-        state = now;
+            .wait_while_for(&mut state, |state| !state.over, TICK);
         engine.increment_epoch();
     }
 }

@@ -1,53 +1,53 @@
-//! The tree behind its lock. Nothing under the lock waits for anything, and nothing allocates on the
-//! way of the mesh's own messages.
+//! The dispatch tree behind its lock. Nothing waits while it holds the lock, and the path of the mesh's
+//! own messages does not allocate.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use grid_promises::Message;
 use grid_promises::routes::{Key, Routes, Target};
+use parking_lot::{Mutex, MutexGuard};
 use tracing::debug;
 
 use super::saved::RoutesFile;
 use crate::clock::now;
 
-/// The most targets that one message is tried with, of those that the tree knows.
+/// The most known targets that are tried for one message.
 const MAX_TRIED: usize = 16;
-/// A rejection is recorded at the key that was rejected if its arguments are within these bounds.
+/// A rejection is recorded only if the arguments of the rejected key are within these bounds.
 const MAX_ARGS: usize = 4;
-/// See [`MAX_ARGS`]; in bytes, of all of them.
+/// See [`MAX_ARGS`]: the total, in bytes.
 const MAX_BYTES: usize = 128;
 
-/// What came of a message.
+/// How a target dealt with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    /// The target would not have it.
+pub(super) enum Observed {
+    /// The target rejected it.
     Rejected,
-    /// The target handled it as it promised.
+    /// The target handled it as promised.
     Kept,
-    /// The target took it and failed at it.
+    /// The target accepted it and then failed.
     Broken,
 }
 
-/// A target that is known to take such messages.
+/// A target known to accept such messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Candidate {
     /// Who.
     pub(super) target: Target,
-    /// Whether it breaks too many of its promises to be asked before others.
+    /// Whether it breaks too many promises to be tried before others.
     pub(super) is_demoted: bool,
 }
 
 /// The tree.
-pub(super) struct Ways {
+pub(super) struct DispatchTree {
     tree: Mutex<Routes>,
     changed: AtomicBool,
     file: RoutesFile,
 }
 
-impl Ways {
-    /// As it was saved. Blocks.
+impl DispatchTree {
+    /// The tree as last saved. Blocks.
     pub(super) fn new(file: RoutesFile) -> Self {
         Self {
             tree: Mutex::new(file.read_or_empty()),
@@ -57,47 +57,47 @@ impl Ways {
     }
 
     fn tree(&self) -> MutexGuard<'_, Routes> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tree.lock()
     }
 
-    /// Who takes messages with this key, best first.
-    pub(super) fn known(&self, key: Key<'_>) -> Vec<Way> {
+    /// The targets that accept messages with this key, best first.
+    pub(super) fn known(&self, key: Key<'_>) -> Vec<Candidate> {
         let tree = self.tree();
         let known = tree.dispatch(key, now()).take(MAX_TRIED);
-        let known = known.map(|candidate| Way {
+        let known = known.map(|candidate| Candidate {
             target: candidate.target.clone(),
             is_demoted: candidate.strength.is_demoted(),
         });
         known.collect()
     }
 
-    /// Whether a target rejected messages with this key lately.
+    /// Whether a target recently rejected messages with this key.
     pub(super) fn rejects(&self, key: Key<'_>, target: &Target) -> bool {
         self.tree().rejects(key, target, now())
     }
 
-    /// Records that a target takes messages with this key, unless that is known. A look into the tree
-    /// where it is.
+    /// Records that a target accepts messages with this key. If that is known, this is one look into the
+    /// tree.
     pub(super) fn learn_once(&self, key: Key<'_>, target: &Target) {
         let mut tree = self.tree();
         let now = now();
         let depth = key.depth();
         let mut known = tree.dispatch(key, now);
-        if !known.any(|way| way.target == target && way.depth == depth) {
+        if !known.any(|candidate| candidate.target == target && candidate.depth == depth) {
             let learned = tree.accepted(key, target, now);
             drop(tree);
             self.changed(learned.is_ok());
         }
     }
 
-    /// Records what came of a message.
-    pub(super) fn note(&self, key: Key<'_>, target: &Target, what: What) {
+    /// Records how a target dealt with a message.
+    pub(super) fn note(&self, key: Key<'_>, target: &Target, what: Observed) {
         let now = now();
         let mut tree = self.tree();
         let noted = match what {
-            What::Rejected => tree.rejected(key, target, now).map(|()| true),
-            What::Kept => Ok(tree.kept(key, target, now)),
-            What::Broken => Ok(tree.broken(key, target, now)),
+            Observed::Rejected => tree.rejected(key, target, now).map(|()| true),
+            Observed::Kept => Ok(tree.kept(key, target, now)),
+            Observed::Broken => Ok(tree.broken(key, target, now)),
         };
         drop(tree);
         match noted {
@@ -106,7 +106,7 @@ impl Ways {
         }
     }
 
-    /// Forgets a target that is not there any more.
+    /// Forgets a target that is gone.
     pub(super) fn forget(&self, target: &Target) {
         let gone = self.tree().forget_target(target);
         self.changed(gone > 0);
@@ -118,7 +118,7 @@ impl Ways {
         }
     }
 
-    /// The tree as it is.
+    /// A copy of the tree.
     pub(super) fn snapshot(&self) -> Routes {
         self.tree().clone()
     }
@@ -139,8 +139,7 @@ impl Ways {
     }
 }
 
-/// Where it is recorded that somebody accepted a message, kept or broke it: what is said there speaks
-/// of the next message too.
+/// The key at which acceptance and kept or broken promises are recorded: it also covers the next message.
 pub(super) fn general(message: &Message) -> Key<'_> {
     match message.module {
         Some(_) => Key::of(message).prefix(2),
@@ -148,8 +147,8 @@ pub(super) fn general(message: &Message) -> Key<'_> {
     }
 }
 
-/// Where it is recorded that a module rejected a message: at all of its key, or nowhere. It says
-/// nothing of other arguments, and a peer that tries many of them is not to fill the tree.
+/// The key at which a module's rejection is recorded: the whole key, or none. It says nothing about other
+/// arguments, and a peer that tries many of them must not fill the tree.
 pub(super) fn particular(message: &Message) -> Option<Key<'_>> {
     let bytes: usize = message.args.iter().map(Vec::len).sum();
     (message.args.len() <= MAX_ARGS && bytes <= MAX_BYTES).then(|| Key::of(message))
@@ -161,8 +160,8 @@ mod tests {
     use crate::cache_dir::CacheDir;
     use grid_promises::ContentId;
 
-    fn ways(dir: &tempfile::TempDir) -> Ways {
-        Ways::new(RoutesFile::of(&CacheDir::new(dir.path().join("cache"))))
+    fn ways(dir: &tempfile::TempDir) -> DispatchTree {
+        DispatchTree::new(RoutesFile::of(&CacheDir::new(dir.path().join("cache"))))
     }
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
         first.save().unwrap();
         assert!(!dir.path().join("cache/routes").exists());
         first.learn_once(general(&message), &target);
-        first.note(general(&message), &target, What::Kept);
+        first.note(general(&message), &target, Observed::Kept);
         first.save().unwrap();
         let again = ways(&dir);
         assert_eq!(again.snapshot().export(), first.snapshot().export());
@@ -197,7 +196,7 @@ mod tests {
         let this = any.clone().module(code);
         for message in [&any, &this, &this] {
             ways.learn_once(general(message), &target);
-            ways.note(general(message), &target, What::Kept);
+            ways.note(general(message), &target, Observed::Kept);
         }
         let kept: Vec<u32> = ways.snapshot().entries().map(|entry| entry.kept).collect();
         assert_eq!(kept, [1, 2]);
@@ -211,7 +210,7 @@ mod tests {
         let good = Message::new(ContentId::of(b"p")).arg("a");
         let bad = good.clone().arg("b");
         ways.learn_once(general(&good), &target);
-        ways.note(particular(&bad).unwrap(), &target, What::Rejected);
+        ways.note(particular(&bad).unwrap(), &target, Observed::Rejected);
         assert!(ways.rejects(Key::of(&bad), &target));
         assert!(!ways.rejects(Key::of(&good), &target));
         assert!(ways.known(Key::of(&bad)).is_empty());

@@ -1,27 +1,27 @@
-//! The peers that are asked: connecting to them, asking one thing, and what is remembered of those who
-//! lied.
+//! Asks one peer for one thing, connecting first if necessary, and remembers which peers lied.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
+use grid_net::Pace;
 use grid_net::{ConnectError, Endpoint, RequestError};
 use grid_promises::modules::fetch::{FetchRequest, Fetched, Given, read_rejection};
+use parking_lot::Mutex;
 use tracing::warn;
 
-use super::error::{Told, readable};
+use super::limits::{REQUEST_BURST, REQUEST_RATE};
+use super::peer_failure::{PeerFailure, readable};
 use crate::peer::Peer;
-use grid_net::Pace;
 
-/// How many requests a second this node sends to one peer for long, and at once. Nine tenths of what
-/// every server takes: the rest is for what else two nodes have to say to one another.
-const RATE: u32 = super::REQUEST_RATE / 10 * 9;
-const BURST: u32 = super::REQUEST_BURST / 10 * 9;
-/// The most nodes that are remembered for a lie.
+/// The sustained rate of requests to one peer, a second, and the burst. Nine tenths of what every server
+/// accepts; the rest is for what else two nodes have to say to each other.
+const RATE: u32 = REQUEST_RATE / 10 * 9;
+const BURST: u32 = REQUEST_BURST / 10 * 9;
+/// The most liars that are remembered.
 const MAX_LIARS: usize = 1024;
 
-/// How long a peer is waited for.
+/// How long to wait for a peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// Until it is connected.
@@ -32,13 +32,13 @@ pub(super) struct Patience {
 
 /// Asks peers.
 #[derive(Debug)]
-pub(super) struct Contacts {
+pub(super) struct PeerClient {
     endpoint: Endpoint,
     pace: Mutex<Pace>,
     liars: Mutex<BTreeSet<NodeId>>,
 }
 
-impl Contacts {
+impl PeerClient {
     pub(super) fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
@@ -47,49 +47,49 @@ impl Contacts {
         }
     }
 
-    /// Notes that a peer lied, for the log and for the order in which peers are asked.
+    /// Notes that a peer lied: the log says so, and others are asked first from now on.
     pub(super) fn note_lie(&self, peer: NodeId, what: &str) {
         warn!("{peer} lied: {what}; nothing of it is used, and it is asked last from now on");
-        let mut liars = self.liars.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut liars = self.liars.lock();
         if liars.len() < MAX_LIARS {
             liars.insert(peer);
         }
     }
 
-    /// Whether a peer lied since the server started.
+    /// Whether a peer has lied since the server started.
     pub(super) fn is_liar(&self, peer: &NodeId) -> bool {
-        let liars = self.liars.lock().unwrap_or_else(PoisonError::into_inner);
+        let liars = self.liars.lock();
         liars.contains(peer)
     }
 
-    /// Connects to a peer, unless it is connected.
-    pub(super) async fn connect(&self, contact: &Peer, limit: Duration) -> Result<(), Told> {
+    /// Connects to a peer if it is not connected.
+    pub(super) async fn connect(&self, contact: &Peer, limit: Duration) -> Result<(), PeerFailure> {
         if contact.addresses.is_empty() {
             let why = "it is not connected, and no address of it is known".to_owned();
-            return Err(Told::Unreachable(why));
+            return Err(PeerFailure::Unreachable(why));
         }
         let connecting = self
             .endpoint
             .connect(Some(contact.node), &contact.addresses);
         match tokio::time::timeout(limit, connecting).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(ConnectError::Myself)) => {
-                Err(Told::Unreachable("that is this node itself".to_owned()))
-            }
-            Ok(Err(error)) => Err(Told::Unreachable(error.to_string())),
-            Err(_) => Err(Told::Unreachable("no answer in time".to_owned())),
+            Ok(Err(ConnectError::Myself)) => Err(PeerFailure::Unreachable(
+                "that is this node itself".to_owned(),
+            )),
+            Ok(Err(error)) => Err(PeerFailure::Unreachable(error.to_string())),
+            Err(_) => Err(PeerFailure::Unreachable("no answer in time".to_owned())),
         }
     }
 
-    /// The bytes that a peer answers with. It is connected first.
+    /// Sends a request and returns the raw answer. Connects first if necessary.
     pub(super) async fn request(
         &self,
         contact: &Peer,
         request: &FetchRequest,
         patience: Patience,
-    ) -> Result<Vec<u8>, Told> {
+    ) -> Result<Vec<u8>, PeerFailure> {
         let wait = {
-            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pace = self.pace.lock();
             pace.take(contact.node, Instant::now())
         };
         if !wait.is_zero() {
@@ -98,11 +98,11 @@ impl Contacts {
         let message = request.encode();
         let asked = self.exchange(contact, message.clone(), patience).await;
         let Err(RequestError::NotConnected(_)) = &asked else {
-            return asked.map_err(told);
+            return asked.map_err(failure);
         };
         self.connect(contact, patience.connect).await?;
         let asked = self.exchange(contact, message, patience).await;
-        asked.map_err(told)
+        asked.map_err(failure)
     }
 
     async fn exchange(
@@ -119,36 +119,37 @@ impl Contacts {
         }
     }
 
-    /// Asks for what is short. A chunk is read where it does not hold others up: see [`read`].
+    /// As [`request`](Self::request), for short answers, which it decodes. Chunks are decoded elsewhere, where
+    /// that holds nobody up.
     pub(super) async fn ask<T: Given>(
         &self,
         contact: &Peer,
         request: &FetchRequest,
         patience: Patience,
-    ) -> Result<T, Told> {
+    ) -> Result<T, PeerFailure> {
         read(&self.request(contact, request, patience).await?)
     }
 }
 
-/// Reads an answer.
-pub(super) fn read<T: Given>(bytes: &[u8]) -> Result<T, Told> {
+/// Decodes an answer.
+pub(super) fn read<T: Given>(bytes: &[u8]) -> Result<T, PeerFailure> {
     match T::read_answer(bytes) {
         Ok(Fetched::Given(given)) => Ok(given),
-        Ok(Fetched::Refused(why)) => Err(Told::Refused(readable(&why))),
+        Ok(Fetched::Refused(why)) => Err(PeerFailure::Refused(readable(&why))),
         Err(error) => match read_rejection(bytes) {
-            Ok(Some(_)) => Err(Told::TakesNoPart),
-            _ => Err(Told::Lied(readable(&error.to_string()))),
+            Ok(Some(_)) => Err(PeerFailure::TakesNoPart),
+            _ => Err(PeerFailure::Lied(readable(&error.to_string()))),
         },
     }
 }
 
-fn told(error: RequestError) -> Told {
+fn failure(error: RequestError) -> PeerFailure {
     match error {
-        RequestError::TimedOut { .. } => Told::Silent,
-        RequestError::Refused(grid_net::StreamCode::TOO_SLOW) => Told::Silent,
-        RequestError::AnswerTooLarge { .. } => Told::Lied(error.to_string()),
-        RequestError::NotConnected(_) => Told::Lost("its connection ended".to_owned()),
-        error => Told::Lost(error.to_string()),
+        RequestError::TimedOut { .. } => PeerFailure::Silent,
+        RequestError::Refused(grid_net::StreamCode::TOO_SLOW) => PeerFailure::Silent,
+        RequestError::AnswerTooLarge { .. } => PeerFailure::Lied(error.to_string()),
+        RequestError::NotConnected(_) => PeerFailure::Lost("its connection ended".to_owned()),
+        error => PeerFailure::Lost(error.to_string()),
     }
 }
 
@@ -164,10 +165,13 @@ mod tests {
         let given = Symbols { table };
         assert_eq!(read::<Symbols>(&given.answer()), Ok(given));
         let refused = read::<Symbols>(&refuse("no\nno"));
-        assert_eq!(refused, Err(Told::Refused("no no".to_owned())));
-        assert_eq!(read::<Symbols>(&reject(&table)), Err(Told::TakesNoPart));
+        assert_eq!(refused, Err(PeerFailure::Refused("no no".to_owned())));
+        assert_eq!(
+            read::<Symbols>(&reject(&table)),
+            Err(PeerFailure::TakesNoPart)
+        );
         for junk in [&b""[..], b"junk", &given.answer()[1..]] {
-            assert!(matches!(read::<Symbols>(junk), Err(Told::Lied(_))));
+            assert!(matches!(read::<Symbols>(junk), Err(PeerFailure::Lied(_))));
         }
     }
 }

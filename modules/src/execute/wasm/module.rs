@@ -1,16 +1,65 @@
-//! One call: a fresh instance, its budget, its answer.
+//! A module that is ready to run, and one call of it: a fresh instance, its budget, its answer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use grid_promises::Message;
-use wasmtime::{Instance, ModuleExport, ResourceLimiter, Store, Trap};
+use grid_promises::{ContentId, Message};
+use wasmtime::{Engine, Instance, InstancePre, ModuleExport, ResourceLimiter, Store, Trap};
 
-use super::host::State;
+use super::failure::says;
+use super::host::{Guest, State};
+use super::memory::range;
+use super::slots::Slots;
 use super::ticker::Ticker;
-use super::{Shared, WasmModule};
 use crate::execute::error::CallError;
-use crate::execute::limits::{Budget, MAX_ANSWER, MAX_TABLE};
-use crate::execute::{Executor, Verdict, shown};
+use crate::execute::executor::{Executor, Verdict, Verdicts, shown};
+use crate::execute::limits::{Budget, Limits, MAX_ANSWER, MAX_TABLE};
+use crate::execute::manifest::Manifest;
+use crate::execute::object_source::ObjectSource;
+
+/// What all modules of an engine share.
+pub(super) struct Shared {
+    pub(super) engine: Engine,
+    pub(super) limits: Limits,
+    pub(super) verdicts: Verdicts,
+    pub(super) objects: Arc<dyn ObjectSource>,
+    pub(super) ticker: Ticker,
+    pub(super) slots: Slots,
+}
+
+/// A module that is ready to run. Its entry points are those of [`Executor`].
+pub struct WasmModule {
+    pub(super) id: ContentId,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pre: InstancePre<State>,
+    pub(super) memory: ModuleExport,
+    pub(super) accept: ModuleExport,
+    pub(super) handle: ModuleExport,
+}
+
+impl WasmModule {
+    /// The module's content id.
+    #[must_use]
+    pub const fn id(&self) -> &ContentId {
+        &self.id
+    }
+
+    /// What the module says about itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+impl std::fmt::Debug for WasmModule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmModule")
+            .field("id", &self.id)
+            .field("name", &self.manifest.name)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Executor for WasmModule {
     fn accept(&self, parms: &Message) -> Result<Verdict, CallError> {
@@ -26,6 +75,18 @@ impl Executor for WasmModule {
 }
 
 impl WasmModule {
+    /// What the host knows of the guest before it runs.
+    fn state(&self, input: Vec<u8>, until: Instant) -> State {
+        let shared = &self.shared;
+        let guest = Guest {
+            id: self.id,
+            manifest: self.manifest.clone(),
+            objects: shared.objects.clone(),
+            max_memory: shared.limits.memory,
+        };
+        State::new(guest, input, until)
+    }
+
     fn run(
         &self,
         entry: &ModuleExport,
@@ -36,7 +97,7 @@ impl WasmModule {
         let until = Instant::now() + budget.time;
         let _slot = shared.slots.take(until).ok_or(CallError::Busy)?;
         let _time = shared.ticker.run();
-        let mut store = Store::new(&shared.engine, State::new(self, input, until));
+        let mut store = Store::new(&shared.engine, self.state(input, until));
         store.limiter(|state| state);
         store.set_epoch_deadline(Ticker::ticks(budget.time));
         let answer = store
@@ -88,18 +149,6 @@ fn gone() -> wasmtime::Error {
     wasmtime::Error::msg("an export that was there is gone")
 }
 
-/// A range of a guest's memory.
-pub(super) fn range(memory: &[u8], start: u32, length: u32) -> Result<&[u8], CallError> {
-    let from = start as usize;
-    from.checked_add(length as usize)
-        .and_then(|to| memory.get(from..to))
-        .ok_or(CallError::Range {
-            start,
-            length,
-            memory: memory.len(),
-        })
-}
-
 /// What ended a guest.
 fn why(error: wasmtime::Error, budget: &Budget) -> CallError {
     let error = match error.downcast::<CallError>() {
@@ -112,9 +161,7 @@ fn why(error: wasmtime::Error, budget: &Budget) -> CallError {
         Some(trap) => CallError::Trapped {
             why: trap.to_string(),
         },
-        None => CallError::Engine {
-            why: super::says(&error),
-        },
+        None => CallError::Engine { why: says(&error) },
     }
 }
 
@@ -152,14 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_those_of_the_memory() {
-        let memory = [1, 2, 3, 4];
-        assert_eq!(range(&memory, 1, 2).unwrap(), [2, 3]);
-        assert!(range(&memory, 4, 0).unwrap().is_empty());
-        for (start, length) in [(0, 5), (4, 1), (5, 0), (u32::MAX, u32::MAX), (1, u32::MAX)] {
-            let error = range(&memory, start, length);
-            assert!(matches!(error, Err(CallError::Range { memory: 4, .. })));
-        }
+    fn an_answer_is_packed_as_start_and_length() {
         assert_eq!(unpack(0x0000_0010_ffff_fff0), (16, 0xffff_fff0));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use grid_promises::ContentId;
 
 /// Where the call `get` looks.
-pub trait Objects: Send + Sync {
+pub trait ObjectSource: Send + Sync {
     /// The object with an id, of at most `max_len` bytes. It may block, but not beyond `until`: a
     /// guest that waits here cannot be interrupted. The bytes are verified again by who asks.
     ///
@@ -26,8 +26,8 @@ pub enum ObjectError {
         /// The longest allowed, in bytes.
         max: usize,
     },
-    /// The store failed, or gave other bytes than the id names. `grid cas verify` looks at the
-    /// whole store.
+    /// The store failed, or gave other bytes than the id names. An audit of the whole store finds
+    /// more.
     #[error("the store cannot give it: {why}")]
     Failed {
         /// What it says.
@@ -39,7 +39,7 @@ pub enum ObjectError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoObjects;
 
-impl Objects for NoObjects {
+impl ObjectSource for NoObjects {
     fn get(&self, _: &ContentId, _: usize, _: Instant) -> Result<Vec<u8>, ObjectError> {
         Err(ObjectError::Missing)
     }

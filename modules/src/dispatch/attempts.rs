@@ -1,9 +1,9 @@
 //! One message, from its key to its answer.
 //!
-//! Who is asked, and in which order: the modules here that the tree knows to take such messages, best
-//! first; those of which it knows nothing, in the order of their names; those that break too many of
-//! their promises; then peers. The first that takes the message has it: what fails afterwards is not
-//! tried with another, because nobody knows how far it came.
+//! Targets are tried in this order: local modules that the tree knows to accept such messages, best
+//! first; modules that it knows nothing about, by name; modules that break too many of their promises;
+//! then peers. The first to accept the message gets it. If that one then fails, no other is tried,
+//! because nobody knows how far the first one got.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use grid_promises::routes::{Key, Target};
 use tracing::debug;
 
 use super::Inner;
-use super::forward::{MAX_HOPS, Passed};
-use super::handlers::Module;
-use super::runner::{Came, Means};
-use super::tree::{Way, What, general, particular};
+use super::forward::{Forwarded, MAX_HOPS};
+use super::handlers::Handler;
+use super::runner::{CallContext, Ran};
+use super::shared_tree::{Candidate, Observed, general, particular};
 
-/// Who is asked.
+/// Which targets are tried.
 struct Plan {
-    modules: Vec<Arc<Module>>,
-    /// Whether there are others that rejected the same lately.
+    modules: Vec<Arc<Handler>>,
+    /// Whether modules were left out because they recently rejected the same message.
     is_rejected: bool,
-    means: Means,
-    /// The peers that are known to take such messages, best first.
+    context: CallContext,
+    /// The peers known to accept such messages, best first.
     peers: Vec<NodeId>,
 }
 
 impl Inner {
-    /// The answer to a message of a peer, whatever it is.
+    /// Answers a message of a peer, whatever it is.
     pub(super) async fn answer(self: &Arc<Self>, peer: NodeId, bytes: &[u8]) -> Vec<u8> {
         let message = match Message::decode(bytes, &Message::BOUNDS) {
             Ok(message) => message,
@@ -39,7 +39,7 @@ impl Inner {
         if message.promise != self.forward {
             return self.find(&message, &[peer], MAX_HOPS).await;
         }
-        let passed = match Passed::read(&message, peer, self.endpoint.node_id()) {
+        let passed = match Forwarded::read(&message, peer, self.endpoint.node_id()) {
             Ok(passed) => passed,
             Err(error) => return refuse(&error.to_string()),
         };
@@ -66,30 +66,30 @@ impl Inner {
             .then(|| "the same was rejected lately".to_owned());
         for module in &plan.modules {
             let target = Target::Module(*module.descriptor.code());
-            match self.runner.run(module, message, &plan.means).await {
-                Came::Answered(answer) => {
-                    self.ways.learn_once(general(message), &target);
+            match self.runner.run(module, message, &plan.context).await {
+                Ran::Answered(answer) => {
+                    self.tree.learn_once(general(message), &target);
                     if answer.promise != self.refusal {
-                        self.ways.note(general(message), &target, What::Kept);
+                        self.tree.note(general(message), &target, Observed::Kept);
                     }
                     return answer.encode();
                 }
-                Came::Broke(why) => {
-                    self.ways.learn_once(general(message), &target);
-                    self.ways.note(general(message), &target, What::Broken);
+                Ran::Broke(why) => {
+                    self.tree.learn_once(general(message), &target);
+                    self.tree.note(general(message), &target, Observed::Broken);
                     return refuse(&why);
                 }
-                Came::Silent(why) => {
-                    // It took nothing, so another may.
-                    self.ways.note(general(message), &target, What::Broken);
+                Ran::Silent(why) => {
+                    // It did not accept the message, so another may.
+                    self.tree.note(general(message), &target, Observed::Broken);
                     self.rejected(message, &target);
                     why_not.get_or_insert(why);
                 }
-                Came::Rejected(why) => {
+                Ran::Rejected(why) => {
                     self.rejected(message, &target);
                     why_not.get_or_insert(why);
                 }
-                Came::NotNow(why) => _ = why_not.get_or_insert(why),
+                Ran::NotNow(why) => _ = why_not.get_or_insert(why),
             }
         }
         let forwarded = self.pass_on(message, &plan.peers, route, left).await;
@@ -101,43 +101,43 @@ impl Inner {
 
     fn rejected(&self, message: &Message, target: &Target) {
         if let Some(key) = particular(message) {
-            self.ways.note(key, target, What::Rejected);
+            self.tree.note(key, target, Observed::Rejected);
         }
     }
 
     /// Blocks.
     fn plan(&self, message: &Message) -> Option<Plan> {
         let settings = self.host.settings();
-        let shelf = match self.library.of(&settings) {
-            Ok(shelf) => shelf,
+        let handlers = match self.handlers.of(&settings) {
+            Ok(handlers) => handlers,
             Err(error) => {
-                // Any command of the person says it too.
+                // Every command on this node says so too.
                 debug!("a peer's message finds no module: {error}");
                 return None;
             }
         };
         let key = Key::of(message);
-        let here = shelf.modules(&settings, &message.promise, message.module.as_ref());
-        let known = self.ways.known(key);
-        for way in &known {
-            if let Target::Module(code) = &way.target
-                && !shelf.has(code)
+        let here = handlers.modules(&settings, &message.promise, message.module.as_ref());
+        let known = self.tree.known(key);
+        for candidate in &known {
+            if let Target::Module(code) = &candidate.target
+                && !handlers.has(code)
             {
-                self.ways.forget(&way.target);
+                self.tree.forget(&candidate.target);
             }
         }
-        let peers = known.iter().filter_map(|way| match way.target {
+        let peers = known.iter().filter_map(|candidate| match candidate.target {
             Target::Peer(node) => Some(node),
             _ => None,
         });
         let count = here.len();
-        let modules = in_order(&known, here, |target| self.ways.rejects(key, target));
+        let modules = in_order(&known, here, |target| self.tree.rejects(key, target));
         Some(Plan {
             peers: peers.collect(),
             is_rejected: modules.len() < count,
             modules,
-            means: Means {
-                local: Arc::clone(&shelf.local),
+            context: CallContext {
+                local: Arc::clone(&handlers.local),
                 settings,
             },
         })
@@ -145,13 +145,15 @@ impl Inner {
 }
 
 fn in_order(
-    known: &[Way],
-    here: Vec<Arc<Module>>,
+    known: &[Candidate],
+    here: Vec<Arc<Handler>>,
     rejects: impl Fn(&Target) -> bool,
-) -> Vec<Arc<Module>> {
-    let place = |module: &Arc<Module>| {
+) -> Vec<Arc<Handler>> {
+    let place = |module: &Arc<Handler>| {
         let target = Target::Module(*module.descriptor.code());
-        let at = known.iter().position(|way| way.target == target);
+        let at = known
+            .iter()
+            .position(|candidate| candidate.target == target);
         match at.and_then(|at| Some((at, known.get(at)?.is_demoted))) {
             Some((at, false)) => Some((0, at)),
             Some((at, true)) => Some((2, at)),
@@ -163,7 +165,7 @@ fn in_order(
         .into_iter()
         .filter_map(|module| Some((place(&module)?, module)))
         .collect();
-    // Stable: the unknown ones stay in the order of their names.
+    // Stable: unknown modules stay sorted by name.
     placed.sort_by_key(|(place, _)| *place);
     placed.into_iter().map(|(_, module)| module).collect()
 }
@@ -174,16 +176,16 @@ mod tests {
     use grid_promises::ContentId;
     use grid_promises::modules::{Descriptor, ModuleKind};
 
-    fn module(name: &str) -> Arc<Module> {
+    fn module(name: &str) -> Arc<Handler> {
         let code = ContentId::of(name.as_bytes());
-        Arc::new(Module {
+        Arc::new(Handler {
             name: name.to_owned(),
             descriptor: Descriptor::new(ContentId::of(b"p"), ModuleKind::Wasm, code),
         })
     }
 
-    fn way(name: &str, is_demoted: bool) -> Way {
-        Way {
+    fn candidate(name: &str, is_demoted: bool) -> Candidate {
+        Candidate {
             target: Target::Module(ContentId::of(name.as_bytes())),
             is_demoted,
         }
@@ -193,10 +195,10 @@ mod tests {
     fn the_known_come_first_then_the_unknown_then_those_that_break_promises() {
         let here = ["a", "b", "c", "d", "e"].map(module).to_vec();
         let known = [
-            way("d", false),
-            way("gone", false),
-            way("b", false),
-            way("a", true),
+            candidate("d", false),
+            candidate("gone", false),
+            candidate("b", false),
+            candidate("a", true),
         ];
         let rejecting = Target::Module(ContentId::of(b"c"));
         let order = in_order(&known, here, |target| *target == rejecting);
