@@ -8,6 +8,7 @@ use std::fmt;
 use grid_promises::core::{CommandError, FailureKind};
 use serde::{Deserialize, Serialize};
 
+use crate::advice;
 use crate::store::StoreError;
 
 /// The exit codes. Scripts may rely on them.
@@ -78,7 +79,7 @@ impl From<CommandError> for Failure {
             FailureKind::Refused => Exit::Refused,
             FailureKind::TimedOut => Exit::TimedOut,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, advice::on_command(&error))
     }
 }
 
@@ -90,13 +91,10 @@ impl From<StoreError> for Failure {
 
 impl From<grid_wg::Error> for Failure {
     fn from(error: grid_wg::Error) -> Self {
-        let text = error.to_string();
-        match error.root() {
-            grid_wg::Error::ForeignInterface { kind, .. } if kind == "wireguard" => {
-                Self::new(Exit::Refused, format!("{text}; --adopt takes it over"))
-            }
-            grid_wg::Error::ForeignInterface { .. } => Self::new(Exit::Refused, text),
-            _ => Self::new(Exit::Failed, text),
-        }
+        let exit = match error.root() {
+            grid_wg::Error::ForeignInterface { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, advice::on_wireguard(&error))
     }
 }

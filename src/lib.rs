@@ -4,6 +4,7 @@
 //! `grid-net`; WireGuard in `grid-wg`; code that keeps promises in `grid-modules`, which a build can leave
 //! out (feature `modules`). This crate drives them.
 
+pub mod advice;
 pub mod cli;
 pub mod control;
 pub mod exit;

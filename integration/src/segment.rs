@@ -1,4 +1,4 @@
-//! A stretch of Ethernet: one bridge with an address plan. Plugging a node in gives it an interface
+//! An Ethernet segment: one bridge with an address plan. Plugging a node in gives it an interface
 //! with the next free addresses.
 
 use std::collections::BTreeSet;
@@ -7,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use grid_netlink::Netlink;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::Missing;
 use crate::link::{self, LinkIndex};
-use crate::netlink::Netlink;
 use crate::node::{Node, Port};
 
-/// The first host number that a node gets; lower ones are for gateways.
+/// The lowest host number of a node; lower ones are for gateways.
 const FIRST_NODE: u32 = 11;
 
 /// A bridge in the lab's own network namespace, and the addresses on it.
@@ -54,19 +54,16 @@ impl Segment {
         })
     }
 
-    /// The bridge's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The bridge.
     #[must_use]
     pub fn bridge(&self) -> LinkIndex {
         self.bridge
     }
 
-    /// The IPv4 prefix.
     #[must_use]
     pub fn ipv4(&self) -> Ipv4Net {
         self.ipv4
@@ -122,7 +119,7 @@ impl Segment {
         }
         node.namespaces()
             .in_net(|| -> std::io::Result<()> {
-                let mut netlink = Netlink::open()?;
+                let mut netlink = Netlink::route()?;
                 let index = link::index_of(interface)?;
                 for (address, length) in addresses {
                     link::add_address(&mut netlink, index, address, length)?;
@@ -164,7 +161,7 @@ impl Segment {
         Ok(number)
     }
 
-    /// Lets the next node have the address of `port`, when that is a plug into this segment.
+    /// Frees the address of `port` for the next node, if that is a plug into this segment.
     pub(crate) fn give_back(&self, port: &Port) {
         if port.bridge == self.bridge {
             let number = u32::from(port.ipv4) - u32::from(self.ipv4.network());
@@ -185,7 +182,7 @@ impl Segment {
             .collect();
         node.namespaces()
             .in_net(|| -> std::io::Result<()> {
-                let mut netlink = Netlink::open()?;
+                let mut netlink = Netlink::route()?;
                 gateways
                     .iter()
                     .try_for_each(|to| link::add_default_route(&mut netlink, *to))
@@ -194,7 +191,7 @@ impl Segment {
     }
 }
 
-/// Tells what this kernel lacks from what went wrong.
+/// Says what this kernel lacks, if that is why the request failed.
 fn explain(error: io::Error, what: &str, module: &str) -> anyhow::Error {
     match error.raw_os_error() {
         // EACCES: IPv6 that is switched off.

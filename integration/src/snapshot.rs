@@ -1,5 +1,5 @@
-//! How a node's network is configured: links, addresses, routes of every table, policy rules. To
-//! compare what was before with what is after. Counters and times are left out.
+//! How a node's network is configured: links, addresses, routes of every table, policy rules.
+//! Counters and times are left out, so that two snapshots can be compared.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use grid_netlink::Netlink;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -14,7 +15,6 @@ use netlink_packet_route::link::{LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::rule::RuleMessage;
 
-use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::wait::wait_for;
 
@@ -31,8 +31,8 @@ pub fn of(node: &Node) -> Result<Snapshot> {
         .with_context(|| format!("cannot read the network of {}", node.name()))
 }
 
-/// The same once the kernel has tried all addresses, which changes what it says of them: about a second
-/// after the link came up.
+/// The same once duplicate address detection is over, which changes how addresses are reported: about
+/// a second after the link came up.
 ///
 /// # Errors
 /// As [`of`], and when that takes longer than ten seconds.
@@ -49,9 +49,7 @@ pub fn at_rest(node: &Node) -> Result<Snapshot> {
 pub struct LinkDetails {
     /// Empty for hardware and the loopback interface.
     pub kind: String,
-    /// In bytes.
     pub mtu: u32,
-    /// `IFLA_GROUP`.
     pub group: u32,
     /// Administratively.
     pub up: bool,
@@ -66,7 +64,7 @@ pub fn link(node: &Node, name: &str) -> Result<LinkDetails> {
         .in_net(|| -> io::Result<LinkDetails> {
             let mut message = LinkMessage::default();
             message.header.index = crate::link::index_of(name)?.0;
-            let answers = Netlink::open()?.request(RouteNetlinkMessage::GetLink(message), 0)?;
+            let answers = Netlink::route()?.request(RouteNetlinkMessage::GetLink(message), 0)?;
             let found = answers.into_iter().find_map(|answer| match answer {
                 RouteNetlinkMessage::NewLink(link) => Some(details(&link)),
                 _ => None,
@@ -92,7 +90,7 @@ pub fn addresses(node: &Node, name: &str) -> Result<Vec<IpAddr>> {
     let index = index(node, name)?;
     let answers = node.namespaces().in_net(|| {
         let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        Netlink::open()?.request(question, NLM_F_DUMP)
+        Netlink::route()?.request(question, NLM_F_DUMP)
     })??;
     let of_link = answers.into_iter().filter_map(|answer| match answer {
         RouteNetlinkMessage::NewAddress(address) if address.header.index == index => {
@@ -135,7 +133,7 @@ fn details(link: &LinkMessage) -> LinkDetails {
 }
 
 fn read() -> io::Result<Snapshot> {
-    let mut netlink = Netlink::open()?;
+    let mut netlink = Netlink::route()?;
     let questions = [
         RouteNetlinkMessage::GetLink(LinkMessage::default()),
         RouteNetlinkMessage::GetAddress(AddressMessage::default()),

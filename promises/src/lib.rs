@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod cbor;
 pub mod content_id;
 pub mod core;
@@ -16,7 +17,9 @@ pub mod memo;
 pub mod message;
 pub mod modules;
 pub mod network;
+pub mod object;
 pub mod routes;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod texts;
 pub mod time;

@@ -383,10 +383,10 @@ impl Driver {
     fn status(&self) -> StatusReport {
         let networks = self
             .core
-            .status(self.clock.now())
+            .status()
             .iter()
             .map(|status| {
-                let about = self.tunnels.about(&status.network);
+                let about = self.tunnels.status(&status.network);
                 let interface = self.interface_of(&status.network);
                 report::network(status, &about, &interface)
             })

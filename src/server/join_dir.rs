@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 use super::commands::joining;
 use super::context::Context;
 use super::driver::Event;
+use crate::advice;
 use crate::cli::args::TunnelOptions;
 use crate::control::answer::NetworkReport;
 use crate::exit::{Failure, Outcome};
@@ -153,7 +154,7 @@ impl File {
         match invite.check(&invite.charter.name, now()) {
             // This machine's clock may not be set yet.
             Err(error @ InviteError::Future { .. }) => return Attempt::Later(error.to_string()),
-            Err(error) => return Attempt::Refused(error.to_string()),
+            Err(error) => return Attempt::Refused(advice::on_invite(&error)),
             Ok(()) => {}
         }
         match self.join(invite, begun).await {
@@ -164,8 +165,8 @@ impl File {
                 | CommandError::Revoked
                 | CommandError::Invite(_)
                 | CommandError::Admission(_)),
-            )) => Attempt::Refused(error.to_string()),
-            Ok(Err(error)) => Attempt::Later(error.to_string()),
+            )) => Attempt::Refused(advice::on_command(&error)),
+            Ok(Err(error)) => Attempt::Later(advice::on_command(&error)),
         }
     }
 
@@ -192,7 +193,7 @@ impl File {
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| InviteError::NotAnInvite);
         text.and_then(Invite::from_text)
-            .map_err(|error| Attempt::Refused(error.to_string()))
+            .map_err(|error| Attempt::Refused(advice::on_invite(&error)))
     }
 
     /// What follows from this node's being in the network already, or in another one of its name; `None`

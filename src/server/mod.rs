@@ -247,6 +247,9 @@ fn bind(
              configuration",
             ports::holder(addr.port())
         )),
+        BindError::PermissionDenied { .. } => Failure::failed(format!(
+            "this node's QUIC cannot listen: {error}; use a port of 1024 or above"
+        )),
         error => Failure::failed(format!("this node's QUIC cannot listen: {error}")),
     })
 }
@@ -296,7 +299,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {
         let begun = Instant::now();
-        let observed = tunnels.look().await;
+        let observed = tunnels.observe_and_repair().await;
         // A look at thousands takes time that is better spent.
         let soon = LOOK_SOON.max(begun.elapsed() * LOOK_SHARE);
         let is_waiting = observed

@@ -12,20 +12,16 @@ use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::wait::wait_for;
 
-const GROUP: &str = "without_modules";
 /// A prefix that a rule accepts, and one of which no rule says anything.
 const BY_RULE: &str = "192.168.77.0/24";
 const NO_RULE: &str = "192.168.78.0/24";
 
-/// Run by `tests/without_modules.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "what_is_about_modules_is_refused_by_name",
         run: commands,
     },
     Scenario {
-        group: GROUP,
         name: "a_judge_that_cannot_be_asked_lets_nobody_in",
         run: judge,
     },

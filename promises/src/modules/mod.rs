@@ -14,16 +14,16 @@ pub mod chunks;
 pub mod descriptor;
 pub mod fetch;
 pub mod name;
-pub mod object;
 pub mod platform;
 pub mod progress;
 pub mod table;
 
+pub use crate::object;
+pub use crate::object::ObjectError;
 pub use adopt::{Adoption, Choice, Conflict, adopt};
 pub use chunks::{Manifest, ManifestBuilder};
 pub use descriptor::{Descriptor, ModuleKind, Protocol};
 pub use name::{CallName, ModuleName, NameError};
-pub use object::ObjectError;
 pub use platform::Platform;
 pub use progress::Progress;
 pub use table::{SymbolTable, TableDiff};
