@@ -72,7 +72,7 @@ fn is_gone(pid_file: &Path) -> bool {
 fn what_is_not_allowed_does_not_run() {
     let script = ContentId::of(b"#!/bin/sh\n");
     let refused = AllowList::new([ContentId::of(b"other")]).check(&script);
-    assert!(refused.unwrap_err().to_string().contains("grid allow"));
+    assert!(refused.unwrap_err().to_string().contains("not allowed"));
 }
 
 #[test]
