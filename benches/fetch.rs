@@ -18,12 +18,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use grid::control::frame;
+use grid::control::{frame, request};
 use grid_modules::CacheDir;
 use grid_modules::objects::Objects;
 use grid_promises::content_id::HashCode;
 use grid_promises::modules::{Descriptor, ModuleKind, SymbolTable};
-use grid_promises::{ContentId, Message, texts};
+use grid_promises::{ContentId, texts};
+use serde_json::json;
 
 const LENGTH: usize = 64 << 20;
 const ROUNDS: usize = 7;
@@ -147,9 +148,8 @@ fn fetch(home: &Path, dir: &Path, place: &str, object: &ContentId) -> Duration {
     let exchanged = command(home, &["exchange-keys", place]).output();
     assert!(exchanged.expect("the program runs").status.success());
     let mut stream = UnixStream::connect(home.join("grid.sock")).expect("a server");
-    let message = Message::new(texts::FETCH.id())
-        .arg("object")
-        .arg(object.to_string());
+    let request = json!({ "object": { "id": object.to_string() } });
+    let message = request::encode(texts::FETCH.id(), &request).expect("a request");
     let begun = Instant::now();
     frame::write(&mut stream, &message).expect("a server");
     loop {

@@ -1,113 +1,233 @@
-//! What a person can do about an error, in the commands of this program: the one place where errors of
-//! the libraries, which say what and why, meet the names of commands and options.
+//! Hints that name `grid` commands. Errors, reports and the log take them from here, so that the names of
+//! commands stand in one place.
+//!
+//! Each hint is part of a sentence; the caller writes the rest.
 
-use grid_promises::core::CommandError;
-use grid_promises::core::error::Unacceptable;
-use grid_promises::network::invite::InviteError;
-use grid_wg::Error as WireguardError;
+mod libraries;
 
-/// Why a command was not carried out, and what to do about it.
+use std::fmt::Display;
+
+use grid_promises::modules::ModuleName;
+use grid_promises::network::name::NetworkName;
+use ipnet::IpNet;
+
+pub use libraries::{on_command, on_invite, on_wireguard};
+
+/// The command that shows the state of this node.
+pub const STATUS: &str = "`grid status`";
+/// The command that runs this node.
+pub const START_SERVER: &str = "`grid start-server`";
+
+/// For a command line without a command.
 #[must_use]
-pub fn on_command(error: &CommandError) -> String {
-    match error {
-        CommandError::NoSuchNetwork(_) => format!("{error}; `grid status` lists those it is in"),
-        CommandError::NameTaken(name) | CommandError::Oneself(name) => {
-            let leaves = match error {
-                CommandError::NameTaken(_) => "leaves it",
-                _ => "leaves the network",
-            };
-            format!("{error}; `grid leave-wireguard-net {name}` {leaves}")
-        }
-        CommandError::Invite(invite) => on_invite(invite),
-        CommandError::NobodyHasIt(name) => format!(
-            "{error}; ask a member for an invite and run `grid join-wireguard-net {name} -`"
-        ),
-        CommandError::NoPeers(name) => format!(
-            "{error}; give an invite (`grid join-wireguard-net {name} -`) or make a node a peer \
-             (`grid exchange-keys HOST:PORT`)"
-        ),
-        CommandError::NobodyAnswered(name) => format!(
-            "{error} (`grid status {name}` shows how it goes, `grid leave-wireguard-net {name}` ends \
-             it)"
-        ),
-        CommandError::NotAMember(name) => format!("{error}; `grid status {name}` says why"),
-        CommandError::NoSuchNode { name, .. } => {
-            format!("{error}; `grid status {name}` lists them")
-        }
-        CommandError::NoEndpoint => format!("{error}; name one with `--endpoint HOST:PORT`"),
-        CommandError::CannotAccept {
-            why: Unacceptable::FromEverybody,
-            ..
-        } => format!("{error} (`--from NODE`)"),
-        _ => error.to_string(),
-    }
+pub const fn lists_and_explains() -> &'static str {
+    "`grid --list` lists them, `grid --help` explains them"
 }
 
-/// Why an invite cannot be used, and what to do about it.
+/// For a name that a build without modules does not have.
+#[cfg(not(feature = "modules"))]
 #[must_use]
-pub fn on_invite(error: &InviteError) -> String {
-    match error {
-        InviteError::Empty => format!("{error}; `grid invite NET` on a member prints one"),
-        InviteError::OtherNetwork { invited, .. } => {
-            format!("{error}; run `grid join-wireguard-net {invited} -`")
-        }
-        _ => error.to_string(),
-    }
+pub const fn lists_the_promises() -> &'static str {
+    "`grid --list` lists the promises"
 }
 
-/// Why an interface is not as it should be, and what to do about it.
+/// Where a server can be had from.
 #[must_use]
-pub fn on_wireguard(error: &WireguardError) -> String {
-    match error.root() {
-        WireguardError::ForeignInterface { kind, .. } if kind == "wireguard" => {
-            format!("{error}; --adopt takes it over")
-        }
-        _ => error.to_string(),
-    }
+pub const fn runs_a_server() -> &'static str {
+    "`grid start-server` runs one in the foreground, `grid start-server --background` in the background"
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// For a server of another version.
+#[must_use]
+pub const fn restart() -> &'static str {
+    "restart it (`grid stop-server`, `grid start-server`)"
+}
 
-    #[test]
-    fn a_hint_follows_what_happened() {
-        let name = || "foo".parse().unwrap();
-        let hinted = [
-            (
-                CommandError::NoSuchNetwork(name()),
-                "this node is in no network \"foo\"; `grid status` lists those it is in",
-            ),
-            (
-                CommandError::Oneself(name()),
-                "this is the node itself; `grid leave-wireguard-net foo` leaves the network",
-            ),
-            (
-                CommandError::Invite(InviteError::Empty),
-                "the invite is empty; `grid invite NET` on a member prints one",
-            ),
-            (
-                CommandError::CannotAccept {
-                    prefix: "192.0.2.0/24".parse().unwrap(),
-                    why: Unacceptable::FromEverybody,
-                },
-                "a rule cannot accept 192.0.2.0/24: a rule accepts from one node (`--from NODE`)",
-            ),
-            (
-                CommandError::NobodyAnswered(name()),
-                "no member of \"foo\" answered in time; this node has claimed an address and keeps \
-                 trying in the background (`grid status foo` shows how it goes, `grid \
-                 leave-wireguard-net foo` ends it)",
-            ),
-        ];
-        for (error, text) in hinted {
-            assert_eq!(on_command(&error), text);
-        }
-    }
+/// For a home that another server holds.
+#[must_use]
+pub const fn stops_the_other_server() -> &'static str {
+    "`grid stop-server` stops it, --home chooses another home"
+}
 
-    #[test]
-    fn where_there_is_no_hint_the_error_stands_alone() {
-        let error = CommandError::InviteSpent;
-        assert_eq!(on_command(&error), error.to_string());
-    }
+/// For a network that is on disk and has no other members.
+#[must_use]
+pub const fn invites() -> &'static str {
+    "`grid invite` prints an invite"
+}
+
+/// For a network that this node left.
+#[must_use]
+pub fn joins_again(net: &NetworkName) -> String {
+    format!("`grid join-wireguard-net {net}` joins it again")
+}
+
+/// For networks that this node left.
+#[must_use]
+pub const fn join_again() -> &'static str {
+    "`grid join-wireguard-net NET` joins again"
+}
+
+/// For a node that is in no network.
+#[must_use]
+pub const fn founds_or_joins() -> &'static str {
+    "`grid create-wireguard-net NET` founds one, `grid join-wireguard-net NET -` joins one with an invite"
+}
+
+/// For a network whose interface cannot be made.
+#[must_use]
+pub fn ends(net: &NetworkName) -> String {
+    format!("`grid leave-wireguard-net {net}` ends it")
+}
+
+/// For a network that put this node out.
+#[must_use]
+pub fn forgets(net: &str) -> String {
+    format!("`grid leave-wireguard-net {net}` forgets the network")
+}
+
+/// For a network whose members do not answer.
+#[must_use]
+pub fn see_status_of(net: &NetworkName) -> String {
+    format!("see `grid status {net}`")
+}
+
+/// For a network that this node is not in.
+#[must_use]
+pub const fn lists_those_it_is_in() -> &'static str {
+    "`grid status` lists those it is in"
+}
+
+/// For a network that is not on disk.
+#[must_use]
+pub const fn lists_the_networks() -> &'static str {
+    "`grid status` lists the networks"
+}
+
+/// For a network that has no WireGuard at present.
+#[must_use]
+pub const fn status_says_why() -> &'static str {
+    "`grid status` says why"
+}
+
+/// For a node that asks an owner to be admitted.
+#[must_use]
+pub fn admits(net: &str, node: &str) -> String {
+    format!("`grid accept {net} {node}` admits it")
+}
+
+/// For a prefix that somebody promises.
+#[must_use]
+pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
+    format!("`grid accept {net} {prefix} --from NODE` (`grid status {net}` lists the nodes)")
+}
+
+/// For a network whose judge does not speak.
+#[must_use]
+pub fn dismisses_the_judge(net: &NetworkName) -> String {
+    format!("`grid appoint-judge {net} none` dismisses it")
+}
+
+/// For a decision that could not be written down.
+#[must_use]
+pub fn replay_lacks(net: &NetworkName) -> String {
+    format!("`grid replay {net}` will lack this decision")
+}
+
+/// For a port that another program has.
+#[must_use]
+pub const fn listens_elsewhere() -> &'static str {
+    "choose another port with `grid start-server --listen ADDR:PORT` or \"listen\" in the configuration"
+}
+
+/// For a peer that is not known.
+#[must_use]
+pub const fn makes_a_peer() -> &'static str {
+    "`grid exchange-keys HOST:PORT` makes a node a peer"
+}
+
+/// For an object that is not in the store.
+#[must_use]
+pub const fn lists_the_objects() -> &'static str {
+    "`grid cas ls` lists what is"
+}
+
+/// For a name that meant something else before.
+#[must_use]
+pub const fn shows_the_table_before() -> &'static str {
+    "`grid symbols --history` shows the table before"
+}
+
+/// For a symbol table that is not in the store.
+#[must_use]
+pub const fn lists_the_tables() -> &'static str {
+    "`grid symbols --history` lists those that are"
+}
+
+/// For a native executable.
+#[must_use]
+pub fn allows(name: impl Display) -> String {
+    format!("`grid allow {name}` allows it")
+}
+
+/// For a name that a peer has for something else.
+#[must_use]
+pub fn takes_the_peers(peer: &str, name: &ModuleName) -> String {
+    format!("`grid adopt-symbols {peer} {name} --replace` takes the peer's")
+}
+
+/// For a name that only a peer has.
+#[must_use]
+pub fn adopts(peer: &str, name: &str) -> String {
+    format!(
+        "`grid adopt-symbols {peer} {name}` takes it, and `grid --show {name}` says what it promises"
+    )
+}
+
+/// For a name that nobody has.
+#[must_use]
+pub const fn lists_names_or_adopts() -> &'static str {
+    "`grid symbols` lists the names, and `grid adopt-symbols PEER` takes those of a peer"
+}
+
+/// For a promise that is not known.
+#[must_use]
+pub const fn lists_the_names_of_promises() -> &'static str {
+    "`grid symbols` lists the names, and a content id does too"
+}
+
+/// For a name that is not known.
+#[must_use]
+pub const fn lists_the_names() -> &'static str {
+    "`grid symbols` lists the names"
+}
+
+/// For a module that is to be a judge, and is not known.
+#[must_use]
+pub fn lists_names_or_publishes(module: &str) -> String {
+    format!("`grid symbols` lists those that are, `grid publish {module} FILE` makes one")
+}
+
+/// For a network whose judge was appointed.
+#[must_use]
+pub fn replay_shows(net: &NetworkName) -> String {
+    format!("`grid replay {net}` shows what it decides")
+}
+
+/// The command that shows what a module promises.
+#[must_use]
+pub fn shows(name: impl Display) -> String {
+    format!("`grid --show {name}`")
+}
+
+/// For a symbol table that the configuration names and nobody has.
+#[must_use]
+pub const fn goes_to_another_table() -> &'static str {
+    "`grid symbols --back ID` goes to another one, and without the line `symbols` in the \
+     configuration the built-in names remain"
+}
+
+/// For a full disk.
+#[must_use]
+pub const fn makes_room() -> &'static str {
+    "make room (`grid cas collect`) and try again"
 }

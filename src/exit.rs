@@ -85,7 +85,11 @@ impl From<CommandError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::failed(error.to_string())
+        let text = error.to_string();
+        Self::failed(match error {
+            StoreError::Held { .. } => format!("{text}; {}", advice::stops_the_other_server()),
+            _ => text,
+        })
     }
 }
 

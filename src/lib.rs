@@ -6,12 +6,20 @@
 
 pub mod advice;
 pub mod cli;
+pub mod command;
+pub mod commands;
+pub mod console;
 pub mod control;
 pub mod exit;
 pub mod home;
+pub mod host;
+pub mod node;
+pub mod rehearsal;
 pub mod server;
 pub mod store;
 pub mod symbols;
+pub mod tunnels;
+pub mod values;
 pub mod wg_quick;
 
 use std::process::ExitCode;

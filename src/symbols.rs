@@ -16,3 +16,18 @@ mod built_in;
 pub use built_in::{Symbols, open};
 #[cfg(feature = "modules")]
 pub use grid_modules::symbols::Symbols;
+
+use grid_promises::modules::Descriptor;
+
+use crate::exit::Outcome;
+
+/// What a name stands for, if the table has it and its descriptor is here.
+///
+/// # Errors
+/// The descriptor is damaged, or is none.
+pub fn named(symbols: &Symbols, name: &str) -> Outcome<Option<Descriptor>> {
+    match symbols.table().get(name) {
+        Some(id) => Ok(symbols.descriptor(id)?),
+        None => Ok(None),
+    }
+}

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Server, TestHome, wait_for};
-use grid::control::frame;
+use grid::control::{frame, request};
 use grid_keys::{NodeId, NodeKey, Secret};
 use grid_modules::CacheDir;
 use grid_modules::objects::Objects;
@@ -29,7 +29,7 @@ use grid_promises::modules::fetch::{
 };
 use grid_promises::modules::{Descriptor, Manifest, ModuleKind, SymbolTable};
 use grid_promises::{ContentId, Message, texts};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CHUNK: usize = 256 << 10;
 
@@ -90,15 +90,24 @@ fn know(home: &TestHome, place: &str) {
     assert_eq!(ran.code, 0, "{ran:?}");
 }
 
+/// A request under `fetch`, as other commands make it. Said in words: what is wanted, and of whom.
+fn request(words: &[&str]) -> Message {
+    let request = match words {
+        ["symbols", peer] => json!({ "symbols": { "peer": peer } }),
+        ["object", id, peers @ ..] => json!({ "object": { "id": id, "peers": peers } }),
+        ["find", name] => json!({ "find": { "name": name } }),
+        other => json!(other),
+    };
+    request::encode(texts::FETCH.id(), &request).unwrap()
+}
+
 /// What the server of a home answers under `fetch`, and what it says meanwhile.
 fn ask(home: &TestHome, words: &[&str]) -> (Result<Value, Value>, Vec<String>) {
     let mut stream = UnixStream::connect(home.file("grid.sock")).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(90)))
         .unwrap();
-    let words = words.iter();
-    let message = words.fold(Message::new(texts::FETCH.id()), |m, word| m.arg(*word));
-    frame::write(&mut stream, &message).unwrap();
+    frame::write(&mut stream, &request(words)).unwrap();
     let mut said = Vec::new();
     loop {
         let answer = frame::read(&mut stream).unwrap().unwrap();
@@ -395,10 +404,7 @@ fn a_killed_server_goes_on_where_it_was() {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let mut stream = UnixStream::connect(one.file("grid.sock")).unwrap();
-            let message = Message::new(texts::FETCH.id())
-                .arg("object")
-                .arg(object.to_string());
-            frame::write(&mut stream, &message).unwrap();
+            frame::write(&mut stream, &request(&["object", &object.to_string()])).unwrap();
             let mut said = String::new();
             while let Ok(Some(answer)) = frame::read(&mut stream) {
                 said.push_str(&String::from_utf8(answer.payload).unwrap());
@@ -470,8 +476,7 @@ fn what_nobody_waits_for_any_more_is_left_for_the_next_time() {
     know(&one, &peer.addr.to_string());
     let object = ContentId::of(&bytes);
     let mut stream = UnixStream::connect(one.file("grid.sock")).unwrap();
-    let message = Message::new(texts::FETCH.id()).arg("object");
-    frame::write(&mut stream, &message.arg(object.to_string())).unwrap();
+    frame::write(&mut stream, &request(&["object", &object.to_string()])).unwrap();
     wait_for("some of it", || peer.chunks() > 2);
     drop(stream);
     let mut before = 0;

@@ -121,6 +121,75 @@ fn what_is_no_promise_of_this_version_is_refused() {
     }
 }
 
+/// What a server answers to a message, by the promise that leads it.
+fn answer(home: &TestHome, message: &Message) -> Message {
+    let mut stream = connect(home);
+    frame::write(&mut stream, message).unwrap();
+    frame::read(&mut stream).unwrap().unwrap()
+}
+
+#[test]
+fn a_program_of_another_version_is_told_so_and_nothing_is_done() {
+    let home = TestHome::new();
+    let server = home.server();
+    let leave = || Message::new(texts::LEAVE_WIREGUARD_NET.id());
+    for (message, theirs) in [
+        // As programs wrote it that sent the words of their command line.
+        (leave().arg("foo"), "another version"),
+        (leave(), "another version"),
+        (
+            leave()
+                .arg("--request-of=9.9.9")
+                .payload(r#"{"net":"foo","gently":true}"#),
+            "version 9.9.9",
+        ),
+        (
+            leave().arg("--request-of=9.9.9").payload("{"),
+            "version 9.9.9",
+        ),
+    ] {
+        let refusal = answer(&home, &message);
+        assert_eq!(refusal.promise, texts::REFUSAL.id());
+        let failure: serde_json::Value = serde_json::from_slice(&refusal.payload).unwrap();
+        assert_eq!(failure["exit"], "usage");
+        let text = failure["text"].as_str().unwrap();
+        assert!(text.contains(theirs), "{text}");
+        assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+        assert!(text.contains("grid stop-server"), "{text}");
+    }
+    // What every version can ask.
+    let status = answer(&home, &Message::new(texts::STATUS.id()));
+    assert_eq!(status.promise, texts::ANSWER.id());
+    let status: serde_json::Value = serde_json::from_slice(&status.payload).unwrap();
+    assert_eq!(status["networks"], serde_json::json!([]));
+    let stopped = answer(&home, &Message::new(texts::STOP_SERVER.id()));
+    assert_eq!(stopped.promise, texts::ANSWER.id());
+    assert_eq!(server.code(), 0);
+}
+
+#[test]
+fn a_server_that_reads_words_is_said_to_be_older() {
+    let home = TestHome::new();
+    fs::create_dir(home.path()).unwrap();
+    // Such a server took the argument of a request for one of a person.
+    let listener = std::os::unix::net::UnixListener::bind(home.file("grid.sock")).unwrap();
+    let old = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let message = frame::read(&mut stream).unwrap().unwrap();
+        let arg = String::from_utf8(message.args[0].clone()).unwrap();
+        let arg = arg.split('=').next().unwrap();
+        let text = format!("error: unexpected argument '{arg}' found");
+        let payload = serde_json::json!({ "exit": "usage", "text": text }).to_string();
+        let refusal = Message::new(texts::REFUSAL.id()).payload(payload);
+        frame::write(&mut stream, &refusal).unwrap();
+    });
+    let ran = home.run(&["leave-wireguard-net", "foo"]);
+    old.join().unwrap();
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("older than this program"), "{}", ran.err);
+    assert!(ran.err.contains("grid stop-server"), "{}", ran.err);
+}
+
 #[test]
 fn commands_about_networks_that_are_not_there() {
     let home = TestHome::new();

@@ -12,7 +12,8 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{MAX_ANSWER, MORE, PROGRESS, frame};
+use super::{MAX_ANSWER, MORE, PROGRESS, frame, request};
+use crate::advice;
 use crate::exit::{Exit, Failure};
 use crate::home::Home;
 
@@ -51,24 +52,17 @@ impl Client {
         }
     }
 
-    /// Calls a promise and waits for its end, at most `limit` from one message to the next.
+    /// Sends a request and waits for its end, at most `limit` from one message to the next. What the
+    /// request holds is wiped.
     ///
     /// # Errors
     /// What the server says, or that it says nothing.
     pub fn call(
         &mut self,
-        promise: &str,
-        words: &[String],
-        payload: &[u8],
+        message: Message,
         limit: Duration,
         mut progress: impl FnMut(&str),
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let promise = texts::by_name(promise)
-            .ok_or_else(|| Failure::usage(format!("there is no promise \"{promise}\"")))?;
-        let mut message = Message::new(promise.id()).payload(payload);
-        for word in words {
-            message = message.arg(word.as_str());
-        }
         message
             .check_limits()
             .map_err(|error| Failure::usage(format!("the command is too long: {error}")))?;
@@ -85,7 +79,8 @@ impl Client {
                 .ok_or_else(|| lost(&io::ErrorKind::UnexpectedEof.into()))?;
             let part = Zeroizing::new(answer.payload);
             if answer.promise == texts::REFUSAL.id() {
-                return Err(serde_json::from_slice(&part).unwrap_or_else(|_| unreadable()));
+                let refusal = serde_json::from_slice(&part).map(request::explain);
+                return Err(refusal.unwrap_or_else(|_| unreadable()));
             }
             if answer.promise != texts::ANSWER.id() {
                 return Err(unreadable());
@@ -162,20 +157,24 @@ fn lost(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::new(
             Exit::TimedOut,
-            "the server did not answer in time; what was asked may still come about (`grid status`)",
+            format!(
+                "the server did not answer in time; what was asked may still come about ({})",
+                advice::STATUS
+            ),
         ),
         io::ErrorKind::InvalidData => unreadable(),
-        _ => Failure::failed(
-            "the server ended before it answered; its log says why, and `grid status` what was done",
-        ),
+        _ => Failure::failed(format!(
+            "the server ended before it answered; its log says why, and {} what was done",
+            advice::STATUS
+        )),
     }
 }
 
 fn unreadable() -> Failure {
-    Failure::failed(
-        "the server answered what cannot be read: it is of another version; restart it \
-         (`grid stop-server`, `grid start-server`)",
-    )
+    Failure::failed(format!(
+        "the server answered what cannot be read: it is of another version; {}",
+        advice::restart()
+    ))
 }
 
 #[cfg(test)]

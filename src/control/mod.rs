@@ -1,14 +1,13 @@
 //! The control socket: how the command line talks to the server of its home.
 //!
-//! The messages have the form of those between nodes: a request is made under the promise that the
-//! subcommand is called by, its arguments are the words of the command line, its payload is what
-//! came on standard input. The answer comes under `answer` or `refusal`, with JSON as its payload.
-//! Before it there may be answers with the argument `progress` (a sentence to show) and `more` (the
-//! payload continues in the next message).
+//! The messages have the form of those between nodes. A request is sent under the promise of its command,
+//! with its content as JSON in the payload (`request`). The answer comes under `answer` or `refusal`, also
+//! with JSON. Before it there may be answers with the argument `progress` (a sentence to show) or `more`
+//! (the payload continues in the next message).
 
-pub mod answer;
 pub mod client;
 pub mod frame;
+pub mod request;
 pub mod waiting;
 
 /// The argument of an answer that says how things are going.

@@ -9,6 +9,7 @@ use grid_modules::publish::{PublishError, UnknownPlatform};
 use grid_modules::symbols::SymbolsError;
 
 use super::{Exit, Failure};
+use crate::advice;
 
 impl From<CacheError> for Failure {
     fn from(error: CacheError) -> Self {
@@ -25,11 +26,8 @@ impl From<UnknownPlatform> for Failure {
 impl From<SymbolsError> for Failure {
     fn from(error: SymbolsError) -> Self {
         let hint = match &error {
-            SymbolsError::NoTable(_) => {
-                "; `grid symbols --back ID` goes to another one, and without the line `symbols` in \
-                 the configuration the built-in names remain"
-            }
-            _ => "",
+            SymbolsError::NoTable(_) => format!("; {}", advice::goes_to_another_table()),
+            _ => String::new(),
         };
         Self::failed(format!("{error}{hint}"))
     }
@@ -62,11 +60,13 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match &error {
             RunError::NotAllowed { name } => Self::refused(format!(
-                "{error}: once you know what it does (`grid --show {name}`), `grid allow {name}` \
-                 allows it"
+                "{error}: once you know what it does ({}), {}",
+                advice::shows(name),
+                advice::allows(name)
             )),
             RunError::Rejected { name, .. } => Self::refused(format!(
-                "{error}; `grid --show {name}` says what it promises"
+                "{error}; {} says what it promises",
+                advice::shows(name)
             )),
             RunError::NoAnswer { why, .. } => {
                 let exit = match (why, why.fault()) {
@@ -93,9 +93,9 @@ impl From<&FetchError> for Failure {
             FetchFailure::Failed => Exit::Failed,
         };
         let hint = match error {
-            FetchError::NoPeers(_) => "; `grid exchange-keys HOST:PORT` makes a node a peer",
-            FetchError::NoSpace { .. } => "; make room (`grid cas collect`) and try again",
-            _ => "",
+            FetchError::NoPeers(_) => format!("; {}", advice::makes_a_peer()),
+            FetchError::NoSpace { .. } => format!("; {}", advice::makes_room()),
+            _ => String::new(),
         };
         Self::new(exit, format!("{error}{hint}"))
     }

@@ -26,17 +26,20 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
-use super::host;
 use super::modules::{Claim, Modules};
 use super::notices::Notices;
 use super::notify::Notifier;
 use super::report;
-use super::tunnels::Tunnels;
-use crate::control::answer::{BrokenReport, StatusReport};
 use crate::exit::{Failure, Outcome};
+use crate::host;
+use crate::node::question::{Question, Taken};
+use crate::node::status::{BrokenReport, StatusReport};
 use crate::store::{InterfaceOptions, KnownPeer, Store};
-pub(super) use events::{Event, Taken};
+use crate::tunnels::Tunnels;
+use events::Event;
 
+/// How many reports of the driver's own tasks may wait for it.
+const QUEUE: usize = 1024;
 /// How often the host's addresses are looked at.
 const HOST_EVERY: Duration = Duration::from_secs(10);
 
@@ -60,7 +63,9 @@ pub(super) struct Driver {
     modules: Modules,
     /// How fast the core takes the requests of one peer.
     pace: Pace,
+    /// Where the driver's own tasks report to, and where that arrives.
     events: mpsc::Sender<Event>,
+    arriving: mpsc::Receiver<Event>,
     networks: BTreeMap<NetworkId, Known>,
     /// How the interfaces of networks are to be run that are being founded or joined.
     wished: BTreeMap<NetworkName, InterfaceOptions>,
@@ -94,8 +99,6 @@ pub(super) struct Beginning {
     pub broken: Vec<BrokenReport>,
     /// Who is told that the driver turns.
     pub notifier: Notifier,
-    /// Where the driver's own tasks report to.
-    pub events: mpsc::Sender<Event>,
 }
 
 impl Driver {
@@ -112,9 +115,9 @@ impl Driver {
             fixed,
             broken,
             notifier,
-            events,
         } = beginning;
         let limits = Limits::default();
+        let (events, arriving) = mpsc::channel(QUEUE);
         Self {
             core,
             clock: Clock::start(),
@@ -125,6 +128,7 @@ impl Driver {
             modules,
             pace: Pace::new(limits.request_rate, limits.request_burst),
             events,
+            arriving,
             networks: BTreeMap::new(),
             wished: BTreeMap::new(),
             broken,
@@ -167,7 +171,7 @@ impl Driver {
     /// Something could not be made durable.
     pub(super) async fn run(
         &mut self,
-        mut events: mpsc::Receiver<Event>,
+        mut questions: mpsc::Receiver<Question>,
         mut net: mpsc::Receiver<grid_net::Event>,
     ) -> Outcome {
         let mut host = tokio::time::interval(HOST_EVERY);
@@ -181,10 +185,12 @@ impl Driver {
             let timer = self.core.next_timer();
             tokio::select! {
                 () = sleep_until(&self.clock, timer) => self.input(Input::Tick)?,
-                event = events.recv() => match event {
-                    None | Some(Event::Stop) => return Ok(()),
-                    Some(event) => self.take(event)?,
+                question = questions.recv() => match question {
+                    None | Some(Question::Stop) => return Ok(()),
+                    Some(question) => self.answer(question)?,
                 },
+                // This end of it is held by the driver itself, so that it never closes.
+                Some(event) = self.arriving.recv() => self.take(event)?,
                 event = net.recv() => match event {
                     None => return Err(Failure::failed("the QUIC endpoint ended by itself")),
                     Some(event) => self.take_net(event)?,
@@ -195,9 +201,9 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, event: Event) -> Outcome {
-        match event {
-            Event::Command {
+    fn answer(&mut self, question: Question) -> Outcome {
+        match question {
+            Question::Command {
                 command,
                 interface,
                 done,
@@ -210,18 +216,18 @@ impl Driver {
                 self.input(Input::Command { command, ticket })?;
             }
             // Whoever asked may have gone; then nobody needs the answer.
-            Event::Status(answer) => drop(answer.send(self.status())),
-            Event::Taken(answer) => drop(answer.send(self.taken())),
-            Event::Tunnel(name, answer) => {
+            Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Taken(answer) => drop(answer.send(self.taken())),
+            Question::Tunnel(name, answer) => {
                 let known = self.known(&name);
                 let tunnel =
                     known.and_then(|known| Some((known.tunnel.clone()?, known.interface.clone())));
                 drop(answer.send(tunnel));
             }
-            Event::Place(name, answer) => {
+            Question::Place(name, answer) => {
                 drop(answer.send(self.known(&name).map(|known| known.interface.place())));
             }
-            Event::KnownPeer(peer, answer) => {
+            Question::KnownPeer(peer, answer) => {
                 let saved = self.store.save_peer(&peer);
                 let is_saved = saved.is_ok();
                 let _ = answer.send(saved);
@@ -232,26 +238,29 @@ impl Driver {
                     })?;
                 }
             }
-            Event::Observed(observations) => {
+            Question::Observed(observations) => {
                 for (network, peers) in observations {
                     self.input(Input::Tunnel { network, peers })?;
                 }
             }
-            Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer })?,
+            Question::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) -> Outcome {
+        match event {
+            Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer }),
             Event::Delayed(peer, message, respond, promise) => {
-                self.request_of(peer, message, respond, promise)?;
+                self.request_of(peer, message, respond, promise)
             }
-            Event::Response(request, message) => {
-                self.input(Input::Response { request, message })?;
-            }
+            Event::Response(request, message) => self.input(Input::Response { request, message }),
             Event::Judged(network, judge, answer) => self.input(Input::Judged {
                 network,
                 judge,
                 answer,
-            })?,
-            Event::Stop => {}
+            }),
         }
-        Ok(())
     }
 
     fn take_net(&mut self, event: grid_net::Event) -> Outcome {

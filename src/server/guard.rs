@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::tunnels::Tunnels;
+use crate::tunnels::Tunnels;
 
 /// How often interfaces are checked when the kernel reports no change.
 const EVERY: Duration = Duration::from_secs(30);

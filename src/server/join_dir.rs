@@ -12,27 +12,24 @@
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use grid_files::disk::{Disk as _, RealDisk};
 use grid_files::{FileError, atomic};
-use grid_promises::Timestamp;
 use grid_promises::core::{Command as Wish, CommandError, JoinWith};
 use grid_promises::limits::MAX_INVITE_TEXT;
 use grid_promises::network::invite::{Invite, InviteError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::commands::joining;
-use super::context::Context;
-use super::driver::Event;
 use crate::advice;
-use crate::cli::args::TunnelOptions;
-use crate::control::answer::NetworkReport;
 use crate::exit::{Failure, Outcome};
-use crate::store::{Store, StoreError};
+use crate::node::status::NetworkReport;
+use crate::node::{NodeHandle, joining};
+use crate::store::{InterfaceOptions, Store, StoreError};
+use crate::values::moment;
 
 /// How the names of invites end.
 const INVITE: &str = ".invite";
@@ -64,7 +61,7 @@ enum Attempt {
 
 /// Tries every invite in a folder until something has become of each. `begun` is dropped once each was
 /// tried for the first time: networks that are joined by then are on disk, or will never be.
-pub(super) async fn follow_all(context: Context, folder: PathBuf, begun: Begun) {
+pub(super) async fn follow_all(node: NodeHandle, folder: PathBuf, begun: Begun) {
     let names = match block_in_place(|| names(&folder)) {
         Ok(names) => names,
         Err(error) => {
@@ -82,7 +79,7 @@ pub(super) async fn follow_all(context: Context, folder: PathBuf, begun: Begun) 
     let mut files = JoinSet::new();
     for name in names.into_iter().take(MOST) {
         let file = File {
-            context: context.clone(),
+            node: node.clone(),
             folder: folder.clone(),
             name,
         };
@@ -104,7 +101,7 @@ fn names(folder: &Path) -> std::io::Result<Vec<String>> {
 
 /// One file.
 struct File {
-    context: Context,
+    node: NodeHandle,
     folder: PathBuf,
     name: String,
 }
@@ -151,7 +148,7 @@ impl File {
             Ok(Some(attempt)) => return attempt,
             Ok(None) => {}
         }
-        match invite.check(&invite.charter.name, now()) {
+        match invite.check(&invite.charter.name, moment::now()) {
             // This machine's clock may not be set yet.
             Err(error @ InviteError::Future { .. }) => return Attempt::Later(error.to_string()),
             Err(error) => return Attempt::Refused(advice::on_invite(&error)),
@@ -173,7 +170,7 @@ impl File {
     /// The invite, if it is one.
     fn read(&self) -> Result<Invite, Attempt> {
         let path = self.folder.join(&self.name);
-        let store = Store::look(&self.context.home);
+        let store = Store::look(self.node.home());
         // White space may be in it too.
         let bytes = match store.read_private(&path, 2 * MAX_INVITE_TEXT as u64) {
             Ok(Some(bytes)) => bytes,
@@ -181,7 +178,7 @@ impl File {
             Err(StoreError::File(FileError::Read { source, .. }))
                 if source.kind() == ErrorKind::FileTooLarge =>
             {
-                return Err(Attempt::Refused(InviteError::TooLong.to_string()));
+                return Err(Attempt::Refused(said(InviteError::TooLong)));
             }
             Err(error @ StoreError::File(FileError::Read { .. })) => {
                 return Err(Attempt::Later(error.to_string()));
@@ -199,7 +196,7 @@ impl File {
     /// What follows from this node's being in the network already, or in another one of its name; `None`
     /// if it is in neither.
     async fn of_its_network(&self, invite: &Invite) -> Outcome<Option<Attempt>> {
-        let status = self.context.ask(Event::Status).await?;
+        let status = self.node.status().await?;
         let name = invite.charter.name.as_str();
         if let Some(broken) = status.broken.iter().find(|broken| broken.name == name) {
             return Ok(Some(Attempt::LeftAlone(format!(
@@ -225,28 +222,23 @@ impl File {
         invite: Invite,
         begun: &mut Option<Begun>,
     ) -> Outcome<Result<(), CommandError>> {
-        joining::check_contract(&self.context, &invite.charter.contract)?;
+        joining::check_contract(&self.node, &invite.charter.contract)?;
         let name = invite.charter.name.clone();
-        let tunnel = TunnelOptions::default();
-        let (listen_port, _reservation) = joining::prepare(&self.context, &name, &tunnel).await?;
+        let interface = InterfaceOptions::default();
+        let prepared = joining::prepare(&self.node, &name, interface.clone(), None, false).await?;
+        let (listen_port, _reservation) = prepared;
         let wish = Wish::Join {
             name,
             with: JoinWith::Invite(Box::new(invite)),
             listen_port,
             wait: WAIT,
         };
-        let (done, answered) = oneshot::channel();
-        let event = Event::Command {
-            command: Box::new(wish),
-            interface: Some(tunnel.interface()),
-            done,
-        };
-        let ending = || Failure::failed("the server is about to end");
-        let sent = self.context.events.send(event).await;
-        sent.map_err(|_| ending())?;
-        // The driver takes its events in order: whoever asks it from now on hears of the network.
+        let answered = self.node.submit(wish, Some(interface)).await?;
+        // Whoever asks from now on hears of the network.
         *begun = None;
-        Ok(answered.await.map_err(|_| ending())?.map(drop))
+        let outcome = answered.await;
+        let outcome = outcome.map_err(|_| Failure::failed("the server is about to end"))?;
+        Ok(outcome.map(drop))
     }
 
     fn remove(&self) {
@@ -288,13 +280,18 @@ impl File {
     }
 }
 
+/// Why the core does not do it, and what to do.
+fn said(error: impl Into<CommandError>) -> String {
+    Failure::from(error.into()).text
+}
+
 /// What a network that is on disk says of the invite to it.
 fn membership(network: &NetworkReport) -> Attempt {
     match network.standing.as_str() {
         "expelled" => Attempt::Refused(format!(
-            "{}; `grid leave-wireguard-net {}` forgets the network",
+            "{}; {}",
             network.why.as_deref().unwrap_or("this node was put out"),
-            network.name
+            advice::forgets(&network.name)
         )),
         "member" if network.owner || !network.peers.is_empty() => Attempt::UsedUp,
         _ => Attempt::Later(format!(
@@ -302,11 +299,6 @@ fn membership(network: &NetworkReport) -> Attempt {
             network.name
         )),
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| since.as_secs()))
 }
 
 #[cfg(test)]

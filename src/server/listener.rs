@@ -12,15 +12,14 @@ use std::time::Duration;
 use grid_promises::{ContentId, Message, texts};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::commands::{self, Answer};
-use super::context::Context;
 use crate::control::{MORE, PROGRESS, frame};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
+use crate::node::{Answer, NodeHandle, Service};
 
 /// How many commands may be under way.
 const AT_ONCE: usize = 64;
@@ -52,8 +51,19 @@ pub(super) fn bind(home: &Home) -> Outcome<UnixListener> {
     Ok(listener)
 }
 
+/// What each connection needs.
+#[derive(Clone)]
+pub(super) struct Means {
+    /// The node that is asked.
+    pub node: NodeHandle,
+    /// What carries out the requests.
+    pub service: Service,
+    /// Turns true when the server is to end.
+    pub stop: watch::Sender<bool>,
+}
+
 /// Takes commands until the server ends.
-pub(super) async fn listen(context: Context, listener: UnixListener) {
+pub(super) async fn listen(means: Means, listener: UnixListener) {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
@@ -61,9 +71,9 @@ pub(super) async fn listen(context: Context, listener: UnixListener) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let context = context.clone();
+                let means = means.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = serve(&context, stream).await {
+                    if let Err(error) = serve(&means, stream).await {
                         debug!("a connection to the control socket ended: {error}");
                     }
                     drop(permit);
@@ -78,7 +88,7 @@ pub(super) async fn listen(context: Context, listener: UnixListener) {
     }
 }
 
-async fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
+async fn serve(means: &Means, mut stream: UnixStream) -> io::Result<()> {
     let who = stream.peer_cred()?.uid();
     if who != 0 && who != nix::unistd::geteuid().as_raw() {
         return Err(io::Error::new(
@@ -86,17 +96,14 @@ async fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
             format!("user {who} is not the owner of this home"),
         ));
     }
-    let Some(mut message) = timeout(PATIENCE, frame::receive(&mut stream)).await?? else {
+    let Some(message) = timeout(PATIENCE, frame::receive(&mut stream)).await?? else {
         return Ok(());
     };
-    let outcome = attend(context, &mut stream, &message).await?;
-    // It may have been an invite.
-    zeroize::Zeroize::zeroize(&mut message.payload);
-    match outcome {
+    match attend(means, &mut stream, message).await? {
         Ok(Answer { payload, stop }) => {
             timeout(PATIENCE, send_answer(&mut stream, &payload)).await??;
             if stop {
-                context.end();
+                means.stop.send_replace(true);
                 // The other end sees that the server is gone by the end of this connection.
                 std::future::pending::<()>().await;
             }
@@ -112,13 +119,12 @@ async fn serve(context: &Context, mut stream: UnixStream) -> io::Result<()> {
 
 /// Carries the command out, and passes on how it goes.
 async fn attend(
-    context: &Context,
+    means: &Means,
     stream: &mut UnixStream,
-    message: &Message,
+    message: Message,
 ) -> io::Result<Outcome<Answer>> {
     let (progress, mut said) = mpsc::channel(8);
-    let work = commands::keep(context, message, &progress);
-    tokio::pin!(work);
+    let mut work = (means.service)(means.node.clone(), message, progress);
     loop {
         tokio::select! {
             outcome = &mut work => return Ok(outcome),

@@ -1,32 +1,27 @@
 //! The server of a home: everything that runs between `start-server` and `stop-server`.
 //!
 //! ```text
-//!  control socket ─ listener ─ commands ─┐
-//!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
-//!  WireGuard (grid-wg) <── tunnels <─────┘   │  └────> store
-//!                     modules (grid-modules) <┘
+//!  control socket ── listener ── service ─┐
+//!  QUIC (grid-net) ───────────────────────┼─> driver ── core (no I/O)
+//!  WireGuard (grid-wg) <── tunnels <──────┘   │  └────> store
+//!                      modules (grid-modules) <┘
 //! ```
 //!
-//! No protocol logic is here: what follows from what is the core's.
+//! No protocol logic is here: what follows from what is the core's. Nor does it know any command: what
+//! carries out the requests of the control socket is given to it.
 
 mod clock;
-mod commands;
-mod config_file;
-mod context;
 mod driver;
 mod guard;
-pub mod host;
 mod join_dir;
 mod listener;
 mod logging;
 mod modules;
 mod notices;
 mod notify;
-pub mod ports;
 mod ready;
 mod report;
 mod tap;
-pub mod tunnels;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,16 +38,20 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use zeroize::Zeroize as _;
 
-use crate::control::answer::BrokenReport;
+use crate::advice;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
+use crate::host::{self, ports};
+use crate::node::config_file::ConfigFile;
+use crate::node::handle::Parts;
+use crate::node::question::Question;
+use crate::node::status::BrokenReport;
+use crate::node::{NodeHandle, Service};
 use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
-use config_file::ConfigFile;
-use context::Context;
-use driver::{Beginning, Driver, Event};
+use crate::tunnels::Tunnels;
+use driver::{Beginning, Driver};
 use modules::Modules;
 use notify::Notifier;
-use tunnels::Tunnels;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
@@ -63,7 +62,7 @@ const LOOK_SHARE: u32 = 20;
 const LOOK: Duration = Duration::from_secs(10);
 /// How long what still runs at the end is waited for.
 const ENDING: Duration = Duration::from_secs(1);
-/// How many events may wait for the driver.
+/// How many questions may wait for the driver.
 const QUEUE: usize = 1024;
 
 /// What a server is told when it is started.
@@ -83,11 +82,11 @@ pub struct Options {
     pub tap: Option<PathBuf>,
 }
 
-/// Runs the server of a home until it is stopped.
+/// Runs the server of a home until it is stopped. `service` carries out what comes on its control socket.
 ///
 /// # Errors
 /// It could not be started, or could not go on.
-pub fn run(home: &Home, options: &Options) -> Outcome {
+pub fn run(home: &Home, options: &Options, service: Service) -> Outcome {
     // While there is no other thread.
     let notifier = Notifier::from_environment();
     // Nothing that this process makes is for others.
@@ -111,7 +110,8 @@ pub fn run(home: &Home, options: &Options) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
-    let outcome = runtime.block_on(Box::pin(serve(home, store, &config, options, notifier)));
+    let serving = serve(home, store, &config, options, service, notifier);
+    let outcome = runtime.block_on(Box::pin(serving));
     // The port of QUIC is held by tasks: who takes the lock next needs it.
     runtime.shutdown_timeout(ENDING);
     outcome
@@ -122,6 +122,7 @@ async fn serve(
     store: Store,
     config: &Config,
     options: &Options,
+    service: Service,
     notifier: Notifier,
 ) -> Outcome {
     // Beside the rest: at the first start it waits for the disk.
@@ -136,7 +137,7 @@ async fn serve(
     info!("node {} listens on UDP {}", key.id(), endpoint.local_addr());
     let (tunnels, thread) = Tunnels::start(config.mark())
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
-    let (events, incoming) = mpsc::channel(QUEUE);
+    let (questions, asked) = mpsc::channel(QUEUE);
     let (records, broken) = load(&store)?;
     let (peers, complaints) = store.peers();
     for complaint in complaints {
@@ -157,29 +158,29 @@ async fn serve(
         fixed,
         broken,
         notifier: notifier.clone(),
-        events: events.clone(),
     });
     driver.begin(records, peers)?;
     let (stop, stopped) = watch::channel(false);
-    let context = Context {
-        events: events.clone(),
+    let node = NodeHandle::new(Parts {
+        questions: questions.clone(),
         tunnels: tunnels.clone(),
         endpoint: endpoint.clone(),
         home: home.clone(),
         config: config_file,
         #[cfg(feature = "modules")]
-        modules: modules.clone(),
+        fetching: modules.fetching().clone(),
+        #[cfg(feature = "modules")]
+        dispatcher: modules.dispatcher().clone(),
         background: options.background,
-        stop,
-        reserved: Arc::default(),
-    };
+    });
     let mut tasks = modules.tasks();
     tasks.extend([
-        tokio::spawn(look(tunnels.clone(), events.clone())),
+        tokio::spawn(look(tunnels.clone(), questions.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
-        tokio::spawn(end(stopped, events)),
+        tokio::spawn(end(stopped, questions)),
         tokio::spawn(take_up(
-            context.clone(),
+            node.clone(),
+            tunnels.clone(),
             options.join_dir.clone(),
             notifier.clone(),
         )),
@@ -190,8 +191,13 @@ async fn serve(
     }
     // Last: who can connect finds a server that is ready.
     let listener = listener::bind(home)?;
-    let listening = tokio::spawn(listener::listen(context, listener));
-    let outcome = driver.run(incoming, net).await;
+    let means = listener::Means {
+        node,
+        service,
+        stop,
+    };
+    let listening = tokio::spawn(listener::listen(means, listener));
+    let outcome = driver.run(asked, net).await;
     info!("the server ends");
     notifier.stopping();
     listening.abort();
@@ -242,10 +248,9 @@ fn bind(
     let addr = net.listen;
     Endpoint::bind(net).map_err(|error| match error {
         BindError::AddrInUse { .. } => Failure::failed(format!(
-            "UDP {addr}, where this node's QUIC is to listen, is in use by {}; stop it, or choose \
-             another port with `grid start-server --listen ADDR:PORT` or \"listen\" in the \
-             configuration",
-            ports::holder(addr.port())
+            "UDP {addr}, where this node's QUIC is to listen, is in use by {}; stop it, or {}",
+            ports::holder(addr.port()),
+            advice::listens_elsewhere()
         )),
         BindError::PermissionDenied { .. } => Failure::failed(format!(
             "this node's QUIC cannot listen: {error}; use a port of 1024 or above"
@@ -278,12 +283,17 @@ fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
 }
 
 /// Takes the invites that were left for this server, and says when it is ready.
-async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier) {
+async fn take_up(
+    node: NodeHandle,
+    tunnels: Tunnels,
+    join_dir: Option<PathBuf>,
+    notifier: Notifier,
+) {
     let (begun, begins) = mpsc::channel(1);
-    let ready = ready::announce(context.clone(), notifier, begins);
+    let ready = ready::announce(node.clone(), tunnels, notifier, begins);
     match join_dir {
         Some(folder) => {
-            let joining = join_dir::follow_all(context, folder, begun);
+            let joining = join_dir::follow_all(node, folder, begun);
             tokio::join!(ready, joining);
         }
         None => {
@@ -295,7 +305,7 @@ async fn take_up(context: Context, join_dir: Option<PathBuf>, notifier: Notifier
 
 /// Measures WireGuard, often while somebody has not answered yet. What is found to be changed by
 /// others, peers above all, of which the kernel tells nothing, is put right by the same look.
-async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
+async fn look(tunnels: Tunnels, questions: mpsc::Sender<Question>) {
     let mut configured = tunnels.configured();
     loop {
         let begun = Instant::now();
@@ -306,7 +316,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
             .values()
             .flat_map(|peers| peers.values())
             .any(|peer| peer.latest_handshake.is_none());
-        if events.send(Event::Observed(observed)).await.is_err() {
+        if questions.send(Question::Observed(observed)).await.is_err() {
             return;
         }
         tokio::select! {
@@ -317,7 +327,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
 }
 
 /// Ends the driver when a signal or a command says so.
-async fn end(mut stopped: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
+async fn end(mut stopped: watch::Receiver<bool>, questions: mpsc::Sender<Question>) {
     let terminate = signal(SignalKind::terminate());
     let interrupt = signal(SignalKind::interrupt());
     match (terminate, interrupt) {
@@ -329,5 +339,5 @@ async fn end(mut stopped: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
         _ => drop(stopped.wait_for(|stop| *stop).await),
     }
     // The driver is gone already, if this fails.
-    let _ = events.send(Event::Stop).await;
+    let _ = questions.send(Question::Stop).await;
 }

@@ -8,6 +8,8 @@ use grid_net::{CloseCode, DisconnectReason};
 use grid_promises::core::Notice;
 use tracing::{debug, info, warn};
 
+use crate::advice;
+
 /// How often complaints about one peer are logged.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -64,18 +66,19 @@ impl Notices {
                 );
             }
             Notice::AdmissionAsked { name, node, label } => {
-                info!("{name}: {label} asks to be admitted; `grid accept {name} {node}` admits it");
+                let advice = advice::admits(name.as_str(), &node.to_string());
+                info!("{name}: {label} asks to be admitted; {advice}");
             }
             Notice::JudgeFailed { name, why } => {
-                // Only a build that can ask one can dismiss it.
-                let hint = if cfg!(feature = "modules") {
-                    format!("; `grid appoint-judge {name} none` dismisses it")
+                // Only a build that can ask a judge can dismiss it.
+                let advice = if cfg!(feature = "modules") {
+                    format!("; {}", advice::dismisses_the_judge(&name))
                 } else {
                     String::new()
                 };
                 warn!(
                     "{name}: its judge does not speak: {why}; its earlier verdicts stand, and nobody \
-                     else is let in{hint}"
+                     else is let in{advice}"
                 );
             }
             Notice::BadMessage { peer, why } => {

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::context::Context;
-use super::driver::Event;
 use super::notify::Notifier;
-use crate::control::answer::StatusReport;
 use crate::exit::Outcome;
+use crate::node::NodeHandle;
+use crate::node::status::StatusReport;
+use crate::tunnels::Tunnels;
 
 /// How long an interface may delay whatever waits for this server. One network that cannot be
 /// configured must not keep the others from being used.
@@ -29,7 +29,8 @@ const OLD: Duration = Duration::from_secs(30);
 /// Waits until the addresses are up and every invite that was left for this server has been handled,
 /// which is when `begun` ends. Then reports to the service manager until the server ends.
 pub(super) async fn announce(
-    context: Context,
+    node: NodeHandle,
+    tunnels: Tunnels,
     notifier: Notifier,
     mut begun: mpsc::Receiver<Infallible>,
 ) {
@@ -41,7 +42,7 @@ pub(super) async fn announce(
     // An invite that could not be handled does not keep the server from being ready.
     let _ = timeout_at(deadline, begun.recv()).await;
     // If this fails, the server is about to end.
-    if let Ok(report) = up(&context, deadline).await {
+    if let Ok(report) = up(&node, &tunnels, deadline).await {
         if report.down().next().is_none() {
             info!("ready: {}", report.in_a_line());
         } else {
@@ -52,13 +53,13 @@ pub(super) async fn announce(
             );
         }
         notifier.ready(&report.in_a_line());
-        keep_told(&context, &notifier, report.in_a_line()).await;
+        keep_told(&node, &tunnels, &notifier, report.in_a_line()).await;
     }
 }
 
 /// Tells the service manager whenever the line differs from `said`. Ends with the server.
-async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
-    let mut configured = context.tunnels.configured();
+async fn keep_told(node: &NodeHandle, tunnels: &Tunnels, notifier: &Notifier, mut said: String) {
+    let mut configured = tunnels.configured();
     loop {
         match timeout(OLD, configured.changed()).await {
             Ok(Ok(())) => {
@@ -68,8 +69,8 @@ async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
             Ok(Err(_)) => return,
             Err(_) => {}
         }
-        context.tunnels.settled().await;
-        let Ok(report) = context.ask(Event::Status).await else {
+        tunnels.settled().await;
+        let Ok(report) = node.status().await else {
             return;
         };
         let line = report.in_a_line();
@@ -81,16 +82,16 @@ async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
 }
 
 /// Waits until the addresses are up, or until `deadline`.
-async fn up(context: &Context, deadline: Instant) -> Outcome<StatusReport> {
+async fn up(node: &NodeHandle, tunnels: &Tunnels, deadline: Instant) -> Outcome<StatusReport> {
     let mut again = Instant::now() + AGAIN;
     loop {
-        context.tunnels.settled().await;
-        let report = context.ask(Event::Status).await?;
+        tunnels.settled().await;
+        let report = node.status().await?;
         if report.down().next().is_none() || Instant::now() >= deadline {
             return Ok(report);
         }
         if Instant::now() >= again {
-            context.tunnels.repair().await;
+            tunnels.repair().await;
             again = Instant::now() + AGAIN;
         }
         sleep(LOOK).await;

@@ -6,11 +6,12 @@ use grid_promises::Timestamp;
 use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
 use ipnet::IpNet;
 
-use super::tunnels::InterfaceStatus;
-use crate::control::answer::{
+use crate::node::status::{
     AskingReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
 };
 use crate::store::InterfaceOptions;
+use crate::tunnels::InterfaceStatus;
+use crate::values::moment;
 
 /// How recent a handshake must be to show that the member answers: a session in use is renewed every
 /// 120 seconds, and expires after 180 (WireGuard paper, section 6.1).
@@ -134,7 +135,8 @@ fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {
         accepted: strings(&accepted),
         refused: refused.collect(),
         kept: KeptReport {
-            reachable: reachable(handshake, peer.observed.map(|o| o.tx_bytes), now()),
+            // By the wall clock, because that is what WireGuard dates handshakes with.
+            reachable: reachable(handshake, peer.observed.map(|o| o.tx_bytes), moment::now()),
             latest_handshake,
             connected: peer.connected,
         },
@@ -150,12 +152,6 @@ fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) ->
         (None, Some(sent)) if sent > 0 => Some(false),
         _ => None,
     }
-}
-
-/// The wall clock, because WireGuard dates handshakes with it.
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| since.as_secs()))
 }
 
 fn strings(prefixes: &[IpNet]) -> Vec<String> {

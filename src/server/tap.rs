@@ -7,9 +7,10 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use grid_net::Tap;
+use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::exit::{Failure, Outcome};
@@ -38,7 +39,7 @@ pub(super) fn open(path: &Path) -> Outcome<Tap> {
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
         // In one write, so that a sudden end truncates at most the last record.
         let record = [&length.to_be_bytes(), message].concat();
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = file.lock();
         if let Err(error) = file.write_all(&record) {
             warn!("the tap cannot write to {}: {error}", path.display());
         }

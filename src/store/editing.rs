@@ -1,21 +1,15 @@
 //! Changes that commands make to the configuration: one key at a time. What people wrote, comments and
 //! order, stays as it is.
-//!
-//! Two commands at once change one after the other, and both changes are there in the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use grid_promises::ContentId;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
-use super::Store;
-use super::config::{self, Config};
 use super::error::StoreError;
 use super::files::toml_error;
-use grid_files::FileError;
-use grid_files::atomic;
-use grid_files::disk::{Disk, Hold};
 
 /// The configuration as it is being changed.
 #[derive(Debug)]
@@ -24,42 +18,26 @@ pub struct Draft {
     is_changed: bool,
 }
 
-impl<D: Disk> Store<D> {
-    /// Changes the configuration. Nothing is written if `change` fails or changes nothing.
+impl Draft {
+    /// The configuration as it is now.
     ///
     /// # Errors
-    /// The configuration cannot be read or written, or what `change` says.
-    pub fn edit_config<T, E: From<StoreError>>(
-        &self,
-        change: impl FnOnce(&Config, &mut Draft) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let keys = self.home.keys();
-        // The folder that every command that changes a home without a server locks.
-        let lock = self.disk.lock(&keys, Hold::Alone);
-        let _lock =
-            lock.map_err(|source| StoreError::from(FileError::Write { path: keys, source }))?;
-        self.ensure_config()?;
-        let path = self.home.config();
-        let text = self.config_text()?;
-        let config = config::decode(&path, &text)?;
-        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-            toml_error(&path, &text, error.span(), error.message())
+    /// [`StoreError::Config`] with line and column.
+    pub(super) fn of(path: &Path, text: &str) -> Result<Self, StoreError> {
+        let document = text.parse().map_err(|error: toml_edit::TomlError| {
+            toml_error(path, text, error.span(), error.message())
         })?;
-        let mut draft = Draft {
+        Ok(Self {
             document,
             is_changed: false,
-        };
-        let result = change(&config, &mut draft)?;
-        if draft.is_changed {
-            let text = draft.document.to_string();
-            atomic::write_file(&self.disk, self.home.path(), "config", text.as_bytes())
-                .map_err(StoreError::from)?;
-        }
-        Ok(result)
+        })
     }
-}
 
-impl Draft {
+    /// The configuration as it is to be, if that is another one.
+    pub(super) fn changed(self) -> Option<String> {
+        self.is_changed.then(|| self.document.to_string())
+    }
+
     /// Sets the symbol table.
     pub fn set_symbols(&mut self, table: &ContentId) {
         let is_new = self.document.get("symbols").is_none();
@@ -143,7 +121,10 @@ mod tests {
 
     use super::*;
     use crate::home::Home;
+    use crate::store::{Config, Store, config};
+    use grid_files::atomic;
     use grid_files::crash::{CutDisk, OWNER};
+    use grid_files::disk::Disk as _;
 
     fn on(disk: CutDisk) -> Store<CutDisk> {
         Store::on(&Home::find(Some(Path::new("/h"))).unwrap(), disk, OWNER)

@@ -24,11 +24,7 @@ pub enum StoreError {
         why: String,
     },
     /// Another server holds the home.
-    #[error(
-        "another server holds {home} (process {pid}); `grid stop-server` stops it, --home chooses \
-         another home",
-        home = home.display()
-    )]
+    #[error("another server holds {home} (process {pid})", home = home.display())]
     Held {
         /// The home.
         home: PathBuf,

@@ -34,7 +34,7 @@ use std::path::Path;
 
 use grid_files::FileError;
 use grid_files::atomic;
-use grid_files::disk::{self, Disk, RealDisk};
+use grid_files::disk::{self, Disk, Hold, RealDisk};
 use grid_files::private::{Privacy, Reader, SMALL};
 use grid_keys::NodeKey;
 use grid_promises::ContentId;
@@ -233,6 +233,33 @@ impl<D: Disk> Store<D> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Changes the configuration. Nothing is written if `change` fails or changes nothing. Two commands at
+    /// once change one after the other, and both changes are there in the end.
+    ///
+    /// # Errors
+    /// The configuration cannot be read or written, or what `change` says.
+    pub fn edit_config<T, E: From<StoreError>>(
+        &self,
+        change: impl FnOnce(&Config, &mut Draft) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let keys = self.home.keys();
+        // The folder that every command that changes a home without a server locks.
+        let lock = self.disk.lock(&keys, Hold::Alone);
+        let _lock =
+            lock.map_err(|source| StoreError::from(FileError::Write { path: keys, source }))?;
+        self.ensure_config()?;
+        let path = self.home.config();
+        let text = self.config_text()?;
+        let config = config::decode(&path, &text)?;
+        let mut draft = Draft::of(&path, &text)?;
+        let result = change(&config, &mut draft)?;
+        if let Some(text) = draft.changed() {
+            atomic::write_file(&self.disk, self.home.path(), "config", text.as_bytes())
+                .map_err(StoreError::from)?;
+        }
+        Ok(result)
     }
 
     /// Every network of the home.

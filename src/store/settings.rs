@@ -5,13 +5,15 @@
 use std::path::Path;
 
 use grid_wg::{BackendChoice, Netns, Place, Routing, Table};
+use serde::{Deserialize, Serialize};
 use toml_edit::{Document, DocumentMut, Item, value};
 
 use super::error::StoreError;
 use super::files::toml_error;
 
 /// Who is to run WireGuard for a network. The words are those of `--backend`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// The kernel where it has WireGuard, else this program
     #[default]

@@ -10,7 +10,9 @@ use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use tracing::{debug, warn};
 
-use super::{Driver, Event};
+use super::Driver;
+use super::events::Event;
+use crate::advice;
 use crate::exit::{Failure, Outcome};
 
 /// The closing code that tells a node that it was revoked.
@@ -125,12 +127,13 @@ impl Driver {
                 Ok(())
             }
             (Err(error), Change::History(_)) => {
-                warn!("{name}: {error}; `grid replay {name}` will lack this decision");
+                warn!("{name}: {error}; {}", advice::replay_lacks(name));
                 Ok(())
             }
             (Err(error), _) => Err(Failure::failed(format!(
                 "{error}; the server ends, because it must not use what it could not write down: \
-                 make room, then `grid start-server`"
+                 make room, then {}",
+                advice::START_SERVER
             ))),
         }
     }

@@ -8,7 +8,7 @@ use grid_promises::envelope::peek;
 use tokio::task::JoinHandle;
 
 use super::claim::{CORE, Claim};
-use crate::server::config_file::ConfigFile;
+use crate::node::config_file::ConfigFile;
 
 /// Stands where a build with modules has them. Cheap to clone.
 #[derive(Clone)]
@@ -66,36 +66,4 @@ impl Modules {
 
     /// Nothing was learned.
     pub(in crate::server) fn save(&self) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::home::Home;
-    use crate::store::Config;
-    use grid_keys::{NodeKey, Secret};
-    use grid_promises::{Message, texts};
-
-    #[tokio::test]
-    async fn no_part_is_taken_in_what_nothing_here_keeps() {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::find(Some(dir.path())).unwrap();
-        let mut net = grid_net::Config::new(NodeKey::from_seed(&Secret::new([7; 32])));
-        net.listen = "127.0.0.1:0".parse().unwrap();
-        let (endpoint, _events) = Endpoint::bind(net).unwrap();
-        let accepted = [&texts::JOIN_WIREGUARD_NET, &texts::FETCH, &texts::STATUS];
-        let config = Config {
-            accept: accepted.map(texts::Promise::id).to_vec(),
-            ..Config::default()
-        };
-        let modules = Modules::new(Arc::new(ConfigFile::new(&home, config)), &endpoint);
-        let join = texts::JOIN_WIREGUARD_NET.id();
-        let claim = |promise: ContentId| modules.claim(&Message::new(promise).encode());
-        assert_eq!(claim(join), Claim::Core(Some(join)));
-        for promise in [texts::FETCH, texts::STATUS, texts::EXCHANGE_KEYS] {
-            assert_eq!(claim(promise.id()), Claim::Reject(promise.id()));
-        }
-        assert_eq!(modules.claim(b"junk"), Claim::Core(None));
-        assert!(modules.judge(join, Vec::new()).await.is_err());
-    }
 }

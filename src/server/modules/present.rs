@@ -12,7 +12,7 @@ use grid_promises::{ContentId, texts};
 use tokio::task::JoinHandle;
 
 use super::claim::{CORE, Claim};
-use crate::server::config_file::ConfigFile;
+use crate::node::config_file::ConfigFile;
 use crate::store::Store;
 
 /// Modules on this node. Cheap to clone.

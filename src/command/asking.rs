@@ -1,0 +1,73 @@
+//! Sending a request to the server of the home, and printing its report.
+
+use std::time::Duration;
+
+use super::background;
+use super::caller::{Caller, Report};
+use super::served::{self, Served};
+use crate::advice;
+use crate::console::output;
+use crate::control::client::Client;
+use crate::exit::{Exit, Failure, Outcome};
+
+/// How long a server may take to end once it said that it does.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Sends a request to the server of the home, and prints the report.
+///
+/// # Errors
+/// No server runs, or why the request failed.
+pub fn ask<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
+    let client = Client::connect(caller.home())?.ok_or_else(|| no_server(caller))?;
+    ask_through(client, caller, request)
+}
+
+/// As [`ask`]. Starts a server in the background if none runs, and stops it again if the request fails.
+///
+/// # Errors
+/// No server could be started, or why the request failed.
+pub fn ask_or_start<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
+    let (client, is_new) = background::connect_or_start(caller)?;
+    let done = ask_through(client, caller, request);
+    if done.is_err() && is_new {
+        background::stop_if_idle(caller.home());
+    }
+    done
+}
+
+/// As [`ask`], over a connection that is open already.
+///
+/// # Errors
+/// Why the request failed.
+pub fn ask_through<R: Served<Report: Report>>(
+    mut client: Client,
+    caller: &Caller,
+    request: &R,
+) -> Outcome {
+    let answered = served::call(&mut client, request, output::say)?;
+    if caller.wants_json() {
+        caller.print_json(&answered.json)?;
+    } else {
+        caller.show(&answered.report)?;
+    }
+    if R::ends_the_server(&answered.report) && !client.wait_for_end(ENDING) {
+        return Err(Failure::new(
+            Exit::TimedOut,
+            "the server said that it ends and is still there; its log says why",
+        ));
+    }
+    Ok(())
+}
+
+/// The failure of a command that needs a server, when none runs.
+#[must_use]
+pub fn no_server(caller: &Caller) -> Failure {
+    Failure::new(
+        Exit::NoServer,
+        format!(
+            "no server runs for {}; {}",
+            caller.home().path().display(),
+            advice::runs_a_server()
+        ),
+    )
+}

@@ -1,0 +1,30 @@
+//! What commands are built from. The commands themselves are in `commands`, one file each.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `caller` | the person who runs a command, and how its report is printed |
+//! | `served` | a request to the server, and both ends of it |
+//! | `asking` | sending a request, and starting a server for it if need be |
+//! | `background` | starting a server in the background |
+//! | `changed` | the report of a command that changes something |
+//! | `decisions` | past decisions about promises, for `replay` and `appoint-judge` |
+//! | `described` | a module in one sentence |
+//! | `judging` | asking a judge |
+//! | `names` | the names in the symbol table |
+//! | `tunnel_options` | the arguments that `create-` and `join-wireguard-net` share |
+
+pub mod asking;
+pub mod background;
+pub mod caller;
+pub mod changed;
+pub mod decisions;
+#[cfg(feature = "modules")]
+pub mod described;
+#[cfg(feature = "modules")]
+pub mod judging;
+pub mod names;
+pub mod served;
+pub mod tunnel_options;
+
+pub use caller::{Caller, Command, Global, Program, Report};
+pub use served::Served;

@@ -1,0 +1,22 @@
+//! `grid completions SHELL`: prints a completion script.
+
+use crate::command::{Caller, Command};
+use crate::console::output;
+use crate::exit::Outcome;
+
+/// Print a completion script
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub struct Args {
+    /// For which shell
+    shell: clap_complete::Shell,
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        let mut script = Vec::new();
+        let mut parser = (caller.program().parser)();
+        clap_complete::generate(self.shell, &mut parser, "grid", &mut script);
+        output::print_bytes(&script)
+    }
+}

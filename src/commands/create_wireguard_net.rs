@@ -1,0 +1,114 @@
+//! `grid create-wireguard-net NET`: founds a network, whose first member and owner is this node.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use grid_promises::core::Command as Wish;
+use grid_promises::network::charter::AdmissionRule;
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::command::tunnel_options::TunnelOptions;
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::console::output;
+use crate::exit::Outcome;
+use crate::node::joining::{self, AT_LEAST, JoinedReport};
+use crate::node::{NodeHandle, Progress};
+use crate::rehearsal::Rehearsal;
+use crate::values::text;
+
+/// Found a network and join it
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// Its name: 1 to 15 of a-z, 0-9 and '-'; also the interface's
+    #[serde(with = "text")]
+    net: NetworkName,
+
+    /// Its IPv4 range [default: a random /16 of 10.0.0.0/8]
+    #[arg(long, value_name = "CIDR")]
+    #[serde(with = "text::option")]
+    ipv4: Option<Ipv4Net>,
+
+    /// How nodes become members
+    #[arg(long, value_name = "RULE", value_enum, default_value_t)]
+    admission: Admission,
+
+    /// How this node runs WireGuard.
+    #[command(flatten)]
+    tunnel: TunnelOptions,
+}
+
+/// How nodes become members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Admission {
+    /// With an invite from a member
+    #[default]
+    Invite,
+    /// By an owner, who accepts each node
+    Approve,
+    /// Whoever asks
+    Open,
+}
+
+/// The network that was founded.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Founded(JoinedReport);
+
+impl Report for Founded {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.show("founded", out)
+    }
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        if self.tunnel.dry_run {
+            let mut rehearsal = Rehearsal::begin(caller.home())?;
+            let port = rehearsal.port(self.tunnel.port)?;
+            rehearsal.carry_out(self.wish(port))?;
+            output::say("the keys and addresses below are drawn anew when the network is founded");
+            return rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt);
+        }
+        asking::ask_or_start(caller, &self)
+    }
+}
+
+impl Args {
+    fn wish(&self, listen_port: u16) -> Wish {
+        Wish::Create {
+            name: self.net.clone(),
+            ipv4: self.ipv4,
+            admission: match self.admission {
+                Admission::Invite => AdmissionRule::Invite,
+                Admission::Approve => AdmissionRule::Approve,
+                Admission::Open => AdmissionRule::Open,
+            },
+            listen_port,
+        }
+    }
+}
+
+impl Served for Args {
+    const PROMISE: Promise = texts::CREATE_WIREGUARD_NET;
+    type Report = Founded;
+
+    async fn handle(self, node: &NodeHandle, progress: &Progress) -> Outcome<Founded> {
+        joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;
+        let (net, tunnel) = (&self.net, &self.tunnel);
+        let interface = tunnel.interface();
+        let prepared =
+            joining::prepare(node, net, interface.clone(), tunnel.port, tunnel.adopt).await?;
+        let (listen_port, _reservation) = prepared;
+        let deadline = Instant::now() + AT_LEAST;
+        let wish = self.wish(listen_port);
+        let reply = node.command(wish, Some(interface)).await?;
+        let finished = joining::finish(node, self.net, listen_port, reply, deadline, progress);
+        finished.await.map(Founded)
+    }
+}

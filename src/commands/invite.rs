@@ -1,0 +1,100 @@
+//! `grid invite NET`: prints an invite to a network. Whoever has it can join, so it is wiped wherever it
+//! was.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use grid_promises::core::{Command as Wish, Reply};
+use grid_promises::limits::MAX_USES;
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::exit::Outcome;
+use crate::node::host_port::HostPort;
+use crate::node::joining::unexpected;
+use crate::node::{NodeHandle, Progress};
+use crate::values::secret::SecretText;
+use crate::values::{duration, text};
+
+/// Print an invite to a network, and nothing else
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The network
+    net: NetworkName,
+
+    /// How long it can be used: 30s, 10m, 24h, 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
+    expires: Duration,
+
+    /// How many nodes may join with it
+    #[arg(long, default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_USES)))]
+    uses: u32,
+
+    /// Where joiners should look for this node first
+    #[arg(long, value_name = "HOST:PORT")]
+    endpoint: Vec<String>,
+}
+
+/// What the server is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    #[serde(with = "text")]
+    net: NetworkName,
+    expires: Duration,
+    uses: u32,
+    #[serde(with = "text::list")]
+    endpoints: Vec<HostPort>,
+}
+
+/// The invite.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InviteReport {
+    invite: SecretText,
+}
+
+impl Report for InviteReport {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.invite.expose())
+    }
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        let endpoints = self.endpoint.iter().map(|place| place.parse());
+        let request = Request {
+            net: self.net,
+            expires: self.expires,
+            uses: self.uses,
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+        };
+        asking::ask(caller, &request)
+    }
+}
+
+impl Served for Request {
+    const PROMISE: Promise = texts::INVITE;
+    type Report = InviteReport;
+
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<InviteReport> {
+        let mut endpoints = Vec::new();
+        for place in &self.endpoints {
+            endpoints.extend(place.resolve().await?);
+        }
+        let wish = Wish::Invite {
+            name: self.net,
+            life: self.expires,
+            uses: self.uses,
+            endpoints,
+        };
+        match node.command(wish, None).await? {
+            Reply::Invite(mut invite) => Ok(InviteReport {
+                invite: SecretText::new(std::mem::take(&mut *invite)),
+            }),
+            _ => Err(unexpected()),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `grid join-wireguard-net NET [INVITE|-]`: joins a network, with an invite or by asking known peers.
+//!
+//! The invite is a secret: it comes through standard input, crosses the control socket in the request's
+//! payload, and is wiped at both ends.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use grid_promises::core::{Command as Wish, CommandError, JoinWith};
+use grid_promises::network::invite::{Invite, InviteError};
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::command::served::PATIENCE;
+use crate::command::tunnel_options::TunnelOptions;
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::console::{handing_over, output};
+use crate::control::waiting;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::node::joining::{self, JoinedReport};
+use crate::node::{NodeHandle, Progress};
+use crate::rehearsal::{Rehearsal, WATCHED};
+use crate::values::secret::SecretText;
+use crate::values::{duration, moment, text};
+
+/// Join a network, with an invite or by asking known peers
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The network
+    net: NetworkName,
+
+    /// The invite, or `-` to read it from standard input. Prefer `-`: what is on the command line
+    /// stays in the shell's history, and an invite is a secret. Without it, known peers are asked
+    /// for an open network of that name, and a network that was left is joined again
+    #[arg(value_name = "INVITE|-")]
+    invite: Option<SecretText>,
+
+    /// How long to wait for other members: 30s, 10m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    wait: Duration,
+
+    /// How this node runs WireGuard.
+    #[command(flatten)]
+    tunnel: TunnelOptions,
+}
+
+/// What the server is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    #[serde(with = "text")]
+    net: NetworkName,
+    /// The invite itself; none to ask known peers.
+    invite: Option<SecretText>,
+    wait: Duration,
+    tunnel: TunnelOptions,
+}
+
+/// The network that was joined.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Joined(JoinedReport);
+
+impl Report for Joined {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.show("joined", out)
+    }
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        let request = Request {
+            net: self.net,
+            invite: self.invite.map(handing_over::take).transpose()?,
+            wait: self.wait,
+            tunnel: self.tunnel,
+        };
+        if request.tunnel.dry_run {
+            return request.rehearse(caller);
+        }
+        asking::ask_or_start(caller, &request)
+    }
+}
+
+impl Request {
+    fn rehearse(&self, caller: &Caller) -> Outcome {
+        let mut rehearsal = Rehearsal::begin(caller.home())?;
+        let listen_port = rehearsal.port(self.tunnel.port)?;
+        let with = match &self.invite {
+            Some(invite) => {
+                let invite = Invite::from_text(invite.expose()).map_err(CommandError::from)?;
+                JoinWith::Invite(Box::new(invite))
+            }
+            None => JoinWith::Peers,
+        };
+        let wish = Wish::Join {
+            name: self.net.clone(),
+            with,
+            listen_port,
+            wait: WATCHED,
+        };
+        match rehearsal.carry_out(wish) {
+            // In a rehearsal nobody ever answers.
+            Err(error) if rehearsal.wants(&self.net) && error.exit == Exit::TimedOut => {}
+            other => other?,
+        }
+        if !rehearsal.wants(&self.net) {
+            return Err(Failure::failed(format!(
+                "what joining \"{}\" changes depends on its members, and nobody is asked in a dry run",
+                self.net
+            )));
+        }
+        output::say(
+            "the address below is the first candidate; another is taken if a member holds it, and the \
+             members are added as peers",
+        );
+        rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt)
+    }
+}
+
+impl Served for Request {
+    const PROMISE: Promise = texts::JOIN_WIREGUARD_NET;
+    type Report = Joined;
+
+    fn patience(&self) -> Duration {
+        PATIENCE + self.wait
+    }
+
+    async fn handle(self, node: &NodeHandle, progress: &Progress) -> Outcome<Joined> {
+        let deadline = Instant::now() + self.wait;
+        let with = match &self.invite {
+            None => {
+                joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;
+                JoinWith::Peers
+            }
+            Some(invite) => {
+                let invite = check(invite, &self.net)?;
+                joining::check_contract(node, &invite.charter.contract)?;
+                JoinWith::Invite(Box::new(invite))
+            }
+        };
+        let (net, tunnel) = (&self.net, &self.tunnel);
+        let interface = tunnel.interface();
+        let prepared =
+            joining::prepare(node, net, interface.clone(), tunnel.port, tunnel.adopt).await?;
+        let (listen_port, _reservation) = prepared;
+        let wish = Wish::Join {
+            name: self.net.clone(),
+            with,
+            listen_port,
+            wait: self.wait,
+        };
+        let what = waiting::for_members(&self.net);
+        let joined = node.command(wish, Some(interface));
+        let reply = joining::with_patience(joined, progress.clone(), what).await?;
+        let finished = joining::finish(node, self.net, listen_port, reply, deadline, progress);
+        finished.await.map(Joined)
+    }
+}
+
+/// Reads an invite and checks it, before anything is done with it.
+fn check(invite: &SecretText, net: &NetworkName) -> Outcome<Invite> {
+    let read = || {
+        let invite = Invite::from_text(invite.expose())?;
+        invite.check(net, moment::now())?;
+        Ok(invite)
+    };
+    read().map_err(|error: InviteError| CommandError::from(error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::request;
+
+    #[test]
+    fn an_invite_is_in_the_payload_alone_and_never_shown() {
+        let request = Request {
+            net: "foo".parse().unwrap(),
+            invite: Some("grid-invite-1.secret".parse().unwrap()),
+            wait: Duration::from_secs(30),
+            tunnel: TunnelOptions::default(),
+        };
+        assert!(!format!("{request:?}").contains("secret"));
+        let message = request::encode(Request::PROMISE.id(), &request).unwrap();
+        assert!(
+            !message
+                .args
+                .concat()
+                .windows(6)
+                .any(|word| word == b"secret")
+        );
+        assert!(message.payload.windows(6).any(|word| word == b"secret"));
+        let read: Request = request::decode(message).unwrap();
+        assert_eq!(read.invite, request.invite);
+        assert_eq!(read.net, request.net);
+        assert_eq!(read.tunnel.interface(), request.tunnel.interface());
+    }
+}

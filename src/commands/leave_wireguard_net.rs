@@ -1,0 +1,77 @@
+//! `grid leave-wireguard-net NET`: withdraws this node's promise and takes the interface down.
+
+use grid_promises::core::{Command as Wish, Reply};
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use serde::{Deserialize, Serialize};
+
+use crate::advice;
+use crate::command::changed::ChangedReport;
+use crate::command::{Caller, Command, Served, asking};
+use crate::console::output;
+use crate::exit::Outcome;
+use crate::node::{NodeHandle, Progress};
+use crate::rehearsal::Rehearsal;
+use crate::values::text;
+
+/// Withdraw this node's promise and take the interface down
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// The network
+    #[serde(with = "text")]
+    net: NetworkName,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    #[serde(skip)]
+    dry_run: bool,
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        if self.dry_run {
+            let mut rehearsal = Rehearsal::begin(caller.home())?;
+            let name = self.net.clone();
+            rehearsal.carry_out(Wish::Leave { name })?;
+            return output::print(&format!("{}: remove the interface\n", self.net));
+        }
+        asking::ask(caller, &self)
+    }
+}
+
+impl Served for Args {
+    const PROMISE: Promise = texts::LEAVE_WIREGUARD_NET;
+    type Report = ChangedReport;
+
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
+        let net = self.net;
+        let reply = node
+            .command(Wish::Leave { name: net.clone() }, None)
+            .await?;
+        node.settled().await;
+        let told = match reply {
+            Reply::Left { told } => told,
+            _ => 0,
+        };
+        let stopping =
+            node.is_in_background() && !node.is_joining() && node.taken().await?.names.is_empty();
+        let mut text = format!(
+            "left \"{net}\"; {told} member{} confirmed it; {}",
+            if told == 1 { "" } else { "s" },
+            advice::joins_again(&net)
+        );
+        if stopping {
+            text.push_str("; it was the last network, so the server in the background ends");
+        }
+        Ok(ChangedReport {
+            changed: true,
+            text,
+            stopping,
+        })
+    }
+
+    fn ends_the_server(report: &ChangedReport) -> bool {
+        report.stopping
+    }
+}

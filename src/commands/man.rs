@@ -1,0 +1,28 @@
+//! `grid man DIR`: writes the manual pages, one for the program and one for each command.
+
+use std::path::PathBuf;
+
+use crate::command::{Caller, Command};
+use crate::exit::{Failure, Outcome};
+
+/// Write the manual pages
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub struct Args {
+    /// The folder to write to
+    dir: PathBuf,
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        let failed = |error: std::io::Error| {
+            Failure::failed(format!(
+                "the manual pages cannot be written to {}: {error}",
+                self.dir.display()
+            ))
+        };
+        std::fs::create_dir_all(&self.dir).map_err(failed)?;
+        let parser = (caller.program().parser)();
+        clap_mangen::generate_to(parser, &self.dir).map_err(failed)
+    }
+}

@@ -1,0 +1,102 @@
+//! `grid start-server`: runs this node, in the foreground or in the background.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::command::{Caller, Command, background};
+use crate::console::output;
+use crate::exit::{Failure, Outcome};
+use crate::rehearsal::Rehearsal;
+use crate::server;
+
+/// Run this node in the foreground
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where QUIC listens, if not where the home's configuration says
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "Where QUIC listens [default: what the home's configuration says, or [::]:51821]"
+    )]
+    listen: Option<SocketAddr>,
+
+    /// Where others can reach this node's QUIC, if that is not one of its own addresses
+    #[arg(long, value_name = "ADDR:PORT")]
+    endpoint: Vec<SocketAddr>,
+
+    /// Join by the invites in this folder (*.invite, mode 0600), and remove those that are used up
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dry_run")]
+    join_dir: Option<PathBuf>,
+
+    /// Run it in the background and return once it answers
+    #[arg(long, conflicts_with = "dry_run")]
+    background: bool,
+
+    /// This process is the one in the background
+    #[arg(long, hide = true)]
+    background_child: bool,
+
+    /// A test instrument: append every message that goes to or comes from a peer to FILE, in
+    /// plaintext
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "background")]
+    tap: Option<PathBuf>,
+
+    /// Print what would be changed on this machine, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        if self.dry_run {
+            return Rehearsal::begin(caller.home())?.start();
+        }
+        if self.background {
+            return self.in_background(caller);
+        }
+        if self.background_child {
+            background::detach();
+        }
+        server::run(
+            caller.home(),
+            &server::Options {
+                listen: self.listen,
+                endpoints: self.endpoint,
+                background: self.background_child,
+                verbose: caller.verbose(),
+                join_dir: self.join_dir,
+                tap: self.tap,
+            },
+            caller.program().service,
+        )
+    }
+}
+
+impl Args {
+    fn in_background(&self, caller: &Caller) -> Outcome {
+        if background::running(caller.home())?.is_some() {
+            output::say("a server runs already");
+            return Ok(());
+        }
+        let mut more = Vec::new();
+        if let Some(listen) = self.listen {
+            more.push(format!("--listen={listen}"));
+        }
+        for endpoint in &self.endpoint {
+            more.push(format!("--endpoint={endpoint}"));
+        }
+        if let Some(folder) = &self.join_dir {
+            let whole = std::path::absolute(folder)
+                .ok()
+                .and_then(|folder| folder.to_str().map(str::to_owned))
+                .ok_or_else(|| {
+                    Failure::usage(format!(
+                        "{} is not UTF-8, or there is no working directory; name another folder",
+                        folder.display()
+                    ))
+                })?;
+            more.push(format!("--join-dir={whole}"));
+        }
+        background::launch(caller, &more).map(drop)
+    }
+}

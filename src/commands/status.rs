@@ -1,0 +1,404 @@
+//! `grid status [NET]`: what is promised, accepted and kept; for people in aligned lines, with no colours
+//! and nothing that a pipe would have to strip.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use serde::{Deserialize, Serialize};
+
+use crate::advice;
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::control::client::Client;
+use crate::exit::Outcome;
+use crate::home::Home;
+use crate::node::status::{BrokenReport, NetworkReport, PeerReport, StatusReport};
+use crate::node::{NodeHandle, Progress};
+use crate::store::{Loaded, Store};
+use crate::values::units::{bytes, span};
+use crate::values::{moment, text};
+
+/// Say what is promised, accepted and kept
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// Only this network
+    #[serde(
+        default,
+        with = "text::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    net: Option<NetworkName>,
+}
+
+impl Args {
+    /// Of one network, or of all.
+    #[must_use]
+    pub const fn of(net: Option<NetworkName>) -> Self {
+        Self { net }
+    }
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        if let Some(client) = Client::connect(caller.home())? {
+            return asking::ask_through(client, caller, &self);
+        }
+        let mut report = idle(caller.home())?.ok_or_else(|| asking::no_server(caller))?;
+        if let Some(net) = &self.net {
+            report.only(net)?;
+        }
+        caller.show(&report)
+    }
+}
+
+impl Served for Args {
+    const PROMISE: Promise = texts::STATUS;
+    type Report = StatusReport;
+
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<StatusReport> {
+        node.measured(node.measure().await).await;
+        let mut status = node.status().await?;
+        if let Some(net) = &self.net {
+            status.only(net)?;
+        }
+        Ok(status)
+    }
+}
+
+/// The status of a home without a server, if that is how it should be: it is in no network.
+fn idle(home: &Home) -> Outcome<Option<StatusReport>> {
+    let store = Store::look(home);
+    let mut report = StatusReport::default();
+    for loaded in store.networks()? {
+        match loaded {
+            Loaded::Whole(stored) if stored.record.is_left() => {
+                report.left.push(stored.record.name().to_string());
+            }
+            Loaded::Whole(_) => return Ok(None),
+            Loaded::Broken { name, error } => report.broken.push(BrokenReport {
+                name,
+                error: error.to_string(),
+            }),
+        }
+    }
+    if let Some(key) = store.node_key()? {
+        report.node = key.id().to_string();
+    }
+    Ok(Some(report))
+}
+
+impl Report for StatusReport {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(status_at(self, moment::now().0).as_bytes())
+    }
+}
+
+fn status_at(report: &StatusReport, now: u64) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    if !report.node.is_empty() {
+        let _ = writeln!(text, "node {}", report.node);
+    }
+    for network in &report.networks {
+        text.push('\n');
+        write_network(&mut text, network, now);
+    }
+    for broken in &report.broken {
+        let _ = writeln!(text, "\n{}: not started: {}", broken.name, broken.error);
+    }
+    if !report.left.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nleft: {} ({})",
+            report.left.join(", "),
+            advice::join_again()
+        );
+    }
+    if report.networks.is_empty() && report.broken.is_empty() {
+        let _ = writeln!(
+            text,
+            "This node is in no network. {}.",
+            advice::founds_or_joins()
+        );
+    }
+    text
+}
+
+/// Through whom everything goes that no other route is for.
+fn exits(network: &NetworkReport) -> impl Iterator<Item = String> {
+    let is_default = |prefix: &&String| prefix.ends_with("/0");
+    network.peers.iter().flat_map(move |peer| {
+        let accepted = peer.accepted.iter().filter(is_default);
+        accepted.map(|prefix| format!("{prefix} through {}", peer.name))
+    })
+}
+
+fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
+    let _ = writeln!(text, "{}", network.name);
+    let standing = match (network.standing.as_str(), &network.why) {
+        ("joining", _) => "joining: looking for members".to_owned(),
+        ("waiting", _) => "waiting for an owner to admit this node".to_owned(),
+        ("expelled", Some(why)) => format!("a member no longer: {why}"),
+        (standing, _) => format!("{standing}{}", if network.owner { ", owner" } else { "" }),
+    };
+    let backend = match &network.backend_reason {
+        Some(reason) => format!("{} ({reason})", network.backend),
+        None => network.backend.clone(),
+    };
+    let about = format!(", UDP {}, {backend}", network.listen_port);
+    let mut rows = vec![
+        ("id", network.id.clone()),
+        ("standing", standing),
+        ("admission", network.admission.clone()),
+        (
+            "interface",
+            match &network.netns {
+                Some(netns) => format!("{} in the namespace {netns}{about}", network.interface),
+                None => format!("{}{about}", network.interface),
+            },
+        ),
+        (
+            "addresses",
+            match network.addresses.as_slice() {
+                [] => "none yet".to_owned(),
+                addresses => addresses.join(", "),
+            },
+        ),
+    ];
+    if let Some(problem) = &network.problem {
+        rows.push(("problem", problem.clone()));
+    }
+    rows.extend(network.hint.iter().map(|hint| ("problem", hint.clone())));
+    rows.extend(exits(network).map(|exit| ("exit", exit)));
+    if !network.promised.is_empty() {
+        rows.push(("promises", network.promised.join(", ")));
+    }
+    rows.extend(network.rules.iter().map(|rule| ("rule", rule.clone())));
+    rows.extend(network.judge.iter().map(|judge| ("judge", judge.clone())));
+    if let Some(why) = &network.judge_failure {
+        rows.push((
+            "",
+            format!("it does not speak: {why}; what it said before stands"),
+        ));
+    }
+    for moved in &network.moves {
+        rows.push((
+            "moved",
+            format!(
+                "from {} to {}, {} ago: {} has the older claim",
+                moved.from,
+                moved.to,
+                span(now.saturating_sub(moved.at)),
+                short(&moved.holder)
+            ),
+        ));
+    }
+    for asking in &network.asking {
+        rows.push((
+            "asks",
+            format!(
+                "{}; {}",
+                asking.name,
+                advice::admits(&network.name, &asking.node)
+            ),
+        ));
+    }
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:9}  {value}");
+    }
+    write_peers(text, &network.peers, now);
+}
+
+fn write_peers(text: &mut String, peers: &[PeerReport], now: u64) {
+    if peers.is_empty() {
+        let _ = writeln!(text, "  no other members");
+        return;
+    }
+    let mut table = vec![
+        [
+            "PEER",
+            "NODE",
+            "ADDRESS",
+            "PATH",
+            "HANDSHAKE",
+            "RECEIVED",
+            "SENT",
+            "PROMISED",
+            "ACCEPTED",
+            "KEPT",
+        ]
+        .map(str::to_owned),
+    ];
+    table.extend(peers.iter().map(|peer| row(peer, now)));
+    let mut widths = [0; 10];
+    for row in &table {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in &table {
+        let mut line = String::from("  ");
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for peer in peers {
+        for refused in &peer.refused {
+            let _ = writeln!(
+                text,
+                "  {} promises {}, not accepted: {}",
+                peer.name, refused.prefix, refused.why
+            );
+        }
+    }
+}
+
+fn row(peer: &PeerReport, now: u64) -> [String; 10] {
+    // A prefix of one address is an address.
+    let address = |prefix: &String| {
+        let host = prefix.strip_suffix("/32").or(prefix.strip_suffix("/128"));
+        host.map(str::to_owned)
+    };
+    let addresses: Vec<String> = peer.promised.iter().filter_map(address).collect();
+    [
+        peer.name.clone(),
+        short(&peer.node),
+        addresses.join(","),
+        match &peer.endpoint {
+            Some(endpoint) => format!("{endpoint} ({})", peer.path),
+            None => peer.path.clone(),
+        },
+        match peer.latest_handshake {
+            Some(at) => format!("{} ago", span(now.saturating_sub(at))),
+            None => "never".to_owned(),
+        },
+        bytes(peer.rx_bytes),
+        bytes(peer.tx_bytes),
+        peer.promised.len().to_string(),
+        peer.accepted.len().to_string(),
+        match peer.kept.reachable {
+            Some(true) => "answers".to_owned(),
+            Some(false) => "no answer".to_owned(),
+            None => "unknown".to_owned(),
+        },
+    ]
+}
+
+fn short(node: &str) -> String {
+    node.chars().take(10).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::status::{AskingReport, KeptReport, MoveReport, RefusedReport};
+
+    fn peer(name: &str, handshake: Option<u64>) -> PeerReport {
+        PeerReport {
+            node: format!("{name}aaaaaaaaaaaaaaaaaaaa"),
+            name: name.to_owned(),
+            public_key: "k".to_owned(),
+            endpoint: handshake.map(|_| "192.0.2.12:51820".to_owned()),
+            path: "local".to_owned(),
+            allowed_ips: Vec::new(),
+            latest_handshake: handshake,
+            rx_bytes: 148,
+            tx_bytes: 5_600_000,
+            promised: ["10.9.0.2/32", "fd00::2/128", "192.168.7.0/24"]
+                .map(str::to_owned)
+                .into(),
+            accepted: ["10.9.0.2/32", "fd00::2/128"].map(str::to_owned).into(),
+            refused: vec![RefusedReport {
+                prefix: "192.168.7.0/24".to_owned(),
+                why: "no local rule accepts it".to_owned(),
+            }],
+            kept: KeptReport {
+                reachable: handshake.map(|_| true),
+                ..KeptReport::default()
+            },
+            expires: 0,
+        }
+    }
+
+    fn network() -> NetworkReport {
+        NetworkReport {
+            name: "foo".to_owned(),
+            id: "bafy".to_owned(),
+            interface: "foo".to_owned(),
+            backend: "userspace".to_owned(),
+            backend_reason: None,
+            netns: None,
+            listen_port: 51820,
+            addresses: ["10.9.0.1/16", "fd00::1/64"].map(str::to_owned).into(),
+            public_key: None,
+            standing: "member".to_owned(),
+            why: None,
+            admission: "approve".to_owned(),
+            owner: true,
+            promised: Vec::new(),
+            rules: vec!["reject ::/0".to_owned()],
+            judge: None,
+            judge_failure: None,
+            moves: vec![MoveReport {
+                at: 940,
+                from: "10.9.0.7".to_owned(),
+                to: "10.9.0.1".to_owned(),
+                holder: "hhhhhhhhhhhhhhhh".to_owned(),
+            }],
+            asking: vec![AskingReport {
+                node: "nnnn".to_owned(),
+                name: "newcomer".to_owned(),
+            }],
+            problem: None,
+            hint: None,
+            peers: vec![peer("b", Some(995)), peer("longer", None)],
+        }
+    }
+
+    #[test]
+    fn status_is_aligned_and_says_why_not() {
+        let report = StatusReport {
+            node: "own".to_owned(),
+            networks: vec![network()],
+            left: vec!["old".to_owned()],
+            broken: vec![BrokenReport {
+                name: "bad".to_owned(),
+                error: "x is damaged".to_owned(),
+            }],
+        };
+        assert_eq!(
+            status_at(&report, 1000),
+            "\
+node own
+
+foo
+  id         bafy
+  standing   member, owner
+  admission  approve
+  interface  foo, UDP 51820, userspace
+  addresses  10.9.0.1/16, fd00::1/64
+  rule       reject ::/0
+  moved      from 10.9.0.7 to 10.9.0.1, 1m00s ago: hhhhhhhhhh has the older claim
+  asks       newcomer; `grid accept foo nnnn` admits it
+  PEER    NODE        ADDRESS           PATH                      HANDSHAKE  RECEIVED  SENT     PROMISED  ACCEPTED  KEPT
+  b       baaaaaaaaa  10.9.0.2,fd00::2  192.0.2.12:51820 (local)  5s ago     148 B     5.3 MiB  3         2         answers
+  longer  longeraaaa  10.9.0.2,fd00::2  local                     never      148 B     5.3 MiB  3         2         unknown
+  b promises 192.168.7.0/24, not accepted: no local rule accepts it
+  longer promises 192.168.7.0/24, not accepted: no local rule accepts it
+
+bad: not started: x is damaged
+
+left: old (`grid join-wireguard-net NET` joins again)
+"
+        );
+    }
+
+    #[test]
+    fn an_empty_status_says_what_to_do_next() {
+        let text = status_at(&StatusReport::default(), 0);
+        assert!(text.contains("grid create-wireguard-net"), "{text}");
+    }
+}

@@ -1,0 +1,108 @@
+//! `grid stop-server`: ends the home's server; with `--down` also what goes on without one, which is
+//! WireGuard in the kernel, and policy rules that a killed server left.
+//!
+//! This process takes that down, not the server, which promises to leave interfaces of the kernel as they
+//! are. Only what the home's own keys prove to be the node's is touched; the networks stay on disk.
+
+use grid_promises::texts::{self, Promise};
+use grid_wg::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::command::changed::ChangedReport;
+use crate::command::{Caller, Command, Served, asking};
+use crate::console::output;
+use crate::control::client::Client;
+use crate::exit::{Failure, Outcome};
+use crate::home::Home;
+use crate::node::{NodeHandle, Progress};
+use crate::store::{Loaded, ServerLock, Store, Stored};
+use crate::tunnels::name_of;
+
+/// Stop this home's server; interfaces in userspace go with it, the networks stay on disk
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Take down the interfaces of the kernel as well, which go on otherwise. Also without a server
+    #[arg(long)]
+    down: bool,
+}
+
+/// Nothing but that the server is to end.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        match Client::connect(caller.home())? {
+            Some(client) => asking::ask_through(client, caller, &Request {})?,
+            None if self.down => {}
+            None => output::say("no server runs"),
+        }
+        if self.down {
+            take_down(caller.home())?;
+        }
+        Ok(())
+    }
+}
+
+impl Served for Request {
+    const PROMISE: Promise = texts::STOP_SERVER;
+    type Report = ChangedReport;
+
+    async fn handle(self, _: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
+        Ok(ChangedReport {
+            changed: true,
+            text: "the server stopped".to_owned(),
+            stopping: true,
+        })
+    }
+
+    fn ends_the_server(report: &ChangedReport) -> bool {
+        report.stopping
+    }
+}
+
+/// Takes down the interfaces of all networks of the home.
+///
+/// # Errors
+/// A server runs, or an interface could not be taken down; the others were.
+fn take_down(home: &Home) -> Outcome {
+    if !home.path().exists() {
+        return Ok(());
+    }
+    // A server that starts meanwhile would put them back.
+    let _lock = ServerLock::take(home)?;
+    let mut failed = Ok(());
+    for loaded in Store::look(home).networks()? {
+        let Loaded::Whole(stored) = loaded else {
+            continue;
+        };
+        if let Err(failure) = take_one_down(&stored) {
+            failed = failed.and(Err(failure));
+        }
+    }
+    failed
+}
+
+fn take_one_down(stored: &Stored) -> Outcome {
+    // None: it was left, and nothing of it is here.
+    let Some(key) = &stored.record.private_key else {
+        return Ok(());
+    };
+    let name = name_of(stored.record.name())?;
+    let options = &stored.interface;
+    let removed = grid_wg::open(options.backend.into(), &options.place())
+        .and_then(|mut backend| backend.remove(&name, &key.public()));
+    match removed {
+        Ok(true) => output::say(&format!("{name}: the interface is taken down")),
+        Ok(false) => {}
+        // One of that name is somebody else's; one in a namespace that is gone went with it.
+        Err(Error::ForeignInterface { .. } | Error::NoNetns { .. }) => {}
+        Err(error) => {
+            return Err(Failure::failed(format!(
+                "{name}: the interface could not be taken down: {error}"
+            )));
+        }
+    }
+    Ok(())
+}

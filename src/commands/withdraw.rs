@@ -1,0 +1,45 @@
+//! `grid withdraw NET PREFIX`: takes the promise to route a subnet back.
+
+use grid_promises::core::Command as Wish;
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::command::changed::ChangedReport;
+use crate::command::{Caller, Command, Served, asking};
+use crate::exit::Outcome;
+use crate::node::{NodeHandle, Progress};
+use crate::values::{prefix, text};
+
+/// Take the promise to route a subnet back
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// The network
+    #[serde(with = "text")]
+    net: NetworkName,
+
+    /// The prefix
+    #[arg(value_parser = prefix::parse)]
+    #[serde(with = "text")]
+    prefix: IpNet,
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        asking::ask(caller, &self)
+    }
+}
+
+impl Served for Args {
+    const PROMISE: Promise = texts::WITHDRAW;
+    type Report = ChangedReport;
+
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
+        let (name, prefix) = (self.net, self.prefix);
+        let text = format!("this node does not promise {prefix} any more");
+        let reply = node.command(Wish::Withdraw { name, prefix }, None).await?;
+        Ok(ChangedReport::of(&reply, text))
+    }
+}

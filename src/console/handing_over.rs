@@ -1,0 +1,117 @@
+//! An invite on its way from the person to the server. It is a secret: it goes through standard
+//! input, and what stood on the command line is taken from there as soon as it can be.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use grid_promises::core::CommandError;
+use grid_promises::limits::MAX_INVITE_TEXT;
+use grid_promises::network::invite::InviteError;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::output;
+use crate::exit::{Failure, Outcome};
+use crate::values::secret::SecretText;
+
+/// The most bytes that are read from standard input: the longest invite, with line breaks.
+const LIMIT: usize = 2 * MAX_INVITE_TEXT;
+
+/// The invite that a person typed or, for `-`, hands over on standard input.
+///
+/// # Errors
+/// Standard input cannot be read, or holds more than an invite, or no text.
+pub fn take(typed: SecretText) -> Outcome<SecretText> {
+    if typed.expose() == "-" {
+        return read();
+    }
+    move_from_command_line(typed.expose());
+    Ok(typed)
+}
+
+fn read() -> Outcome<SecretText> {
+    let input = io::stdin().lock();
+    if input.is_terminal() {
+        output::say("paste the invite, then press Enter and Ctrl-D:");
+    }
+    // All the room at once: a growing buffer would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
+    input
+        .take(LIMIT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::failed(format!("the invite cannot be read: {error}")))?;
+    if bytes.len() > LIMIT {
+        return Err(Failure::usage(
+            "standard input holds more than an invite can have; nothing was changed",
+        ));
+    }
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(mut text) => {
+            // White space means nothing in an invite. In JSON a line break is escaped, and whoever
+            // reads that makes a copy.
+            text.retain(|letter| !letter.is_whitespace());
+            Ok(SecretText::new(text))
+        }
+        Err(error) => {
+            error.into_bytes().zeroize();
+            Err(CommandError::from(InviteError::NotAnInvite).into())
+        }
+    }
+}
+
+/// Starts this program anew, with `-` in the place of the invite and the invite on its standard
+/// input, so that it does not stand in the process list while the join waits for others. Returns if
+/// that cannot be done, which costs nothing but that.
+fn move_from_command_line(invite: &str) {
+    // A pipe holds 64 KiB, more than any invite; a longer text is no invite and will be refused.
+    if invite.len() > LIMIT {
+        return;
+    }
+    let words: Option<Vec<OsString>> = replaced(std::env::args_os(), invite);
+    let (Some(words), Ok((reader, mut writer))) = (words, io::pipe()) else {
+        return;
+    };
+    if writer.write_all(invite.as_bytes()).is_err() {
+        return;
+    }
+    drop(writer);
+    let _failed: io::Error = Command::new("/proc/self/exe")
+        .arg0("grid")
+        .args(words)
+        .stdin(Stdio::from(reader))
+        .exec();
+}
+
+/// The words after the program's name with `-` for the invite. `None` if it is not among them.
+fn replaced(words: impl Iterator<Item = OsString>, invite: &str) -> Option<Vec<OsString>> {
+    let mut found = false;
+    let words = words
+        .skip(1)
+        .map(|word| {
+            if word == invite {
+                found = true;
+                "-".into()
+            } else {
+                word
+            }
+        })
+        .collect();
+    found.then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_invite_is_replaced_wherever_it_stands() {
+        let words = ["grid", "join-wireguard-net", "foo", "secret", "--wait=3s"];
+        let words = words.into_iter().map(OsString::from);
+        assert_eq!(
+            replaced(words.clone(), "secret").unwrap(),
+            ["join-wireguard-net", "foo", "-", "--wait=3s"]
+        );
+        assert_eq!(replaced(words, "other"), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! Standard input, output and error.
+
+pub mod handing_over;
+pub mod output;
+pub mod progress;

@@ -1,0 +1,238 @@
+//! The steps that founding and joining a network share. Everything is checked before anything changes, and
+//! success is reported only once another member has answered through WireGuard.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use grid_promises::core::{CommandError, Reply};
+use grid_promises::network::charter::NetworkId;
+use grid_promises::network::name::NetworkName;
+use grid_promises::{ContentId, texts};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use super::handle::{NodeHandle, Reservation};
+use super::service::Progress;
+use crate::advice;
+use crate::control::waiting;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::store::InterfaceOptions;
+
+/// How often WireGuard is checked for an answer.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a member is given at least, however long joining took.
+pub const AT_LEAST: Duration = Duration::from_secs(1);
+
+/// The network that was founded or joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedReport {
+    /// The network's name.
+    pub network: String,
+    /// Its id.
+    pub id: String,
+    /// The interface.
+    pub interface: String,
+    /// Who runs WireGuard.
+    pub backend: String,
+    /// The UDP port of its WireGuard.
+    pub listen_port: u16,
+    /// This node's addresses with the lengths of the network's prefixes.
+    pub addresses: Vec<String>,
+    /// How many other members there are.
+    pub members: usize,
+    /// How many of them answered through WireGuard so far.
+    pub answering: usize,
+}
+
+impl JoinedReport {
+    /// Writes what a person is told; `how` says whether the network was founded or joined.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn show(&self, how: &str, out: &mut dyn Write) -> io::Result<()> {
+        let others = match self.members {
+            0 => format!("no other members yet; {}", advice::invites()),
+            1 => format!("1 other member, {} answers", self.answering),
+            many => format!("{many} other members, {} answer so far", self.answering),
+        };
+        write!(
+            out,
+            "{how} \"{}\" as {}\n  id         {}\n  interface  {} ({}, UDP {})\n  members    {others}\n",
+            self.network,
+            self.addresses.join(" and "),
+            self.id,
+            self.interface,
+            self.backend,
+            self.listen_port,
+        )
+    }
+}
+
+/// A network whose members promise what this node does not take part in is not joined.
+///
+/// # Errors
+/// This node does not take part in it.
+pub fn check_contract(node: &NodeHandle, contract: &ContentId) -> Outcome {
+    if node.takes_part_in(contract) {
+        return Ok(());
+    }
+    let name = texts::by_id(contract).map_or("a promise unknown to this version", |p| p.name);
+    Err(Failure::refused(format!(
+        "the members of this network promise {contract} ({name}), which is not in the accept list \
+         of {}; read it, and add it there if you agree",
+        node.home().config().display()
+    )))
+}
+
+/// Checks what could be in the way on this machine, and chooses the port.
+///
+/// # Errors
+/// What is in the way.
+pub async fn prepare(
+    node: &NodeHandle,
+    net: &NetworkName,
+    interface: InterfaceOptions,
+    port: Option<u16>,
+    adopt: bool,
+) -> Outcome<(u16, Reservation)> {
+    let taken = node.taken().await?;
+    if let Some(error) = taken.broken.get(net.as_str()) {
+        return Err(Failure::refused(format!(
+            "there is a network \"{net}\" that could not be started: {error}; move {} away to use \
+             the name anew",
+            node.home().nets().join(net.as_str()).display()
+        )));
+    }
+    // Its own interface of that name would be called a stranger's.
+    if taken.names.iter().any(|name| name == net) {
+        return Err(CommandError::NameTaken(net.clone()).into());
+    }
+    node.check_interface(net.clone(), interface, adopt).await?;
+    node.reserve(port, &taken)
+}
+
+/// Waits until the interface is there and a member answers, at least until `deadline`.
+///
+/// # Errors
+/// The interface could not be made, or no member answered. This node is in the network all the same.
+pub async fn finish(
+    node: &NodeHandle,
+    net: NetworkName,
+    listen_port: u16,
+    reply: Reply,
+    deadline: Instant,
+    progress: &Progress,
+) -> Outcome<JoinedReport> {
+    let Reply::Joined {
+        network,
+        ipv4,
+        ipv6,
+        members,
+    } = reply
+    else {
+        return Err(unexpected());
+    };
+    node.settled().await;
+    let status = node.interface_status(&network);
+    if let Some(problem) = status.problem {
+        return Err(Failure::failed(format!(
+            "this node is in \"{net}\" now, but its interface could not be made: {problem}; it is \
+             tried again every 30 seconds, {}",
+            advice::ends(&net)
+        )));
+    }
+    let answering = match members {
+        0 => 0,
+        _ => {
+            let deadline = deadline.max(Instant::now() + AT_LEAST);
+            let answered = with_patience(
+                first_answer(node, network, deadline),
+                progress.clone(),
+                waiting::for_an_answer(&net),
+            );
+            match answered.await {
+                0 => return Err(nobody_answered(node, &net, members).await),
+                answering => answering,
+            }
+        }
+    };
+    Ok(JoinedReport {
+        network: net.to_string(),
+        id: network.to_string(),
+        interface: net.to_string(),
+        backend: status.backend.unwrap_or_default(),
+        listen_port,
+        addresses: vec![
+            format!("{}/{}", ipv4.1, ipv4.0.prefix_len()),
+            format!("{}/{}", ipv6.1, ipv6.0.prefix_len()),
+        ],
+        members,
+        answering,
+    })
+}
+
+/// Waits until a handshake with a member is complete; how many are then. 0: none until `deadline`.
+async fn first_answer(node: &NodeHandle, network: NetworkId, deadline: Instant) -> usize {
+    loop {
+        let observed = node.measure().await;
+        let answering = observed.get(&network).map_or(0, |peers| {
+            peers
+                .values()
+                .filter(|peer| peer.latest_handshake.is_some())
+                .count()
+        });
+        if answering > 0 || Instant::now() >= deadline {
+            // The core may choose another path by it.
+            node.measured(observed).await;
+            return answering;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Runs `work`, and says what it waits for if it takes long.
+pub async fn with_patience<T>(
+    work: impl Future<Output = T>,
+    progress: Progress,
+    what: String,
+) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = sleep(waiting::PATIENCE) => {}
+    }
+    // Whoever waited may have gone.
+    let _ = progress.send(what).await;
+    work.await
+}
+
+async fn nobody_answered(node: &NodeHandle, net: &NetworkName, members: usize) -> Failure {
+    let tried: Vec<String> = match node.status().await {
+        Err(_) => Vec::new(),
+        Ok(status) => status
+            .networks
+            .iter()
+            .filter(|network| network.name == net.as_str())
+            .flat_map(|network| &network.peers)
+            .take(5)
+            .map(|peer| match &peer.endpoint {
+                Some(endpoint) => format!("{} at {endpoint}", peer.name),
+                None => format!("{}, of which no endpoint is known", peer.name),
+            })
+            .collect(),
+    };
+    let text = format!(
+        "this node is in \"{net}\" now, but none of the {members} other members answered through \
+         WireGuard in time; tried: {}. It keeps trying: {}; a firewall may \
+         drop WireGuard's UDP packets",
+        tried.join(", "),
+        advice::see_status_of(net)
+    );
+    Failure::new(Exit::TimedOut, text)
+}
+
+/// The core answered what its command cannot come to.
+#[must_use]
+pub fn unexpected() -> Failure {
+    Failure::failed("the server came to an answer that it does not know; report it")
+}

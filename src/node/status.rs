@@ -1,0 +1,227 @@
+//! What is known of the networks of a node, as `status` tells it and `--json` prints it.
+//!
+//! The fields that `docs/cli.md` names are stable; others may come.
+
+use grid_promises::network::name::NetworkName;
+use serde::{Deserialize, Serialize};
+
+use crate::advice;
+use crate::exit::{Failure, Outcome};
+
+/// The networks of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// This node.
+    pub node: String,
+    /// The networks that this node is in, or tries to be.
+    pub networks: Vec<NetworkReport>,
+    /// Networks that this node left and can join again by name.
+    pub left: Vec<String>,
+    /// Networks that could not be started.
+    pub broken: Vec<BrokenReport>,
+}
+
+impl StatusReport {
+    /// Leaves out all but one network.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`](crate::exit::Exit::Failed) when this node is not in it.
+    pub fn only(&mut self, net: &NetworkName) -> Outcome {
+        self.networks.retain(|network| network.name == net.as_str());
+        self.broken.retain(|broken| broken.name == net.as_str());
+        self.left.retain(|left| left == net.as_str());
+        if !self.networks.is_empty() || !self.broken.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::failed(if self.left.is_empty() {
+            format!(
+                "this node is in no network \"{net}\"; {}",
+                advice::lists_those_it_is_in()
+            )
+        } else {
+            format!("this node left \"{net}\"; {}", advice::joins_again(net))
+        }))
+    }
+
+    /// The networks whose addresses are to be on an interface and are not.
+    pub fn down(&self) -> impl Iterator<Item = &NetworkReport> {
+        self.networks
+            .iter()
+            .filter(|network| network.is_due() && !network.is_up())
+    }
+
+    /// Which addresses are up and what is missing, in one line.
+    #[must_use]
+    pub fn in_a_line(&self) -> String {
+        let network = |network: &NetworkReport| match (&network.problem, network.is_up()) {
+            (_, true) => format!("{} {}", network.name, network.addresses.join(" ")),
+            (Some(problem), false) => format!("{} is down: {problem}", network.name),
+            (None, false) => format!("{} is {}", network.name, network.standing),
+        };
+        let broken = |broken: &BrokenReport| format!("{} was not started", broken.name);
+        let all: Vec<String> = self
+            .networks
+            .iter()
+            .map(network)
+            .chain(self.broken.iter().map(broken))
+            .collect();
+        if all.is_empty() {
+            return "in no network".to_owned();
+        }
+        all.join("; ")
+    }
+}
+
+/// A network that could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenReport {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// One network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkReport {
+    /// Its name.
+    pub name: String,
+    /// The content id of its charter.
+    pub id: String,
+    /// The name of its WireGuard interface.
+    pub interface: String,
+    /// Who runs WireGuard: `kernel` or `userspace`; the wish (`auto`) until that is known.
+    pub backend: String,
+    /// Why that one.
+    pub backend_reason: Option<String>,
+    /// The network namespace that the interface is in, if not the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// The UDP port of its WireGuard.
+    pub listen_port: u16,
+    /// This node's addresses with the lengths of the network's prefixes.
+    pub addresses: Vec<String>,
+    /// This node's WireGuard public key.
+    pub public_key: Option<String>,
+    /// `joining`, `waiting`, `member` or `expelled`.
+    pub standing: String,
+    /// Why, where that needs a reason.
+    pub why: Option<String>,
+    /// How nodes become members.
+    pub admission: String,
+    /// Whether this node is an owner.
+    pub owner: bool,
+    /// Prefixes that this node promises to route.
+    pub promised: Vec<String>,
+    /// This node's rules, oldest first.
+    pub rules: Vec<String>,
+    /// Its judge: the content id of its code.
+    pub judge: Option<String>,
+    /// Why the judge did not speak when it was asked last.
+    pub judge_failure: Option<String>,
+    /// Addresses that this node lost to others since it started.
+    pub moves: Vec<MoveReport>,
+    /// Nodes that ask to be admitted.
+    pub asking: Vec<AskingReport>,
+    /// Why the interface is not as it should be.
+    pub problem: Option<String>,
+    /// What on this machine keeps the interface from doing what it should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The other members.
+    pub peers: Vec<PeerReport>,
+}
+
+impl NetworkReport {
+    /// Whether this node is to have addresses here by itself: it does not wait for an owner, and was not
+    /// put out.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        ["joining", "member"].contains(&self.standing.as_str())
+    }
+
+    /// Whether its addresses are on its interface, as far as the server made them so.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        // The reason is known once the interface was configured.
+        self.standing == "member"
+            && !self.addresses.is_empty()
+            && self.problem.is_none()
+            && self.backend_reason.is_some()
+    }
+}
+
+/// An address that was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveReport {
+    /// When, in Unix time.
+    pub at: u64,
+    /// The address that was lost.
+    pub from: String,
+    /// The new one.
+    pub to: String,
+    /// Who holds the old one.
+    pub holder: String,
+}
+
+/// A node that asks to be admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskingReport {
+    /// The node.
+    pub node: String,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// Another member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The node.
+    pub node: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its WireGuard public key.
+    pub public_key: String,
+    /// Where packets for it go.
+    pub endpoint: Option<String>,
+    /// How that endpoint came to be known.
+    pub path: String,
+    /// What WireGuard routes to it.
+    pub allowed_ips: Vec<String>,
+    /// When the last handshake was completed, in Unix time.
+    pub latest_handshake: Option<u64>,
+    /// Bytes received from it.
+    pub rx_bytes: u64,
+    /// Bytes sent to it.
+    pub tx_bytes: u64,
+    /// The prefixes that it promises.
+    pub promised: Vec<String>,
+    /// Those that this node accepts.
+    pub accepted: Vec<String>,
+    /// Those that it does not, and why.
+    pub refused: Vec<RefusedReport>,
+    /// What was measured.
+    pub kept: KeptReport,
+    /// Until when its promise stands, in Unix time.
+    pub expires: u64,
+}
+
+/// A promise that is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReport {
+    /// The prefix.
+    pub prefix: String,
+    /// Why not, in words.
+    pub why: String,
+}
+
+/// What was kept of a member's promise, as measured here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReport {
+    /// Whether its WireGuard answers; `null` while there is nothing to judge by.
+    pub reachable: Option<bool>,
+    /// When the last handshake was completed, in Unix time.
+    pub latest_handshake: Option<u64>,
+    /// Whether a QUIC connection to it stands.
+    pub connected: bool,
+}

@@ -1,0 +1,39 @@
+//! Prefixes as people type them: `192.168.7.0/24`, or a single address.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Reads a prefix; a single address counts as one.
+///
+/// # Errors
+/// What is wrong with it, for the person who typed it.
+pub fn parse(text: &str) -> Result<IpNet, String> {
+    let wrong = |_| "it is not a prefix such as 192.168.7.0/24 or fd00:7::/48";
+    let prefix = match text.parse::<IpNet>() {
+        Ok(prefix) => prefix,
+        Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(wrong)?,
+    };
+    if prefix == prefix.trunc() {
+        Ok(prefix)
+    } else {
+        Err(format!(
+            "it has bits behind its length; {} is meant?",
+            prefix.trunc()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_taken_as_people_write_them() {
+        assert_eq!(parse("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(parse("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(parse("fd00::1").unwrap().to_string(), "fd00::1/128");
+        assert!(parse("10.1.2.3/8").unwrap_err().contains("10.0.0.0/8"));
+        assert!(parse("box").is_err());
+    }
+}
