@@ -98,7 +98,7 @@ impl Modules {
         }
         let (dispatcher, promise) = (self.dispatcher.clone(), *promise);
         let done = move |answer: &[u8]| dispatcher.answered(&promise, answer);
-        self.fetching.serving().take(peer, message, respond, done);
+        self.fetching.provider().take(peer, message, respond, done);
     }
 
     /// Says what came of a message that the core handled.
