@@ -1,9 +1,9 @@
-//! What connections cost while nothing is said on them.
+//! What idle connections cost.
 //!
-//! `cargo run -p grid-net --example idle_cost [PEERS [SECONDS]]`: connects one node to that many
-//! others on loopback (5), waits (60 s), and prints the time of a connect, the bytes that the node
-//! sent and received meanwhile, on the wire (UDP payload and 48 bytes of IPv6 and UDP headers a
-//! packet), and the memory of a connection (both ends together).
+//! `cargo run -p grid-net --example idle_cost [PEERS [SECONDS]]` connects one node to PEERS others on
+//! loopback (default 5), waits for SECONDS (default 60), and prints how long a connect takes, how many
+//! bytes the node sent and received on the wire meanwhile (UDP payload, and 48 bytes of IPv6 and UDP
+//! headers a packet), and how much memory a connection takes (both ends together).
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ fn node(number: u8) -> Result<(Endpoint, Receiver<Event>), Box<dyn Error>> {
     })?)
 }
 
-/// What the node has sent and received so far, on the wire.
+/// How many bytes the node has sent and received on the wire so far.
 fn traffic(node: &Endpoint) -> (u64, u64) {
     node.connections()
         .iter()

@@ -1,8 +1,8 @@
-//! The memory that requests take while they arrive, without any I/O: what a [`Collector`] is fed it
-//! bounds by the longest message there can be, and by what its sender has room for.
+//! The memory that requests take while they arrive. A [`Collector`] bounds a message by the longest
+//! one allowed, and by the room that its sender has left. No I/O.
 //!
-//! Nothing announces a length, so there is no length to believe: the buffer grows as bytes arrive.
-//! It refuses to wait for room; [`Budget`] says why.
+//! Nothing announces a length, so there is none to trust: the buffer grows as bytes arrive. A message
+//! never waits for room; [`Budget`] says why.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
 
-/// A message up to this size needs no reservation: the number of streams bounds their sum.
+/// Messages up to this size need no reservation: the number of streams bounds their sum.
 const FREE: usize = 4096;
 
-/// The most that is read at once.
+/// How much is read at once.
 const STEP: usize = 16 * 1024;
 
-/// The memory that requests may take: of one peer, and of all together.
+/// The memory that requests may take: one peer's, and all peers' together.
 ///
-/// A message of more than 4 KiB first reserves room for the longest message there can be, and
-/// returns what it does not need when it is complete. If there is no room it is refused. It does not
-/// wait, because what a stream leaves unread takes up the window of the whole connection: messages
-/// that wait for room would keep those that have room from ever being complete.
+/// A message that exceeds 4 KiB reserves room for the longest one allowed, and returns what it does
+/// not need once it is complete. Without room it is refused. It cannot wait, because what a stream
+/// leaves unread fills the window of the whole connection: messages that wait for room would keep
+/// those that have room from ever becoming complete.
 #[derive(Clone, Debug)]
 pub struct Budget {
     peer: Arc<Semaphore>,
@@ -29,17 +29,17 @@ pub struct Budget {
     longest: u32,
 }
 
-/// What a message holds of the budget, until it is dropped.
+/// A message's share of the budget, returned on drop.
 #[derive(Debug, Default)]
 pub struct Hold(Option<[OwnedSemaphorePermit; 2]>);
 
 impl Budget {
-    /// The part that all peers share.
+    /// The room that all peers share, in bytes.
     pub fn shared(limits: &Limits) -> Arc<Semaphore> {
         Arc::new(room(limits.max_buffered, limits.max_message))
     }
 
-    /// One peer's part.
+    /// One peer's room, besides its part in `total`.
     pub fn new(limits: &Limits, total: &Arc<Semaphore>) -> Self {
         Self {
             peer: Arc::new(room(limits.max_buffered_per_peer, limits.max_message)),
@@ -59,14 +59,14 @@ impl Budget {
     }
 }
 
-/// What a peer has room for if its limits are the same: how many requests above [`FREE`] may be
-/// under way to it. Those that wait here do not occupy its window.
+/// How many requests above [`FREE`] a peer has room for, if its limits are the same as ours. Further
+/// ones wait here, where they do not fill its window.
 pub(crate) fn large_at_once(limits: &Limits) -> Semaphore {
     let count = usize::try_from(limits.max_buffered_per_peer / limits.max_message.max(1));
     Semaphore::new(count.unwrap_or(1).clamp(1, Semaphore::MAX_PERMITS))
 }
 
-/// Whether a request takes one of those places.
+/// Whether a request counts among those.
 pub(crate) fn is_large(message: &[u8]) -> bool {
     message.len() > FREE
 }
@@ -85,16 +85,16 @@ fn room(wanted: u32, longest: u32) -> Semaphore {
     Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))
 }
 
-/// Why a message is not taken.
+/// Why a message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is longer than a message can be.
+    /// It is longer than a message may be.
     TooLarge,
     /// There is no room for it now.
     Busy,
 }
 
-/// A message as far as it has arrived.
+/// A message that is arriving.
 #[derive(Debug)]
 pub struct Collector<'a> {
     message: Vec<u8>,
@@ -104,8 +104,8 @@ pub struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    /// For a message of up to `longest` bytes. `budget` is what its sender may occupy, if that is
-    /// not bounded elsewhere.
+    /// For a message of up to `longest` bytes. `budget` is what its sender may occupy; `None` if that
+    /// is bounded elsewhere.
     #[must_use]
     pub fn new(longest: u32, budget: Option<&'a Budget>) -> Self {
         Self {
@@ -116,8 +116,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// How many bytes to ask for next, at most: not more than one above what is free, as long as
-    /// there is no room for more.
+    /// How many bytes to read next, at most. Without a reservation that is one more than is free.
     #[must_use]
     pub fn step(&self) -> usize {
         if self.has_room() {
@@ -127,10 +126,10 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Takes the next bytes.
+    /// Appends the next bytes.
     ///
     /// # Errors
-    /// With them the message is too long, or there is no room for it. They are not taken.
+    /// With them the message would be too long, or there is no room for it. Nothing is appended.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
         let length = self.message.len().saturating_add(bytes.len());
         if length > self.longest {
@@ -144,7 +143,7 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// The whole message, and what it holds of the budget.
+    /// The whole message, and its share of the budget.
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, Hold) {
         self.hold.shrink(self.message.len());

@@ -1,6 +1,5 @@
-//! What an endpoint is told when it starts: address, key, limits.
-//!
-//! Nothing is read from the environment, `SSLKEYLOGFILE` included.
+//! An endpoint's configuration: address, key, limits. Nothing is read from the environment, not even
+//! `SSLKEYLOGFILE`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -9,26 +8,26 @@ use std::time::Duration;
 
 use grid_keys::{NodeId, NodeKey};
 
-/// The UDP port that nodes listen on unless told otherwise.
+/// The UDP port that nodes listen on by default.
 pub const DEFAULT_PORT: u16 = 51821;
-/// Where an endpoint listens unless told otherwise: at every address of both families.
+/// Where an endpoint listens by default: on every address of both families.
 pub const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT);
 
-/// How an endpoint is set up.
+/// How to set up an endpoint.
 #[derive(Clone)]
 pub struct Config {
-    /// Where to listen. `[::]` takes IPv4 as well, and becomes `0.0.0.0` on a host without IPv6.
+    /// Where to listen. `[::]` also receives IPv4, and becomes `0.0.0.0` on a host without IPv6.
     pub listen: SocketAddr,
     /// The node's key, which is also its TLS identity.
     pub key: NodeKey,
-    /// The mark that outgoing packets carry (`SO_MARK`), by which policy routing keeps them out of a
-    /// tunnel that takes all traffic. 0: none. A process without `CAP_NET_ADMIN` sends unmarked packets;
-    /// such a one can make no tunnel either.
+    /// The mark on outgoing packets (`SO_MARK`), by which policy routing keeps them out of a tunnel
+    /// that takes all traffic. 0 is no mark. A process without `CAP_NET_ADMIN` sends unmarked packets;
+    /// it could not create a tunnel either.
     pub mark: u32,
     /// What peers may cost this node.
     pub limits: Limits,
-    /// Where TLS secrets are logged. `None` unless a test wants to decrypt captured traffic.
+    /// Where to log TLS secrets. `None` unless a test wants to decrypt captured traffic.
     pub key_log: Option<Arc<dyn rustls::KeyLog>>,
     /// A test instrument: sees every plaintext message. `None` in production.
     pub tap: Option<Tap>,
@@ -62,10 +61,10 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Sees each whole message of the program, requests and answers, as plaintext, before it is
-/// encrypted or after it was received. It runs on the connection's task and must not block.
+/// Sees every whole message of the program, requests and answers, in plaintext: before it is
+/// encrypted, or once it has been received. Runs on the connection's task and must not block.
 ///
-/// The greeting of a connection is not a message of the program and is not shown.
+/// A connection's greeting is not a message of the program, and is not shown.
 pub type Tap = Arc<dyn Fn(TapDirection, &NodeId, &[u8]) + Send + Sync>;
 
 /// Which way a tapped message went.
@@ -77,63 +76,63 @@ pub enum TapDirection {
     Received,
 }
 
-/// What peers may cost this node. Every wait ends, every buffer has a bound.
+/// What peers may cost this node. Every wait ends, every buffer is bounded.
 ///
-/// Worst case of memory, all peers hostile: `max_connections` times about 0.5 MiB inside QUIC,
-/// plus `max_buffered` for messages. An idle connection takes a few tens of kB.
+/// At worst, with nothing but hostile peers, connections take `max_connections` times about 0.5 MiB
+/// inside QUIC, and messages `max_buffered`. An idle connection takes a few tens of kB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest message that is sent or accepted, in bytes. Default 1 MiB.
+    /// The longest message to send or accept, in bytes. Default 1 MiB.
     pub max_message: u32,
-    /// From the first packet until the connection is usable. Default 10 s: what four lost packets
-    /// in a row cost.
+    /// From the first packet until the connection is usable. Default 10 s: the cost of four lost
+    /// packets in a row.
     pub handshake_timeout: Duration,
-    /// A connection on which nothing was heard for this long is dead. Default 60 s: two keepalives
-    /// may get lost. The lower one of the two ends' values counts.
+    /// After this much silence a connection is dead. Default 60 s: two keepalives may get lost. The
+    /// lower of both ends' values counts.
     pub idle_timeout: Duration,
-    /// The dialling end sends a small packet after this much silence; the other end only
-    /// acknowledges it, which refreshes the NATs of both. Default 25 s: the shortest UDP timeout
-    /// of NATs in the field is 30 s.
+    /// After this much silence the dialling end sends a small packet. The other end acknowledges it,
+    /// and so the NATs of both stay open. Default 25 s: the shortest UDP timeout of NATs in the field
+    /// is 30 s.
     pub keepalive: Duration,
-    /// From asking to the last byte of the answer; also how long a peer may take to send one
-    /// message. Default 30 s.
+    /// From sending a request to the last byte of its answer; also how long a peer may take to send
+    /// one message. Default 30 s.
     pub request_timeout: Duration,
-    /// Peers that are connected at a time. Default 256.
+    /// How many peers may be connected at a time. Default 256.
     pub max_connections: usize,
     /// The same for peers from one source address (IPv4 address or IPv6 /64). Default 64.
     pub max_connections_per_source: usize,
-    /// Incoming connections that have not finished their handshake. Default 64.
+    /// How many incoming connections may be in their handshake. Default 64.
     pub max_handshakes: usize,
     /// The same for one source address (IPv4 address or IPv6 /64). Default 32.
     pub max_handshakes_per_source: usize,
     /// With this many handshakes under way, a source must first prove that it receives at its
     /// address (QUIC Retry, one more round trip). Default 16.
     pub retry_threshold: usize,
-    /// Requests that one peer may have under way. Default 64.
+    /// How many requests one peer may have under way. Default 64.
     pub max_streams: u32,
-    /// Bytes of requests from one peer that are incomplete or unanswered; those of up to 4 KiB do
-    /// not count. An incomplete one counts as `max_message`. One that finds no room is refused
-    /// ([`BUSY`](crate::StreamCode::BUSY)). To spare peers that, this end has no more than
-    /// `max_buffered_per_peer / max_message` requests of over 4 KiB under way to one peer; more wait
-    /// their turn. At least `max_message` is used. Default 4 MiB.
+    /// How many bytes one peer's incomplete or unanswered requests may take. Those of up to 4 KiB do
+    /// not count; an incomplete one counts as `max_message`. A request that finds no room is refused
+    /// with [`BUSY`](crate::StreamCode::BUSY). To spare peers that, this end has at most
+    /// `max_buffered_per_peer / max_message` requests of over 4 KiB under way to one peer; further
+    /// ones wait their turn. A value below `max_message` counts as `max_message`. Default 4 MiB.
     pub max_buffered_per_peer: u32,
-    /// The same for the requests of all peers together. Answers are bounded by `max_message` and
-    /// by how many requests the program has under way. Default 64 MiB.
+    /// The same for the requests of all peers together. Answers are bounded by `max_message` and by
+    /// the number of requests that the program has under way. Default 64 MiB.
     pub max_buffered: u32,
-    /// Requests per second that one peer may send for long. More are delayed. Default 100.
+    /// How many requests a second one peer may send in the long run. More are delayed. Default 100.
     pub request_rate: u32,
-    /// Requests that one peer may send at once. Default 200.
+    /// How many requests one peer may send at once. Default 200.
     pub request_burst: u32,
-    /// A peer whose requests had to be delayed without a break for this long is disconnected.
+    /// A peer is disconnected once its requests have been delayed without a break for this long.
     /// Default 30 s.
     pub flood_patience: Duration,
-    /// A peer that was disconnected for an offence is turned away for this long. Default 10 s.
+    /// How long to turn away a peer that was disconnected for an offence. Default 10 s.
     pub penalty: Duration,
 }
 
 impl Limits {
-    /// The name of the first limit that cannot work. The upper bounds are far above anything
-    /// sensible; they keep sums of them from overflowing.
+    /// The name of the first limit that cannot work. The upper bounds are far above anything sensible;
+    /// they keep sums from overflowing.
     pub(crate) fn unworkable(&self) -> Option<&'static str> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let time = |limit: Duration| !limit.is_zero() && limit <= DAY;

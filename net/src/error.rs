@@ -1,7 +1,7 @@
-//! What can go wrong, in types: binding, dialling, asking, and the end of a connection.
+//! What can go wrong when binding, dialling and asking, and why connections end.
 //!
-//! No error carries key material; texts that came from a peer are cut and stripped of control
-//! characters before they are kept.
+//! No error carries key material. Texts from a peer are shortened and stripped of control characters
+//! before they are kept.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,29 +17,29 @@ use crate::codes::{CloseCode, StreamCode};
 #[non_exhaustive]
 pub enum BindError {
     /// Another process holds the port.
-    #[error("UDP {addr} is in use by another program; stop it or listen on another port")]
+    #[error("UDP {addr} is in use by another program")]
     AddrInUse {
-        /// The address asked for.
+        /// Where the endpoint was to listen.
         addr: SocketAddr,
     },
-    /// The system forbids it (a port below 1024, or a security policy).
-    #[error("no permission to listen on UDP {addr}; use a port of 1024 or above")]
+    /// The system forbids it: a port below 1024, or a security policy.
+    #[error("no permission to listen on UDP {addr}")]
     PermissionDenied {
-        /// The address asked for.
+        /// Where the endpoint was to listen.
         addr: SocketAddr,
     },
     /// No interface of this host has the address.
     #[error("no interface of this host has the address of UDP {addr}")]
     AddrNotAvailable {
-        /// The address asked for.
+        /// Where the endpoint was to listen.
         addr: SocketAddr,
     },
     /// Any other failure of the socket.
     #[error("cannot listen on UDP {addr}: {source}")]
     Io {
-        /// The address asked for.
+        /// Where the endpoint was to listen.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// `bind` was called outside a tokio runtime that has I/O and time enabled.
@@ -48,7 +48,7 @@ pub enum BindError {
     /// The cryptography library could not be set up. Retrying does not help.
     #[error("TLS could not be set up: {0}")]
     Tls(String),
-    /// A limit of the configuration cannot work. Names it.
+    /// This limit of the configuration cannot work.
     #[error("limit {0} is out of range")]
     Limits(&'static str),
 }
@@ -63,27 +63,27 @@ pub enum ConnectError {
     /// The peer is this node.
     #[error("that node is this node")]
     Myself,
-    /// Whoever answers there is not the node that was expected. Retrying does not help: check the
-    /// address and the key.
+    /// Another node than the expected one answers there. Retrying does not help: check the address and
+    /// the key.
     #[error("{remote} is node {found}, not {expected}")]
     IdentityMismatch {
-        /// The node that was asked for.
+        /// The node that was to be dialled.
         expected: NodeId,
         /// The node that answered.
         found: NodeId,
-        /// Where.
+        /// The address at which it answered.
         remote: SocketAddr,
     },
     /// No address led to a connection. Worth retrying later.
     #[error("no connection: {}", list(.0))]
     Failed(Vec<(SocketAddr, AttemptError)>),
-    /// This node holds as many connections as it may. Disconnect one first.
-    #[error("this node already has {limit} connections, as many as it may")]
+    /// This node has as many connections as it allows. Disconnect one first.
+    #[error("this node already has {limit} connections, as many as it allows")]
     TooManyConnections {
         /// `Limits::max_connections`.
         limit: usize,
     },
-    /// The endpoint was shut down.
+    /// [`Endpoint::shutdown`](crate::Endpoint::shutdown) was called.
     #[error("the endpoint is shut down")]
     ShutDown,
 }
@@ -107,15 +107,15 @@ pub enum AttemptError {
     /// Something answered that does not speak `grid/1` with a node key.
     #[error("not a grid node: {0}")]
     NotAGridNode(String),
-    /// The node there turns connections away at the moment.
+    /// The node there is turning connections away.
     #[error("the node is busy")]
     Busy,
     /// The node there closed the connection.
     #[error("closed by the peer: {code}{}", parenthesised(.reason))]
     Closed {
-        /// Its code.
+        /// The peer's code.
         code: CloseCode,
-        /// Its words, shortened.
+        /// The peer's words, at most 120 characters.
         reason: String,
     },
     /// The connection broke.
@@ -123,7 +123,7 @@ pub enum AttemptError {
     Lost(String),
 }
 
-/// A request that has no answer.
+/// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -133,27 +133,27 @@ pub enum RequestError {
     /// The message is longer than allowed; nothing was sent.
     #[error("the message has {size} bytes, {limit} are allowed")]
     TooLarge {
-        /// Of the message.
+        /// The length of the message in bytes.
         size: usize,
         /// `Limits::max_message`.
         limit: u32,
     },
-    /// The answer was longer than allowed and was thrown away. The peer has acted on the request.
+    /// The answer was longer than allowed and was discarded. The peer has acted on the request.
     #[error("the answer is longer than {limit} bytes")]
     AnswerTooLarge {
         /// `Limits::max_message`.
         limit: u32,
     },
-    /// No whole answer in time. Whether the peer has acted on the request is not known.
+    /// No whole answer in time. The peer may have acted on the request.
     #[error("no answer within {after:?}")]
     TimedOut {
         /// `Limits::request_timeout`.
         after: Duration,
     },
-    /// The peer gave this request up; the connection lives on.
-    #[error("the peer gave the request up: {0}")]
+    /// The peer gave up on this request; the connection lives on.
+    #[error("the peer gave up on the request: {0}")]
     Refused(StreamCode),
-    /// The connection ended first. Whether the peer has acted on the request is not known.
+    /// The connection ended first. The peer may have acted on the request.
     #[error("disconnected: {0}")]
     Disconnected(DisconnectReason),
 }
@@ -165,30 +165,30 @@ pub enum DisconnectReason {
     /// The peer closed it.
     #[error("closed by the peer: {code}{}", parenthesised(.reason))]
     PeerClosed {
-        /// Its code.
+        /// The peer's code.
         code: CloseCode,
-        /// Its words, shortened.
+        /// The peer's words, at most 120 characters.
         reason: String,
     },
-    /// Nothing was heard for `Limits::idle_timeout`.
-    #[error("nothing heard for too long")]
+    /// Silence for `Limits::idle_timeout`.
+    #[error("silent for too long")]
     IdleTimeout,
-    /// The peer no longer knows the connection, most likely because it was restarted.
+    /// The peer no longer knows the connection, most likely because it restarted.
     #[error("the peer has forgotten the connection")]
     Reset,
     /// One of the two ends broke the rules of QUIC or TLS.
     #[error("protocol error: {0}")]
     ProtocolError(String),
-    /// The peer has given it up and opened a new one, which is in use now.
+    /// The peer gave it up and opened a new one, which is now in use.
     #[error("replaced by a newer connection")]
     Replaced,
     /// This node closed it.
-    #[error("closed here: {0}")]
+    #[error("closed by this node: {0}")]
     Local(CloseCode),
 }
 
 impl DisconnectReason {
-    /// What QUIC says of the end, in our terms. `local` is the code if this node closed.
+    /// Translates QUIC's error. `local` is the code to report if this node closed the connection.
     pub(crate) fn new(error: &ConnectionError, local: CloseCode) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => Self::PeerClosed {
@@ -207,7 +207,7 @@ impl DisconnectReason {
 }
 
 impl AttemptError {
-    /// What QUIC says of a failed dial, in our terms.
+    /// Translates QUIC's error of a failed dial.
     pub(crate) fn new(error: &ConnectionError) -> Self {
         use quinn::TransportErrorCode as Code;
         match error {
@@ -240,7 +240,7 @@ fn is_tls(code: quinn::TransportErrorCode) -> bool {
     (0x100..0x200).contains(&u64::from(code))
 }
 
-/// A text from a peer, fit for a log: at most 120 characters, none of them a control character.
+/// A peer's text, made fit for a log: at most 120 characters, none of them a control character.
 fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()

@@ -6,61 +6,53 @@ use grid_keys::NodeId;
 use tokio::sync::oneshot;
 
 use crate::budget::Hold;
+use crate::connection::Direction;
 use crate::error::DisconnectReason;
 
 /// Something happened on an endpoint.
 ///
-/// For each peer, `Connected` and `Disconnected` alternate, beginning with `Connected`, whatever
-/// number of connections were dialled. A `Request` comes after the `Connected` of its peer; one
-/// that was complete when the connection ended may still come after the `Disconnected`, and its
-/// answer goes nowhere.
+/// For each peer, `Connected` and `Disconnected` alternate, beginning with `Connected`, however many
+/// connections were dialled. A `Request` follows its peer's `Connected`. One that was complete when
+/// the connection ended may follow the `Disconnected` too; its answer goes nowhere.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// A peer is connected: requests can go both ways.
     Connected {
-        /// Which node: proven by its key.
+        /// The node at the other end, proven by its key.
         peer: NodeId,
         /// Where its packets come from. IPv4 is never written as IPv6.
         remote: SocketAddr,
-        /// Who dialled.
+        /// Which end dialled.
         direction: Direction,
     },
-    /// A peer is no longer connected. After a [`Replaced`](DisconnectReason::Replaced) the
-    /// `Connected` of the new connection follows at once.
+    /// A peer is no longer connected.
     Disconnected {
-        /// Which node.
+        /// The peer of the last `Connected` with this id.
         peer: NodeId,
-        /// Why.
+        /// After [`Replaced`](DisconnectReason::Replaced) the `Connected` of the new connection
+        /// follows at once.
         reason: DisconnectReason,
     },
-    /// A peer asks.
+    /// A peer asks something.
     Request {
-        /// Which node: proven by its key.
+        /// The node that asks, proven by its key.
         peer: NodeId,
         /// Where its packets come from at the moment.
         remote: SocketAddr,
-        /// What it asks, whole, at most `Limits::max_message` bytes. Not looked into.
+        /// The whole request, at most `Limits::max_message` bytes. Nothing in it has been checked.
         message: Vec<u8>,
-        /// Takes the answer.
+        /// Where the answer goes.
         respond: Responder,
     },
 }
 
-/// Who dialled a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// This node.
-    Outgoing,
-    /// The peer.
-    Incoming,
-}
-
-/// Takes the answer to one request. Dropped without one, the peer gets an error at once.
+/// Takes the answer to one request. If it is dropped unused, the peer gets
+/// [`UNANSWERED`](crate::StreamCode::UNANSWERED) at once.
 #[derive(Debug)]
 pub struct Responder {
     answer: oneshot::Sender<Vec<u8>>,
-    /// The request counts as its peer's until it is answered.
+    /// Until it is answered, the request counts against its peer's budget.
     _hold: Hold,
 }
 
@@ -76,14 +68,14 @@ impl Responder {
         )
     }
 
-    /// Sends the answer, in the background, as far as the peer still wants it. One that is longer
-    /// than `Limits::max_message` is not sent; the peer gets an error instead.
+    /// Sends the answer in the background, if the peer still wants it. In place of an answer longer
+    /// than `Limits::max_message` the peer gets [`TOO_LARGE`](crate::StreamCode::TOO_LARGE).
     pub fn send(self, answer: Vec<u8>) {
-        // An error means that the peer has given up or is gone; there is no one to tell.
+        // Fails if the peer has given up or is gone. Nobody is left to tell.
         let _ = self.answer.send(answer);
     }
 
-    /// Whether the peer has given the request up, or is gone.
+    /// Whether the peer has given up on the request, or is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.answer.is_closed()

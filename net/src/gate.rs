@@ -1,11 +1,13 @@
-//! Who may start a handshake: a bound on unauthenticated work, in all and for one source.
+//! Who may start a handshake: a bound on unauthenticated work, in total and for each source.
 //!
-//! A source address proves nothing until QUIC has validated it, so a source that is over its bound
-//! is first asked to prove its address, and is turned away only when it has.
+//! A source address proves nothing until QUIC has validated it. A source that exceeds its bound is
+//! therefore first asked to prove its address, and turned away only once it has.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The part of an address that one party commonly controls: an IPv4 address or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,15 +28,16 @@ impl Source {
     }
 }
 
-/// The bounds.
+/// How many handshakes may be under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) total: usize,
     pub(crate) per_source: usize,
+    /// With this many under way, a source must prove its address.
     pub(crate) retry_from: usize,
 }
 
-/// Counts handshakes under way.
+/// Counts the handshakes under way.
 #[derive(Debug)]
 pub(crate) struct Gate {
     bounds: Bounds,
@@ -50,7 +53,7 @@ struct Pending {
 /// What to do with a first packet.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// Go on; the handshake is counted until the pass is dropped.
+    /// Proceed. The handshake counts until the pass is dropped.
     Enter(Pass),
     /// Ask the source to prove its address.
     Retry,
@@ -73,10 +76,10 @@ impl Gate {
         })
     }
 
-    /// Judges a first packet from `addr`, whose address is `validated` or not.
+    /// Decides about a first packet from `addr`.
     pub(crate) fn admit(self: &Arc<Self>, addr: IpAddr, validated: bool) -> Admission {
         let source = Source::of(addr);
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         let from_source = pending.by_source.get(&source).copied().unwrap_or(0);
         let Bounds {
             total,
@@ -100,11 +103,7 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        let mut pending = self
-            .gate
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.gate.pending.lock();
         pending.total = pending.total.saturating_sub(1);
         if let Some(count) = pending.by_source.get_mut(&self.source) {
             *count = count.saturating_sub(1);
@@ -193,7 +192,7 @@ mod tests {
         for n in 0..=255 {
             drop(enter(&gate, &format!("192.0.2.{n}"), false));
         }
-        let pending = gate.pending.lock().unwrap();
+        let pending = gate.pending.lock();
         assert_eq!((pending.total, pending.by_source.len()), (0, 0));
     }
 }

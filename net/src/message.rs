@@ -1,7 +1,7 @@
 //! One message on one direction of a stream: the bytes up to FIN, bounded in size and memory.
 //!
-//! What arrives goes into a [`Collector`], which bounds it. A message that was not written whole is
-//! reset, never ended, so that the other side cannot take a part for the whole.
+//! A [`Collector`] bounds what arrives. A message that was not written whole is reset, never ended,
+//! so that the other side cannot mistake a part for the whole.
 
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
@@ -17,7 +17,7 @@ pub(crate) enum ReadFailure {
     Lost(ConnectionError),
 }
 
-/// Reads a message of up to `longest` bytes. `budget` is what its sender may occupy, if that is not
+/// Reads a message of up to `longest` bytes. `budget` is what its sender may occupy; `None` if that is
 /// bounded elsewhere.
 pub(crate) async fn read(
     stream: &mut RecvStream,
@@ -33,7 +33,7 @@ pub(crate) async fn read(
                 return Err(ReadFailure::Reset(StreamCode::from_wire(code)));
             }
             Err(ReadError::ConnectionLost(error)) => return Err(ReadFailure::Lost(error)),
-            // Not reachable for a stream that is read once, in order, without 0-RTT.
+            // Unreachable for a stream that is read once, in order, without 0-RTT.
             Err(_) => return Err(ReadFailure::Reset(StreamCode::CANCELLED)),
         }
     }
@@ -55,8 +55,8 @@ pub(crate) enum WriteFailure {
     Lost(ConnectionError),
 }
 
-/// The sending half of a stream, which is reset unless a whole message was written: QUIC libraries
-/// end a stream that is merely dropped, and the part that was sent would count as the message.
+/// The sending half of a stream, which is reset unless a whole message was written. QUIC libraries
+/// end a stream that is merely dropped, and what was sent so far would pass for the message.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     stream: SendStream,
@@ -71,7 +71,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes the message and ends the stream. It has left this node's hands, not more.
+    /// Writes the message and ends the stream. Success does not mean that it has arrived.
     pub(crate) async fn send(&mut self, message: &[u8]) -> Result<(), WriteFailure> {
         let written = match self.stream.write_all(message).await {
             Ok(()) => self.stream.finish().map_err(WriteError::from),
@@ -100,7 +100,7 @@ impl Outgoing {
         }
     }
 
-    /// Gives the message up and tells why.
+    /// Gives up on the message and tells the other end why.
     pub(crate) fn give_up(mut self, code: StreamCode) {
         let _ = self.stream.reset(code.wire());
         self.ended = true;

@@ -1,25 +1,24 @@
 //! One connection per pair of nodes: the rule, without I/O.
 //!
-//! Either node may dial, both may dial at once, and either may be restarted and dial again while
-//! the other still holds the corpse of the old connection. The two ends must come to the same
-//! choice in every case.
+//! Either node may dial, both may dial at once, and either may restart and dial again while the
+//! other still holds the corpse of the old connection. Both ends must make the same choice in every
+//! case.
 //!
-//! How it is done. A connection whose TLS handshake is over is not used yet. The dialler *commits*
-//! to it: if it holds no connection to that peer and has committed to no other, it sends a
-//! *greeting* and waits. The other end *answers* the greeting if it makes this connection the one
-//! for the pair. Only then does either end use it, so that a connection that is given up has never
-//! carried a request.
+//! Finishing the TLS handshake does not bring a connection into use. First the dialler *commits* to
+//! it: if it has no connection to that peer and has committed to no other, it sends a *greeting* and
+//! waits. The other end *answers* the greeting if it makes this connection the one for the pair. Only
+//! then does either end use it, so that a connection that is given up has never carried a request.
 //!
 //! When both have committed, the connection that the node with the lower id dialled is preferred:
-//! that node lets the other's greeting wait until its own is answered or has failed, and the other
-//! node abandons its dial and says in the answer which connection it abandoned.
+//! that node lets the other's greeting wait until its own is answered or has failed, while the other
+//! node abandons its dial and names it in the answer.
 //!
-//! A greeting that comes in while a connection is in use therefore has one of two meanings. Either
-//! it was abandoned in favour of the connection in use, which the answer told, and it is refused.
-//! Or the peer committed to it after it lost the connection in use (it was restarted, or gave up),
-//! and it replaces that one at once.
+//! A greeting that arrives while a connection is in use therefore means one of two things. Either
+//! the peer has abandoned it in favour of the connection in use, and said so in its answer: it is
+//! refused. Or the peer committed to it after losing the connection in use (it restarted, or gave
+//! up): it replaces that one at once.
 
-/// The name of a connection that both its ends can compute: bytes from the TLS exporter.
+/// A connection's name, which both ends can compute: bytes from the TLS exporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LinkId(pub(crate) [u8; LinkId::LEN]);
 
@@ -32,16 +31,19 @@ impl LinkId {
 pub(crate) struct Pair {
     /// Whether the connection that we dial is the preferred one: our id is the lower.
     prefer_ours: bool,
-    current: Option<Current>,
-    /// The dial that we have committed to. Never together with `current`.
-    committed: Option<LinkId>,
+    phase: Phase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Current {
-    id: LinkId,
-    /// What the peer abandoned in favour of it.
-    abandoned: Option<LinkId>,
+enum Phase {
+    Idle,
+    /// We have committed to a dial and wait for the answer to its greeting.
+    Committed(LinkId),
+    InUse {
+        id: LinkId,
+        /// What the peer abandoned in favour of it.
+        abandoned: Option<LinkId>,
+    },
 }
 
 /// Whether a dial may send its greeting.
@@ -49,9 +51,9 @@ struct Current {
 pub(crate) enum Commit {
     /// Yes, and it must end in [`Pair::answered`] or [`Pair::failed`].
     Greet,
-    /// No: there is a connection.
+    /// No: a connection is in use.
     Connected,
-    /// Not now: another dial of ours has sent one.
+    /// Not yet: another dial of ours has sent one.
     Wait,
 }
 
@@ -60,12 +62,12 @@ pub(crate) enum Commit {
 pub(crate) enum Greeted {
     /// Answer it: this is the connection now.
     Accept {
-        /// Our own dial, which is given up. The answer names it.
+        /// Our own dial, to be given up and named in the answer.
         abandoned: Option<LinkId>,
         /// The connection that was in use until now.
         replaced: Option<LinkId>,
     },
-    /// Our own dial comes first: ask again when that has ended.
+    /// Our own dial comes first: ask again once it has ended.
     Wait,
     /// The peer has abandoned it.
     Refuse,
@@ -75,76 +77,76 @@ impl Pair {
     pub(crate) const fn new(prefer_ours: bool) -> Self {
         Self {
             prefer_ours,
-            current: None,
-            committed: None,
+            phase: Phase::Idle,
         }
     }
 
     /// A dial of ours has finished its handshake.
     pub(crate) fn commit(&mut self, id: LinkId) -> Commit {
-        if self.current.is_some() {
-            Commit::Connected
-        } else if self.committed.is_some() {
-            Commit::Wait
-        } else {
-            self.committed = Some(id);
-            Commit::Greet
+        match self.phase {
+            Phase::InUse { .. } => Commit::Connected,
+            Phase::Committed(_) => Commit::Wait,
+            Phase::Idle => {
+                self.phase = Phase::Committed(id);
+                Commit::Greet
+            }
         }
     }
 
-    /// Our greeting was answered. False: we have abandoned that dial in the meantime.
+    /// Our greeting was answered. False if we have abandoned that dial in the meantime.
     pub(crate) fn answered(&mut self, id: LinkId, abandoned: Option<LinkId>) -> bool {
-        let ours = self.committed == Some(id);
+        let ours = self.phase == Phase::Committed(id);
         if ours {
-            self.committed = None;
-            self.current = Some(Current { id, abandoned });
+            self.phase = Phase::InUse { id, abandoned };
         }
         ours
     }
 
     /// Our greeting was not answered.
     pub(crate) fn failed(&mut self, id: LinkId) {
-        if self.committed == Some(id) {
-            self.committed = None;
+        if self.phase == Phase::Committed(id) {
+            self.phase = Phase::Idle;
         }
     }
 
     /// The peer greets.
     pub(crate) fn greeted(&mut self, id: LinkId) -> Greeted {
-        if self
-            .current
-            .is_some_and(|current| current.abandoned == Some(id))
-        {
-            return Greeted::Refuse;
-        }
-        if self.committed.is_some() && self.prefer_ours {
-            return Greeted::Wait;
-        }
-        let replaced = self
-            .current
-            .replace(Current {
-                id,
-                abandoned: None,
-            })
-            .map(|old| old.id);
+        let (abandoned, replaced) = match self.phase {
+            Phase::InUse { abandoned, .. } if abandoned == Some(id) => return Greeted::Refuse,
+            Phase::Committed(_) if self.prefer_ours => return Greeted::Wait,
+            Phase::InUse { id: old, .. } => (None, Some(old)),
+            Phase::Committed(ours) => (Some(ours), None),
+            Phase::Idle => (None, None),
+        };
+        self.phase = Phase::InUse {
+            id,
+            abandoned: None,
+        };
         Greeted::Accept {
-            abandoned: self.committed.take(),
+            abandoned,
             replaced,
         }
     }
 
-    /// A connection has ended. True: it was the one in use.
+    /// A connection has ended. True if it was the one in use.
     pub(crate) fn lost(&mut self, id: LinkId) -> bool {
-        let current = self.current.is_some_and(|current| current.id == id);
-        if current {
-            self.current = None;
+        let was_in_use = self.in_use() == Some(id);
+        if was_in_use {
+            self.phase = Phase::Idle;
         }
-        current
+        was_in_use
     }
 
     /// Whether there is nothing to remember.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.current.is_none() && self.committed.is_none()
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    fn in_use(&self) -> Option<LinkId> {
+        match self.phase {
+            Phase::InUse { id, .. } => Some(id),
+            Phase::Idle | Phase::Committed(_) => None,
+        }
     }
 }
 
@@ -207,7 +209,7 @@ mod tests {
             assert_eq!(ours.greeted(id(3)), replace);
             assert!(!ours.lost(id(1)), "the end of the corpse is no news");
             assert!(ours.lost(id(3)));
-            assert!(ours.is_empty());
+            assert!(ours.is_idle());
         }
     }
 
@@ -227,7 +229,7 @@ mod tests {
         );
     }
 
-    /// What travels between two nodes in the model below. A close is delivered like the rest.
+    /// What travels between the two nodes of the model below. A close is delivered like the rest.
     #[derive(Clone, Copy, Debug)]
     enum Packet {
         Greeting(LinkId),
@@ -238,7 +240,7 @@ mod tests {
     /// One node of the model: the pair and what the task around it would hold.
     struct Node {
         pair: Pair,
-        /// Greetings that wait.
+        /// Greetings that wait for our own dial to end.
         parked: Vec<LinkId>,
         used: Vec<LinkId>,
         outbox: Vec<Packet>,
@@ -299,13 +301,12 @@ mod tests {
         }
 
         fn current(&self) -> Option<LinkId> {
-            self.pair.current.map(|current| current.id)
+            self.pair.in_use()
         }
     }
 
-    /// Delivers everything, in an order that `choices` decides. A connection's own packets arrive
-    /// in order (a close overtakes nothing: what came before it on a closed connection is lost),
-    /// different connections race.
+    /// Delivers everything, in an order that `choices` decides. The packets of one connection arrive
+    /// in order, a close included; different connections race.
     fn settle(nodes: &mut [Node; 2], choices: &mut impl Iterator<Item = usize>) {
         let mut wires: [Vec<Packet>; 2] = [Vec::new(), Vec::new()];
         loop {
@@ -336,8 +337,8 @@ mod tests {
     }
 
     proptest! {
-        /// Both dial once, in every order of events: one connection, the same at both ends, and
-        /// no other was ever used.
+        /// Both dial once, with events in any order. One connection results, the same at both ends,
+        /// and no other was ever used.
         #[test]
         fn simultaneous_dials_agree(choices in prop::collection::vec(0usize..64, 0..32), late: bool) {
             let mut nodes = [Node::new(true), Node::new(false)];
@@ -356,8 +357,7 @@ mod tests {
             }
         }
 
-        /// One is restarted and dials again; the other dials at the same time or not. The corpse
-        /// never wins.
+        /// One restarts and dials again, while the other may dial too. The corpse never wins.
         #[test]
         fn a_restart_heals(
             choices in prop::collection::vec(0usize..64, 0..32),

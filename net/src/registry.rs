@@ -1,131 +1,68 @@
-//! The connections that are in use, one per peer, and the events of their beginnings and ends.
+//! The connections in use, one per peer, and the events of their beginnings and ends.
 //!
-//! [`Pair`] decides; this file keeps what it decided about, under one lock, and sends `Connected`
-//! and `Disconnected` from inside that lock, so that their order is the order of the decisions. The
-//! room for both events is reserved before a connection is taken in: sending never waits.
+//! [`Pair`] decides; the registry keeps what it decided about, under one lock, and sends `Connected`
+//! and `Disconnected` while it holds that lock, so that the events come in the order of the decisions.
+//! Room for both events is reserved before a connection is admitted: sending never waits.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
+use parking_lot::Mutex;
+use quinn::Connection;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use crate::codes::CloseCode;
 use crate::config::Limits;
+use crate::connection::Direction;
 use crate::error::DisconnectReason;
-use crate::event::{Direction, Event};
+use crate::event::Event;
 use crate::gate::Source;
+use crate::link::{self, Candidate, Farewell, Link, Reserved};
 use crate::pair::{Commit, Greeted, LinkId, Pair};
-use crate::socket::canonical;
+use crate::tls;
 
-/// Peers that are remembered for an offence, at most.
+/// How many penalties are remembered. Further offenders go unpunished.
 const MAX_PENALTIES: usize = 1024;
 
-/// Streams that may be reset for a peer's fault before its connection is closed.
-const MAX_STRIKES: u32 = 8;
-
-type Permit = mpsc::OwnedPermit<Event>;
-
-/// A connection in use.
+/// What became of a dial that has finished its handshake.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) peer: NodeId,
-    pub(crate) connection: quinn::Connection,
-    pub(crate) direction: Direction,
-    pub(crate) budget: Budget,
-    /// Places for our large requests to this peer.
-    pub(crate) large: Semaphore,
-    id: LinkId,
-    closed_with: OnceLock<CloseCode>,
-    strikes: AtomicU32,
-}
-
-impl Link {
-    /// Closes the connection. The first code is the one that counts.
-    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
-        let _ = self.closed_with.set(code);
-        self.connection.close(code.wire(), reason.as_bytes());
-    }
-
-    /// The reason that belongs to QUIC's.
-    pub(crate) fn reason(&self, error: &quinn::ConnectionError) -> DisconnectReason {
-        match self.closed_with.get() {
-            Some(&CloseCode::REPLACED) => DisconnectReason::Replaced,
-            code => DisconnectReason::new(error, code.copied().unwrap_or(CloseCode::DONE)),
-        }
-    }
-
-    /// Counts a stream that was reset for the peer's fault, and closes the connection at the bound.
-    pub(crate) fn strike(&self) {
-        if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_STRIKES {
-            self.close(CloseCode::PROTOCOL, "too many bad requests");
-        }
-    }
-}
-
-/// A connection whose handshake is over and that may come into use.
-#[derive(Debug)]
-pub(crate) struct Candidate {
-    pub(crate) peer: NodeId,
-    pub(crate) id: LinkId,
-    pub(crate) connection: quinn::Connection,
-    pub(crate) direction: Direction,
-    pub(crate) budget: Budget,
-    pub(crate) large: Semaphore,
-    pub(crate) events: Reserved,
-}
-
-/// Room for the two events of a connection. `None` if the program no longer listens.
-#[derive(Debug)]
-pub(crate) struct Reserved(Option<(Permit, Permit)>);
-
-impl Reserved {
-    pub(crate) async fn new(events: &mpsc::Sender<Event>) -> Self {
-        let Ok(first) = events.clone().reserve_owned().await else {
-            return Self(None);
-        };
-        let Ok(second) = events.clone().reserve_owned().await else {
-            return Self(None);
-        };
-        Self(Some((first, second)))
-    }
-}
-
-/// What became of a dial.
-#[derive(Debug)]
-pub(crate) enum Committed {
-    /// Send the greeting, then call `answered` or `failed`.
-    Greet,
+pub(crate) enum Dial {
+    /// Send the greeting, then call [`Registry::answered`] or [`Registry::failed`].
+    Committed,
+    /// The peer is connected already.
     Connected(Arc<Link>),
-    Wait,
+    /// Another dial to the peer has sent its greeting: ask again after the next change.
+    Waits,
     Full,
     Closed,
 }
 
-/// What became of a greeting.
+/// What became of a peer's greeting.
 #[derive(Debug)]
-pub(crate) enum Admitted {
-    Accept {
+pub(crate) enum Greeting {
+    Accepted {
         link: Arc<Link>,
+        /// Our own dial, given up in favour of the peer's.
         abandoned: Option<LinkId>,
     },
     /// Ask again after the next change.
-    Wait(Candidate),
-    Refuse(CloseCode),
+    Waits(Candidate),
+    Refused(CloseCode),
 }
 
-/// See the module.
+/// Every connection of this node.
 #[derive(Debug)]
 pub(crate) struct Registry {
     own: NodeId,
-    max_connections: usize,
-    max_per_source: usize,
-    penalty: Duration,
+    limits: Limits,
+    /// What the requests of all peers may occupy together.
+    buffered: Arc<Semaphore>,
+    events: mpsc::Sender<Event>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -133,6 +70,7 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     peers: HashMap<NodeId, Peer>,
+    /// Until when an offender is turned away.
     penalties: HashMap<NodeId, Instant>,
     closed: bool,
 }
@@ -140,39 +78,40 @@ struct State {
 #[derive(Debug)]
 struct Peer {
     pair: Pair,
-    link: Option<Arc<Link>>,
-    /// The room for the link's `Disconnected`.
-    farewell: Option<Permit>,
+    current: Option<(Arc<Link>, Farewell)>,
     /// The dial that the pair has committed to.
-    committed: Option<quinn::Connection>,
+    committed: Option<Connection>,
 }
 
 impl Registry {
-    pub(crate) fn new(own: NodeId, limits: &Limits) -> Self {
+    pub(crate) fn new(own: NodeId, limits: &Limits, events: mpsc::Sender<Event>) -> Self {
         Self {
             own,
-            max_connections: limits.max_connections,
-            max_per_source: limits.max_connections_per_source,
-            penalty: limits.penalty,
+            limits: limits.clone(),
+            buffered: Budget::shared(limits),
+            events,
             state: Mutex::default(),
             changed: Notify::new(),
         }
     }
 
+    /// This node.
+    pub(crate) fn own(&self) -> NodeId {
+        self.own
+    }
+
     /// The connection with a peer.
     pub(crate) fn link(&self, peer: &NodeId) -> Option<Arc<Link>> {
-        self.lock()
-            .peers
-            .get(peer)
-            .and_then(|peer| peer.link.clone())
+        self.state.lock().peers.get(peer).and_then(Peer::link)
     }
 
     /// All connections.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.lock()
+        self.state
+            .lock()
             .peers
             .values()
-            .filter_map(|peer| peer.link.clone())
+            .filter_map(Peer::link)
             .collect()
     }
 
@@ -182,33 +121,49 @@ impl Registry {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.state.lock().closed
+    }
+
+    /// Prepares a connection that has finished its handshake. Waits for room for its events. The
+    /// error is the code to close it with.
+    pub(crate) async fn candidate(
+        &self,
+        connection: Connection,
+        direction: Direction,
+    ) -> Result<Candidate, CloseCode> {
+        let peer = tls::peer_of(&connection).ok_or(CloseCode::PROTOCOL)?;
+        let id = link::id_of(&connection).ok_or(CloseCode::PROTOCOL)?;
+        Ok(Candidate {
+            peer,
+            id,
+            connection,
+            direction,
+            budget: Budget::new(&self.limits, &self.buffered),
+            large: budget::large_at_once(&self.limits),
+            events: Reserved::new(&self.events).await,
+        })
     }
 
     /// A dial has finished its handshake.
-    pub(crate) fn commit(
-        &self,
-        peer: NodeId,
-        id: LinkId,
-        connection: &quinn::Connection,
-    ) -> Committed {
-        let mut state = self.lock();
+    pub(crate) fn commit(&self, candidate: &Candidate) -> Dial {
+        let peer = candidate.peer;
+        let mut state = self.state.lock();
         if state.closed {
-            return Committed::Closed;
+            return Dial::Closed;
         }
-        let room = state.has_room(self.max_connections);
+        let has_room = state.has_room(self.limits.max_connections);
         let entry = match state.peers.entry(peer) {
             MapEntry::Occupied(entry) => entry.into_mut(),
-            MapEntry::Vacant(_) if !room => return Committed::Full,
+            MapEntry::Vacant(_) if !has_room => return Dial::Full,
             MapEntry::Vacant(entry) => entry.insert(Peer::new(self.own < peer)),
         };
-        match (entry.pair.commit(id), &entry.link) {
+        match (entry.pair.commit(candidate.id), entry.link()) {
             (Commit::Greet, _) => {
-                entry.committed = Some(connection.clone());
-                Committed::Greet
+                entry.committed = Some(candidate.connection.clone());
+                Dial::Committed
             }
-            (Commit::Connected, Some(link)) => Committed::Connected(Arc::clone(link)),
-            (Commit::Connected, None) | (Commit::Wait, _) => Committed::Wait,
+            (Commit::Connected, Some(link)) => Dial::Connected(link),
+            (Commit::Connected, None) | (Commit::Wait, _) => Dial::Waits,
         }
     }
 
@@ -218,7 +173,7 @@ impl Registry {
         candidate: Candidate,
         abandoned: Option<LinkId>,
     ) -> Option<Arc<Link>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let entry = state.peers.get_mut(&candidate.peer)?;
         if !entry.pair.answered(candidate.id, abandoned) {
             return None;
@@ -232,10 +187,10 @@ impl Registry {
 
     /// The greeting of a dial was not answered.
     pub(crate) fn failed(&self, peer: &NodeId, id: LinkId) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(entry) = state.peers.get_mut(peer) {
             entry.pair.failed(id);
-            if entry.pair.is_empty() {
+            if entry.pair.is_idle() {
                 state.peers.remove(peer);
             }
         }
@@ -244,10 +199,10 @@ impl Registry {
     }
 
     /// A peer greets.
-    pub(crate) fn greeted(&self, candidate: Candidate) -> Admitted {
-        let mut state = self.lock();
+    pub(crate) fn greeted(&self, candidate: Candidate) -> Greeting {
+        let mut state = self.state.lock();
         if let Err(code) = self.may_enter(&mut state, &candidate) {
-            return Admitted::Refuse(code);
+            return Greeting::Refused(code);
         }
         let peer = candidate.peer;
         let entry = state
@@ -255,8 +210,8 @@ impl Registry {
             .entry(peer)
             .or_insert_with(|| Peer::new(self.own < peer));
         match entry.pair.greeted(candidate.id) {
-            Greeted::Wait => Admitted::Wait(candidate),
-            Greeted::Refuse => Admitted::Refuse(CloseCode::DUPLICATE),
+            Greeted::Wait => Greeting::Waits(candidate),
+            Greeted::Refuse => Greeting::Refused(CloseCode::DUPLICATE),
             Greeted::Accept { abandoned, .. } => {
                 if let Some(dial) = entry.committed.take() {
                     dial.close(CloseCode::DUPLICATE.wire(), b"");
@@ -267,35 +222,32 @@ impl Registry {
                 let link = entry.install(candidate);
                 drop(state);
                 self.changed.notify_waiters();
-                Admitted::Accept { link, abandoned }
+                Greeting::Accepted { link, abandoned }
             }
         }
     }
 
     /// A connection has ended.
     pub(crate) fn lost(&self, link: &Link, reason: DisconnectReason) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(entry) = state.peers.get_mut(&link.peer)
-            && entry.pair.lost(link.id)
+            && entry.pair.lost(link.id())
         {
             entry.retire(reason);
-            if entry.pair.is_empty() {
+            if entry.pair.is_idle() {
                 state.peers.remove(&link.peer);
             }
         }
-        if matches!(
-            link.closed_with.get(),
-            Some(&(CloseCode::FLOOD | CloseCode::PROTOCOL))
-        ) {
-            state.punish(link.peer, self.penalty);
+        if link.is_closed_for_offence() {
+            state.punish(link.peer, self.limits.penalty);
         }
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// Closes everything, for good.
+    /// Closes every connection, and admits none from now on.
     pub(crate) fn close(&self, code: CloseCode) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         for (_, mut peer) in state.peers.drain() {
             if let Some(link) = peer.retire(DisconnectReason::Local(code)) {
@@ -319,16 +271,13 @@ impl Registry {
             return Ok(());
         }
         let source = Source::of(candidate.connection.remote_address().ip());
-        if state.has_room(self.max_connections) && state.from(source) < self.max_per_source {
+        if state.has_room(self.limits.max_connections)
+            && state.count_from(source) < self.limits.max_connections_per_source
+        {
             Ok(())
         } else {
             Err(CloseCode::BUSY)
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock would be a defect of this file; every update is whole by then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -337,11 +286,11 @@ impl State {
         self.peers.len() < max
     }
 
-    /// Connections from one source.
-    fn from(&self, source: Source) -> usize {
-        let links = self.peers.values().filter_map(|peer| peer.link.as_ref());
+    /// How many connections come from one source.
+    fn count_from(&self, source: Source) -> usize {
+        let links = self.peers.values().filter_map(|peer| peer.current.as_ref());
         links
-            .filter(|link| Source::of(link.connection.remote_address().ip()) == source)
+            .filter(|(link, _)| Source::of(link.connection.remote_address().ip()) == source)
             .count()
     }
 
@@ -362,58 +311,28 @@ impl State {
 
 impl Peer {
     fn new(prefer_ours: bool) -> Self {
-        let pair = Pair::new(prefer_ours);
         Self {
-            pair,
-            link: None,
-            farewell: None,
+            pair: Pair::new(prefer_ours),
+            current: None,
             committed: None,
         }
     }
 
+    fn link(&self) -> Option<Arc<Link>> {
+        self.current.as_ref().map(|(link, _)| Arc::clone(link))
+    }
+
     fn install(&mut self, candidate: Candidate) -> Arc<Link> {
-        let Candidate {
-            peer,
-            id,
-            connection,
-            direction,
-            budget,
-            large,
-            events,
-        } = candidate;
-        let remote = canonical(connection.remote_address());
-        if let Some((hello, farewell)) = events.0 {
-            hello.send(Event::Connected {
-                peer,
-                remote,
-                direction,
-            });
-            self.farewell = Some(farewell);
-        }
-        tracing::debug!(?peer, %remote, ?direction, "connected");
-        let link = Arc::new(Link {
-            peer,
-            connection,
-            direction,
-            budget,
-            large,
-            id,
-            closed_with: OnceLock::new(),
-            strikes: AtomicU32::new(0),
-        });
-        self.link = Some(Arc::clone(&link));
+        let (link, farewell) = candidate.into_link();
+        let link = Arc::new(link);
+        self.current = Some((Arc::clone(&link), farewell));
         link
     }
 
     fn retire(&mut self, reason: DisconnectReason) -> Option<Arc<Link>> {
-        let link = self.link.take()?;
+        let (link, farewell) = self.current.take()?;
         tracing::debug!(peer = ?link.peer, %reason, "disconnected");
-        if let Some(farewell) = self.farewell.take() {
-            farewell.send(Event::Disconnected {
-                peer: link.peer,
-                reason,
-            });
-        }
+        farewell.send(link.peer, reason);
         Some(link)
     }
 }

@@ -9,18 +9,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::error::BindError;
 use crate::transport::Packets;
 
-/// A link that takes at least this much, in bytes with all headers, is worth probing: jumbo frames,
-/// loopback. Ethernet takes 1500.
+/// The MTU from which a link is worth probing, in bytes: jumbo frames, loopback. Ethernet has 1500.
 const LARGE_LINK: i32 = 4000;
 
-/// How many bytes of packets wait in the kernel until they are read. What comes beyond is lost, and has
-/// to be sent again: a peer that may have sent the whole window of its connection in one go (512 kB)
-/// would lose some of it to the usual 208 kB whenever this process does not run at once. The kernel
-/// gives less where its own limit says so (`net.core.rmem_max`), and takes memory for what is there.
+/// How many bytes of packets the kernel queues until they are read. What exceeds it is lost and must
+/// be sent again: a peer may send the whole window of its connection (512 kB) in one go, and with the
+/// usual 208 kB some of that is lost whenever this process does not run at once. The kernel caps it at
+/// `net.core.rmem_max`, and uses memory only for what is queued.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
-/// Opens the socket. `[::]` also takes IPv4; on a host without IPv6 it becomes `0.0.0.0`. Its packets
-/// carry the mark, if that is not 0.
+/// Opens the socket. `[::]` also receives IPv4, and becomes `0.0.0.0` on a host without IPv6. Its
+/// packets carry `mark`, unless that is 0.
 pub(crate) fn open(addr: SocketAddr, mark: u32) -> Result<UdpSocket, BindError> {
     match open_one(addr, mark) {
         Err(error) if addr.ip().is_unspecified() && addr.is_ipv6() && is_no_ipv6(&error) => {
@@ -43,12 +42,11 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// How long packets to an address may be, as far as this host can say: how much the first link on the
-/// way takes. Sends nothing.
+/// How long packets to an address may be, judging by the first link on the way. Sends nothing.
 pub(crate) fn packets_to(addr: SocketAddr) -> Packets {
     let is_large = match canonical(addr) {
         SocketAddr::V4(v4) => link_mtu(v4.into()).is_ok_and(|mtu| mtu >= LARGE_LINK),
-        // The kernel says it of IPv6 only where `unsafe` asks it.
+        // For IPv6 the kernel tells the MTU only through calls that need `unsafe`.
         SocketAddr::V6(v6) => v6.ip().is_loopback(),
     };
     if is_large {
@@ -60,7 +58,7 @@ pub(crate) fn packets_to(addr: SocketAddr) -> Packets {
 
 fn link_mtu(addr: SocketAddr) -> io::Result<i32> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    // Sends nothing: it looks the route up.
+    // Only looks up the route.
     socket.connect(addr)?;
     Ok(getsockopt(&socket, sockopt::IpMtu)?)
 }
@@ -71,21 +69,21 @@ fn open_one(addr: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     socket.set_nonblocking(true)?;
-    // With a smaller one it works as well.
+    // A smaller buffer works too.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     if mark != 0
         && let Err(error) = setsockopt(&socket, sockopt::Mark, &mark)
     {
-        tracing::debug!(%error, "packets are sent without a mark");
+        tracing::debug!(%error, "sending packets without a mark");
     }
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
 
-/// Whether the error says that the host has no IPv6: the family is unknown (no module) or has no
-/// address (switched off).
+/// Whether the error means that the host has no IPv6: the family is unknown (no module) or has no
+/// address (disabled).
 fn is_no_ipv6(error: &io::Error) -> bool {
-    // The former has no `ErrorKind` of its own.
+    // The former has no `ErrorKind`.
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
@@ -118,7 +116,7 @@ mod tests {
         for addr in ["127.0.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
             assert_eq!(packets_to(addr.parse().unwrap()), Packets::Long, "{addr}");
         }
-        // Nobody knows a way there, or it is no link of this host's.
+        // There is no route, or none over a link of this host's own.
         let addr = "[2001:db8::1]:5".parse().unwrap();
         assert_eq!(packets_to(addr), Packets::Short);
     }

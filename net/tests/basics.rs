@@ -60,8 +60,8 @@ async fn requests_go_both_ways() {
     }
 }
 
-/// In both directions at once, more than the windows and buffers hold: none may wait for room that
-/// only another one could give.
+/// More than the windows and buffers hold, in both directions at once: no message may wait for room
+/// that only another one could free.
 #[tokio::test]
 async fn many_large_requests_at_once_all_come_through() {
     let (a, b) = (Node::start(1), Node::start(2));
@@ -351,7 +351,7 @@ async fn the_tap_sees_every_message_and_nothing_else() {
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 
-/// Not a benchmark: a bound far above what is normal, to catch a timer in the path.
+/// Not a benchmark: the bound is far above what is normal, and catches a timer in the path.
 #[tokio::test]
 async fn a_handshake_on_loopback_takes_no_timer() {
     let b = Node::start(2);
@@ -370,7 +370,8 @@ async fn a_handshake_on_loopback_takes_no_timer() {
     assert!(times[10] < Duration::from_millis(20), "{times:?}");
 }
 
-/// A message that was not sent whole must not look like one: QUIC ends a stream that is dropped.
+/// A message that was not sent whole must not look like one, although QUIC ends a stream that is
+/// dropped.
 #[tokio::test]
 async fn a_request_that_is_given_up_halfway_is_reset_not_ended() {
     let a = Node::start(1);

@@ -1,4 +1,4 @@
-//! Replays the fuzz corpus: what a fuzzer found once is tested on every run.
+//! Replays the fuzz corpus, so that every run tests what a fuzzer once found.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::path::Path;

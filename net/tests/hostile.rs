@@ -1,5 +1,5 @@
-//! Peers with a valid key that break the rules: each costs itself its connection at most, and the
-//! others nothing.
+//! Peers with a valid key that break the rules: each loses at most its own connection, and the others
+//! lose nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 mod common;
@@ -26,12 +26,12 @@ fn limits() -> Limits {
     }
 }
 
-/// A node with those limits that answers everything with the same bytes.
+/// A node that answers every request with the request's bytes.
 fn strict(seed: u8) -> Endpoint {
     Node::limited(seed, limits()).echo()
 }
 
-/// Waits for the node to close the connection, with that code.
+/// Waits for the node to close the connection, and expects `code`.
 async fn closed_with(connection: &Connection, code: CloseCode) {
     match timeout(LONG, connection.closed())
         .await
@@ -322,7 +322,7 @@ async fn a_flood_is_delayed_then_disconnected_and_others_do_not_feel_it() {
     assert!(slowest < Duration::from_millis(250), "{slowest:?}");
 }
 
-/// A peer that asks much but lets itself be held back is only slowed down.
+/// A peer that asks a lot but obeys flow control is only slowed down.
 #[tokio::test]
 async fn a_busy_peer_within_the_patience_is_only_delayed() {
     let limits = Limits {
@@ -400,8 +400,8 @@ async fn one_source_has_its_share_of_connections() {
     d.dial(&node).await;
 }
 
-/// Clients that begin handshakes and stay silent fill the gate; a node from elsewhere gets in
-/// meanwhile by proving its address, and the silent ones are forgotten.
+/// Clients that begin handshakes and stay silent fill the gate. A node from elsewhere still gets in by
+/// proving its address, and the silent ones time out.
 #[tokio::test]
 async fn half_open_handshakes_do_not_lock_others_out() {
     let limits = Limits {
@@ -436,7 +436,7 @@ async fn half_open_handshakes_do_not_lock_others_out() {
         .unwrap()
         .await;
     assert!(let_in.is_ok(), "{let_in:?}");
-    // When the silent ones have timed out, the first source may come again.
+    // Once the silent ones have timed out, the first source is admitted again.
     sleep(Duration::from_millis(1200)).await;
     raw::join(30, node.addr()).await;
 }
@@ -493,7 +493,7 @@ async fn garbage_changes_nothing() {
     );
 }
 
-/// The path of a connection changes, as when a NAT forgets a mapping: the connection goes on.
+/// A connection survives a change of its path, as when a NAT forgets a mapping.
 #[tokio::test]
 async fn a_peer_may_move_to_another_address() {
     let mut node = Node::start(1);
@@ -513,7 +513,7 @@ async fn a_peer_may_move_to_another_address() {
     assert_eq!(after, endpoint.local_addr().unwrap());
 }
 
-/// The program does not take events: what peers send waits, nothing is lost, nothing grows.
+/// While the program takes no events, what peers send waits: nothing is lost, nothing grows.
 #[tokio::test]
 async fn a_program_that_is_slow_gets_everything_in_the_end() {
     let node = Node::limited(
@@ -537,8 +537,8 @@ async fn a_program_that_is_slow_gets_everything_in_the_end() {
     assert!(asked.join_all().await.into_iter().all(|whole| whole));
 }
 
-/// A peer fills its share of the buffers. Large requests are refused until there is room; small ones
-/// and those of others go through.
+/// A peer fills its share of the buffers. Its large requests are refused until there is room; its
+/// small ones and those of others go through.
 #[tokio::test]
 async fn a_peer_that_fills_its_buffers_is_told_to_come_back() {
     let limits = Limits {
@@ -565,7 +565,7 @@ async fn a_peer_that_fills_its_buffers_is_told_to_come_back() {
         let _ = send.finish();
         receive.read_to_end(10_000).await
     };
-    // Until the node has read them; what comes in the meantime would take their room.
+    // Until the node has read them: what arrives in the meantime would take their room.
     sleep(Duration::from_millis(200)).await;
     let busy = Err(ReadToEndError::Read(ReadError::Reset(wire(
         StreamCode::BUSY,

@@ -101,7 +101,7 @@ fn is_no_grid_node(error: &ConnectError) -> bool {
         if matches!(attempts[..], [(_, AttemptError::NotAGridNode(_))]))
 }
 
-/// Dials as such a client, waits for the end, and returns its TLS alert.
+/// Dials as a client that shows `shows`, waits for the end, and returns the TLS alert.
 async fn refusal(node: &mut Node, shows: Shows, alpn: &[&[u8]]) -> u8 {
     let client = raw::socket();
     let config = raw::client_config(shows, alpn);
@@ -150,8 +150,8 @@ async fn clients_that_are_no_nodes_are_refused() {
     assert_eq!(refused[4..], [NO_APPLICATION_PROTOCOL; 2]);
 }
 
-/// The same raw client, with a key that it holds, is a node: the refusals above are not for
-/// something else.
+/// The same raw client is accepted as a node once it holds the key that it shows: the refusals above
+/// have no other cause.
 #[tokio::test]
 async fn a_raw_client_with_its_own_key_is_let_in() {
     let mut node = Node::start(1);

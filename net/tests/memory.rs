@@ -26,8 +26,8 @@ fn resident() -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Eight peers begin 64 messages of 1 MiB each and end none, over and over; 512 MiB would be kept
-/// if nothing stopped them. Between them, packets that look like the beginning of handshakes.
+/// Eight peers begin 64 messages of 1 MiB each and end none, over and over: unbounded, that would take
+/// 512 MiB. In between arrive packets that look like the beginning of handshakes.
 #[tokio::test]
 async fn memory_stays_bounded_under_attack() {
     let limits = Limits {
@@ -60,7 +60,7 @@ async fn memory_stays_bounded_under_attack() {
                 .sum(),
         );
         most = most.max(resident());
-        // A member is served all the while.
+        // A well-behaved peer is served all the while.
         assert_eq!(
             good.endpoint.request(id, vec![1; 1000]).await,
             Ok(vec![1; 1000])
@@ -134,7 +134,7 @@ async fn attack(seed: u8, target: SocketAddr) {
         };
         streams.push(tokio::spawn(async move {
             let _ = send.write_all(&vec![0; 1 << 20]).await;
-            // Not ended, and kept.
+            // Kept open, never ended.
             sleep(Duration::from_secs(60)).await;
             drop((send, receive));
         }));

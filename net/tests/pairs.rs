@@ -41,7 +41,7 @@ fn echo(mut node: Node) -> (Endpoint, UnboundedReceiver<Event>) {
     (endpoint, events)
 }
 
-/// Dials, and sends requests the moment the connection is there.
+/// Dials, and sends requests the moment the connection is usable.
 fn dial_and_ask(from: &Endpoint, to: &Endpoint, delay: Duration) -> JoinHandle<()> {
     let (from, to, addr) = (from.clone(), to.node_id(), to.local_addr());
     tokio::spawn(async move {
@@ -59,7 +59,7 @@ async fn simultaneous_rounds(rounds: u32) {
     for round in 0..rounds {
         let (a, mut a_events) = echo(Node::with(config(low.clone())));
         let (b, mut b_events) = echo(Node::with(config(high.clone())));
-        // From one clearly first over every kind of overlap to the other clearly first.
+        // One clearly first, every kind of overlap, the other clearly first.
         let shift = Duration::from_micros(u64::from(round) * 4000 / u64::from(rounds));
         let (x, y) = (
             dial_and_ask(&a, &b, shift),
@@ -85,7 +85,7 @@ async fn simultaneous_rounds(rounds: u32) {
                 "round {round}: more than one event"
             );
         }
-        // The connection that lost the race must not take the other with it.
+        // The end of the connection that lost the race must not end the other.
         if round % 10 == 0 {
             sleep(Duration::from_millis(30)).await;
             assert_eq!(a.request(b.node_id(), vec![1]).await, Ok(vec![1]));
@@ -139,7 +139,7 @@ async fn dials_may_be_dropped_at_any_moment() {
         let patience = Duration::from_micros(step * 150);
         let _ = timeout(patience, a.endpoint.connect(Some(b.id()), &[b.addr()])).await;
         let start = Instant::now();
-        // Whatever came of it: the next dial works, and both ends agree.
+        // Whatever became of it, the next dial works, and both ends agree.
         let dialled = a.endpoint.connect(Some(b.id()), &[b.addr()]).await;
         assert!(dialled.is_ok(), "{dialled:?}");
         while b.endpoint.connections().len() != 1 {
@@ -176,11 +176,10 @@ impl Mortal {
         Self { runtime, node }
     }
 
-    /// Like `kill -9`: no packet leaves, the socket is closed.
+    /// Dies as by `kill -9`: no packet leaves, the socket is closed.
     fn kill(self) {
-        // First the runtime and its threads, without which nothing sends what dropping the
-        // endpoint wants to send. On a thread of its own, since a runtime may not be waited for
-        // on another one's.
+        // The runtime and its threads go first: without them nothing sends what dropping the endpoint
+        // would send. On a thread of its own, because a runtime must not wait for another one.
         let runtime = self.runtime;
         std::thread::spawn(move || runtime.shutdown_timeout(LONG))
             .join()
@@ -195,8 +194,8 @@ impl Mortal {
     }
 }
 
-/// Kills a connected peer, starts it again, and lets it dial. `mortal_is_low`: whether the one that
-/// dies has the lower id; `it_dialled`: whether it had dialled the connection that becomes a corpse;
+/// Kills a connected peer, restarts it, and lets it dial. `mortal_is_low`: whether the node that dies
+/// has the lower id. `it_dialled`: whether it had dialled the connection that becomes a corpse.
 /// `same_port`: whether it comes back at the same address.
 async fn restart(mortal_is_low: bool, it_dialled: bool, same_port: bool) {
     let (low, high) = ordered_keys();
@@ -269,8 +268,8 @@ async fn a_restarted_peer_replaces_its_corpse() {
     }
 }
 
-/// A request to a peer that was restarted fails at once, not after the idle timeout: the new life
-/// knows the connections of the old one by their ids and resets them.
+/// A request to a peer that has restarted fails at once, not after the idle timeout: the new process
+/// recognises the old one's connections by their ids, and resets them.
 #[tokio::test]
 async fn a_request_to_a_restarted_peer_fails_at_once() {
     let mut survivor = Node::start(1);
@@ -320,7 +319,7 @@ async fn a_dead_peer_is_noticed_after_the_idle_timeout() {
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 
-/// Ten nodes that all dial each other at the same moment end as a full mesh of single connections.
+/// Ten nodes that all dial each other at the same moment end up in a full mesh of single connections.
 #[tokio::test]
 async fn a_mesh_that_forms_all_at_once() {
     const NODES: u8 = 10;

@@ -1,17 +1,16 @@
-//! Time for the core: the wall clock as it was at the start, moved on by the monotonic clock.
+//! Time for the core: the wall clock at the start, advanced by the monotonic clock.
 //!
-//! It never runs backwards, whatever is done to the wall clock. A machine that sleeps may lag
-//! behind afterwards; [`Clock::now`] catches up with a wall clock that is ahead, never falls back.
+//! It never runs backwards, whatever happens to the wall clock. After a machine has slept it may lag
+//! behind; [`Clock::now`] then catches up with the wall clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use grid_promises::Millis;
 
-/// How far the wall clock may be ahead before it is believed: less is jitter and slewing.
+/// By how many milliseconds the wall clock must be ahead to be believed: less is jitter and slewing.
 const LEAP: u64 = 2_000;
 
-/// The node's clock.
 #[derive(Debug)]
 pub(super) struct Clock {
     started: Instant,
@@ -20,7 +19,6 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Begins with the wall clock.
     #[must_use]
     pub(super) fn start() -> Self {
         Self {
@@ -29,7 +27,6 @@ impl Clock {
         }
     }
 
-    /// Now.
     #[must_use]
     pub(super) fn now(&self) -> Millis {
         self.at(elapsed(self.started), wall())
@@ -44,7 +41,7 @@ impl Clock {
         Millis(self.offset.load(Ordering::Relaxed).saturating_add(elapsed))
     }
 
-    /// How long it is until `moment`.
+    /// Zero if `moment` has passed.
     #[must_use]
     pub(super) fn until(&self, moment: Millis) -> Duration {
         moment - self.now()

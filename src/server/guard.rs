@@ -1,8 +1,7 @@
-//! Keeps interfaces as they should be: at once when the kernel tells that somebody changed one, and
-//! on a slow timer.
+//! Repairs interfaces: at once when the kernel reports that somebody changed one, and on a slow timer.
 //!
-//! What is put right is told by the kernel as well, so that each repair is looked at once more. Two
-//! programs that want different things meet once a second, not more often.
+//! The kernel reports repairs too, so that each of them is checked once more. Two programs that want
+//! different things clash once a second at most.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,21 +18,21 @@ use tracing::warn;
 
 use super::tunnels::Tunnels;
 
-/// How often interfaces are compared with what they should be when nobody tells of a change.
+/// How often interfaces are checked when no change is reported.
 const EVERY: Duration = Duration::from_secs(30);
-/// How long after this node itself configured something.
+/// How long after this node has configured something they are checked.
 const AFTER_CONFIGURING: Duration = Duration::from_secs(1);
-/// A change often comes in several messages; so long is waited for the others.
+/// How long to wait for further messages: a change often comes in several.
 const SETTLE: Duration = Duration::from_millis(50);
-/// The least time from one repair to the next one that the kernel asks for.
+/// The least time between a repair and the next one that a report causes.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many messages are read before a look that covers them all. More only cost one more look.
+/// How many messages are read before a check that covers them all. Further ones cost one more check.
 const MOST: usize = 1024;
 
-/// Compares interfaces with what they should be, for as long as the server runs.
+/// Checks and repairs interfaces for as long as the server runs.
 pub(super) async fn guard(tunnels: Tunnels) {
     let mut configured = tunnels.configured();
-    // What is on disk was configured before.
+    // What is on disk was configured before this started.
     configured.mark_changed();
     let mut notices = Notices::new();
     let mut earliest = Instant::now();
@@ -47,11 +46,11 @@ pub(super) async fn guard(tunnels: Tunnels) {
         }
         configured.mark_unchanged();
         notices.follow(tunnels.places());
-        // Before the look: what comes after it is told again.
+        // Before the check: what changes after it is reported again.
         notices.forget();
         if !tunnels.guard().await {
-            // What fails is undone. The kernel tells of both, and that is no reason to try again; what somebody
-            // else changed in this moment waits for the timer.
+            // What failed was undone. The kernel reports both, and neither is a reason to retry; what
+            // somebody else changed at this moment waits for the timer.
             notices.forget();
         }
         earliest = Instant::now() + PAUSE;
@@ -66,7 +65,7 @@ fn register(watch: Watch) -> io::Result<AsyncFd<Watch>> {
     Ok(registered?)
 }
 
-/// What the kernel tells, by network namespace. Nothing, where it does not let this process listen.
+/// What the kernel reports, by network namespace. `None` where this process may not listen.
 struct Notices(BTreeMap<Place, Option<AsyncFd<Watch>>>);
 
 impl Notices {
@@ -74,7 +73,7 @@ impl Notices {
         Self(BTreeMap::new())
     }
 
-    /// Listens where interfaces are, and nowhere else.
+    /// Listens in these places, and no longer in any other.
     fn follow(&mut self, places: BTreeSet<Place>) {
         self.0.retain(|place, _| places.contains(place));
         for place in places {
@@ -104,7 +103,7 @@ impl Notices {
         .await;
     }
 
-    /// Drops what was told so far.
+    /// Discards what was reported so far.
     fn forget(&mut self) {
         for watch in self.0.values_mut().flatten() {
             for _ in 0..MOST {
@@ -118,13 +117,13 @@ impl Notices {
 
 fn complain(error: &io::Error) {
     warn!(
-        "{error}: what others change on this node's interfaces is put right within {} seconds, and \
-         not at once",
+        "{error}: what others change on this node's interfaces is repaired within {} seconds instead \
+         of at once",
         EVERY.as_secs()
     );
 }
 
-/// Reads until something concerns this node's interfaces, or there is nothing more.
+/// Reads until a report concerns this node's interfaces, or there is none left.
 fn poll(
     watch: &mut Option<AsyncFd<Watch>>,
     context: &mut std::task::Context<'_>,

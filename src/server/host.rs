@@ -11,12 +11,12 @@ use tracing::debug;
 
 use crate::store::InterfaceOptions;
 
-/// Addresses that others may reach, and prefixes that are connected, without those of the networks
-/// `own`. A network whose interface is in another namespace routes there: what is connected to that
-/// counts as well.
+/// The addresses at which others may reach this machine, and the prefixes connected to it, without
+/// those of its `own` networks. An interface in another namespace routes there, so that the prefixes
+/// connected to that namespace count too.
 ///
 /// # Errors
-/// What the kernel says when it is asked.
+/// The kernel refuses to list them.
 pub fn facts<'a>(
     own: impl Iterator<Item = (&'a NetworkName, &'a InterfaceOptions)>,
 ) -> Result<(BTreeSet<IpAddr>, BTreeSet<IpNet>), Error> {
@@ -30,7 +30,7 @@ pub fn facts<'a>(
     for place in &places {
         match grid_wg::host::connected(place, &names) {
             Ok(prefixes) => connected.extend(prefixes),
-            // One that is gone has no routes.
+            // A namespace that is gone has no routes.
             Err(error) if *place != Place::default() => debug!("{error}"),
             Err(error) => return Err(error),
         }
@@ -38,7 +38,8 @@ pub fn facts<'a>(
     Ok((grid_wg::host::endpoints(&names)?, connected))
 }
 
-/// What the place of an interface lacks to route `prefix` for others, as the end of a sentence.
+/// Why `place` cannot route `prefix` for others, as the end of a sentence. `None` if it can, or if the
+/// kernel does not say.
 #[must_use]
 pub fn cannot_keep(prefix: &IpNet, place: &Place) -> Option<String> {
     let Forwarding { ipv4, ipv6 } = grid_wg::host::forwards(place).ok()?;
@@ -54,13 +55,11 @@ pub fn cannot_keep(prefix: &IpNet, place: &Place) -> Option<String> {
         ),
     };
     (!forwards).then(|| {
-        format!(
-            "; but {who} does not forward packets: `{enter}sysctl -w {setting}=1` makes it do so"
-        )
+        format!("; but {who} does not forward packets: `{enter}sysctl -w {setting}=1` enables that")
     })
 }
 
-/// What this node calls itself unless it is told: the host name.
+/// This node's label by default: the host name.
 #[must_use]
 pub fn label() -> Label {
     let name = nix::unistd::gethostname().unwrap_or_default();

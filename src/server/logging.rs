@@ -1,7 +1,7 @@
-//! What is written to the log, and what never is.
+//! What is logged, and what never is.
 //!
-//! Libraries that hold keys are shut up whatever the person asks for: what they print at `trace` is
-//! not ours to vouch for.
+//! Libraries that hold keys stay silent whatever the person asks for: nobody can vouch for what they
+//! print at `trace`.
 
 use std::io::IsTerminal as _;
 
@@ -11,21 +11,21 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Targets (and what is below them) that may print keys.
+/// Targets that may print keys, with everything below them.
 const SILENT: &[&str] = &["defguard_wireguard_rs", "defguard_boringtun", "boringtun"];
-/// Targets that may print secrets of TLS below `warn`.
+/// Targets that may print TLS secrets at levels below `warn`.
 const QUIET: &[&str] = &["rustls", "quinn_proto::crypto"];
 
-/// Targets whose warnings repeat, in words for programmers, what this program says itself: that a node
-/// cannot be reached. At boot that is the rule, for there is no route yet.
+/// Targets whose warnings repeat, in programmers' words, what this program says itself: that a node
+/// cannot be reached. At boot that is normal, as there is no route yet.
 const REPEATING: &[&str] = &["quinn_udp"];
 
-/// Whether an event may be written at all.
+/// Whether an event may be logged at all.
 fn is_fit(target: &str, level: tracing::Level) -> bool {
     !(within(target, SILENT) || within(target, QUIET) && level > tracing::Level::WARN)
 }
 
-/// Whether an event is worth a line to somebody who did not ask for more.
+/// Whether an event is worth a line to a person who did not ask for more.
 fn is_telling(target: &str, level: tracing::Level) -> bool {
     !within(target, REPEATING) || level <= tracing::Level::ERROR
 }
@@ -38,7 +38,8 @@ fn within(target: &str, names: &[&str]) -> bool {
     })
 }
 
-/// Starts writing to standard error: `-v` and `-vv`, else `$GRID_LOG`, else the configuration.
+/// Starts logging to standard error. The level comes from `-v` or `-vv`, else from `$GRID_LOG`, else from
+/// the configuration.
 pub(super) fn start(verbose: u8, configured: Option<&str>) {
     let wished = std::env::var("GRID_LOG").ok();
     let directives = match verbose {
@@ -65,7 +66,7 @@ pub(super) fn start(verbose: u8, configured: Option<&str>) {
             let (target, level) = (about.target(), *about.level());
             is_fit(target, level) && (wants_more || is_telling(target, level))
         }));
-    // A second call would be a mistake of this program, and costs nothing.
+    // Fails if logging has started already, which does no harm.
     let _ = tracing_subscriber::registry().with(layer).try_init();
     if let Some(mistake) = mistake {
         tracing::warn!("\"{directives}\" is not a log level: {mistake}; using \"info\"");

@@ -246,6 +246,9 @@ fn bind(
              configuration",
             ports::holder(addr.port())
         )),
+        BindError::PermissionDenied { .. } => Failure::failed(format!(
+            "this node's QUIC cannot listen: {error}; use a port of 1024 or above"
+        )),
         error => Failure::failed(format!("this node's QUIC cannot listen: {error}")),
     })
 }

@@ -1,4 +1,4 @@
-//! What the core notices, in plain sentences for the log.
+//! The core's notices, as plain sentences in the log.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,17 +8,17 @@ use grid_net::{CloseCode, DisconnectReason};
 use grid_promises::core::Notice;
 use tracing::{debug, info, warn};
 
-/// How often one peer's bad messages are worth a line.
+/// How often complaints about one peer are logged.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Writes notices, and keeps peers from filling the disk with them.
+/// Logs notices, and keeps peers from filling the disk with them.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    bad: BTreeMap<NodeId, Instant>,
+    /// When a complaint about a peer was last logged.
+    complaints: BTreeMap<NodeId, Instant>,
 }
 
 impl Notices {
-    /// Writes one.
     pub(super) fn write(&mut self, notice: Notice) {
         match notice {
             Notice::MemberJoined {
@@ -39,18 +39,18 @@ impl Notices {
                 holder,
             } => {
                 warn!(
-                    "{name}: {from} belongs to {}, who has the older claim; this node moves to {to}",
+                    "{name}: {from} belongs to {}, which has the older claim; this node moves to {to}",
                     holder.short()
                 );
             }
             Notice::RangeFull { name, range } => {
                 warn!(
-                    "{name}: every address of {range} is held; the network needs a wider range or \
+                    "{name}: every address of {range} is taken; the network needs a wider range or \
                      fewer members"
                 );
             }
             Notice::Expelled { name, why } => {
-                warn!("{name}: this node is a member no longer: {why}");
+                warn!("{name}: this node is no longer a member: {why}");
             }
             Notice::PromiseRefused {
                 name,
@@ -68,47 +68,47 @@ impl Notices {
             }
             Notice::JudgeFailed { name, why } => {
                 warn!(
-                    "{name}: its judge does not speak: {why}; what it said before stands, nobody else \
-                     is let in; `grid appoint-judge {name} none` dismisses it"
+                    "{name}: its judge does not speak: {why}; its earlier verdicts stand, and nobody \
+                     else is let in; `grid appoint-judge {name} none` dismisses it"
                 );
             }
             Notice::BadMessage { peer, why } => {
-                self.complain(peer, &format!("sent what does not hold: {why}"));
+                self.complain(peer, &format!("sent something invalid: {why}"));
             }
             Notice::Refused { peer, why } => {
                 let why = readable(&why);
-                self.complain(peer, &format!("does not do what it was asked: {why}"));
+                self.complain(peer, &format!("refused a request: {why}"));
             }
         }
     }
 
-    /// Writes how a connection ended, for everybody to see if the peer broke the rules of `grid/1`.
+    /// Logs how a connection ended: at the default level only if the peer broke the rules of `grid/1`.
     pub(super) fn parted(&mut self, peer: NodeId, reason: &DisconnectReason) {
         match reason {
             DisconnectReason::Local(
                 CloseCode::PROTOCOL | CloseCode::FLOOD | CloseCode::TOO_SLOW,
-            ) => self.complain(peer, &format!("is disconnected: {reason}")),
-            _ => debug!("{} is disconnected: {reason}", peer.short()),
+            ) => self.complain(peer, &format!("was disconnected: {reason}")),
+            _ => debug!("{} was disconnected: {reason}", peer.short()),
         }
     }
 
-    /// Once a minute for each peer: it costs a peer nothing to be wrong.
+    /// Logs at most once a minute for each peer: being wrong costs a peer nothing.
     fn complain(&mut self, peer: NodeId, what: &str) {
         let now = Instant::now();
-        self.bad
+        self.complaints
             .retain(|_, since| now.duration_since(*since) < EVERY);
-        if self.bad.contains_key(&peer) {
+        if self.complaints.contains_key(&peer) {
             return;
         }
         warn!(
-            "{} {what} (more of it is not written for a minute)",
+            "{} {what} (further complaints about it are not logged for a minute)",
             peer.short()
         );
-        self.bad.insert(peer, now);
+        self.complaints.insert(peer, now);
     }
 }
 
-/// A text from a peer, fit for a log: at most 200 characters, none of them a control character.
+/// A peer's text, made fit for a log: at most 200 characters, none of them a control character.
 fn readable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

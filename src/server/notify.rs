@@ -1,7 +1,7 @@
-//! Telling the service manager how this server is doing, in the datagrams of sd_notify(3).
+//! Tells the service manager how this server is doing, in the datagrams of sd_notify(3).
 //!
-//! Without a service manager nothing is sent. It refuses to decide anything: when this server is ready is
-//! in [`ready`](super::ready), and that the driver turns is said by the driver.
+//! Without a service manager it sends nothing. It decides nothing either: [`ready`](super::ready) says
+//! when the server is ready, and the driver says that it is alive.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,35 +13,35 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-/// How long a service manager may take to have room for a datagram. The driver waits for it.
+/// How long to wait for room in the service manager's queue. The driver waits meanwhile.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// The variables by which a service manager says where it listens and what it expects.
+/// The variables in which a service manager says where it listens and what it expects.
 const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// The way to the service manager. Cheap to clone.
+/// The connection to the service manager, if there is one. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notifier(Option<Arc<Manager>>);
 
 #[derive(Debug)]
 struct Manager {
     socket: UnixDatagram,
-    /// Named for every datagram, and not connected to: the manager may have restarted in between.
+    /// Named in every datagram instead of connected to once: the manager may restart in between.
     address: SocketAddr,
     watchdog: Option<Duration>,
 }
 
 impl Notifier {
-    /// Reads the environment, and removes from it what is only for this process.
+    /// Reads the environment, and removes from it what child processes must not inherit.
     ///
-    /// Only for a process that has one thread so far.
+    /// The process must have only one thread so far.
     ///
     /// # Errors
-    /// What a service manager wrote there makes no sense, as a sentence for the log.
+    /// A sentence for the log, if what the service manager wrote there makes no sense.
     pub(super) fn from_environment() -> Result<Self, String> {
         let [address, watchdog, pid] = VARIABLES.map(|name| {
             let value = std::env::var_os(name).filter(|value| !value.is_empty());
             if value.is_some() {
-                // SAFETY: the process has one thread, so that nobody reads the environment meanwhile.
+                // SAFETY: the process has one thread, so nobody else reads the environment.
                 #[allow(unsafe_code)]
                 unsafe {
                     std::env::remove_var(name);
@@ -66,11 +66,11 @@ impl Notifier {
         })
     }
 
-    /// The way to a socket: a path, or `@` and an abstract name. `watchdog` is the time after which the
-    /// manager takes silence for a fault.
+    /// Notifies a socket: a path, or `@` and an abstract name. After `watchdog` the manager takes silence
+    /// for a fault.
     ///
     /// # Errors
-    /// It is neither, or the system refuses.
+    /// `address` is neither, or the system refuses.
     pub(super) fn to(address: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -86,37 +86,35 @@ impl Notifier {
         }))))
     }
 
-    /// Whether anybody listens.
+    /// Whether there is a service manager.
     #[must_use]
     pub(super) const fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
 
-    /// How often [`alive`](Self::alive) has to be said: twice in the time that the manager waits.
+    /// How often to call [`alive`](Self::alive): twice in the time that the manager waits.
     #[must_use]
     pub(super) fn pause(&self) -> Option<Duration> {
         let watchdog = self.0.as_ref()?.watchdog?;
         Some((watchdog / 2).max(Duration::from_millis(1)))
     }
 
-    /// This server is ready.
     pub(super) fn ready(&self, status: &str) {
         if let Err(error) = self.send(&format!("READY=1\nSTATUS={}", line(status))) {
             warn!("the service manager could not be told that this server is ready: {error}");
         }
     }
 
-    /// What this server is doing.
+    /// Says in a line what this server is doing.
     pub(super) fn status(&self, status: &str) {
         self.say(&format!("STATUS={}", line(status)));
     }
 
-    /// The driver turns.
+    /// Satisfies the watchdog.
     pub(super) fn alive(&self) {
         self.say("WATCHDOG=1");
     }
 
-    /// This server is about to end.
     pub(super) fn stopping(&self) {
         self.say("STOPPING=1\nSTATUS=stopping");
     }
@@ -138,7 +136,7 @@ impl Notifier {
     }
 }
 
-/// In a datagram a line feed begins another variable.
+/// Puts a text on one line: in a datagram a line feed begins another variable.
 fn line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
@@ -196,7 +194,7 @@ mod tests {
         let second = UnixDatagram::bind(&path).unwrap();
         notifier.alive();
         assert_eq!(heard(&second), "WATCHDOG=1");
-        // Nobody reads: the queue of the socket is full at some time.
+        // Nobody reads, so the socket's queue fills up.
         let full = (0..10_000).any(|_| notifier.send("STATUS=x").is_err());
         assert!(full);
     }

@@ -1,48 +1,42 @@
-//! How fast one peer may go: a token bucket for each.
-//!
-//! Pure: the time comes in as an argument.
+//! How fast each peer may send requests: a token bucket for each. Pure: the time comes in as an
+//! argument.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
+use grid_net::TokenBucket;
 
-/// How many peers may be in the table before those whose bucket is full are looked for.
+/// How many buckets are kept before the full ones are dropped.
 const MANY: usize = 256;
 
-/// Buckets that hold up to `burst` tokens and gain `rate` of them a second.
+/// One bucket per peer. A peer that has none has a full one.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// The time that one token takes to come.
-    interval: Duration,
-    /// The time that `burst` tokens take to come.
-    depth: Duration,
-    /// When each bucket will be full again, if nothing is taken. Those that are left out are full.
-    full_at: BTreeMap<NodeId, Instant>,
+    rate: u32,
+    burst: u32,
+    buckets: BTreeMap<NodeId, TokenBucket>,
 }
 
 impl Pace {
-    /// Full buckets. Zero counts as one in both numbers.
+    /// Each peer may send `rate` requests a second, and `burst` at once.
     pub(super) fn new(rate: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / rate.max(1);
         Self {
-            interval,
-            depth: interval * burst.max(1),
-            full_at: BTreeMap::new(),
+            rate,
+            burst,
+            buckets: BTreeMap::new(),
         }
     }
 
-    /// Takes a token of a peer, on credit if there is none, and says how long to wait until it is
-    /// earned.
+    /// Counts a request of `peer`, and returns how long it has to wait.
     pub(super) fn take(&mut self, peer: NodeId, now: Instant) -> Duration {
-        if self.full_at.len() >= MANY {
-            self.full_at.retain(|_, full_at| *full_at > now);
+        if self.buckets.len() >= MANY {
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
         }
-        let full_at = self.full_at.entry(peer).or_insert(now);
-        *full_at = (*full_at).max(now) + self.interval;
-        full_at
-            .saturating_duration_since(now)
-            .saturating_sub(self.depth)
+        self.buckets
+            .entry(peer)
+            .or_insert_with(|| TokenBucket::new(self.rate, self.burst, now))
+            .take(now)
     }
 }
 
@@ -79,7 +73,7 @@ mod tests {
         };
         for n in 0..2000 {
             pace.take(node(n), now + Duration::from_secs(n.into()));
-            assert!(pace.full_at.len() <= MANY);
+            assert!(pace.buckets.len() <= MANY);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! UDP ports: which one WireGuard gets, and who holds one that is taken.
+//! UDP ports: which one WireGuard gets, and which process holds one that is taken.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -7,12 +7,12 @@ use crate::exit::{Failure, Outcome};
 
 /// The port of the first network's WireGuard.
 const FIRST: u16 = 51820;
-/// Where further networks look for theirs; 51821 is QUIC's.
+/// The first port to try for further networks; 51821 is QUIC's.
 const FURTHER: u16 = 51822;
-/// How many ports further networks look at.
+/// How many ports are tried for a further network.
 const TRIES: u16 = 1000;
 
-/// A port for one more network, given those that this node's networks have.
+/// Chooses a port for one more network. `taken` are those of this node's other networks.
 ///
 /// # Errors
 /// The wished port is taken, or no port is free.
@@ -20,8 +20,7 @@ pub fn choose(wished: Option<u16>, taken: &[u16], quic: u16) -> Outcome<u16> {
     if let Some(port) = wished {
         if taken.contains(&port) {
             return Err(Failure::failed(format!(
-                "UDP port {port} is that of another network of this node; choose another with \
-                 --port"
+                "UDP port {port} belongs to another network of this node; choose another with --port"
             )));
         }
         if !is_free(port) {
@@ -33,7 +32,7 @@ pub fn choose(wished: Option<u16>, taken: &[u16], quic: u16) -> Outcome<u16> {
         if FIRST != quic && is_free(FIRST) {
             return Ok(FIRST);
         }
-        // The one port that people open in firewalls: not to be changed silently.
+        // People open this port in firewalls: it must not change silently.
         return Err(in_use(FIRST, "choose another with --port"));
     }
     std::iter::once(FIRST)
@@ -47,7 +46,7 @@ pub fn choose(wished: Option<u16>, taken: &[u16], quic: u16) -> Outcome<u16> {
         })
 }
 
-/// Whether a UDP port is free for both families, as WireGuard needs it.
+/// Whether a UDP port is free for both address families: WireGuard needs both.
 fn is_free(port: u16) -> bool {
     let ipv4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
     if ipv4.is_err() {
@@ -56,7 +55,7 @@ fn is_free(port: u16) -> bool {
     drop(ipv4);
     match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
         Ok(_) => true,
-        // A host without IPv6 is no reason.
+        // The host may have no IPv6.
         Err(error) => error.kind() != std::io::ErrorKind::AddrInUse,
     }
 }
@@ -68,7 +67,7 @@ fn in_use(port: u16, advice: &str) -> Failure {
     ))
 }
 
-/// Who holds a UDP port, as far as this user may know.
+/// Which process holds a UDP port, as far as this user may see.
 #[must_use]
 pub fn holder(port: u16) -> String {
     let mut inodes = Vec::new();
@@ -77,13 +76,13 @@ pub fn holder(port: u16) -> String {
         inodes.extend(text.lines().filter_map(|line| inode_of(line, port)));
     }
     match inodes.as_slice() {
-        // The kernel's own sockets belong to no file.
+        // The kernel's own sockets have no inode.
         [] | [0, ..] => "the kernel (a WireGuard interface?) or another program".to_owned(),
         [inode, ..] => process_of(*inode).unwrap_or_else(|| "another program".to_owned()),
     }
 }
 
-/// The inode of a line of `/proc/net/udp` that is about this local port.
+/// The inode in a line of `/proc/net/udp`, if the line is about this local port.
 fn inode_of(line: &str, port: u16) -> Option<u64> {
     let mut columns = line.split_whitespace();
     let (_, local) = columns.nth(1)?.rsplit_once(':')?;

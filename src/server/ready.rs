@@ -1,5 +1,5 @@
-//! When this server is ready: the addresses of its networks are on their interfaces. No peer has to be
-//! reachable for that. And what the service manager is told of the networks from then on.
+//! Tells the service manager when this server is ready, and how its networks are doing from then on.
+//! It is ready once the addresses of its networks are on their interfaces; no peer has to be reachable.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -14,21 +14,20 @@ use super::notify::Notifier;
 use crate::control::answer::StatusReport;
 use crate::exit::Outcome;
 
-/// How long an interface may hold up what waits for this server. One network that cannot be configured is
-/// no reason to keep the others from being used.
+/// How long an interface may delay whatever waits for this server. One network that cannot be
+/// configured must not keep the others from being used.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often is looked.
+/// How often to check whether the addresses are up.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often it is tried again meanwhile.
+/// How often to retry those that are not.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long after something was configured it is said what there is then: no more often than this.
+/// How long after a change of configuration to report. Changes in that time share a report.
 const CHANGED: Duration = Duration::from_secs(2);
-/// How often is looked at the latest, for what changes without being configured.
+/// How often to report at the latest: some things change without being configured.
 const OLD: Duration = Duration::from_secs(30);
 
-/// Waits until `begun` ends, which is when every invite that was left for this server has been looked at,
-/// and until the addresses are up; then tells the service manager, and goes on to tell it what becomes of
-/// the networks.
+/// Waits until the addresses are up and every invite that was left for this server has been handled,
+/// which is when `begun` ends. Then reports to the service manager until the server ends.
 pub(super) async fn announce(
     context: Context,
     notifier: Notifier,
@@ -39,9 +38,9 @@ pub(super) async fn announce(
     }
     notifier.status("configuring the interfaces of the networks on disk");
     let deadline = Instant::now() + PATIENCE;
-    // It is no reason not to be ready that an invite could not be looked at.
+    // An invite that could not be handled does not keep the server from being ready.
     let _ = timeout_at(deadline, begun.recv()).await;
-    // The server is about to end, if this fails.
+    // If this fails, the server is about to end.
     if let Ok(report) = up(&context, deadline).await {
         if report.down().next().is_none() {
             info!("ready: {}", report.in_a_line());
@@ -57,7 +56,7 @@ pub(super) async fn announce(
     }
 }
 
-/// Tells the service manager whenever something else is to be said than `said`. Ends with the server.
+/// Tells the service manager whenever the line differs from `said`. Ends with the server.
 async fn keep_told(context: &Context, notifier: &Notifier, mut said: String) {
     let mut configured = context.tunnels.configured();
     loop {

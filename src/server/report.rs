@@ -1,4 +1,4 @@
-//! `status`: what the core knows and what WireGuard measured, as one answer.
+//! The answer to `status`: what the core knows, together with what WireGuard measured.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::control::answer::{
 };
 use crate::store::InterfaceOptions;
 
-/// How old a handshake may be and still show that the member answers: a session is renewed every
-/// 120 seconds of use and given up after 180 (WireGuard paper, section 6.1).
+/// How recent a handshake must be to show that the member answers: a session in use is renewed every
+/// 120 seconds, and expires after 180 (WireGuard paper, section 6.1).
 const FRESH: Duration = Duration::from_secs(190);
 
-/// One network.
+/// Reports on one network. `wished` answers what WireGuard has not told yet.
 #[must_use]
 pub(super) fn network(
     status: &NetworkStatus,
@@ -83,7 +83,7 @@ fn addresses(status: &NetworkStatus) -> Vec<String> {
     let Some(ipv4) = status.ipv4 else {
         return Vec::new();
     };
-    // The claim is kept on disk, but nobody believes it any more.
+    // The claim is still on disk, but nobody accepts it any more.
     if matches!(status.standing, OwnStanding::Expelled(_)) {
         return Vec::new();
     }
@@ -142,7 +142,8 @@ fn peer(peer: &PeerStatus, about: &About) -> PeerReport {
     }
 }
 
-/// Whether a member's WireGuard answers. Silence says nothing while nothing was sent.
+/// Whether a member's WireGuard answers. `None` if unknown: silence means nothing until something was
+/// sent.
 fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) -> Option<bool> {
     match (handshake, sent) {
         (Some(at), _) if now.since(at) < FRESH => Some(true),
@@ -151,7 +152,7 @@ fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) ->
     }
 }
 
-/// The wall clock, because that is what WireGuard dates handshakes with.
+/// The wall clock, because WireGuard dates handshakes with it.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Timestamp(since.map_or(0, |since| since.as_secs()))

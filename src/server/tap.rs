@@ -1,7 +1,7 @@
-//! A test instrument: every message that goes to or comes from a peer, in plaintext, in a file.
+//! A test instrument that records every message to or from a peer in a file, in plaintext.
 //!
-//! What people say to one another in a network is not secret among its members, but it is nobody
-//! else's: nothing but `start-server --tap` sets this up.
+//! What members of a network say to one another is nobody else's business: only `start-server --tap`
+//! turns this on.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -14,8 +14,8 @@ use tracing::warn;
 
 use crate::exit::{Failure, Outcome};
 
-/// A tap that appends each message to the file at `path`: its length as four bytes, the most
-/// significant one first, then its bytes. The file is made with mode 0600.
+/// A tap that appends each message to the file at `path`: its length as four bytes in big-endian
+/// order, then its bytes. The file is created with mode 0600.
 ///
 /// # Errors
 /// The file cannot be opened, or is a symbolic link.
@@ -36,7 +36,7 @@ pub(super) fn open(path: &Path) -> Outcome<Tap> {
     let path = path.to_owned();
     Ok(Arc::new(move |_, _, message| {
         let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        // In one piece, so that a sudden end leaves at most the last one cut.
+        // In one write, so that a sudden end truncates at most the last record.
         let record = [&length.to_be_bytes(), message].concat();
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = file.write_all(&record) {

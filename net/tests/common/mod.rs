@@ -15,9 +15,9 @@ use tokio::time::timeout;
 /// Longer than anything that is not broken takes.
 pub const LONG: Duration = Duration::from_secs(10);
 
-/// How long something takes, without the time that this thread was ready to run and had no processor:
-/// other processes are none of a test's business. For work that this thread does alone, as the default
-/// runtime of tests does.
+/// Measures time without what this thread spent ready to run but waiting for a processor, so that
+/// other processes do not disturb a test. For work that this thread does alone, as under the default
+/// runtime of tests.
 pub struct Stopwatch {
     start: Instant,
     queued: Duration,
@@ -37,8 +37,8 @@ impl Stopwatch {
     }
 }
 
-/// How long this thread waited for a processor since it began: the second number of `schedstat`, in
-/// nanoseconds. Nothing where the kernel does not count.
+/// How long this thread has waited for a processor since it began: the second number of `schedstat`,
+/// in nanoseconds. Zero where the kernel does not count it.
 fn queued() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().nth(1).and_then(|n| n.parse().ok());

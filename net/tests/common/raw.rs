@@ -1,4 +1,4 @@
-//! Peers that do what they like: bare quinn with a node key, another certificate, or none.
+//! Peers that follow no rules: bare quinn with a node key, another certificate, or none.
 #![allow(clippy::large_enum_variant)] // a handful of them live at a time
 
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use quinn::{ClientConfig, Connection, ServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, ResolvesClientCert};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
@@ -22,21 +22,22 @@ const X509: &[u8] = include_bytes!("../data/self_signed_ed25519.der");
 /// What a raw peer shows of itself.
 pub enum Shows {
     Nothing,
-    /// Offers a raw key, and has none when it is asked for it.
+    /// Offers a raw key, and has none when asked for it.
     PromisedKey,
     RawKey(NodeKey),
-    /// The raw key of the first, signatures of the second.
+    /// Shows the first key, and signs with the second.
     StolenKey(NodeKey, NodeKey),
     X509,
 }
 
+/// What precedes the seed in an Ed25519 key as PKCS#8 version 1 DER (RFC 8410 section 7).
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
 fn signer(key: &NodeKey) -> Arc<dyn SigningKey> {
-    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8().expose().to_vec()));
-    aws_lc_rs::sign::any_eddsa_type(match &der {
-        PrivateKeyDer::Pkcs8(pkcs8) => pkcs8,
-        _ => unreachable!(),
-    })
-    .unwrap()
+    let der = [&PKCS8_PREFIX[..], key.seed().expose()].concat();
+    aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(der)).unwrap()
 }
 
 fn raw_key(shown: &NodeKey, signs: &NodeKey) -> Arc<CertifiedKey> {
@@ -67,7 +68,7 @@ impl ResolvesClientCert for NoKey {
     }
 }
 
-/// Takes whatever the other side shows.
+/// Accepts whatever the other side shows.
 #[derive(Debug)]
 struct AnyOne {
     raw: bool,

@@ -17,8 +17,8 @@ macro_rules! byte_string {
             }
         }
 
-        /// Any 32 bytes: whether they are a usable key shows when a signature or a handshake is
-        /// checked with them.
+        /// Accepts any 32 bytes. Whether they are a usable key shows when a signature or a handshake
+        /// is checked against them.
         impl<'b, C> Decode<'b, C> for $type {
             fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
                 let at = d.position();

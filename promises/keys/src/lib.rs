@@ -1,7 +1,7 @@
 //! The keys of a node: its identity, its WireGuard keys, and the secrets that never leave it.
 //!
-//! A leaf: QUIC and WireGuard need these types and nothing else of what nodes promise one another.
-//! Like the core it does no I/O; randomness comes in as an argument.
+//! A leaf crate: QUIC and WireGuard need these types, and nothing else of what nodes promise one
+//! another. It does no I/O; randomness is an argument.
 
 #![forbid(unsafe_code)]
 

@@ -6,20 +6,23 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE32_NOPAD, BASE64};
+use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::Secret;
 
-/// A node's public key. Prints as 52 characters of lower-case base32 (RFC 4648, no padding).
+/// A node's public key. Prints as 52 characters of lower-case base32 (RFC 4648, without padding).
+///
+/// Not every value is a usable key: see [`is_valid`](Self::is_valid).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
-/// The bytes of an Ed25519 signature.
+/// An Ed25519 signature: R, then S (RFC 8032 section 5.1.6).
 pub type SignatureBytes = [u8; 64];
 
 impl NodeId {
-    /// The first ten characters: enough for a person to tell nodes apart, not to name one safely.
+    /// The first ten characters: enough for a person to tell nodes apart, too few to identify one
+    /// safely.
     #[must_use]
     pub fn short(&self) -> String {
         let mut text = self.to_string();
@@ -29,8 +32,8 @@ impl NodeId {
 
     /// Whether `signature` over `message` was made by this node.
     ///
-    /// Uses the strict check (no small-order keys, canonical encodings only), so that all nodes
-    /// agree on every signature.
+    /// The check is strict (no small-order keys, canonical encodings only), so that all nodes agree
+    /// on every signature.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &SignatureBytes) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
@@ -39,7 +42,8 @@ impl NodeId {
         })
     }
 
-    /// Whether the bytes are a point that signatures can be checked against.
+    /// Whether the bytes are a point of the curve, and not one of small order, for which signatures
+    /// prove nothing.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
@@ -58,7 +62,7 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// A text that is not a node id.
+/// The text is not a node id, or names a key that is not [valid](NodeId::is_valid).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a node id is 52 characters of base32 (a-z, 2-7)")]
 pub struct NotANodeId;
@@ -82,23 +86,23 @@ impl FromStr for NodeId {
     }
 }
 
-/// A node's secret key. Wiped on drop, prints as its public half only.
+/// A node's secret key. Wiped on drop; prints only its public half.
 #[derive(Clone)]
 pub struct NodeKey(SigningKey);
 
 impl NodeKey {
-    /// The key that belongs to a 32-byte seed (the private key of RFC 8032).
+    /// The key of a 32-byte seed (which RFC 8032 calls the private key).
     #[must_use]
     pub fn from_seed(seed: &Secret<32>) -> Self {
         Self(SigningKey::from_bytes(seed.expose()))
     }
 
-    /// A new key from a random source that the caller vouches for.
+    /// A new key. The caller vouches for the random source.
     pub fn generate(entropy: &mut dyn rand_core::Rng) -> Self {
         Self::from_seed(&Secret::generate(entropy))
     }
 
-    /// The seed, for the key file.
+    /// The seed, to be written to the key file.
     #[must_use]
     pub fn seed(&self) -> Secret<32> {
         Secret::new(self.0.to_bytes())
@@ -110,23 +114,11 @@ impl NodeKey {
         NodeId(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs bytes that already carry their domain (see `statement`), or a TLS transcript.
+    /// Signs a message that already says what it is for, as statements and TLS transcripts do: the
+    /// signature of one must not pass for another's.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> SignatureBytes {
         self.0.sign(message).to_bytes()
-    }
-
-    /// The key as PKCS#8 version 1 DER (RFC 8410 section 7): what TLS libraries read.
-    #[must_use]
-    pub fn to_pkcs8(&self) -> Secret<48> {
-        const PREFIX: [u8; 16] = [
-            0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22,
-            0x04, 0x20,
-        ];
-        let mut der = [0; 48];
-        der[..16].copy_from_slice(&PREFIX);
-        der[16..].copy_from_slice(self.seed().expose());
-        Secret::new(der)
     }
 }
 
@@ -134,11 +126,6 @@ impl fmt::Debug for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NodeKey({}, [redacted])", self.id().short())
     }
-}
-
-/// Standard base64, as WireGuard prints keys.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    BASE64.encode(bytes)
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Bytes that must not leave the node.
 //!
-//! A [`Secret`] cannot be serialised, prints as `[redacted]`, and is wiped when it is dropped.
-//! What it refuses: `Serialize`, `Display` of its content, and ordinary (timing-revealing)
-//! comparison.
+//! A [`Secret`] prints as `[redacted]` and is wiped when it is dropped. It cannot be serialised or
+//! displayed, and comparing two takes the same time whatever they hold.
 
 use std::fmt;
 
@@ -13,25 +12,25 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
-    /// Takes the bytes over. The caller wipes its own copy.
+    /// Copies the bytes. The caller wipes its own copy.
     pub const fn new(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
 
-    /// Fills a secret from a random source that the caller vouches for.
+    /// A random secret. The caller vouches for the random source.
     pub fn generate(entropy: &mut dyn rand_core::Rng) -> Self {
         let mut bytes = [0; N];
         entropy.fill_bytes(&mut bytes);
         Self(bytes)
     }
 
-    /// The bytes, for the one place that needs them. The name is long so that a reader sees it.
+    /// The bytes, for the one place that needs them. The name is meant to catch a reader's eye.
     pub const fn expose(&self) -> &[u8; N] {
         &self.0
     }
 }
 
-/// Compares in a time that does not depend on the content.
+/// Compares in constant time.
 impl<const N: usize> PartialEq for Secret<N> {
     fn eq(&self, other: &Self) -> bool {
         self.0

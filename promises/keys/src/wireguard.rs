@@ -1,7 +1,7 @@
 //! WireGuard's keys, and the pre-shared key that two nodes derive without sending it.
 //!
-//! Follows the WireGuard paper (section 5.4: Curve25519 keys, a 32-byte optional pre-shared key)
-//! and RFC 7748 (X25519), RFC 5869 (HKDF).
+//! Follows the WireGuard paper (section 5.4: Curve25519 keys, an optional 32-byte pre-shared key),
+//! RFC 7748 (X25519) and RFC 5869 (HKDF).
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,22 +13,21 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::Secret;
-use crate::node::base64;
 
 /// A WireGuard public key. Prints as base64, as `wg` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WgPublicKey(pub [u8; 32]);
 
-/// A WireGuard pre-shared key.
+/// A WireGuard pre-shared key, derived by [`WgSecretKey::preshared_key`].
 pub type PresharedKey = Secret<32>;
 
-/// A WireGuard private key. Wiped on drop, prints as `[redacted]`.
+/// A WireGuard private key, clamped. Wiped on drop; prints as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WgSecretKey(Secret<32>);
 
 impl fmt::Display for WgPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64(&self.0))
+        f.write_str(&BASE64.encode(&self.0))
     }
 }
 
@@ -38,7 +37,7 @@ impl fmt::Debug for WgPublicKey {
     }
 }
 
-/// A text that is not a WireGuard public key.
+/// The text is not a WireGuard public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a WireGuard key is 44 characters of base64")]
 pub struct NotAWgKey;
@@ -64,12 +63,12 @@ impl WgSecretKey {
         key
     }
 
-    /// A new key from a random source that the caller vouches for.
+    /// A new key. The caller vouches for the random source.
     pub fn generate(entropy: &mut dyn rand_core::Rng) -> Self {
         Self::from_bytes(&Secret::generate(entropy))
     }
 
-    /// The bytes, for the key file and for WireGuard itself.
+    /// The bytes, for the key file and for WireGuard.
     #[must_use]
     pub const fn expose(&self) -> &[u8; 32] {
         self.0.expose()
@@ -81,13 +80,13 @@ impl WgSecretKey {
         WgPublicKey(PublicKey::from(&StaticSecret::from(*self.expose())).to_bytes())
     }
 
-    /// The pre-shared key of this node and `peer` in a network:
+    /// The pre-shared key for `peer` in a network:
     ///
     /// `HKDF-SHA256(salt = network, ikm = X25519(own private, peer) || network secret,
     /// info = "grid wireguard psk v1" || lower public key || higher public key, 32 bytes)`
     ///
-    /// Both ends come to the same bytes and neither sends them. `network` is the binary network
-    /// id; `network_secret` is empty in networks that do not admit by invite.
+    /// Both ends derive the same bytes, and neither sends them. `network` is the binary network id.
+    /// `network_secret` is empty in networks that do not admit by invite.
     #[must_use]
     pub fn preshared_key(
         &self,
@@ -106,7 +105,7 @@ impl WgSecretKey {
             (peer, &own)
         };
         let mut out = [0; 32];
-        // 32 bytes is below HKDF's limit of 255 * 32, so that expansion cannot fail.
+        // Cannot fail: 32 bytes are below HKDF's limit of 255 * 32.
         let expanded = Hkdf::<Sha256>::new(Some(network), &ikm)
             .expand_multi_info(&[b"grid wireguard psk v1", &lower.0, &higher.0], &mut out);
         debug_assert!(expanded.is_ok());

@@ -1,23 +1,24 @@
 //! A token bucket: how many requests a peer may send, and how long the next one has to wait.
-//!
-//! Pure: the time comes in as an argument.
 
 use std::time::{Duration, Instant};
 
-/// Holds up to `burst` tokens and gains `rate` of them a second.
+/// A bucket that holds up to `burst` tokens and gains `rate` tokens a second. Reads no clock: every
+/// method is told the time, which must not run backwards.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenBucket {
-    /// The time that one token takes to come.
+pub struct TokenBucket {
+    /// The time in which one token is earned.
     interval: Duration,
-    /// How far `full_at` may lie ahead: the time that `burst` tokens take to come.
+    /// The time in which an empty bucket fills. `full_at` lies further ahead only for tokens that were
+    /// taken on credit.
     depth: Duration,
-    /// When the bucket will be full again, if nothing is taken.
+    /// When the bucket will be full if nothing more is taken.
     full_at: Instant,
 }
 
 impl TokenBucket {
-    /// A full bucket. Zero counts as one in both numbers.
-    pub(crate) fn new(rate: u32, burst: u32, now: Instant) -> Self {
+    /// A full bucket. A `rate` or `burst` of zero counts as one.
+    #[must_use]
+    pub fn new(rate: u32, burst: u32, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / rate.max(1);
         Self {
             interval,
@@ -26,16 +27,18 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token, on credit if there is none, and says how long to wait until it is earned.
-    pub(crate) fn take(&mut self, now: Instant) -> Duration {
+    /// Takes a token, on credit if there is none, and returns how long until it is earned: zero if it
+    /// was there.
+    pub fn take(&mut self, now: Instant) -> Duration {
         self.full_at = self.full_at.max(now) + self.interval;
         self.full_at
             .saturating_duration_since(now)
             .saturating_sub(self.depth)
     }
 
-    /// Whether nothing was taken that is not earned again.
-    pub(crate) fn is_full(&self, now: Instant) -> bool {
+    /// Whether every token that was taken has been earned again.
+    #[must_use]
+    pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 }
@@ -58,7 +61,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as told gets no more than burst + rate * time through.
+        /// A peer that waits as told gets no more than burst + rate * time through.
         #[test]
         fn the_rate_holds(rate in 1u32..1000, burst in 1u32..100, steps in prop::collection::vec(0u64..200, 1..300)) {
             let start = Instant::now();
