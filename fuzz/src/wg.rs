@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use grid_wg::kernel::dump::Dump;
-use grid_wg::plan::{AllowedIpsChange, PskChange, Step};
+use grid_wg::step::{AllowedIpsChange, PskChange, Step};
 use grid_wg::uapi::{MAX_REQUEST, Request, SetRequest, parse};
 
 /// A request says the same when it is written out again, and asks for nothing but what WireGuard

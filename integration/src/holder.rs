@@ -11,11 +11,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use grid_netlink::Netlink;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::link;
 use crate::mounts;
-use crate::netlink::Netlink;
 use crate::supervise::detach_from_terminal;
 
 /// A node's private folder, inside its mount namespace.
@@ -64,7 +64,7 @@ fn private_folders() -> Result<()> {
 }
 
 fn loopback_up() -> Result<()> {
-    let mut netlink = Netlink::open()?;
+    let mut netlink = Netlink::route()?;
     let lo = link::index_of("lo")?;
     link::set_up(&mut netlink, lo, true)?;
     // The kernel adds 127.0.0.1 by itself when the interface comes up; make sure that it did.

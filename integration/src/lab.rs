@@ -9,11 +9,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use grid_netlink::Netlink;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::link::LinkIndex;
-use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::segment::Segment;
 use crate::supervise::{GRID, LAB_DIR};
@@ -56,7 +56,7 @@ impl Lab {
         if !Path::new(GRID).exists() {
             bail!("a lab can be made only inside namespaces of its own (see supervise::run)");
         }
-        let mut netlink = Netlink::open().context("cannot open a netlink socket")?;
+        let mut netlink = Netlink::route().context("cannot open a netlink socket")?;
         crate::link::index_of("lo")
             .and_then(|lo| crate::link::set_up(&mut netlink, lo, true))
             .context("cannot set up the lab's loopback interface")?;

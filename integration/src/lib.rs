@@ -3,7 +3,7 @@
 //!
 //! Everything happens inside namespaces that end with the process that made them; the host's
 //! network and files are never touched. Root is not needed where user namespaces are allowed.
-//! The layers, from the kernel up: [`netlink`] and [`link`]; [`supervise`], [`holder`] and
+//! The layers, from the kernel up: [`link`]; [`supervise`], [`holder`] and
 //! [`namespaces`]; [`segment`], [`node`] and [`lab`]; [`mesh`] for the program; [`scenario`] for
 //! the tests; [`cli`] for `cargo lab`.
 
@@ -19,7 +19,6 @@ pub mod mesh;
 mod mounts;
 pub mod namespaces;
 pub mod netem;
-pub mod netlink;
 pub mod nft;
 pub mod node;
 pub mod output;

@@ -4,13 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use grid_netlink::Netlink;
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 
 use crate::Missing;
 use crate::link;
-use crate::netlink::Netlink;
 use crate::node::Node;
 
 /// `TCA_OPTIONS` and `TCA_NETEM_LATENCY64` of `linux/rtnetlink.h` and `linux/pkt_sched.h`.
@@ -27,7 +27,7 @@ const LIMIT: u32 = 10_000;
 pub fn impair(node: &Node, delay: Duration, permille: u32) -> Result<()> {
     for port in node.ports() {
         let set = || -> io::Result<()> {
-            let mut netlink = Netlink::open()?;
+            let mut netlink = Netlink::route()?;
             let index = link::index_of(&port.interface)?;
             netlink
                 .request(

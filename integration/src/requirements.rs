@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use grid_netlink::Netlink;
 use nix::errno::Errno;
 
 use crate::link;
-use crate::netlink::Netlink;
 
 /// The device through which WireGuard in user space makes its interface.
 pub const TUN: &str = "/dev/net/tun";
@@ -63,7 +63,7 @@ fn explain_user_namespace_at(sysctl: &Path, error: Errno) -> Missing {
 /// # Errors
 /// [`Missing`], with what to do.
 pub fn wireguard() -> Result<(), Missing> {
-    let kernel = Netlink::open().is_ok_and(|mut netlink| link::kernel_has_wireguard(&mut netlink));
+    let kernel = Netlink::route().is_ok_and(|mut netlink| link::kernel_has_wireguard(&mut netlink));
     if kernel { Ok(()) } else { tun(Path::new(TUN)) }
 }
 

@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use grid_netlink::Netlink;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::Missing;
 use crate::link::{self, LinkIndex};
-use crate::netlink::Netlink;
 use crate::node::{Node, Port};
 
 /// The first host number that a node gets; lower ones are for gateways.
@@ -122,7 +122,7 @@ impl Segment {
         }
         node.namespaces()
             .in_net(|| -> std::io::Result<()> {
-                let mut netlink = Netlink::open()?;
+                let mut netlink = Netlink::route()?;
                 let index = link::index_of(interface)?;
                 for (address, length) in addresses {
                     link::add_address(&mut netlink, index, address, length)?;
@@ -185,7 +185,7 @@ impl Segment {
             .collect();
         node.namespaces()
             .in_net(|| -> std::io::Result<()> {
-                let mut netlink = Netlink::open()?;
+                let mut netlink = Netlink::route()?;
                 gateways
                     .iter()
                     .try_for_each(|to| link::add_default_route(&mut netlink, *to))

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use grid_netlink::Netlink;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -14,7 +15,6 @@ use netlink_packet_route::link::{LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::rule::RuleMessage;
 
-use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::wait::wait_for;
 
@@ -66,7 +66,7 @@ pub fn link(node: &Node, name: &str) -> Result<LinkDetails> {
         .in_net(|| -> io::Result<LinkDetails> {
             let mut message = LinkMessage::default();
             message.header.index = crate::link::index_of(name)?.0;
-            let answers = Netlink::open()?.request(RouteNetlinkMessage::GetLink(message), 0)?;
+            let answers = Netlink::route()?.request(RouteNetlinkMessage::GetLink(message), 0)?;
             let found = answers.into_iter().find_map(|answer| match answer {
                 RouteNetlinkMessage::NewLink(link) => Some(details(&link)),
                 _ => None,
@@ -92,7 +92,7 @@ pub fn addresses(node: &Node, name: &str) -> Result<Vec<IpAddr>> {
     let index = index(node, name)?;
     let answers = node.namespaces().in_net(|| {
         let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        Netlink::open()?.request(question, NLM_F_DUMP)
+        Netlink::route()?.request(question, NLM_F_DUMP)
     })??;
     let of_link = answers.into_iter().filter_map(|answer| match answer {
         RouteNetlinkMessage::NewAddress(address) if address.header.index == index => {
@@ -135,7 +135,7 @@ fn details(link: &LinkMessage) -> LinkDetails {
 }
 
 fn read() -> io::Result<Snapshot> {
-    let mut netlink = Netlink::open()?;
+    let mut netlink = Netlink::route()?;
     let questions = [
         RouteNetlinkMessage::GetLink(LinkMessage::default()),
         RouteNetlinkMessage::GetAddress(AddressMessage::default()),

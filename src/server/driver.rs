@@ -396,7 +396,7 @@ impl Driver {
             .status(self.clock.now())
             .iter()
             .map(|status| {
-                let about = self.tunnels.about(&status.network);
+                let about = self.tunnels.status(&status.network);
                 let interface = self.interface_of(&status.network);
                 report::network(status, &about, &interface)
             })

@@ -1,7 +1,8 @@
-//! Repairs interfaces: at once when the kernel reports that somebody changed one, and on a slow timer.
+//! Keeps interfaces as they should be: checks them at once when the kernel reports that somebody changed
+//! one, and on a slow timer.
 //!
-//! The kernel reports repairs too, so that each of them is checked once more. Two programs that want
-//! different things clash once a second at most.
+//! The kernel reports repairs too, so each repair is followed by one more check. Two programs that want
+//! different things clash once a second, not more often.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,21 +19,21 @@ use tracing::warn;
 
 use super::tunnels::Tunnels;
 
-/// How often interfaces are checked when no change is reported.
+/// How often interfaces are checked when the kernel reports no change.
 const EVERY: Duration = Duration::from_secs(30);
-/// How long after this node has configured something they are checked.
+/// How long after this node itself configured something they are checked.
 const AFTER_CONFIGURING: Duration = Duration::from_secs(1);
-/// How long to wait for further messages: a change often comes in several.
+/// How long to wait for more messages: a change often causes several.
 const SETTLE: Duration = Duration::from_millis(50);
-/// The least time between a repair and the next one that a report causes.
+/// The least time between two repairs that the kernel's reports cause.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many messages are read before a check that covers them all. Further ones cost one more check.
+/// How many messages are dropped before a check, which covers them all. More only cost one more check.
 const MOST: usize = 1024;
 
-/// Checks and repairs interfaces for as long as the server runs.
+/// Checks interfaces, and repairs them, for as long as the server runs.
 pub(super) async fn guard(tunnels: Tunnels) {
     let mut configured = tunnels.configured();
-    // What is on disk was configured before this started.
+    // The networks on disk have been configured already.
     configured.mark_changed();
     let mut notices = Notices::new();
     let mut earliest = Instant::now();
@@ -46,11 +47,11 @@ pub(super) async fn guard(tunnels: Tunnels) {
         }
         configured.mark_unchanged();
         notices.follow(tunnels.places());
-        // Before the check: what changes after it is reported again.
+        // Before the check: what happens after it is reported again.
         notices.forget();
-        if !tunnels.guard().await {
-            // What failed was undone. The kernel reports both, and neither is a reason to retry; what
-            // somebody else changed at this moment waits for the timer.
+        if !tunnels.repair().await {
+            // A step that fails is undone. The kernel reports both, which is no reason to try again; what
+            // somebody else changed at that moment has to wait for the timer.
             notices.forget();
         }
         earliest = Instant::now() + PAUSE;
@@ -65,7 +66,7 @@ fn register(watch: Watch) -> io::Result<AsyncFd<Watch>> {
     Ok(registered?)
 }
 
-/// What the kernel reports, by network namespace. `None` where this process may not listen.
+/// The kernel's reports, by network namespace. `None` where it does not let this process listen.
 struct Notices(BTreeMap<Place, Option<AsyncFd<Watch>>>);
 
 impl Notices {
@@ -73,7 +74,7 @@ impl Notices {
         Self(BTreeMap::new())
     }
 
-    /// Listens in these places, and no longer in any other.
+    /// Listens in the namespaces with interfaces, and nowhere else.
     fn follow(&mut self, places: BTreeSet<Place>) {
         self.0.retain(|place, _| places.contains(place));
         for place in places {
@@ -103,7 +104,7 @@ impl Notices {
         .await;
     }
 
-    /// Discards what was reported so far.
+    /// Drops the reports so far.
     fn forget(&mut self) {
         for watch in self.0.values_mut().flatten() {
             for _ in 0..MOST {
@@ -117,13 +118,13 @@ impl Notices {
 
 fn complain(error: &io::Error) {
     warn!(
-        "{error}: what others change on this node's interfaces is repaired within {} seconds instead \
-         of at once",
+        "{error}: changes by others to this node's interfaces are repaired within {} seconds instead of at \
+         once",
         EVERY.as_secs()
     );
 }
 
-/// Reads until a report concerns this node's interfaces, or there is none left.
+/// Reads until something concerns this node's interfaces, or there is nothing more.
 fn poll(
     watch: &mut Option<AsyncFd<Watch>>,
     context: &mut std::task::Context<'_>,

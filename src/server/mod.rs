@@ -298,7 +298,7 @@ async fn look(tunnels: Tunnels, events: mpsc::Sender<Event>) {
     let mut configured = tunnels.configured();
     loop {
         let begun = Instant::now();
-        let observed = tunnels.look().await;
+        let observed = tunnels.observe_and_repair().await;
         // A look at thousands takes time that is better spent.
         let soon = LOOK_SOON.max(begun.elapsed() * LOOK_SHARE);
         let is_waiting = observed

@@ -90,7 +90,7 @@ async fn up(context: &Context, deadline: Instant) -> Outcome<StatusReport> {
             return Ok(report);
         }
         if Instant::now() >= again {
-            context.tunnels.guard().await;
+            context.tunnels.repair().await;
             again = Instant::now() + AGAIN;
         }
         sleep(LOOK).await;

@@ -6,7 +6,7 @@ use grid_promises::Timestamp;
 use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
 use ipnet::IpNet;
 
-use super::tunnels::About;
+use super::tunnels::InterfaceStatus;
 use crate::control::answer::{
     AskingReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
 };
@@ -20,7 +20,7 @@ const FRESH: Duration = Duration::from_secs(190);
 #[must_use]
 pub(super) fn network(
     status: &NetworkStatus,
-    about: &About,
+    about: &InterfaceStatus,
     wished: &InterfaceOptions,
 ) -> NetworkReport {
     let (standing, why) = match &status.standing {
@@ -93,7 +93,7 @@ fn addresses(status: &NetworkStatus) -> Vec<String> {
     ]
 }
 
-fn peer(peer: &PeerStatus, about: &About) -> PeerReport {
+fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {
     let seen = about.peers.get(&peer.public_key);
     let accepted: Vec<IpNet> = peer
         .verdicts

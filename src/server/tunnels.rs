@@ -1,54 +1,32 @@
-//! WireGuard, on a thread that may block: what the core wants is planned and applied in order.
+//! WireGuard, on a thread that may block: it plans and applies what the core wants, in order.
 //!
-//! The thread owns every back end. What somebody else changes on an interface of ours is put right
-//! by [`Tunnels::guard`] and [`Tunnels::look`]; what could not be done is tried again by the first of
-//! them.
+//! The thread owns every back end. [`Tunnels::repair`] and [`Tunnels::observe_and_repair`] undo what
+//! somebody else changed on our interfaces; the former also retries what failed.
 
 mod desired;
 mod handshakes;
 mod interface;
+mod interface_status;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use grid_keys::WgPublicKey;
-use grid_promises::core::{PeerObservation, Tunnel};
+use grid_promises::core::Tunnel;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use grid_wg::{Changes, Netns, ObservedPeer, Place};
+use grid_wg::{Changes, Place};
 use tokio::sync::{oneshot, watch};
 
 pub use desired::{desired, name_of};
+pub use interface_status::{InterfaceStatus, Observations};
 
 use crate::exit::Failure;
 use crate::store::InterfaceOptions;
+use interface_status::Statuses;
 use worker::Worker;
 
-/// What WireGuard measured, by network.
-pub type Observations = BTreeMap<NetworkId, BTreeMap<WgPublicKey, PeerObservation>>;
-
-/// What is known of an interface.
-#[derive(Clone, Debug, Default)]
-pub struct About {
-    /// Who runs it.
-    pub backend: Option<String>,
-    /// Why that one.
-    pub reason: Option<String>,
-    /// Why it is not as it should be.
-    pub problem: Option<String>,
-    /// What on this machine keeps it from doing what it should.
-    pub hint: Option<String>,
-    /// The namespace that it is in, if not this process's.
-    pub netns: Option<Netns>,
-    /// The kernel's number of it, where it was seen since it was made.
-    pub index: Option<u32>,
-    /// Its peers as they were seen last.
-    pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
-}
-
-/// What the thread is asked for.
+/// What the thread is asked to do.
 enum Job {
     Configure {
         network: NetworkId,
@@ -63,47 +41,47 @@ enum Job {
         answer: oneshot::Sender<Result<(), Failure>>,
     },
     Observe {
-        put_right: bool,
+        repair: bool,
         answer: oneshot::Sender<Observations>,
     },
-    /// Answered with whether all is as it should be.
-    Guard(oneshot::Sender<bool>),
-    /// Answered once everything before it is done.
+    /// Answered with whether everything is as it should be.
+    Repair(oneshot::Sender<bool>),
+    /// Answered once all jobs before it are done.
     Settled(oneshot::Sender<()>),
     End,
 }
 
-/// The thread, from outside.
+/// The handle of the thread.
 #[derive(Clone)]
 pub struct Tunnels {
     jobs: Sender<Job>,
-    about: Arc<Mutex<BTreeMap<NetworkId, About>>>,
+    statuses: Statuses,
     configured: watch::Sender<u64>,
 }
 
 impl Tunnels {
-    /// Starts the thread. Interfaces in userspace end with it: see [`close`](Self::close). WireGuard's
-    /// own packets get the mark, if that is not 0.
+    /// Starts the thread. Userspace interfaces end with it: see [`close`](Self::close). WireGuard's
+    /// own packets get the mark, unless it is 0.
     ///
     /// # Errors
-    /// The system has no room for a thread.
+    /// The system cannot start another thread.
     pub fn start(mark: u32) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (jobs, todo) = channel();
-        let about = Arc::new(Mutex::new(BTreeMap::new()));
-        let worker = Worker::new(Arc::clone(&about), mark);
+        let statuses = Statuses::default();
+        let worker = Worker::new(statuses.clone(), mark);
         let thread = std::thread::Builder::new()
             .name("wireguard".to_owned())
             .spawn(move || run(worker, &todo))?;
         let configured = watch::Sender::new(0);
         let tunnels = Self {
             jobs,
-            about,
+            statuses,
             configured,
         };
         Ok((tunnels, thread))
     }
 
-    /// Brings an interface to this state, after everything asked before.
+    /// Gives an interface this state, after all jobs before. `None` takes it down.
     pub fn configure(
         &self,
         network: NetworkId,
@@ -111,7 +89,7 @@ impl Tunnels {
         options: InterfaceOptions,
         tunnel: Option<Box<Tunnel>>,
     ) {
-        // The thread is there for as long as this value.
+        // The thread lives as long as this handle.
         let _ = self.jobs.send(Job::Configure {
             network,
             name,
@@ -128,17 +106,17 @@ impl Tunnels {
         self.configured.subscribe()
     }
 
-    /// Ends the thread once everything that was asked before is done.
+    /// Ends the thread once all jobs before are done.
     pub fn close(&self) {
-        // It has ended by itself, if this fails.
+        // If this fails, it has ended already.
         let _ = self.jobs.send(Job::End);
     }
 
-    /// Whether an interface of this name could be made so. With `adopt`, one that is there is taken over
-    /// when the name is configured next.
+    /// Checks that an interface of this name can be made with these options. With `adopt`, an
+    /// existing one is taken over when the name is next configured.
     ///
     /// # Errors
-    /// What is in the way.
+    /// What prevents it.
     pub async fn check(
         &self,
         name: NetworkName,
@@ -161,59 +139,42 @@ impl Tunnels {
         self.measure(false).await
     }
 
-    /// Measures every interface, and puts right what others changed.
-    pub async fn look(&self) -> Observations {
+    /// Measures every interface, and undoes what others changed.
+    pub async fn observe_and_repair(&self) -> Observations {
         self.measure(true).await
     }
 
-    async fn measure(&self, put_right: bool) -> Observations {
-        let asked = self.ask(|answer| Job::Observe { put_right, answer });
+    async fn measure(&self, repair: bool) -> Observations {
+        let asked = self.ask(|answer| Job::Observe { repair, answer });
         asked.await.unwrap_or_default()
     }
 
-    /// Puts right what is not as it should be. Whether all of it is now.
-    pub async fn guard(&self) -> bool {
-        self.ask(Job::Guard).await.unwrap_or_default()
+    /// Repairs every interface that is not as it should be. False: one of them still is not.
+    pub async fn repair(&self) -> bool {
+        self.ask(Job::Repair).await.unwrap_or_default()
     }
 
-    /// Waits until everything that was asked before is done.
+    /// Waits until all jobs before are done.
     pub async fn settled(&self) {
         self.ask(Job::Settled).await;
     }
 
     /// What is known of an interface.
     #[must_use]
-    pub fn about(&self, network: &NetworkId) -> About {
-        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        about.get(network).cloned().unwrap_or_default()
+    pub fn status(&self, network: &NetworkId) -> InterfaceStatus {
+        self.statuses.get(network)
     }
 
-    /// Where this node's interfaces are.
+    /// The places of this node's interfaces.
     #[must_use]
     pub fn places(&self) -> BTreeSet<Place> {
-        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = about.values().filter(|about| about.backend.is_some());
-        there
-            .map(|about| {
-                about
-                    .netns
-                    .clone()
-                    .map_or_else(Place::default, Place::in_netns)
-            })
-            .collect()
+        self.statuses.places()
     }
 
-    /// Whether these changes may be on an interface of ours.
+    /// Whether these changes may concern one of our interfaces.
     #[must_use]
     pub fn are_concerned(&self, changes: &Changes) -> bool {
-        let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        about
-            .values()
-            .filter(|about| about.backend.is_some())
-            .any(|about| match about.index {
-                Some(index) => changes.lost || changes.rules || changes.interfaces.contains(&index),
-                None => true,
-            })
+        self.statuses.are_concerned(changes)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
@@ -225,7 +186,7 @@ impl Tunnels {
 
 fn run(mut worker: Worker, todo: &Receiver<Job>) {
     while let Ok(first) = todo.recv() {
-        // Of several wishes for one interface only the last one counts: the plan is a difference.
+        // Of several states wanted for one interface only the last one counts.
         let mut jobs = vec![first];
         jobs.extend(todo.try_iter());
         for at in 0..jobs.len() {
@@ -242,7 +203,7 @@ fn run(mut worker: Worker, todo: &Receiver<Job>) {
             }
         }
         for job in jobs {
-            // Whoever asked may have gone; then nobody needs the answer.
+            // Whoever asked may have given up; then nobody needs the answer.
             match job {
                 Job::Configure {
                     network,
@@ -256,10 +217,8 @@ fn run(mut worker: Worker, todo: &Receiver<Job>) {
                     adopt,
                     answer,
                 } => drop(answer.send(worker.check(&name, &options, adopt))),
-                Job::Observe { put_right, answer } => {
-                    drop(answer.send(worker.observe(put_right)));
-                }
-                Job::Guard(answer) => drop(answer.send(worker.guard())),
+                Job::Observe { repair, answer } => drop(answer.send(worker.observe(repair))),
+                Job::Repair(answer) => drop(answer.send(worker.repair())),
                 Job::Settled(answer) => drop(answer.send(())),
                 Job::End => return,
             }

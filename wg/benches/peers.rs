@@ -1,10 +1,10 @@
-//! Five thousand peers in the kernel's WireGuard, beside `wg syncconf` with the same set:
+//! Five thousand peers in the kernel's WireGuard, compared with `wg syncconf` for the same set:
 //! `cargo kernel-bench -p grid-wg --bench peers`.
 //!
-//! Three tasks, in turns with `wg`, each in the same network namespace of their own: all peers on a
-//! new interface, nothing to change, one peer to change. What `wg` does is measured with the start of
-//! its process, which is told apart. Its netlink messages are counted by `strace` in a run that is
-//! not timed. It says SKIPPED where the kernel has no WireGuard.
+//! Three tasks, in turns with `wg`, all in one network namespace: all peers on a new interface, nothing
+//! to change, one peer to change. The times for `wg` include the start of its process, which is also
+//! measured by itself. `strace` counts its netlink messages in a run that is not timed. Says SKIPPED
+//! where the kernel has no WireGuard.
 
 #![allow(
     clippy::expect_used,
@@ -20,7 +20,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use grid_keys::{Secret, WgPublicKey, WgSecretKey};
-
 use grid_wg::{
     Backend, BackendChoice, Desired, DesiredPeer, Mtu, Observed, Place, Routing, Traffic, open,
     plan, preflight,
@@ -73,9 +72,8 @@ fn main() {
         report("wg set: one peer", &theirs_set(&wishes[0]));
         report("wg: start and end of its process", &starts());
     }
-    // The measured state is the wished one.
-    let mut backend =
-        open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
+    // What was measured did the job.
+    let mut backend = kernel();
     let last = &wishes[(ROUNDS - 1) % 2];
     let left = plan(last, &observe(&mut *backend, last));
     assert!(left.is_empty(), "left to do:\n{left}");
@@ -100,7 +98,7 @@ fn wish(name: &str, keepalive: u16) -> Desired {
     let peers = (0..PEERS).map(|n| {
         let [high, low] = n.to_be_bytes();
         let mut bytes = [7; 32];
-        // Neither the first nor the last byte, of which a key keeps not every bit.
+        // Not in the first or the last byte, where a key does not keep every bit.
         (bytes[1], bytes[2]) = (high, low);
         let ips = [format!("10.67.{high}.{low}/32"), format!("fd67::{n:x}/128")];
         let ips = ips.iter().map(|ip| ip.parse().expect("a prefix"));
@@ -108,7 +106,7 @@ fn wish(name: &str, keepalive: u16) -> Desired {
             preshared_key: Some(Secret::new([3; 32])),
             endpoint: Some(SocketAddr::from(([192, 0, 2, 9], 1000 + n))),
             allowed_ips: ips.collect(),
-            // One peer differs between two wishes.
+            // One peer differs between the two wishes.
             keepalive: Some(if n == PEERS / 2 { keepalive } else { 0 }),
         };
         (key(bytes).public(), peer)
@@ -124,6 +122,10 @@ fn wish(name: &str, keepalive: u16) -> Desired {
         routes: BTreeSet::new(),
         routing: Routing::default(),
     }
+}
+
+fn kernel() -> Box<dyn Backend> {
+    open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard")
 }
 
 fn observe(backend: &mut dyn Backend, wish: &Desired) -> Observed {
@@ -149,8 +151,7 @@ fn took(rounds: impl Iterator<Item = (Duration, Traffic)>) -> Took {
 
 fn ours_first(wish: &Desired) -> Took {
     took((0..ROUNDS).map(|_| {
-        let mut backend =
-            open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
+        let mut backend = kernel();
         let own = wish.private_key.public();
         backend
             .remove(&wish.name, &own)
@@ -164,8 +165,7 @@ fn ours_first(wish: &Desired) -> Took {
 }
 
 fn ours_unchanged(wish: &Desired) -> Took {
-    let mut backend =
-        open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
+    let mut backend = kernel();
     took((0..ROUNDS).map(|_| {
         timed(&mut *backend, |backend| {
             let plan = plan(wish, &observe(backend, wish));
@@ -174,13 +174,12 @@ fn ours_unchanged(wish: &Desired) -> Took {
     }))
 }
 
-/// Between the two wishes, one way and the other. `known`: the state is kept from change to change,
-/// as the program does; else it is read before each.
+/// From one wish to the other and back. `known`: the state is kept from change to change, as in the
+/// program; otherwise it is read before each.
 fn ours_changed(wishes: &[Desired; 2], known: bool) -> Took {
-    let mut backend =
-        open(BackendChoice::Kernel, &Place::default()).expect("the kernel's WireGuard");
+    let mut backend = kernel();
     let mut state = observe(&mut *backend, &wishes[0]);
-    // Knows its interface from now on.
+    // From now on the back end knows its interface.
     let first = plan(&wishes[1], &state);
     backend.apply(&first).expect("applying the plan");
     state
@@ -206,7 +205,7 @@ fn ours_changed(wishes: &[Desired; 2], known: bool) -> Took {
     }))
 }
 
-/// Configurations for `wg`, removed in the end.
+/// Configurations for `wg`, removed on drop.
 struct Files([PathBuf; 2]);
 
 impl Files {
@@ -229,7 +228,7 @@ impl Drop for Files {
 }
 
 fn configuration(wish: &Desired) -> String {
-    // The keys of this benchmark are no secrets, and base64 is that of public ones.
+    // The keys of this benchmark are not secret, so they may be printed like public ones.
     let text = |bytes: &[u8; 32]| WgPublicKey(*bytes).to_string();
     let mut all = format!(
         "[Interface]\nPrivateKey = {}\nListenPort = 41821\n",
@@ -251,7 +250,7 @@ fn configuration(wish: &Desired) -> String {
     all
 }
 
-/// Runs a program, which has to succeed; `None` where there is none.
+/// Runs a program, which must succeed; `None` if it is not installed.
 fn run(program: &str, arguments: &[&str]) -> Option<Duration> {
     let started = Instant::now();
     let mut command = Command::new(program);
@@ -264,7 +263,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<Duration> {
     Some(elapsed)
 }
 
-/// The messages that `wg` sends with these arguments, where there is `strace`.
+/// The messages that `wg` sends with these arguments, if `strace` is installed.
 fn sends(arguments: &[&str]) -> Option<Traffic> {
     let log = std::env::temp_dir().join(format!("peers-{}-strace", std::process::id()));
     let output = Command::new("strace")

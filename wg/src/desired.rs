@@ -1,6 +1,6 @@
-//! What the interface shall be: plain values, filled in by the caller.
+//! What an interface should be: plain values that the caller fills in.
 //!
-//! Nothing here is validated against the host. Where two statements contradict one another,
+//! Nothing here is checked against the host. Where two values contradict each other,
 //! [`plan`](crate::plan()) says which one counts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,31 +10,31 @@ use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
 
 use ipnet::IpNet;
 
-use crate::name::IfName;
-use crate::routing::Routing;
+use crate::if_name::IfName;
+use crate::mtu::Mtu;
+use crate::routing::{Family, PolicyRule, Route, Routing, Table};
 
 /// The wanted state of one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
-    /// The interface's name.
+    /// Its name.
     pub name: IfName,
-    /// The interface's private key. Its public half is also the proof that a kernel interface of
-    /// this name is ours.
+    /// Its private key, whose public half also proves that a kernel interface of this name is ours.
     pub private_key: WgSecretKey,
-    /// UDP port. 0: whatever WireGuard picks, and whatever is there stays.
+    /// UDP port. 0: any; WireGuard picks one, and one that is already bound stays.
     pub listen_port: u16,
-    /// Maximum transmission unit of the interface.
+    /// Its maximum transmission unit.
     pub mtu: Mtu,
-    /// Mark on the outgoing UDP packets. `None` and `Some(0)`: no mark.
+    /// Mark on outgoing UDP packets. `None` and `Some(0)`: no mark.
     pub fwmark: Option<u32>,
-    /// The interface's own addresses, each with the length of its connected prefix.
+    /// Its own addresses, each with the length of its connected prefix.
     pub addresses: BTreeSet<IpNet>,
-    /// The peers. An entry under the interface's own public key is ignored, as WireGuard does.
+    /// Its peers. An entry under the interface's own public key is ignored, as in WireGuard.
     pub peers: BTreeMap<WgPublicKey, DesiredPeer>,
-    /// Prefixes that the host routes into the interface. Bits behind the prefix length are
-    /// ignored. A prefix that an address already connects may stand here too. A default route
-    /// (prefix length 0) under [`Table::Auto`](crate::Table::Auto) needs `fwmark`: without a mark it
-    /// would take the tunnel's own packets into the tunnel, so it is left out.
+    /// Prefixes that the host routes into the interface. Host bits are ignored. A prefix that an
+    /// address already connects may be listed too. A default route (prefix length 0) under
+    /// [`Table::Auto`] needs `fwmark`: without a mark it would send the tunnel's own packets into
+    /// the tunnel, so it is left out.
     pub routes: BTreeSet<IpNet>,
     /// Where these routes go.
     pub routing: Routing,
@@ -45,65 +45,41 @@ pub struct Desired {
 pub struct DesiredPeer {
     /// The pre-shared key. `None` and all zeros: none.
     pub preshared_key: Option<PresharedKey>,
-    /// Where to send. `None`: leave whatever is there, so that a roaming peer stays reachable.
+    /// Where to send. `None`: whatever is there stays, so that a roaming peer remains reachable.
     pub endpoint: Option<SocketAddr>,
-    /// What the peer may send from and is sent. Bits behind the prefix length are ignored. A
-    /// prefix that stands at several peers goes to the one with the lowest public key.
+    /// The prefixes that the peer may send from, and that are sent to it. Host bits are ignored. A
+    /// prefix that several peers list goes to the one with the lowest public key.
     pub allowed_ips: BTreeSet<IpNet>,
     /// Persistent keepalive in seconds. `None` and `Some(0)`: off.
     pub keepalive: Option<u16>,
 }
 
-/// A maximum transmission unit in bytes, at least 1280: below that Linux takes IPv6 off the
-/// interface (RFC 8200 section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mtu(u16);
-
-/// An MTU below 1280 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an MTU of {0} is too small: IPv6 needs at least {min}", min = Mtu::MIN.get())]
-pub struct MtuTooSmall(pub u16);
-
-impl Mtu {
-    /// What IPv6 needs at least.
-    pub const MIN: Self = Self(1280);
-    /// 1500 less WireGuard's overhead over IPv6, as wg-quick has it.
-    pub const DEFAULT: Self = Self(1420);
-
-    /// An MTU of so many bytes.
-    ///
-    /// # Errors
-    /// Below 1280.
-    pub const fn new(bytes: u16) -> Result<Self, MtuTooSmall> {
-        if bytes < Self::MIN.0 {
-            Err(MtuTooSmall(bytes))
-        } else {
-            Ok(Self(bytes))
-        }
+impl Desired {
+    /// `routes`, each in the table and with the metric that it gets.
+    pub(crate) fn wanted_routes(&self) -> BTreeSet<Route> {
+        let Routing { table, metric } = self.routing;
+        let fwmark = self.mark();
+        let nets = self.routes.iter().map(IpNet::trunc);
+        let placed = nets.filter_map(|net| {
+            let table = table.for_route(&self.name, &net, fwmark)?;
+            Some(Route::new(net, table, metric))
+        });
+        placed.collect()
     }
 
-    /// The bytes.
-    #[must_use]
-    pub const fn get(self) -> u16 {
-        self.0
+    /// The policy rules that lead to default routes.
+    pub(crate) fn wanted_rules(&self) -> BTreeSet<PolicyRule> {
+        let (Table::Auto, Some(fwmark)) = (self.routing.table, self.mark()) else {
+            return BTreeSet::new();
+        };
+        let default_routes = self.routes.iter().filter(|net| net.prefix_len() == 0);
+        default_routes
+            .flat_map(|net| PolicyRule::pair(&self.name, Family::of(net), fwmark))
+            .collect()
     }
-}
 
-impl Default for Mtu {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_mtu_keeps_ipv6_alive() {
-        assert_eq!(Mtu::new(1279), Err(MtuTooSmall(1279)));
-        assert_eq!(Mtu::new(1280).unwrap().get(), 1280);
-        assert_eq!(Mtu::default().get(), 1420);
-        assert!(MtuTooSmall(9).to_string().contains("1280"));
+    /// `None` instead of 0.
+    fn mark(&self) -> Option<u32> {
+        self.fwmark.filter(|mark| *mark != 0)
     }
 }

@@ -1,11 +1,11 @@
-//! What can go wrong, and what to do next.
+//! What can go wrong, and what an administrator can do about it.
 //!
 //! No error carries a key. Unless [`Error::Apply`] says otherwise, nothing was changed.
 
 use std::io;
 
-use crate::name::IfName;
-use crate::place::Netns;
+use crate::if_name::IfName;
+use crate::netns::Netns;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -25,61 +25,62 @@ pub enum Error {
     )]
     NoTun(#[source] io::Error),
 
-    /// Kernel WireGuard was demanded and the kernel has none.
+    /// [`BackendChoice::Kernel`](crate::BackendChoice::Kernel) was chosen, and the kernel has no
+    /// WireGuard.
     #[error(
         "this kernel has no WireGuard: load or install the module (modprobe wireguard), or choose \
          the userspace back end"
     )]
     KernelLacksWireGuard,
 
-    /// An interface of that name exists and is not ours.
+    /// An interface of that name exists and is not ours ([`crate::ownership`]).
     #[error(
         "the interface {name} exists and is not ours (kind {kind}): choose another name, or remove \
          it first; it was left alone"
     )]
     ForeignInterface {
-        /// The name both want.
+        /// Its name.
         name: IfName,
-        /// What it is, in the kernel's word: `wireguard`, `tun`, `veth`, `device` for hardware.
+        /// What it is in the kernel's terms, `wireguard`, `tun` or `veth`; `device` for hardware.
         kind: String,
     },
 
-    /// The interface vanished between observing and applying, or its engine stopped.
+    /// The interface vanished between observing and applying, or its device thread ended.
     #[error("the interface {name} is gone: observe again and apply the new plan")]
     InterfaceGone {
-        /// The interface.
+        /// Its name.
         name: IfName,
     },
 
-    /// Somebody else has the UDP port.
+    /// The UDP port is taken.
     #[error(
-        "the UDP port {port} of {name} is in use: choose another one, or stop what holds it; if that is no \
-         program (`ss -lunp`), it is an interface, maybe in another network namespace"
+        "the UDP port {port} of {name} is in use: choose another one, or stop the program that holds it; if \
+         there is none (`ss -lunp`), an interface holds it, maybe one in another network namespace"
     )]
     PortInUse {
         /// The interface that wanted it.
         name: IfName,
-        /// The port; 0 when the kernel did not say which.
+        /// The port; 0 if the kernel did not say which.
         port: u16,
     },
 
     /// There is no network namespace of that name.
     #[error(
-        "there is no network namespace {netns}: make it (ip netns add NAME), or name another one"
+        "there is no network namespace {netns}: create it (ip netns add NAME), or name another one"
     )]
     NoNetns {
-        /// What was named.
+        /// As it was named.
         netns: Netns,
     },
 
-    /// What was named is a file, and no network namespace.
+    /// The file exists, but does not refer to a network namespace.
     #[error(
-        "{netns} is no network namespace: name one that `ip netns list` shows, or a path such as \
-         /proc/PID/ns/net; a name whose namespace did not outlive a reboot has to be made again \
-         (ip netns delete, ip netns add)"
+        "{netns} is not a network namespace: give a name that `ip netns list` shows, or a path such as \
+         /proc/PID/ns/net; if a reboot has ended the namespace, create it again (ip netns delete, \
+         ip netns add)"
     )]
     NotANetns {
-        /// What was named.
+        /// As it was named.
         netns: Netns,
     },
 
@@ -90,7 +91,7 @@ pub enum Error {
          AmbientCapabilities=CAP_NET_ADMIN CAP_SYS_ADMIN)"
     )]
     NetnsDenied {
-        /// What was named.
+        /// As it was named.
         netns: Netns,
         /// What the system said.
         #[source]
@@ -100,22 +101,11 @@ pub enum Error {
     /// The operating system refused.
     #[error("{what}: {source}")]
     Os {
-        /// What was attempted.
+        /// The attempt, such as "creating wg0".
         what: String,
         /// What the system said.
         #[source]
         source: io::Error,
-    },
-
-    /// An answer that does not follow the protocol.
-    #[error(
-        "{what} sent an answer that cannot be read: {why}; the kernel and this program disagree, report it"
-    )]
-    Malformed {
-        /// Who answered.
-        what: &'static str,
-        /// What is wrong with the answer.
-        why: String,
     },
 
     /// A step of a plan failed.
@@ -128,15 +118,15 @@ pub enum Error {
         }
     )]
     Apply {
-        /// Which step failed, from 1.
+        /// The number of the step that failed, from 1.
         step: usize,
-        /// How many steps the plan has.
+        /// The number of steps in the plan.
         of: usize,
         /// The step as the plan prints it.
         what: String,
-        /// Whether the interface was created by this very plan and has been removed again.
+        /// Whether this plan had created the interface, which has been removed again.
         rolled_back: bool,
-        /// Why.
+        /// Why it failed.
         #[source]
         source: Box<Error>,
     },

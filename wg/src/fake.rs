@@ -1,33 +1,37 @@
 //! A back end in memory, for tests of what is built on this crate.
 //!
-//! It keeps WireGuard's and the kernel's rules where a plan depends on them: an allowed IP belongs
-//! to one peer and moves to the last that got it, the interface's own key is no peer, an address
-//! brings its connected route, the last IPv4 address takes the IPv4 routes of all tables along, and
-//! policy rules outlive their interface. It sends no packets.
+//! It follows the rules of WireGuard and of the kernel where a plan depends on them: an allowed IP
+//! belongs to the one peer that got it last, the interface's own key is never a peer, an address
+//! brings its connected route, removing the last IPv4 address removes the IPv4 routes of all tables,
+//! and policy rules outlive their interface. It sends no packets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use grid_keys::WgPublicKey;
+use grid_netlink::Traffic;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
-use crate::backend::{Backend, BackendKind, Report, Traffic};
+use crate::backend::{Backend, Report};
+use crate::backend_kind::BackendKind;
 use crate::error::Error;
-use crate::name::IfName;
+use crate::if_name::IfName;
 use crate::observed::{Observed, ObservedInterface, RouteOrigin};
-use crate::plan::{DeviceChange, Plan, Step};
+use crate::plan::Plan;
 use crate::routing::{PolicyRule, Route};
+use crate::step::{DeviceChange, Step};
 
-/// The back end. Clones share the same state, so that a test keeps one and hands the other over.
+/// The back end. Clones share their state, so a test can keep one and pass on another.
 #[derive(Clone, Debug, Default)]
 pub struct Fake(Arc<Mutex<State>>);
 
-/// What was asked of a [`Fake`] so far.
+/// What a [`Fake`] has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Calls of [`Backend::observe`].
+    /// Calls to [`Backend::observe`].
     pub observes: u64,
-    /// Calls of [`Backend::apply`] with a plan that was not empty.
+    /// Calls to [`Backend::apply`] with a plan that was not empty.
     pub applies: u64,
     /// Steps carried out.
     pub steps: u64,
@@ -57,59 +61,53 @@ impl Fake {
     /// The state of an interface, without counting as an observation.
     #[must_use]
     pub fn interface(&self, name: &IfName) -> Option<ObservedInterface> {
-        self.state().interfaces.get(name).cloned()
+        self.0.lock().interfaces.get(name).cloned()
     }
 
-    /// The policy rules for an interface, which need not be there.
+    /// The policy rules for an interface, which need not exist.
     #[must_use]
     pub fn rules(&self, name: &IfName) -> BTreeSet<PolicyRule> {
-        self.state().rules.get(name).cloned().unwrap_or_default()
+        self.0.lock().rules.get(name).cloned().unwrap_or_default()
     }
 
-    /// Puts these policy rules there instead of those for the interface of that name.
+    /// Replaces the policy rules for the interface of that name.
     pub fn set_rules(&self, name: IfName, rules: BTreeSet<PolicyRule>) {
-        self.state().rules.insert(name, rules);
+        self.0.lock().rules.insert(name, rules);
     }
 
-    /// What was done so far.
+    /// What has been done so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.state().counts.clone()
+        self.0.lock().counts.clone()
     }
 
     /// Changes an interface behind the back of whoever uses this back end, as a person with `wg`
-    /// would, or a packet that brings a handshake and an endpoint. Does nothing if there is no
-    /// such interface.
+    /// would, or a packet that brings a handshake and an endpoint. Does nothing if the interface
+    /// does not exist.
     pub fn tamper(&self, name: &IfName, change: impl FnOnce(&mut ObservedInterface)) {
-        if let Some(interface) = self.state().interfaces.get_mut(name) {
+        if let Some(interface) = self.0.lock().interfaces.get_mut(name) {
             change(interface);
         }
     }
 
-    /// Puts an interface there as it stands.
+    /// Adds an interface in the given state, or replaces it.
     pub fn insert(&self, name: IfName, interface: ObservedInterface) {
-        self.state().interfaces.insert(name, interface);
+        self.0.lock().interfaces.insert(name, interface);
     }
 
-    /// Takes an interface away, as `ip link del` would. Its policy rules stay.
+    /// Removes an interface, as `ip link del` would. Its policy rules stay.
     pub fn vanish(&self, name: &IfName) {
-        self.state().interfaces.remove(name);
+        self.0.lock().interfaces.remove(name);
     }
 
-    /// Puts an interface of that kind there that somebody else made.
+    /// Adds an interface of that kind which somebody else has made.
     pub fn set_foreign(&self, name: IfName, kind: &str) {
-        self.state().foreign.insert(name, kind.to_owned());
+        self.0.lock().foreign.insert(name, kind.to_owned());
     }
 
-    /// Lets the next apply fail once it has carried out so many steps.
+    /// Makes the next apply fail once it has carried out this many steps.
     pub fn fail_after(&self, steps: usize) {
-        self.state().fail_after = Some(steps);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is complete before the lock goes, so a panic of a test's closure leaves
-        // nothing half done that matters to a test.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().fail_after = Some(steps);
     }
 }
 
@@ -127,7 +125,7 @@ impl Backend for Fake {
     }
 
     fn observe(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<Observed, Error> {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.counts.observes += 1;
         state.check_ours(name)?;
         Ok(Observed {
@@ -137,7 +135,7 @@ impl Backend for Fake {
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<Report, Error> {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         let mut report = Report::default();
         if plan.is_empty() {
             return Ok(report);
@@ -161,14 +159,14 @@ impl Backend for Fake {
     }
 
     fn remove(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<bool, Error> {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         state.check_ours(name)?;
         state.rules.remove(name);
         Ok(state.interfaces.remove(name).is_some())
     }
 
     fn adopt(&mut self, name: &IfName) -> Result<(), Error> {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         match state.foreign.get(name).map(String::as_str) {
             Some("wireguard") => {
                 state.foreign.remove(name);
@@ -254,13 +252,13 @@ impl State {
             _ => {}
         }
         if let Some(interface) = self.interfaces.get_mut(name) {
-            carry_out(interface, step);
+            apply(interface, step);
         }
         false
     }
 }
 
-fn carry_out(interface: &mut ObservedInterface, step: &Step) {
+fn apply(interface: &mut ObservedInterface, step: &Step) {
     match step {
         // Rules are the host's, not the interface's.
         Step::Create | Step::AddRule(_) | Step::RemoveRule(_) => {}
@@ -282,7 +280,7 @@ fn carry_out(interface: &mut ObservedInterface, step: &Step) {
         Step::RemoveAddress(address) => remove_address(interface, address),
         Step::AddAddress(address) => add_address(interface, address),
         Step::AddRoute(route) => {
-            // As the kernel does, whatever metric it was told.
+            // The kernel chooses the metric where it is 0.
             let route = Route::new(route.net, route.table, Some(route.metric));
             interface.routes.entry(route).or_insert(RouteOrigin::Own);
         }

@@ -1,7 +1,7 @@
-//! What this host is connected to, where it can be reached, and what it does with packets that a
-//! default route through a tunnel needs. Read only.
+//! What this host is connected to, where others can reach it, and whether its settings get in the way
+//! of a default route through a tunnel. Read only.
 //!
-//! `except` names interfaces that do not count: the mesh's own.
+//! `except` names interfaces to ignore: the mesh's own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,50 +12,48 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::error::Error;
-use crate::name::IfName;
-use crate::netlink::{Address, Link, Netlink};
+use crate::if_name::IfName;
 use crate::place::Place;
+use crate::rtnetlink::{Address, Link, Rtnetlink};
 
-/// Which packets this host hands on from one interface to another.
+/// Which packets this host forwards from one interface to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarding {
     /// IPv4: `net.ipv4.ip_forward`.
     pub ipv4: bool,
-    /// IPv6: `net.ipv6.conf.all.forwarding`. `false` as well where there is no IPv6.
+    /// IPv6: `net.ipv6.conf.all.forwarding`. `false` also where there is no IPv6.
     pub ipv6: bool,
 }
 
-/// The prefixes that are directly connected at a place: no network may take its range from these,
-/// and no peer's promise to route one of them is believed by default. Loopback and link-local ones
-/// count.
+/// The prefixes that are directly connected at a place, including loopback and link-local ones.
 ///
 /// # Errors
-/// What the kernel says when it is asked for its addresses; and [`Error::NoNetns`],
+/// What the kernel says when asked for its addresses; [`Error::NoNetns`],
 /// [`Error::NotANetns`], [`Error::NetnsDenied`].
 pub fn connected(place: &Place, except: &[IfName]) -> Result<BTreeSet<IpNet>, Error> {
     let (links, addresses) = place.run(read)?;
     Ok(connected_of(&links, &addresses, except))
 }
 
-/// The addresses at which other hosts may reach this one: global scope, on an interface that is
-/// up, neither tentative nor deprecated. Which of them the world can reach is for others to
-/// observe. Always of the calling thread's network namespace, in which the sockets are.
+/// The addresses at which other hosts may reach this one: those of global scope on an interface that
+/// is up, neither tentative nor deprecated. Only other hosts can tell which of them they reach.
+/// Always in the calling thread's network namespace, where the sockets are.
 ///
 /// # Errors
-/// What the kernel says when it is asked for its addresses.
+/// What the kernel says when asked for its addresses.
 pub fn endpoints(except: &[IfName]) -> Result<BTreeSet<IpAddr>, Error> {
     let (links, addresses) = read()?;
     Ok(endpoints_of(&links, &addresses, except))
 }
 
 /// The names of interfaces that are up, not loopback and not in `except`, on which the kernel's
-/// reverse path filter is strict (`rp_filter` 1, the larger one of `all` and the interface's;
-/// RFC 3704 section 2.2). While a default route leads into a tunnel by policy rules, it drops there
-/// what comes in from the world, answers to the tunnel's own packets among it. IPv6 has no such
-/// setting.
+/// reverse path filter is strict (`rp_filter` 1, the larger of the values for `all` and for the
+/// interface; RFC 3704 section 2.2). While policy rules send a default route into a tunnel, such a
+/// filter drops what comes in from the world, including answers to the tunnel's own packets. IPv6 has
+/// no such setting.
 ///
 /// # Errors
-/// What the kernel says when it is asked for its interfaces and settings.
+/// What the kernel says when asked for its interfaces and settings.
 pub fn strict_reverse_path(except: &[IfName]) -> Result<Vec<String>, Error> {
     const STRICT: u32 = 1;
     let failed = |source| Error::os("reading the reverse path filter", source);
@@ -66,10 +64,10 @@ pub fn strict_reverse_path(except: &[IfName]) -> Result<Vec<String>, Error> {
     let Some(all) = filter("all")? else {
         return Ok(Vec::new());
     };
-    let mut netlink = Netlink::route().map_err(failed)?;
+    let mut netlink = Rtnetlink::open().map_err(failed)?;
     let mut names = Vec::new();
     for link in Link::all(&mut netlink).map_err(failed)? {
-        // None: it is gone meanwhile.
+        // None: it has gone in the meantime.
         let own = filter(&link.name)?.filter(|_| {
             let counts = link.up && !link.loopback;
             counts && !is_excepted(&link, except)
@@ -79,10 +77,10 @@ pub fn strict_reverse_path(except: &[IfName]) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Whether this host forwards packets at a place, as an exit node has to.
+/// Whether this host forwards packets at a place, as an exit node must.
 ///
 /// # Errors
-/// What the system says when its settings are read; and [`Error::NoNetns`], [`Error::NotANetns`],
+/// What the system says when its settings are read; [`Error::NoNetns`], [`Error::NotANetns`],
 /// [`Error::NetnsDenied`].
 pub fn forwards(place: &Place) -> Result<Forwarding, Error> {
     let failed = |source| Error::os("reading whether this host forwards packets", source);
@@ -90,7 +88,7 @@ pub fn forwards(place: &Place) -> Result<Forwarding, Error> {
         let number = read_number(Path::new(file)).map_err(failed)?;
         Ok(number.is_some_and(|number| number != 0))
     };
-    // The kernel shows each thread the settings of its own namespace.
+    // The kernel shows each thread the settings of the thread's namespace.
     place.run(|| {
         Ok(Forwarding {
             ipv4: is_on("/proc/sys/net/ipv4/ip_forward")?,
@@ -99,7 +97,7 @@ pub fn forwards(place: &Place) -> Result<Forwarding, Error> {
     })
 }
 
-/// None: there is no such setting.
+/// None: the setting does not exist.
 fn read_number(file: &Path) -> io::Result<Option<u32>> {
     match fs::read_to_string(file) {
         Ok(text) => {
@@ -118,7 +116,7 @@ fn read_number(file: &Path) -> io::Result<Option<u32>> {
 
 fn read() -> Result<(Vec<Link>, Vec<Address>), Error> {
     let failed = |source| Error::os("reading the host's addresses", source);
-    let mut netlink = Netlink::route().map_err(failed)?;
+    let mut netlink = Rtnetlink::open().map_err(failed)?;
     let links = Link::all(&mut netlink).map_err(failed)?;
     let addresses = Address::all(&mut netlink, None).map_err(failed)?;
     Ok((links, addresses))

@@ -1,31 +1,30 @@
-//! What the interface is, as a back end found it.
+//! What an interface is, as a back end found it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use grid_keys::{PresharedKey, WgPublicKey};
-
 use ipnet::IpNet;
 
-use crate::backend::BackendKind;
-use crate::plan::{AllowedIpsChange, PeerChange, PskChange, Step};
+use crate::backend_kind::BackendKind;
 use crate::routing::{PolicyRule, Route};
+use crate::step::{AllowedIpsChange, PeerChange, PskChange, Step};
 
-/// The state of one interface of ours. An interface of the name that somebody else made is not an
+/// The state of one interface of ours. An interface of that name that somebody else made is not an
 /// observation but [`Error::ForeignInterface`](crate::Error::ForeignInterface).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// `None`: there is no interface of that name.
     pub interface: Option<ObservedInterface>,
-    /// The policy rules of ours for that name. They outlive the interface.
+    /// Our policy rules for that name. They outlive the interface.
     pub rules: BTreeSet<PolicyRule>,
 }
 
 /// An interface that exists and is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedInterface {
-    /// The kernel's number of the interface.
+    /// The kernel's number for it.
     pub index: u32,
     /// Who runs WireGuard behind it.
     pub kind: BackendKind,
@@ -35,54 +34,70 @@ pub struct ObservedInterface {
     pub mtu: u32,
     /// The public half of the private key that is set. `None`: no key yet.
     pub public_key: Option<WgPublicKey>,
-    /// UDP port, 0 when none is bound yet.
+    /// UDP port, 0 if none is bound yet.
     pub listen_port: u16,
-    /// Mark on the outgoing packets; `None` when there is none.
+    /// Mark on outgoing UDP packets, never 0.
     pub fwmark: Option<u32>,
     /// Addresses with the length of their connected prefix.
     pub addresses: BTreeSet<IpNet>,
-    /// Unicast routes through this interface alone, without a gateway, of all tables but that of
-    /// local addresses.
+    /// Unicast routes through this interface alone, without a gateway, from all tables except the
+    /// one for local addresses.
     pub routes: BTreeMap<Route, RouteOrigin>,
-    /// The peers.
+    /// Its peers.
+    pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
+}
+
+/// The WireGuard device of an interface, without its link. The fields are those of
+/// [`ObservedInterface`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedDevice {
+    /// `None`: no key yet.
+    pub public_key: Option<WgPublicKey>,
+    /// UDP port, 0 if none is bound yet.
+    pub listen_port: u16,
+    /// Never 0.
+    pub fwmark: Option<u32>,
+    /// Its peers.
     pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
 }
 
 /// Who made a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteOrigin {
-    /// The kernel, because an address connects the prefix. It goes when the address goes.
+    /// The kernel, because an address connects the prefix. It disappears with the address.
     Kernel,
     /// Anybody else: a person, or another program.
     Static,
-    /// We, by [`PROTOCOL`](crate::backend::PROTOCOL).
+    /// This crate, as its [`PROTOCOL`](crate::ownership::PROTOCOL) shows.
     Own,
 }
 
 /// One peer of the interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedPeer {
-    /// The pre-shared key, to compare with; prints as `[redacted]`. Never all zeros.
+    /// The pre-shared key, for comparison; prints as `[redacted]`. Never all zeros.
     pub preshared_key: Option<PresharedKey>,
-    /// Where packets are sent: as configured, or as learnt from the peer's last valid packet.
+    /// Where packets are sent: as configured, or as learned from the peer's last valid packet.
     pub endpoint: Option<SocketAddr>,
-    /// Allowed IPs.
+    /// The prefixes that it may send from, and that are sent to it.
     pub allowed_ips: BTreeSet<IpNet>,
-    /// Persistent keepalive in seconds, `None` when off.
+    /// Persistent keepalive in seconds, `None` if off.
     pub keepalive: Option<u16>,
     /// When the last handshake was completed.
     pub latest_handshake: Option<SystemTime>,
-    /// Bytes received from the peer, with WireGuard's overhead.
+    /// Bytes received, including WireGuard's overhead.
     pub rx_bytes: u64,
-    /// Bytes sent to the peer, with WireGuard's overhead.
+    /// Bytes sent, including WireGuard's overhead.
     pub tx_bytes: u64,
 }
 
 impl ObservedInterface {
-    /// What the state becomes by these steps, if all of them are about peers; else nothing happens,
-    /// and `false`. So that one peer of thousands can be changed without reading all of them again.
+    /// Applies these steps to this state, if all of them are about peers; otherwise returns `false`
+    /// and changes nothing. With it one peer of thousands can be changed without reading all of them
+    /// again.
     ///
-    /// It is as true as the state was: WireGuard's own changes, and other people's, are not in it.
+    /// The result is as true as the state was: it lacks what WireGuard and other people changed
+    /// since.
     pub fn follow(&mut self, steps: &[Step]) -> bool {
         let is_of_a_peer = |step: &Step| matches!(step, Step::SetPeer(_) | Step::RemovePeer(_));
         if !steps.iter().all(is_of_a_peer) {
@@ -98,7 +113,8 @@ impl ObservedInterface {
         true
     }
 
-    /// WireGuard's rules: its own key is no peer, and a prefix belongs to the peer that got it last.
+    /// Sets a peer by WireGuard's rules: the interface's own key is never a peer, and a prefix
+    /// belongs to the peer that got it last.
     pub(crate) fn set_peer(&mut self, change: &PeerChange) {
         let key = change.public_key;
         let held = self.peers.get(&key).map(|peer| &peer.allowed_ips);

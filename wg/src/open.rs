@@ -1,20 +1,22 @@
-//! Choosing a back end, and finding out beforehand whether it can work.
+//! Choosing a back end, after checking that it can work.
 
 use std::io;
 
-use crate::backend::{Backend, BackendChoice, BackendKind};
+use grid_netlink::Netlink;
+
+use crate::backend::Backend;
+use crate::backend_kind::{BackendChoice, BackendKind};
 use crate::error::Error;
 use crate::kernel::{self, Kernel};
-use crate::netlink::{Address, Netlink};
 use crate::place::{Inside, Place};
+use crate::rtnetlink::{Address, Rtnetlink};
 use crate::userspace::{self, Userspace};
 
-/// Opens the back end of this choice for interfaces at this place, with their UDP sockets in the
-/// network namespace of the calling thread. Interfaces of a userspace back end live as long as it
-/// does.
+/// Opens a back end for interfaces at a place, with their UDP sockets in the network namespace of the
+/// calling thread. Interfaces of a userspace back end live as long as it does.
 ///
-/// A place is looked up once, here: if another namespace gets its name later, the back end stays
-/// with the one that it had, and keeps that alive.
+/// The place is looked up once, here: if its name is given to another namespace later, the back end
+/// stays with the first one, and keeps it alive.
 ///
 /// # Errors
 /// As [`preflight`].
@@ -35,7 +37,7 @@ pub fn open(choice: BackendChoice, place: &Place) -> Result<Box<dyn Backend>, Er
     })
 }
 
-/// Which back end [`open`] would open, without changing anything.
+/// Says which back end [`open`] would open, and changes nothing.
 ///
 /// # Errors
 /// [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`], [`Error::NoNetAdmin`],
@@ -55,7 +57,7 @@ enum Kind {
 
 struct Found {
     inside: Inside,
-    route: Netlink,
+    route: Rtnetlink,
     generic: Netlink,
     kind: Kind,
     reason: String,
@@ -68,7 +70,7 @@ fn failed(source: io::Error) -> Error {
 fn find(choice: BackendChoice, place: &Place) -> Result<Found, Error> {
     let inside = place.open()?;
     let (mut route, mut generic) = inside.run(|| {
-        let route = Netlink::route().map_err(failed)?;
+        let route = Rtnetlink::open().map_err(failed)?;
         Ok((route, Netlink::generic().map_err(failed)?))
     })?;
     if !Address::may_configure(&mut route).map_err(failed)? {

@@ -1,125 +1,47 @@
-//! From what is to what shall be: the smallest list of changes, in a safe order.
+//! From what is to what should be: the smallest list of changes, in a safe order.
 //!
 //! The order, and why:
 //! 1. create the interface;
-//! 2. remove stale policy rules, before the mark that they spare changes and before the routes that
-//!    they lead to go: else the tunnel's own packets would take the tunnel, or others get lost;
-//! 3. remove peers, so that their prefixes are free;
-//! 4. private key, port and mark; the MTU;
-//! 5. set peers. A prefix that moves to another peer leaves its old one in the same operation, as
+//! 2. remove stale policy rules, before the mark that they exempt changes and before the routes that
+//!    they lead to go: otherwise the tunnel's own packets would enter the tunnel, or other packets
+//!    would get lost;
+//! 3. remove peers, which frees their prefixes;
+//! 4. set private key, port and mark, then the MTU;
+//! 5. set peers. Giving a prefix to a peer takes it from its old one in the same operation, as
 //!    WireGuard defines it, so the old peer needs no step of its own;
-//! 6. remove stale routes; link up; add addresses before the old ones go, so that routes that hang
-//!    on the last address of a family survive; add routes, because they need link and address. A
-//!    route that only gets another table or metric is added before the old one goes;
-//! 7. add policy rules last: nothing is led into a table or marked interface that is not ready, and
-//!    what the main table knows is spared before the rest is taken.
+//! 6. remove stale routes; bring the link up; add addresses before removing the old ones, so that
+//!    routes which depend on the last address of a family survive; add routes, which need link and
+//!    address. A route that only changes its table or metric is added before the old one goes;
+//! 7. add policy rules last: nothing is sent to a table or a marked interface that is not ready, and
+//!    the rule that exempts the main table comes before the one that takes the rest.
 //!
-//! Nothing here does I/O, and no host state but [`Observed`] is looked at.
+//! Nothing here does I/O, or looks at any state of the host but [`Observed`].
 
-mod network;
+mod ip;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
-
+use grid_keys::{PresharedKey, WgPublicKey};
 use ipnet::IpNet;
 
-use crate::backend::BackendKind;
-use crate::desired::{Desired, Mtu};
-use crate::name::IfName;
+use crate::backend_kind::BackendKind;
+use crate::desired::Desired;
+use crate::if_name::IfName;
 use crate::observed::{Observed, ObservedInterface, ObservedPeer};
-use crate::routing::{PolicyRule, Route};
+use crate::step::{AllowedIpsChange, DeviceChange, PeerChange, PskChange, Step};
 
-/// A list of changes to one interface. Prints one line a step, without any key but public ones.
+/// A list of changes to one interface. Prints one line per step, without any key but public ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The interface.
     pub name: IfName,
-    /// The public key that the interface will have, by which a back end knows its own.
+    /// The public key that the interface will have, by which a back end recognises it.
     pub own: WgPublicKey,
-    /// The changes in order.
+    /// The changes, in order.
     pub steps: Vec<Step>,
-}
-
-/// One change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Create the interface, down and empty.
-    Create,
-    /// Remove a policy rule.
-    RemoveRule(PolicyRule),
-    /// Remove a peer.
-    RemovePeer(WgPublicKey),
-    /// Set what belongs to the WireGuard device.
-    Configure(DeviceChange),
-    /// Set the maximum transmission unit.
-    SetMtu(Mtu),
-    /// Add or change a peer.
-    SetPeer(PeerChange),
-    /// Remove a route through the interface.
-    RemoveRoute(Route),
-    /// Bring the link up.
-    LinkUp,
-    /// Remove an address.
-    RemoveAddress(IpNet),
-    /// Add an address.
-    AddAddress(IpNet),
-    /// Add a route through the interface.
-    AddRoute(Route),
-    /// Add a policy rule.
-    AddRule(PolicyRule),
-}
-
-/// Changes to the WireGuard device. `None` leaves a field as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceChange {
-    /// The new private key.
-    pub private_key: Option<WgSecretKey>,
-    /// The new UDP port.
-    pub listen_port: Option<u16>,
-    /// The new mark, 0 for none.
-    pub fwmark: Option<u32>,
-}
-
-/// Changes to one peer. `None` leaves a field as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerChange {
-    /// Which peer.
-    pub public_key: WgPublicKey,
-    /// Whether the peer is added when it is not there. `false`: then nothing happens, so that a
-    /// peer that was removed meanwhile does not come back half configured.
-    pub create: bool,
-    /// The pre-shared key.
-    pub preshared_key: Option<PskChange>,
-    /// The endpoint.
-    pub endpoint: Option<SocketAddr>,
-    /// Persistent keepalive in seconds, 0 for off.
-    pub keepalive: Option<u16>,
-    /// The allowed IPs.
-    pub allowed_ips: AllowedIpsChange,
-}
-
-/// A change of a pre-shared key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PskChange {
-    /// Use this one.
-    Set(PresharedKey),
-    /// Use none.
-    Clear,
-}
-
-/// A change of a peer's allowed IPs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AllowedIpsChange {
-    /// They stay.
-    Keep,
-    /// These come to it, from whichever peer has them now.
-    Add(BTreeSet<IpNet>),
-    /// These and no others.
-    Replace(BTreeSet<IpNet>),
 }
 
 impl Plan {
@@ -133,10 +55,10 @@ impl Plan {
 /// The changes that turn `observed` into `desired`, or an empty plan.
 ///
 /// Applying the plan and observing again yields an empty plan. A peer appears only if its
-/// configuration differs. What the plan leaves alone although it was not asked for: endpoints
-/// where `desired` has none, link-local IPv6 addresses, routes that the kernel made for an address
-/// that stays, and routes that others made in a table that is neither the main one nor the
-/// interface's own (under [`Table::Off`](crate::Table::Off): in the main one too).
+/// configuration differs. The plan leaves alone, although `desired` does not list them: endpoints
+/// where it has none, link-local IPv6 addresses, routes that the kernel made for an address that
+/// stays, and routes that others made in a table that is neither the main one nor the interface's
+/// own (under [`Table::Off`](crate::Table::Off): nor those in the main one).
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let own = desired.private_key.public();
@@ -150,15 +72,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             &blank
         }
     };
-    network::plan_stale_rules(desired, observed, &mut steps);
+    ip::plan_stale_rules(desired, observed, &mut steps);
     let wanted = effective_peers(desired, now, &own);
     let stays = |key: &&WgPublicKey| **key != own && desired.peers.contains_key(*key);
     let gone = now.peers.keys().filter(|key| !stays(key));
     steps.extend(gone.map(|key| Step::RemovePeer(*key)));
     plan_device(desired, now, &own, &mut steps);
     plan_peers(&wanted, &mut steps);
-    network::plan_network(desired, now, &mut steps);
-    network::plan_missing_rules(desired, observed, &mut steps);
+    ip::plan_link(desired, now, &mut steps);
+    ip::plan_missing_rules(desired, observed, &mut steps);
     Plan {
         name: desired.name.clone(),
         own,
@@ -181,7 +103,7 @@ fn blank_interface() -> ObservedInterface {
     }
 }
 
-/// A wanted peer as WireGuard can hold it, beside what is there.
+/// A wanted peer as WireGuard can hold it, next to what is there.
 struct Wanted<'a> {
     public_key: &'a WgPublicKey,
     preshared_key: Option<&'a PresharedKey>,
@@ -192,7 +114,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Whether it is there as it is wanted.
+    /// Whether it is there, and configured as wanted.
     fn is_there(&self) -> bool {
         let nothing_moves = BTreeSet::new();
         self.now
@@ -201,10 +123,10 @@ impl Wanted<'_> {
 }
 
 /// The peers that may have to change, as WireGuard can hold them: without ourselves, and with each
-/// prefix at one peer.
+/// prefix at one peer only.
 ///
-/// Of thousands of peers few change at a time, so the others are compared and nothing is kept of
-/// them. A prefix can stand at two wanted peers only if one of them does not hold it now.
+/// Of thousands of peers few change at a time, so the others are compared without being collected.
+/// Two wanted peers can list the same prefix only if one of them does not hold it now.
 fn effective_peers<'a>(
     desired: &'a Desired,
     now: &'a ObservedInterface,
@@ -227,7 +149,7 @@ fn effective_peers<'a>(
     wanted
 }
 
-/// Each wanted peer beside what is there, by key.
+/// Each wanted peer next to what is there, in the order of their keys.
 fn beside<'a>(
     desired: &'a Desired,
     now: &'a ObservedInterface,
@@ -261,7 +183,7 @@ fn give_each_prefix_once(wanted: &mut [Wanted<'_>], contested: &BTreeSet<IpNet>)
     }
 }
 
-/// An IPv4 address in IPv6 clothes is an IPv4 endpoint; WireGuard reports it as one.
+/// An IPv4-mapped IPv6 address is an IPv4 endpoint; WireGuard reports it as one.
 fn canonical(endpoint: SocketAddr) -> SocketAddr {
     match endpoint {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
@@ -294,7 +216,7 @@ fn plan_device(
 }
 
 fn plan_peers(wanted: &[Wanted<'_>], steps: &mut Vec<Step>) {
-    // Prefixes that reach a peer that does not hold them yet; they leave their old one by that.
+    // Prefixes that a peer gains; their old peers lose them by that.
     let arriving: BTreeSet<IpNet> = wanted
         .iter()
         .flat_map(|peer| {
@@ -376,68 +298,6 @@ impl fmt::Display for Plan {
         self.steps
             .iter()
             .try_for_each(|step| writeln!(f, "{}: {step}", self.name))
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Create => f.write_str("create the interface"),
-            Self::RemoveRule(rule) => write!(f, "remove rule {rule}"),
-            Self::RemovePeer(key) => write!(f, "remove peer {key}"),
-            Self::Configure(change) => change.fmt(f),
-            Self::SetMtu(mtu) => write!(f, "set mtu {}", mtu.get()),
-            Self::SetPeer(change) => change.fmt(f),
-            Self::RemoveRoute(route) => write!(f, "remove route {route}"),
-            Self::LinkUp => f.write_str("set the link up"),
-            Self::RemoveAddress(address) => write!(f, "remove address {address}"),
-            Self::AddAddress(address) => write!(f, "add address {address}"),
-            Self::AddRoute(route) => write!(f, "add route {route}"),
-            Self::AddRule(rule) => write!(f, "add rule {rule}"),
-        }
-    }
-}
-
-impl fmt::Display for DeviceChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("set")?;
-        if let Some(key) = &self.private_key {
-            write!(f, " private key (public {})", key.public())?;
-        }
-        if let Some(port) = self.listen_port {
-            write!(f, " listen port {port}")?;
-        }
-        if let Some(fwmark) = self.fwmark {
-            write!(f, " fwmark {fwmark:#x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for PeerChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.create { "add" } else { "change" };
-        write!(f, "{verb} peer {}:", self.public_key)?;
-        match &self.preshared_key {
-            Some(PskChange::Set(_)) => f.write_str(" preshared key [redacted]")?,
-            Some(PskChange::Clear) => f.write_str(" no preshared key")?,
-            None => {}
-        }
-        if let Some(endpoint) = self.endpoint {
-            write!(f, " endpoint {endpoint}")?;
-        }
-        match self.keepalive {
-            Some(0) => f.write_str(" keepalive off")?,
-            Some(seconds) => write!(f, " keepalive {seconds}s")?,
-            None => {}
-        }
-        let (sign, allowed_ips) = match &self.allowed_ips {
-            AllowedIpsChange::Keep => return Ok(()),
-            AllowedIpsChange::Add(ips) => (" allowed ips +", ips),
-            AllowedIpsChange::Replace(ips) => (" allowed ips =", ips),
-        };
-        f.write_str(sign)?;
-        allowed_ips.iter().try_for_each(|ip| write!(f, " {ip}"))
     }
 }
 

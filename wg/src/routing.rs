@@ -1,38 +1,36 @@
-//! In which routing table a route stands, and the policy rules that lead there.
+//! The routing table of a route, and the policy rules that lead to that table.
 //!
-//! A default route in the main table would take the tunnel's own packets into the tunnel. So it gets
-//! a table of the interface's own, and two rules lead there (ip-rule(8)):
+//! A default route in the main table would send the tunnel's own packets into the tunnel. It goes
+//! into a table of the interface's own instead, and two rules lead there (ip-rule(8)):
 //!
 //! ```text
 //! P:    from all lookup main suppress_prefixlength 0
 //! P+1:  not from all fwmark MARK lookup TABLE
 //! ```
 //!
-//! The first leaves everything that the main table knows better than by its default route where it
-//! is; the second takes the rest into the tunnel, but for packets with the interface's mark, which
-//! are the tunnel's own. Table and priority follow from the interface's name, so that a program that
-//! was killed finds its rules again although the interface is gone. A rule is ours if it has one of
-//! the two priorities and our [`PROTOCOL`]; every other one is left alone.
+//! The first keeps everything for which the main table has a more specific route than its default
+//! one; the second sends the rest into the tunnel, except for packets with the interface's mark,
+//! which are the tunnel's own. Table and priorities follow from the interface's name, so that a
+//! program that was killed finds its rules again even if the interface is gone. A rule is ours if it
+//! has one of the two priorities and our [`PROTOCOL`]; all others are left alone.
 //!
 //! What it refuses to do: set a sysctl, or touch a packet filter.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::backend::PROTOCOL;
-use crate::desired::Desired;
-use crate::name::IfName;
+use crate::if_name::IfName;
+use crate::ownership::PROTOCOL;
 
 /// Where the routes of an interface go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Routing {
-    /// In which table.
+    /// Their table.
     pub table: Table,
-    /// Metric of every route that is made; the lowest wins. `None`: what the kernel takes, which is
-    /// 0 for IPv4 and 1024 for IPv6, where 0 means 1024 too. The kernel's own route for a prefix
-    /// that an address connects has a metric of its own choice and is enough for that prefix.
+    /// The metric of every route that we make; the lowest wins. `None`: the kernel's default, which
+    /// is 0 for IPv4 and 1024 for IPv6 (where 0 means 1024 too). For a prefix that an address
+    /// connects, the kernel's own route is enough, whatever its metric.
     pub metric: Option<u32>,
 }
 
@@ -40,26 +38,27 @@ pub struct Routing {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Table {
     /// The main table; but a default route (prefix length 0) goes into a table of the interface's
-    /// own, [`Table::of`] its name, to which policy rules lead. That needs a mark
-    /// ([`Desired::fwmark`](crate::Desired::fwmark)), or it is left out.
+    /// own, [`Table::of`] its name, to which policy rules lead. Without a mark
+    /// ([`Desired::fwmark`](crate::Desired::fwmark)) a default route is left out.
     #[default]
     Auto,
-    /// No routes but what the kernel makes for the addresses. Routes that others make are theirs.
+    /// No routes but those that the kernel makes for the addresses. Routes that others make are left
+    /// alone.
     Off,
-    /// All routes go into this table, default ones too, and no rules are made: to have the table
-    /// asked is the caller's business. 0 stands for the main table, as in the kernel. 255, the
-    /// table of local addresses, is the kernel's own: with it, nothing is routed.
+    /// All routes go into this table, including default ones, and no rules are made: leading
+    /// packets to the table is up to the caller. 0 stands for the main table, as in the kernel. 255,
+    /// the table of local addresses, belongs to the kernel: with it, nothing is routed.
     Number(u32),
 }
 
 /// A route into the interface, without a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
-    /// The prefix, without bits behind its length.
+    /// Its prefix, without host bits.
     pub net: IpNet,
     /// The number of its table.
     pub table: u32,
-    /// Its metric as the kernel keeps it: never 0 for IPv6.
+    /// Its metric as the kernel stores it: never 0 for IPv6.
     pub metric: u32,
 }
 
@@ -72,30 +71,30 @@ pub enum Family {
     V6,
 }
 
-/// A policy rule of ours, by protocol and priority. Prints as ip-rule(8) has it.
+/// A policy rule of ours, by protocol and priority. Prints in the syntax of ip-rule(8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyRule {
-    /// To packets of which family it applies.
+    /// The packets it applies to.
     pub family: Family,
-    /// Its place among the rules; the lowest is asked first.
+    /// Its place among the rules: the lowest comes first.
     pub priority: u32,
-    /// What it says.
+    /// What it does.
     pub action: RuleAction,
 }
 
-/// What a rule says.
+/// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleAction {
-    /// Ask the main table, but do not take its default route.
+    /// Look up the main table, but ignore its default route.
     MainWithoutDefault,
-    /// Packets without this mark: ask that table.
+    /// For packets without the mark: look up the table.
     Unmarked {
-        /// The mark, not 0; all its bits count.
+        /// Not 0; all its bits count.
         fwmark: u32,
-        /// The table.
+        /// The table's number.
         table: u32,
     },
-    /// Something that this program does not say. It is only ever removed.
+    /// Something that this program never asks for. Such a rule is only ever removed.
     Other,
 }
 
@@ -103,9 +102,10 @@ pub enum RuleAction {
 pub(crate) const MAIN: u32 = 254;
 /// The table of the host's own addresses (`RT_TABLE_LOCAL`).
 pub(crate) const LOCAL: u32 = 255;
-/// Priorities of rules: two for each of so many names, from the first one on. Above those that
-/// other programs are known to take, and below the main table's 32766.
+/// The first priority of our rules. Ours are above those that other programs are known to take, and
+/// below the main table's 32766.
 const FIRST_PRIORITY: u32 = 10_000;
+/// How many pairs of priorities there are; each name gets one of them.
 const PRIORITIES: u32 = 11_000;
 
 impl Table {
@@ -113,15 +113,15 @@ impl Table {
     pub const MAIN: Self = Self::Number(MAIN);
 
     /// The number of an interface's own table: 0x67 and 24 bits of a hash of the name, the same
-    /// in every version of this program. So it is none of the kernel's (0, 253 to 255).
+    /// in every version of this program. It never clashes with the kernel's (0, 253 to 255).
     #[must_use]
     pub fn of(name: &IfName) -> u32 {
         let [_, _, _, _, _, a, b, c] = hash(name).to_be_bytes();
         u32::from_be_bytes([0x67, a, b, c])
     }
 
-    /// Where a route of this prefix goes. `None`: nowhere.
-    fn for_route(self, name: &IfName, net: &IpNet, fwmark: Option<u32>) -> Option<u32> {
+    /// The table for a route of this prefix. `None`: no route.
+    pub(crate) fn for_route(self, name: &IfName, net: &IpNet, fwmark: Option<u32>) -> Option<u32> {
         match self {
             Self::Auto if net.prefix_len() > 0 => Some(MAIN),
             Self::Auto => fwmark.map(|_| Self::of(name)),
@@ -133,7 +133,7 @@ impl Table {
 }
 
 impl Route {
-    /// The route that the kernel makes of this. `metric`: as in [`Routing::metric`].
+    /// A route as the kernel stores it. `metric`: as in [`Routing::metric`].
     #[must_use]
     pub fn new(net: IpNet, table: u32, metric: Option<u32>) -> Self {
         /// `IP6_RT_PRIO_USER`.
@@ -146,8 +146,8 @@ impl Route {
         Self { net, table, metric }
     }
 
-    /// The route that the kernel makes for an address, in the main table, when it is added or the
-    /// link comes up. None for a single IPv4 address.
+    /// The route that the kernel makes in the main table when the address is added or the link comes
+    /// up. None for an IPv4 address without a subnet (/32).
     pub(crate) fn connected(address: &IpNet) -> Option<Self> {
         /// `IP6_RT_PRIO_ADDRCONF`.
         const IPV6: u32 = 256;
@@ -164,7 +164,7 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// That of a prefix.
+    /// The family of a prefix.
     #[must_use]
     pub const fn of(net: &IpNet) -> Self {
         match net {
@@ -179,13 +179,13 @@ impl PolicyRule {
     /// program. Two names share them with a probability of 1 in 11,000.
     #[must_use]
     pub fn priorities(name: &IfName) -> [u32; 2] {
-        // Other bits than those of the table.
+        // Not the bits that name the table.
         let [a, b, c, d, ..] = hash(name).to_be_bytes();
         let first = FIRST_PRIORITY + 2 * (u32::from_be_bytes([a, b, c, d]) % PRIORITIES);
         [first, first + 1]
     }
 
-    /// The rules that lead to the interface's own table, in the order in which they are asked.
+    /// The rules that lead to the interface's own table, in the order of their priorities.
     #[must_use]
     pub fn pair(name: &IfName, family: Family, fwmark: u32) -> [Self; 2] {
         let [first, second] = Self::priorities(name);
@@ -202,37 +202,8 @@ impl PolicyRule {
     }
 }
 
-impl Desired {
-    /// The routes that the wish comes to.
-    pub(crate) fn wanted_routes(&self) -> BTreeSet<Route> {
-        let Routing { table, metric } = self.routing;
-        let fwmark = self.mark();
-        let nets = self.routes.iter().map(IpNet::trunc);
-        let placed = nets.filter_map(|net| {
-            let table = table.for_route(&self.name, &net, fwmark)?;
-            Some(Route::new(net, table, metric))
-        });
-        placed.collect()
-    }
-
-    /// The rules that the wish comes to.
-    pub(crate) fn wanted_rules(&self) -> BTreeSet<PolicyRule> {
-        let (Table::Auto, Some(fwmark)) = (self.routing.table, self.mark()) else {
-            return BTreeSet::new();
-        };
-        let default_routes = self.routes.iter().filter(|net| net.prefix_len() == 0);
-        default_routes
-            .flat_map(|net| PolicyRule::pair(&self.name, Family::of(net), fwmark))
-            .collect()
-    }
-
-    fn mark(&self) -> Option<u32> {
-        self.fwmark.filter(|mark| *mark != 0)
-    }
-}
-
 /// FNV-1a over the name, then MurmurHash3's finalizer, so that every bit depends on every
-/// character. It names what stands on hosts: it cannot change.
+/// character. Tables and rules on hosts are named by it, so it must never change.
 fn hash(name: &IfName) -> u64 {
     let fnv = name
         .as_str()
@@ -277,6 +248,8 @@ impl fmt::Display for PolicyRule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn name(text: &str) -> IfName {
@@ -285,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_follows_from_a_name_never_changes() {
-        // These stand on hosts: another value is a rule that nobody removes.
+        // Hosts hold these: with another value, nobody would remove the rules that are there.
         assert_eq!(Table::of(&name("foo")), 0x6758_1d4c);
         assert_eq!(PolicyRule::priorities(&name("foo")), [12154, 12155]);
     }

@@ -1,9 +1,9 @@
 //! WireGuard's cross-platform configuration protocol, as `wg` speaks it over a Unix socket.
 //!
 //! A request is `get=1` or `set=1`, lines of `key=value`, and an empty line; see
-//! <https://www.wireguard.com/xplatform/>. The reader is strict and bounded: it knows the keys of
-//! that page and no others, and either takes a whole request or changes nothing. Requests and
-//! descriptions hold private keys, so nothing here is logged and buffers are wiped.
+//! <https://www.wireguard.com/xplatform/>. The reader is strict and bounded: it accepts the keys on
+//! that page and no others, and either accepts a whole request or changes nothing. Requests and
+//! descriptions hold private keys, so nothing here is logged, and buffers are wiped.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,17 +12,16 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use grid_keys::{Secret, WgPublicKey, WgSecretKey};
-
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::observed::ObservedPeer;
-use crate::plan::{AllowedIpsChange, DeviceChange, PeerChange, PskChange, Step};
+use crate::observed::{ObservedDevice, ObservedPeer};
+use crate::step::{AllowedIpsChange, DeviceChange, PeerChange, PskChange, Step};
 
 /// The longest request in bytes: room for some 20,000 peers.
 pub const MAX_REQUEST: usize = 4 << 20;
 
-/// What a client asks.
+/// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Describe the device.
@@ -34,16 +33,16 @@ pub enum Request {
 /// The changes of a set request, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetRequest {
-    /// All peers go before the rest is done.
+    /// Remove all peers before carrying out the steps.
     pub replace_peers: bool,
-    /// Only steps of WireGuard's own: device and peers.
+    /// Only steps that concern WireGuard: its device and peers.
     pub steps: Vec<Step>,
 }
 
 /// Why a request was refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UapiError {
-    /// Not lines of `key=value`, or a key out of place.
+    /// Something other than lines of `key=value`, or a key out of place.
     #[error("the request does not follow WireGuard's configuration protocol")]
     Protocol,
     /// A value that its key cannot have.
@@ -55,7 +54,7 @@ pub enum UapiError {
 }
 
 impl UapiError {
-    /// The number by which the protocol reports the error.
+    /// The error number that the protocol reports.
     #[must_use]
     pub const fn errno(self) -> i32 {
         match self {
@@ -66,7 +65,7 @@ impl UapiError {
     }
 }
 
-/// Reads a request.
+/// Parses a request.
 ///
 /// # Errors
 /// See [`UapiError`].
@@ -86,7 +85,7 @@ pub fn parse(request: &[u8]) -> Result<Request, UapiError> {
     }
 }
 
-/// The state while a set request is read.
+/// The part of a set request that has been read.
 #[derive(Default)]
 struct Reader {
     replace_peers: bool,
@@ -123,7 +122,7 @@ impl Reader {
             "private_key" => {
                 let key = read_key(value)?;
                 if key.expose() == &[0; 32] {
-                    // A device without a key is no device of ours.
+                    // A device of ours always has a key.
                     return Err(UapiError::Value);
                 }
                 self.device.private_key = Some(WgSecretKey::from_bytes(&key));
@@ -217,7 +216,7 @@ fn read<T: FromStr>(value: &str) -> Result<T, UapiError> {
     value.parse().map_err(|_| UapiError::Value)
 }
 
-/// The protocol has `true` only: the absence of a line is its `false`.
+/// The protocol knows only `true`; leaving out the line means `false`.
 fn read_true(value: &str) -> Result<bool, UapiError> {
     if value == "true" {
         Ok(true)
@@ -241,35 +240,27 @@ fn read_key(value: &str) -> Result<Secret<32>, UapiError> {
     Ok(Secret::new(*key))
 }
 
-/// A device for [`describe`].
-pub(crate) struct Description<'a> {
-    pub(crate) private_key: Option<&'a WgSecretKey>,
-    pub(crate) listen_port: u16,
-    pub(crate) fwmark: Option<u32>,
-    pub(crate) peers: &'a [(WgPublicKey, ObservedPeer)],
-}
-
-/// The answer to a get request, without its closing `errno`. Holds keys.
-pub(crate) fn describe(device: &Description<'_>) -> Zeroizing<String> {
-    /// No line of a peer is longer than this but the allowed IPs, of which each has its own.
+/// The answer to a get request, without the `errno` that closes it. Includes keys.
+pub(crate) fn describe(
+    private_key: Option<&WgSecretKey>,
+    device: &ObservedDevice,
+) -> Zeroizing<String> {
+    /// The most bytes of a peer without its allowed IPs.
     const PEER: usize = 640;
     const ALLOWED_IP: usize = 64;
-    let allowed_ips: usize = device
-        .peers
-        .iter()
-        .map(|(_, peer)| peer.allowed_ips.len())
-        .sum();
-    // Room for all of it at once: a text that grows leaves its keys behind in freed memory.
+    let peers = device.peers.values();
+    let allowed_ips: usize = peers.map(|peer| peer.allowed_ips.len()).sum();
+    // Room for all of it at once: a text that grows leaves keys behind in freed memory.
     let room = PEER * (device.peers.len() + 1) + ALLOWED_IP * allowed_ips;
     let mut text = Zeroizing::new(String::with_capacity(room));
-    if let Some(key) = device.private_key {
+    if let Some(key) = private_key {
         push_key(&mut text, "private_key", key.expose());
     }
     push(&mut text, "listen_port", device.listen_port);
     if let Some(fwmark) = device.fwmark {
         push(&mut text, "fwmark", fwmark);
     }
-    for (key, peer) in device.peers {
+    for (key, peer) in &device.peers {
         push_key(&mut text, "public_key", &key.0);
         push_peer(&mut text, peer);
     }

@@ -1,36 +1,29 @@
-//! What the kernel tells of changes to a network namespace: links, addresses, routes, policy rules.
+//! The kernel's notifications about a network namespace: links, addresses, routes, policy rules.
 //!
 //! A netlink socket in the kernel's multicast groups (rtnetlink(7)). It says *where* something
-//! changed, not what: whoever wants to know that observes. The kernel tells nothing when the peers
-//! of a WireGuard interface change.
+//! changed, not what: to learn that, observe. The kernel does not notify anyone when the peers of a
+//! WireGuard interface change.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
+use grid_netlink::Parts;
 use netlink_packet_core::Parseable;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::error::Error;
-use crate::netlink::{Parts, is_our_rule};
 use crate::place::Place;
+use crate::rtnetlink::is_our_rule;
 
 /// `RTNLGRP_LINK`, and address, route and rule of both families.
 const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_NEWADDR: u16 = 20;
-const RTM_DELADDR: u16 = 21;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
-const RTM_NEWRULE: u16 = 32;
-const RTM_DELRULE: u16 = 33;
-/// More than the kernel puts into one datagram of these groups.
+/// More than the kernel puts into one datagram to these groups.
 const BUFFER: usize = 32 * 1024;
 
-/// A socket that hears of changes at one place. It never blocks: wait until its descriptor is
-/// readable.
+/// A socket that receives notifications about one place. It never blocks: wait until its descriptor
+/// is readable.
 pub struct Watch {
     socket: Socket,
     buffer: Vec<u8>,
@@ -39,17 +32,17 @@ pub struct Watch {
 /// Where something changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The kernel's numbers of the interfaces.
+    /// The interfaces, by the kernel's numbers.
     pub interfaces: BTreeSet<u32>,
-    /// A policy rule with our [`PROTOCOL`](crate::backend::PROTOCOL) came or went, of whichever
-    /// interface.
+    /// A policy rule with our [`PROTOCOL`](crate::ownership::PROTOCOL) was added or removed, for
+    /// whichever interface.
     pub rules: bool,
-    /// Something was not heard, so that any interface may have changed.
+    /// Notifications were lost, so any interface may have changed.
     pub lost: bool,
 }
 
 impl Watch {
-    /// Begins to listen.
+    /// Starts listening.
     ///
     /// # Errors
     /// [`Error::NoNetns`], [`Error::NotANetns`], [`Error::NetnsDenied`], or what the operating
@@ -59,7 +52,7 @@ impl Watch {
         let open = || {
             let mut socket = Socket::new(netlink_sys::protocols::NETLINK_ROUTE)?;
             socket.bind_auto()?;
-            // From nobody but the kernel.
+            // Only from the kernel.
             socket.connect(&SocketAddr::new(0, 0))?;
             socket.set_non_blocking(true)?;
             for group in GROUPS {
@@ -73,18 +66,18 @@ impl Watch {
         })
     }
 
-    /// What was heard next.
+    /// Reads the next notification.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: nothing more at present. Else the socket is of no use any
-    /// more.
+    /// [`io::ErrorKind::WouldBlock`] if there is none at present. After any other error the socket
+    /// is of no further use.
     pub fn read(&mut self) -> io::Result<Changes> {
         loop {
             let mut slice: &mut [u8] = &mut self.buffer;
             match self.socket.recv(&mut slice, libc::MSG_TRUNC) {
                 Ok(length) => return Ok(self.buffer.get(..length).map_or_else(lost, read)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // More came than the socket holds.
+                // More arrived than the socket can hold.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(lost()),
                 Err(error) => return Err(error),
             }
@@ -109,7 +102,7 @@ fn read(datagram: &[u8]) -> Changes {
     let mut changes = Changes::default();
     for part in Parts(datagram) {
         match part {
-            Ok(part) if matches!(part.kind, RTM_NEWRULE | RTM_DELRULE) => {
+            Ok(part) if matches!(part.kind, libc::RTM_NEWRULE | libc::RTM_DELRULE) => {
                 changes.rules |= is_our_rule(part.payload);
             }
             Ok(part) => changes
@@ -121,16 +114,16 @@ fn read(datagram: &[u8]) -> Changes {
     changes
 }
 
-/// The interface that a message is about, if it is about one.
+/// The interface that a message is about, if any.
 fn interface(kind: u16, payload: &[u8]) -> Option<u32> {
     match kind {
-        // `struct ifinfomsg` and `struct ifaddrmsg` have the number at the same place.
-        RTM_NEWLINK | RTM_DELLINK | RTM_NEWADDR | RTM_DELADDR => {
+        // `struct ifinfomsg` and `struct ifaddrmsg` have the number at the same offset.
+        libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWADDR | libc::RTM_DELADDR => {
             let (_, rest) = payload.split_first_chunk::<4>()?;
             rest.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
         }
-        // A route that cannot be read is not one that this program made.
-        RTM_NEWROUTE | RTM_DELROUTE => {
+        // A route that cannot be decoded is not one that this program made.
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             let route = RouteMessage::parse(payload).ok()?;
             route
                 .attributes
@@ -170,9 +163,9 @@ mod tests {
         ]
         .concat();
         let datagram = [
-            message(RTM_DELLINK, &link),
-            message(RTM_NEWADDR, &address),
-            message(RTM_DELROUTE, &route),
+            message(libc::RTM_DELLINK, &link),
+            message(libc::RTM_NEWADDR, &address),
+            message(libc::RTM_DELROUTE, &route),
             message(3, &[0; 8]),
         ]
         .concat();
@@ -184,7 +177,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_may_have_been_anything() {
         assert!(read(&[1, 2, 3]).lost);
-        let short = read(&message(RTM_NEWLINK, &[0; 6]));
+        let short = read(&message(libc::RTM_NEWLINK, &[0; 6]));
         assert_eq!(short, Changes::default());
         assert!(read(&[]).interfaces.is_empty());
     }

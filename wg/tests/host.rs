@@ -1,10 +1,11 @@
-//! What the host does with packets, as it is set in a real namespace.
+//! How a host is set up to handle packets, in real namespaces.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod common;
 
-use common::{add_veth_pair, in_namespace, ip, requirements};
+use common::{add_veth_pair, in_namespace, ip, requirements as missing};
 use grid_wg::Place;
 use grid_wg::host::{Forwarding, forwards, strict_reverse_path};
 
@@ -14,12 +15,9 @@ fn set(file: &str, value: u8) {
 
 #[test]
 fn a_strict_reverse_path_filter_is_found() {
-    if let Some(reason) = requirements() {
-        common::skipped(&reason);
-        return;
-    }
+    or_skip!();
     in_namespace(|| {
-        // One with a dot in its name, which sysctl would take for a slash.
+        // sysctl would take the dot in the second name for a slash.
         add_veth_pair("lan0", "lan0.7");
         let lan = "lan0".parse().unwrap();
         for file in ["all", "default", "lo", "lan0", "lan0.7"] {
@@ -36,7 +34,7 @@ fn a_strict_reverse_path_filter_is_found() {
         ip(&["link", "set", "lan0.7", "up"]);
         assert_eq!(strict(&[]), ["lan0"]);
         assert!(strict(std::slice::from_ref(&lan)).is_empty());
-        // The larger one of the two counts, and loopback never.
+        // The larger of the two counts; loopback never does.
         set("ipv4/conf/all/rp_filter", 1);
         assert_eq!(strict(&[]), ["lan0", "lan0.7"]);
         assert_eq!(strict(&[lan]), ["lan0.7"]);
@@ -47,10 +45,7 @@ fn a_strict_reverse_path_filter_is_found() {
 
 #[test]
 fn forwarding_is_that_of_the_place() {
-    if let Some(reason) = requirements() {
-        common::skipped(&reason);
-        return;
-    }
+    or_skip!();
     in_namespace(|| {
         ip(&["netns", "add", "blue"]);
         let blue = Place::in_netns("blue".parse().unwrap());

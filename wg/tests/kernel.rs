@@ -1,18 +1,16 @@
-//! The kernel back end for real, where the kernel has WireGuard: every test says SKIPPED
-//! elsewhere. With a user-mode kernel or in a virtual machine they run on any host.
+//! The kernel back end for real, where the kernel has WireGuard; elsewhere every test says SKIPPED. In
+//! a user-mode kernel or a virtual machine they run on any host.
 
-// What fails here fails a test.
+// A failure here fails a test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[macro_use]
 mod common;
 
-use std::net::UdpSocket;
-
 use common::{in_namespace, ip, key, requirements, wg, wish};
 use common::{netns, routing, scenarios};
-use grid_wg::backend::GROUP;
-use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
+use grid_wg::ownership::GROUP;
+use grid_wg::{Backend, BackendChoice, BackendKind, Error, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Kernel;
 
@@ -29,16 +27,7 @@ fn missing() -> Option<String> {
     }
 }
 
-macro_rules! or_skip {
-    () => {
-        if let Some(reason) = missing() {
-            common::skipped(&reason);
-            return;
-        }
-    };
-}
-
-/// Runs where there is no WireGuard in the kernel, and only there.
+/// Runs only where the kernel has no WireGuard.
 #[test]
 fn a_kernel_without_wireguard_is_told_apart() {
     match preflight(CHOICE, &Place::default()) {
@@ -86,10 +75,7 @@ fn a_foreign_interface_is_left_alone_until_it_is_adopted() {
             Err(Error::ForeignInterface { .. })
         ));
         // WireGuard, but with another key: another server on this host.
-        let theirs = wish("theirs1", 1);
-        backend()
-            .apply(&plan(&theirs, &Observed::default()))
-            .unwrap();
+        common::create(&mut *backend(), &wish("theirs1", 1)).unwrap();
         common::refuses_foreign(&mut *backend(), "theirs1", "wireguard");
         // WireGuard without a key, made by hand.
         ip(&["link", "add", "theirs2", "type", "wireguard"]);
@@ -101,7 +87,7 @@ fn a_foreign_interface_is_left_alone_until_it_is_adopted() {
         ours.adopt(&desired.name).unwrap();
         let steps = common::reconcile(&mut *ours, &desired);
         assert!(!steps.is_empty());
-        // From now on the key proves it.
+        // From now on the key proves that it is ours.
         assert!(common::reconcile(&mut *backend(), &desired).is_empty());
         assert!(matches!(
             ours.adopt(&"none0".parse().unwrap()),
@@ -114,7 +100,7 @@ fn a_foreign_interface_is_left_alone_until_it_is_adopted() {
 fn an_interface_without_a_key_is_ours_if_it_has_our_mark() {
     or_skip!();
     in_namespace(|| {
-        // What is left when we are stopped after the first message of the first plan.
+        // What we leave behind if we are killed after the first message of the first plan.
         let group = GROUP.to_string();
         ip(&["link", "add", "half0", "group", &group, "type", "wireguard"]);
         let desired = wish("half0", 1);
@@ -132,38 +118,8 @@ fn a_restart_finds_everything_as_it_was() {
         drop(first);
         let mut second = backend();
         assert!(common::reconcile(&mut *second, &desired).is_empty());
-        assert!(
-            second
-                .remove(&desired.name, &desired.private_key.public())
-                .unwrap()
-        );
+        assert!(common::remove(&mut *second, &desired));
         assert_eq!(common::link_index("stay0"), None);
-    });
-}
-
-#[test]
-fn a_port_in_use_is_an_error_and_nothing_changes() {
-    or_skip!();
-    in_namespace(|| {
-        let mut backend = backend();
-        let mut desired = wish("port0", 1);
-        let held = UdpSocket::bind("[::]:0").unwrap();
-        desired.listen_port = held.local_addr().unwrap().port();
-        let error = backend
-            .apply(&plan(&desired, &Observed::default()))
-            .unwrap_err();
-        assert!(matches!(error.root(), Error::PortInUse { .. }), "{error}");
-        assert!(
-            matches!(
-                error,
-                Error::Apply {
-                    rolled_back: true,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert_eq!(common::link_index("port0"), None);
     });
 }
 
@@ -174,8 +130,7 @@ fn an_interface_that_vanishes_meanwhile_is_told() {
         let mut backend = backend();
         let mut desired = wish("gone0", 1);
         common::reconcile(&mut *backend, &desired);
-        let own = desired.private_key.public();
-        let observed = backend.observe(&desired.name, &own).unwrap();
+        let observed = common::observe(&mut *backend, &desired);
         desired.fwmark = None;
         common::delete_link("gone0");
         let result = backend.apply(&plan(&desired, &observed));
@@ -210,36 +165,16 @@ fn wg_shows_the_interface() {
     });
 }
 
-/// Both ends in the kernel, and one end in each: the two back ends speak one protocol.
-macro_rules! scenarios {
-    ($($module:ident::$name:ident, $mixed:ident);* $(;)?) => {
-        $(#[test]
-        fn $name() {
-            or_skip!();
-            $module::$name((CHOICE, CHOICE));
-        }
+two_site_tests!((CHOICE, CHOICE));
 
-        #[test]
-        fn $mixed() {
-            or_skip!();
-            $module::$name((CHOICE, BackendChoice::Userspace));
-            $module::$name((BackendChoice::Userspace, CHOICE));
-        })*
-    };
-}
+/// One end in the kernel and one in userspace: both back ends speak the same protocol.
+mod mixed {
+    use super::*;
 
-scenarios! {
-    scenarios::a_keepalive_builds_the_session, a_keepalive_builds_the_session_mixed;
-    scenarios::two_sites_talk_through_the_tunnel, two_sites_talk_through_the_tunnel_mixed;
-    scenarios::a_changed_peer_leaves_the_other_session_alone, a_changed_peer_leaves_the_other_session_alone_mixed;
-    scenarios::a_new_preshared_key_on_both_ends_works, a_new_preshared_key_on_both_ends_works_mixed;
-    scenarios::a_wrong_preshared_key_lets_nothing_through, a_wrong_preshared_key_lets_nothing_through_mixed;
-    scenarios::an_inner_source_that_is_not_the_peers_is_dropped, an_inner_source_that_is_not_the_peers_is_dropped_mixed;
-    scenarios::an_endpoint_follows_the_peer, an_endpoint_follows_the_peer_mixed;
-    scenarios::garbage_on_the_port_harms_nothing, garbage_on_the_port_harms_nothing_mixed;
-    scenarios::bulk_traffic_passes, bulk_traffic_passes_mixed;
-    routing::the_tunnels_own_packets_do_not_loop, the_tunnels_own_packets_do_not_loop_mixed;
-    netns::two_namespaces_talk_through_the_tunnel, two_namespaces_talk_through_the_tunnel_mixed;
+    two_site_tests!(
+        (CHOICE, BackendChoice::Userspace),
+        (BackendChoice::Userspace, CHOICE),
+    );
 }
 
 #[test]

@@ -1,18 +1,19 @@
-//! No key reaches the log, at the most verbose level, with real handshakes going on.
+//! No key reaches the log, not even at the most verbose level during real handshakes.
 
-// What fails here fails a test.
+// A failure here fails a test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod common;
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use common::{key, psk, requirements, scenarios};
+use common::{key, psk, requirements as missing, scenarios};
 use grid_wg::BackendChoice::Userspace;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Everything that was logged.
+/// Everything that has been logged.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -29,10 +30,7 @@ impl io::Write for Log {
 
 #[test]
 fn the_log_holds_no_key() {
-    if let Some(reason) = requirements() {
-        common::skipped(&reason);
-        return;
-    }
+    or_skip!();
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()

@@ -1,9 +1,9 @@
 //! The userspace back end for real: TUN interfaces, UDP, handshakes, `wg show`.
 //!
-//! Every test runs on a thread with its own network and mount namespace, so it needs root (or a
-//! user namespace in which it is root) and /dev/net/tun. Where they are missing it says SKIPPED.
+//! Every test runs on a thread with its own network and mount namespace, so it needs root (or a user
+//! namespace in which it is root) and /dev/net/tun. Without them it says SKIPPED.
 
-// What fails here fails a test.
+// A failure here fails a test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[macro_use]
@@ -13,24 +13,14 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use common::scenarios::{self, Choices};
-use common::{in_namespace, key, requirements, wg, wish};
-use common::{netns, routing};
+use common::{create, in_namespace, key, observe, remove, requirements as missing, wg, wish};
+use common::{netns, routing, scenarios};
 use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Userspace;
 
 fn backend() -> Box<dyn Backend> {
     open(CHOICE, &Place::default()).unwrap()
-}
-
-macro_rules! or_skip {
-    () => {
-        if let Some(reason) = requirements() {
-            common::skipped(&reason);
-            return;
-        }
-    };
 }
 
 #[test]
@@ -49,9 +39,7 @@ fn starting_takes_milliseconds() {
         let mut backend = backend();
         let desired = wish("fast0", 1);
         let started = Instant::now();
-        backend
-            .apply(&plan(&desired, &Observed::default()))
-            .unwrap();
+        create(&mut *backend, &desired).unwrap();
         let took = started.elapsed();
         println!("an interface with two peers was up after {took:?}");
         assert!(took < Duration::from_millis(500), "{took:?}");
@@ -67,23 +55,13 @@ fn removal_leaves_nothing() {
         for _ in 0..3 {
             let mut backend = backend();
             let desired = wish("gone0", 1);
-            backend
-                .apply(&plan(&desired, &Observed::default()))
-                .unwrap();
+            create(&mut *backend, &desired).unwrap();
             assert!(socket("gone0").exists());
-            assert!(
-                backend
-                    .remove(&desired.name, &desired.private_key.public())
-                    .unwrap()
-            );
+            assert!(remove(&mut *backend, &desired));
             assert_eq!(common::link_index("gone0"), None);
             assert!(!socket("gone0").exists());
             assert!(UdpSocket::bind(("0.0.0.0", desired.listen_port)).is_ok());
-            assert!(
-                !backend
-                    .remove(&desired.name, &desired.private_key.public())
-                    .unwrap()
-            );
+            assert!(!remove(&mut *backend, &desired));
         }
         assert_eq!(threads(), threads_before);
         assert_eq!(files(), files_before);
@@ -95,9 +73,7 @@ fn dropping_the_back_end_removes_its_interfaces() {
     or_skip!();
     in_namespace(|| {
         let mut backend = backend();
-        backend
-            .apply(&plan(&wish("drop0", 1), &Observed::default()))
-            .unwrap();
+        create(&mut *backend, &wish("drop0", 1)).unwrap();
         assert!(common::link_index("drop0").is_some());
         drop(backend);
         assert_eq!(common::link_index("drop0"), None);
@@ -112,11 +88,9 @@ fn a_foreign_interface_is_left_alone() {
         common::add_veth("theirs0");
         common::refuses_foreign(&mut *backend(), "theirs0", "veth");
         assert!(common::link_index("theirs0").is_some());
-        // Of our own making, but another back end's: the handle is what counts.
+        // Made by this process, but by another back end: whoever holds the device owns it.
         let mut first = backend();
-        first
-            .apply(&plan(&wish("mine0", 1), &Observed::default()))
-            .unwrap();
+        create(&mut *first, &wish("mine0", 1)).unwrap();
         common::refuses_foreign(&mut *backend(), "mine0", "tun");
     });
 }
@@ -127,54 +101,27 @@ fn an_interface_that_somebody_removed_is_built_again() {
     in_namespace(|| {
         let mut backend = backend();
         let desired = wish("back0", 1);
-        let own = desired.private_key.public();
-        backend
-            .apply(&plan(&desired, &Observed::default()))
-            .unwrap();
+        create(&mut *backend, &desired).unwrap();
         common::delete_link("back0");
-        let observed = backend.observe(&desired.name, &own).unwrap();
+        let observed = observe(&mut *backend, &desired);
         assert_eq!(observed, Observed::default());
         backend.apply(&plan(&desired, &observed)).unwrap();
-        let again = backend.observe(&desired.name, &own).unwrap();
+        let again = observe(&mut *backend, &desired);
         assert!(plan(&desired, &again).is_empty());
     });
 }
 
 #[test]
-fn a_port_in_use_is_an_error_and_nothing_changes() {
+fn a_port_in_use_leaves_a_running_interface_on_its_port() {
     or_skip!();
     in_namespace(|| {
         let mut backend = backend();
-        let mut desired = wish("port0", 1);
-        let held = UdpSocket::bind("[::]:0").unwrap();
-        desired.listen_port = held.local_addr().unwrap().port();
-        let error = backend
-            .apply(&plan(&desired, &Observed::default()))
-            .unwrap_err();
-        assert!(
-            matches!(error.root(), Error::PortInUse { port, .. } if *port == desired.listen_port)
-        );
-        assert!(
-            matches!(
-                error,
-                Error::Apply {
-                    rolled_back: true,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert_eq!(common::link_index("port0"), None);
-
-        // On a running interface the old port stays.
         let mut running = wish("port0", 1);
-        backend
-            .apply(&plan(&running, &Observed::default()))
-            .unwrap();
         let port = running.listen_port;
-        running.listen_port = desired.listen_port;
-        let own = running.private_key.public();
-        let observed = backend.observe(&running.name, &own).unwrap();
+        create(&mut *backend, &running).unwrap();
+        let held = UdpSocket::bind("[::]:0").unwrap();
+        running.listen_port = held.local_addr().unwrap().port();
+        let observed = observe(&mut *backend, &running);
         let error = backend.apply(&plan(&running, &observed)).unwrap_err();
         assert!(
             matches!(
@@ -186,7 +133,7 @@ fn a_port_in_use_is_an_error_and_nothing_changes() {
             ),
             "{error}"
         );
-        let observed = backend.observe(&running.name, &own).unwrap();
+        let observed = observe(&mut *backend, &running);
         assert_eq!(observed.interface.unwrap().listen_port, port);
     });
 }
@@ -201,7 +148,7 @@ fn preflight_says_what_is_missing() {
             preflight(CHOICE, &Place::default()).unwrap(),
             BackendKind::Userspace
         );
-        // Without capabilities: a user that is nobody, in the same namespaces.
+        // The user nobody has no capabilities, in the same namespaces.
         common::as_nobody(|| {
             assert!(matches!(
                 preflight(CHOICE, &Place::default()),
@@ -231,8 +178,8 @@ fn threads() -> usize {
     names.filter(|name| name.starts_with("wg-gone0")).count()
 }
 
-/// Open files that other tests' threads do not have: sockets and devices of this thread's
-/// namespaces cannot be told apart, so only the device is counted.
+/// The open TUN files of this test's device. Its sockets are not counted: they cannot be told from
+/// those of other tests' threads.
 fn files() -> usize {
     let open = std::fs::read_dir("/proc/thread-self/fdinfo").unwrap();
     let infos = open.filter_map(|f| std::fs::read_to_string(f.ok()?.path()).ok());
@@ -246,9 +193,7 @@ fn wg_shows_and_sets_the_device() {
         let mut backend = backend();
         let desired = wish("show0", 1);
         let own = desired.private_key.public();
-        backend
-            .apply(&plan(&desired, &Observed::default()))
-            .unwrap();
+        create(&mut *backend, &desired).unwrap();
         let mode = std::fs::metadata(socket("show0"))
             .unwrap()
             .permissions()
@@ -275,7 +220,7 @@ fn wg_shows_and_sets_the_device() {
             2,
             "{shown}"
         );
-        // A person changes a peer, adds one, and the next plan puts both right.
+        // A person changes a peer and adds one, and the next plan undoes both.
         let first = desired.peers.keys().next().unwrap().to_string();
         let stranger = key(77).public().to_string();
         wg(&["set", "show0", "peer", &first, "persistent-keepalive", "7"]);
@@ -287,11 +232,11 @@ fn wg_shows_and_sets_the_device() {
             "allowed-ips",
             "10.66.0.9/32",
         ]);
-        let observed = backend.observe(&desired.name, &own).unwrap();
-        let put_right = plan(&desired, &observed);
-        assert_eq!(put_right.steps.len(), 2, "{put_right}");
-        backend.apply(&put_right).unwrap();
-        let observed = backend.observe(&desired.name, &own).unwrap();
+        let observed = observe(&mut *backend, &desired);
+        let repair = plan(&desired, &observed);
+        assert_eq!(repair.steps.len(), 2, "{repair}");
+        backend.apply(&repair).unwrap();
+        let observed = observe(&mut *backend, &desired);
         assert!(plan(&desired, &observed).is_empty());
     });
 }
@@ -303,54 +248,24 @@ fn a_leftover_socket_is_replaced_and_a_living_one_is_not() {
         std::fs::create_dir_all("/var/run/wireguard").unwrap();
         drop(std::os::unix::net::UnixListener::bind(socket("left0")).unwrap());
         let mut backend = backend();
-        backend
-            .apply(&plan(&wish("left0", 1), &Observed::default()))
-            .unwrap();
+        create(&mut *backend, &wish("left0", 1)).unwrap();
         assert!(std::os::unix::net::UnixStream::connect(socket("left0")).is_ok());
 
         let living = std::os::unix::net::UnixListener::bind(socket("live0")).unwrap();
         let mut desired = wish("live0", 2);
         desired.listen_port += 1;
-        backend
-            .apply(&plan(&desired, &Observed::default()))
-            .unwrap();
-        backend
-            .remove(&desired.name, &desired.private_key.public())
-            .unwrap();
+        create(&mut *backend, &desired).unwrap();
+        remove(&mut *backend, &desired);
         assert!(std::os::unix::net::UnixStream::connect(socket("live0")).is_ok());
         drop(living);
     });
 }
 
-const BOTH: Choices = (CHOICE, CHOICE);
-
-macro_rules! scenarios {
-    ($($module:ident::$name:ident),* $(,)?) => {
-        $(#[test]
-        fn $name() {
-            or_skip!();
-            $module::$name(BOTH);
-        })*
-    };
-}
-
-scenarios! {
-    scenarios::a_keepalive_builds_the_session,
-    scenarios::two_sites_talk_through_the_tunnel,
-    scenarios::a_changed_peer_leaves_the_other_session_alone,
-    scenarios::a_new_preshared_key_on_both_ends_works,
-    scenarios::a_wrong_preshared_key_lets_nothing_through,
-    scenarios::an_inner_source_that_is_not_the_peers_is_dropped,
-    scenarios::an_endpoint_follows_the_peer,
-    scenarios::garbage_on_the_port_harms_nothing,
-    scenarios::bulk_traffic_passes,
-    routing::the_tunnels_own_packets_do_not_loop,
-    netns::two_namespaces_talk_through_the_tunnel,
-}
+two_site_tests!((CHOICE, CHOICE));
 
 #[test]
 #[ignore = "takes an hour, or some seconds in a kernel with simulated time"]
 fn an_hour_of_keepalives() {
     or_skip!();
-    scenarios::an_hour_of_keepalives(BOTH);
+    scenarios::an_hour_of_keepalives((CHOICE, CHOICE));
 }

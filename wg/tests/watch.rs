@@ -1,16 +1,17 @@
-//! Changes of a real network, as the kernel tells them.
+//! Changes to a real network, as the kernel reports them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
 mod common;
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use common::{in_namespace, ip, link_index, requirements};
+use common::{in_namespace, ip, link_index, requirements as missing};
 use grid_wg::{Place, Watch};
 
-/// Whether something about this interface is told within a second.
+/// Whether a change to this interface is reported within a second.
 fn hears(watch: &mut Watch, index: u32) -> bool {
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
@@ -26,7 +27,7 @@ fn hears(watch: &mut Watch, index: u32) -> bool {
     false
 }
 
-/// Waits until the kernel has said all that it has to say.
+/// Waits until the kernel has reported everything.
 fn quiet(watch: &mut Watch) {
     let mut since = Instant::now();
     while since.elapsed() < Duration::from_millis(200) {
@@ -39,10 +40,7 @@ fn quiet(watch: &mut Watch) {
 
 #[test]
 fn every_kind_of_change_is_told() {
-    if let Some(reason) = requirements() {
-        common::skipped(&reason);
-        return;
-    }
+    or_skip!();
     in_namespace(|| {
         common::add_veth("seen0");
         common::add_veth_pair("other0", "other1");
@@ -85,10 +83,7 @@ fn every_kind_of_change_is_told() {
 
 #[test]
 fn a_rule_of_ours_is_told_and_no_other() {
-    if let Some(reason) = requirements() {
-        common::skipped(&reason);
-        return;
-    }
+    or_skip!();
     in_namespace(|| {
         let mut watch = Watch::open(&Place::default()).unwrap();
         let mut heard = |what: &[&str]| {

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use grid_netlink::Netlink;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::{self, SetArg};
@@ -27,8 +28,8 @@ use super::channels::NAMES;
 use super::job::Job;
 use super::watch::{EXIT, FAILED};
 use super::{INSIDE, initrd};
+use crate::link;
 use crate::output::say;
-use crate::{link, netlink};
 
 /// The word that makes `lab` call [`first_process`].
 pub const COMMAND: &str = "kernel-inside";
@@ -123,7 +124,7 @@ fn change_root(old: &str, job: &Job) -> Result<()> {
     std::env::set_current_dir("/")?;
     sethostname("grid-lab")?;
     // A machine would have these from its boot; here nobody else is there to set them.
-    let mut netlink = netlink::Netlink::open().context("cannot open a netlink socket")?;
+    let mut netlink = Netlink::route().context("cannot open a netlink socket")?;
     link::index_of("lo").and_then(|lo| link::set_up(&mut netlink, lo, true))?;
     Ok(())
 }

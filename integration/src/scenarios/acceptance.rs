@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use grid_netlink::Netlink;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
@@ -11,7 +12,6 @@ use super::seen::{self, PATIENCE};
 use crate::lab::Lab;
 use crate::link;
 use crate::mesh::{Mesh, MeshOptions};
-use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::server;
@@ -45,7 +45,7 @@ fn subnet(lab: &Lab) -> Result<()> {
     let mesh = Mesh::of_size(lab, "foo", 3, MeshOptions::default())?;
     let [a, b, c] = [0, 1, 2].map(|number| mesh.members()[number].clone());
     b.namespaces().in_net(|| -> Result<()> {
-        let mut netlink = Netlink::open()?;
+        let mut netlink = Netlink::route()?;
         Ok(link::add_address(
             &mut netlink,
             link::index_of("lo")?,

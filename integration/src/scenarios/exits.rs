@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use grid_wg::backend::PROTOCOL;
+use grid_netlink::Netlink;
+use grid_wg::ownership::PROTOCOL;
 use ipnet::IpNet;
 
 use super::seen::{self, PATIENCE};
 use crate::lab::Lab;
 use crate::link;
 use crate::mesh::{Mesh, MeshOptions};
-use crate::netlink::Netlink;
 use crate::nft::{Nat, Router};
 use crate::node::Node;
 use crate::scenario::Scenario;
@@ -222,7 +222,7 @@ fn rules_are_put_right(scene: &Scene) -> Result<()> {
     let node = &scene.traveller;
     let whole = snapshot::of(node)?;
     let removed = node.namespaces().in_net(|| -> io::Result<usize> {
-        link::remove_rules(&mut Netlink::open()?, PROTOCOL)
+        link::remove_rules(&mut Netlink::route()?, PROTOCOL)
     })??;
     ensure!(removed == 4, "{removed} rules were ours");
     wait_until("the rules to be put back", Duration::from_secs(4), || {
@@ -422,7 +422,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     // What is changed there is seen there.
     let whole = snapshot::of(&inside)?;
     inside.namespaces().in_net(|| {
-        let mut netlink = Netlink::open()?;
+        let mut netlink = Netlink::route()?;
         link::set_mtu(&mut netlink, link::index_of("foo")?, 1300)
     })??;
     wait_until("the MTU to be put right", Duration::from_secs(4), || {
@@ -458,7 +458,7 @@ fn forwarding_counts_inside(outside: &Node, inside: &Node, netns: &str) -> Resul
 fn adopt(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     node.namespaces().in_net(|| -> io::Result<()> {
-        link::create_bridge(&mut Netlink::open()?, "foo").map(drop)
+        link::create_bridge(&mut Netlink::route()?, "foo").map(drop)
     })??;
     let before = snapshot::at_rest(&node)?;
     for extra in [&[][..], &["--adopt"]] {

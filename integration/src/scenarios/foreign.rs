@@ -10,13 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use grid_netlink::Netlink;
 use ipnet::IpNet;
 
 use super::seen::{self, LOOKED_AT, PATIENCE};
 use crate::lab::Lab;
 use crate::link::{self, LinkIndex};
 use crate::mesh::{Mesh, MeshOptions};
-use crate::netlink::Netlink;
 use crate::node::Node;
 use crate::output::say;
 use crate::server;
@@ -26,7 +26,7 @@ use crate::wireguard;
 
 /// A second may pass since the repair before; the rest is for slow machines.
 const AT_ONCE: Duration = Duration::from_secs(4);
-const RIGHT: &str = "putting it right";
+const RIGHT: &str = "repairing it";
 
 type Change = Box<dyn Fn(&mut Netlink, LinkIndex) -> io::Result<()> + Send + Sync>;
 
@@ -124,7 +124,7 @@ fn put_right(
 ) -> Result<()> {
     let before = count(node, RIGHT)?;
     node.namespaces()
-        .in_net(|| change(&mut Netlink::open()?, link::index_of("foo")?))?
+        .in_net(|| change(&mut Netlink::route()?, link::index_of("foo")?))?
         .with_context(|| what.to_owned())?;
     repaired(node, what, within, || {
         Ok(count(node, RIGHT)? > before && is_right()?)
@@ -177,7 +177,7 @@ fn interface(mesh: &Mesh, node: &Node) -> Result<()> {
     };
     let (before, index) = (all()?, snapshot::index(node, "foo")?);
     node.namespaces()
-        .in_net(|| link::delete(&mut Netlink::open()?, LinkIndex(index)))??;
+        .in_net(|| link::delete(&mut Netlink::route()?, LinkIndex(index)))??;
     repaired(node, "the interface is removed", AT_ONCE, || {
         Ok(snapshot::link(node, "foo")?.up && all()? == before)
     })?;

@@ -404,7 +404,7 @@ fn closed_tun(_: &Lab) -> Result<()> {
         return Err(Missing("changing to another user needs root".to_owned()).into());
     }
     crate::requirements::wireguard()?;
-    if crate::link::kernel_has_wireguard(&mut crate::netlink::Netlink::open()?) {
+    if crate::link::kernel_has_wireguard(&mut grid_netlink::Netlink::route()?) {
         return Err(
             Missing("with WireGuard in the kernel no tun device is needed".to_owned()).into(),
         );

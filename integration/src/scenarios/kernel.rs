@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use grid_keys::WgPublicKey;
-use grid_wg::backend::GROUP as LINK_GROUP;
+use grid_wg::ownership::GROUP as LINK_GROUP;
 use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
 
 use super::seen::{self, LOOKED_AT, PATIENCE};

@@ -153,7 +153,7 @@ async fn finish(
         return Err(unexpected());
     };
     context.tunnels.settled().await;
-    let about = context.tunnels.about(&network);
+    let about = context.tunnels.status(&network);
     if let Some(problem) = about.problem {
         return Err(Failure::failed(format!(
             "this node is in \"{net}\" now, but its interface could not be made: {problem}; it is \

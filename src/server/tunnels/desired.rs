@@ -1,4 +1,4 @@
-//! From what the core wants to what `grid-wg` is told.
+//! Translates what the core wants into what `grid-wg` should make.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -10,23 +10,23 @@ use ipnet::IpNet;
 
 use crate::exit::Failure;
 
-/// How old a handshake may be and still show that the endpoint works (WireGuard paper, section 6.1:
-/// a session is given up after 180 seconds).
+/// The greatest age at which a handshake still shows that the endpoint works (WireGuard paper, section
+/// 6.1: a session ends after 180 seconds).
 const FRESH: Duration = Duration::from_secs(180);
 
 /// The name of a network's interface.
 ///
 /// # Errors
-/// The name is not one that the kernel takes.
+/// The kernel does not accept the name.
 pub fn name_of(name: &NetworkName) -> Result<IfName, Failure> {
     IfName::try_from(name.as_str()).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// The wanted state of the interface.
 ///
-/// A peer that answers at present is left where it answers, whatever endpoint the core would try
-/// first: the core may not have heard of the handshake yet. The tunnel's own packets get the mark, if that
-/// is not 0.
+/// A peer that currently answers keeps the endpoint at which it does, whatever endpoint the core would
+/// try first: the core may not know of the handshake yet. The tunnel's own packets get the mark, unless
+/// it is 0.
 #[must_use]
 pub fn desired(
     name: IfName,
@@ -71,8 +71,8 @@ pub fn desired(
     }
 }
 
-/// The kernel makes the routes of the network's own prefixes with the addresses. Named here, they
-/// come back when somebody removes them.
+/// The kernel makes the routes for the network's own prefixes together with the addresses. They are
+/// listed all the same, so that they come back when somebody removes them.
 fn routes(tunnel: &Tunnel) -> BTreeSet<IpNet> {
     let is_prefix = |net: &&IpNet| net.prefix_len() < net.max_prefix_len();
     let connected = tunnel.addresses.iter().filter(is_prefix);
@@ -87,7 +87,6 @@ mod tests {
 
     use grid_keys::{Secret, WgSecretKey};
     use grid_promises::core::TunnelPeer;
-
     use grid_wg::{BackendKind, ObservedInterface, ObservedPeer};
 
     fn observed(key: grid_keys::WgPublicKey, handshake: Option<SystemTime>) -> Observed {

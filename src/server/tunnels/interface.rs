@@ -1,5 +1,5 @@
-//! One interface of the WireGuard thread: what it should be, what it was when it was seen last, and how
-//! the one becomes the other.
+//! One interface of the WireGuard thread: what it should be, what it was when it was last observed, and
+//! how the former is made of the latter.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,52 +16,50 @@ use super::desired::desired;
 use super::handshakes::Handshakes;
 use crate::store::InterfaceOptions;
 
-/// How many steps may be carried out without a look first.
+/// How many steps may be carried out without observing the interface first.
 const FEW: usize = 16;
 
-/// One interface.
 pub(super) struct Interface {
     pub(super) name: IfName,
     pub(super) options: InterfaceOptions,
     /// The mark of its own packets; 0: none.
     mark: u32,
-    /// Whether it may be somebody else's so far.
+    /// Whether it may be taken over from somebody else.
     adopt: bool,
-    /// Opened when it is needed first, and again after it could not be.
+    /// Opened when first needed; a failure is retried.
     pub(super) backend: Option<Box<dyn grid_wg::Backend>>,
     pub(super) tunnel: Box<Tunnel>,
-    /// The kernel's number of it, as it was seen last.
+    /// The kernel's number for it, as last observed.
     pub(super) index: Option<u32>,
-    /// What it was when it was seen last, with what this process changed since. None: not to be
-    /// relied on.
+    /// Its state as last observed, with what this process has changed since. None: unknown.
     pub(super) known: Option<Observed>,
-    /// Where the peers were seen last: what the core leaves to WireGuard goes with a peer that
-    /// somebody removes.
+    /// Where the peers were last seen: when somebody removes a peer, an endpoint is lost that the core
+    /// leaves to WireGuard.
     endpoints: BTreeMap<WgPublicKey, SocketAddr>,
     handshakes: Handshakes,
-    /// What the log said last, so that it does not say it again every time.
-    pub(super) complained: Option<String>,
-    /// The hint that the log said last.
-    pub(super) hinted: Option<String>,
-    /// What this host did not allow when it was tried last.
-    left_out: Vec<Step>,
+    /// The problem that was logged last, so that it is not logged every time.
+    pub(super) last_problem: Option<String>,
+    /// The hint that was logged last.
+    pub(super) last_hint: Option<String>,
+    /// The steps that this host did not allow the last time.
+    skipped: Vec<Step>,
 }
 
 /// Why a change is made, for the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// This node wants something else than before.
-    Wished,
-    /// What failed may work now: that is still this node's own wish, and nobody else's doing.
-    Again,
+    /// This node wants something different from before.
+    Wanted,
+    /// What failed may work now. What differs is due to the failure, not to somebody else.
+    Retry,
     /// Somebody may have changed something.
-    Guarded,
-    /// It was looked at for another reason.
-    Seen,
+    Guard,
+    /// It was observed for another reason.
+    Observed,
 }
 
 impl Interface {
-    /// One that nothing is known of yet. With `adopt`, it may be somebody else's so far.
+    /// One that has not been observed yet. With `adopt`, it may be taken over from somebody else.
     pub(super) const fn new(
         name: IfName,
         options: InterfaceOptions,
@@ -80,19 +78,19 @@ impl Interface {
             known: None,
             endpoints: BTreeMap::new(),
             handshakes: Handshakes::new(),
-            complained: None,
-            hinted: None,
-            left_out: Vec::new(),
+            last_problem: None,
+            last_hint: None,
+            skipped: Vec::new(),
         }
     }
 
     /// Observes, plans and applies.
     ///
     /// # Errors
-    /// What the back end says; then the interface may be half of what it should be.
-    pub(super) fn bring(&mut self, cause: Cause) -> Result<(), Error> {
+    /// What the back end says; then the interface may be only partly as it should be.
+    pub(super) fn reconcile(&mut self, cause: Cause) -> Result<(), Error> {
         self.handshakes.expect(&self.tunnel.peers, Instant::now());
-        if cause == Cause::Wished && self.changes_few() {
+        if cause == Cause::Wanted && self.change_few_peers() {
             return Ok(());
         }
         self.known = None;
@@ -103,18 +101,18 @@ impl Interface {
         let own = self.tunnel.private_key.public();
         let observed = match backend.observe(&self.name, &own) {
             Err(Error::ForeignInterface { .. }) if self.adopt => {
-                warn!("{}: takes over the interface that was there", self.name);
+                warn!("{}: taking over the existing interface", self.name);
                 backend.adopt(&self.name)?;
                 backend.observe(&self.name, &own)?
             }
             other => other?,
         };
-        self.put_right(&observed, cause)?;
+        self.repair(&observed, cause)?;
         self.adopt = false;
         Ok(())
     }
 
-    /// What on this machine keeps a default route from doing what it should.
+    /// What on this machine prevents a default route from working.
     pub(super) fn hint(&self) -> Option<String> {
         let has_default = |prefix: &ipnet::IpNet| prefix.prefix_len() == 0;
         if self.options.routing.table != Table::Auto {
@@ -131,11 +129,11 @@ impl Interface {
             );
         }
         let is_ipv4 = |prefix: &ipnet::IpNet| has_default(prefix) && prefix.addr().is_ipv4();
-        // Elsewhere, no rule stands between the tunnel's own packets and this process.
+        // In another namespace, no rule applies to the tunnel's own packets.
         if !self.tunnel.routes.iter().any(is_ipv4) || self.options.netns.is_some() {
             return None;
         }
-        // In the tunnel itself the answers come in where the route leads out.
+        // The tunnel itself does not count: its answers come in where its route leads out.
         match host::strict_reverse_path(std::slice::from_ref(&self.name)) {
             Ok(strict) if strict.is_empty() => None,
             Ok(strict) => Some(format!(
@@ -144,29 +142,33 @@ impl Interface {
                 strict.join(", ")
             )),
             Err(error) => {
-                debug!("{}: rp_filter cannot be read: {error}", self.name);
+                debug!("{}: cannot read rp_filter: {error}", self.name);
                 None
             }
         }
     }
 
-    /// Begins handshakes again that hang. For one that was just observed, and is as it should be.
+    /// Restarts handshakes that have stalled. The interface was just observed, and is as it should be.
     ///
     /// # Errors
-    /// What the back end says; then a peer may be missing until the next look.
-    pub(super) fn begin_again(&mut self, observed: &Observed, now: Instant) -> Result<(), Error> {
+    /// What the back end says; then a peer may be missing until the next observation.
+    pub(super) fn restart_handshakes(
+        &mut self,
+        observed: &Observed,
+        now: Instant,
+    ) -> Result<(), Error> {
         let kernels = |seen: &&ObservedInterface| seen.kind == BackendKind::Kernel;
         let Some(seen) = observed.interface.as_ref().filter(kernels) else {
             return Ok(());
         };
         let own = self.tunnel.private_key.public();
-        let hanging = self.handshakes.hanging(&own, &seen.peers, now);
-        if hanging.is_empty() {
+        let stalled = self.handshakes.take_stalled(&own, &seen.peers, now);
+        if stalled.is_empty() {
             return Ok(());
         }
         let (mut desired, mut without) = (self.desired(observed), seen.clone());
-        for key in &hanging {
-            // Where it was heard from, or else where it is looked for.
+        for key in &stalled {
+            // The endpoint that it was heard from, or otherwise the one that is tried.
             let heard = without.peers.remove(key).and_then(|peer| peer.endpoint);
             if let (Some(peer), Some(heard)) = (desired.peers.get_mut(key), heard) {
                 peer.endpoint = Some(heard);
@@ -177,12 +179,12 @@ impl Interface {
             rules: observed.rules.clone(),
         };
         let mut plan = plan(&desired, &without);
-        let is_hanging = |step: &Step| matches!(step, Step::SetPeer(change) if hanging.contains(&change.public_key));
-        plan.steps.retain(is_hanging);
+        let is_stalled = |step: &Step| matches!(step, Step::SetPeer(change) if stalled.contains(&change.public_key));
+        plan.steps.retain(is_stalled);
         plan.steps
-            .splice(0..0, hanging.iter().copied().map(Step::RemovePeer));
+            .splice(0..0, stalled.iter().copied().map(Step::RemovePeer));
         info!(
-            "{}: handshakes hang and are begun again: {}",
+            "{}: restarting handshakes that have stalled: {}",
             self.name,
             line(&plan)
         );
@@ -204,10 +206,10 @@ impl Interface {
         )
     }
 
-    /// Changes some peers without a look at all of them first: with thousands the look is what
-    /// takes time. The guard looks a second later. False: this is not enough.
-    fn changes_few(&mut self) -> bool {
-        // What is not put back is forgotten, and looked at.
+    /// Changes a few peers without observing all of them first, which is what takes time if there are
+    /// thousands. The guard observes them a second later. False: more is needed.
+    fn change_few_peers(&mut self) -> bool {
+        // Unless it is put back, the state is unknown and will be observed.
         let Some(mut known) = self.known.take() else {
             return false;
         };
@@ -221,9 +223,9 @@ impl Interface {
         };
         interface.follow(&plan.steps);
         if !plan.is_empty() {
-            say(&self.name, &plan, Cause::Wished, false);
+            log(&self.name, &plan, Cause::Wanted, false);
             if let Err(error) = backend.apply(&plan) {
-                debug!("{}: {error}; it is looked at", self.name);
+                debug!("{}: {error}; observing the interface", self.name);
                 return false;
             }
         }
@@ -231,7 +233,7 @@ impl Interface {
         true
     }
 
-    /// Gives peers that are missing the endpoint that they had, if no other is wished.
+    /// Gives missing peers the endpoint that they had, if no other one is wanted.
     fn remember_endpoints(&mut self, desired: &mut Desired, observed: &Observed) {
         let there = observed.interface.iter().flat_map(|found| &found.peers);
         for (key, endpoint) in there.filter_map(|(key, peer)| Some((*key, peer.endpoint?))) {
@@ -247,45 +249,46 @@ impl Interface {
         }
     }
 
-    /// Turns what was just observed into what is wished.
+    /// Turns what was just observed into what is wanted.
     ///
     /// # Errors
-    /// What the back end says; then the interface may be half of what it should be.
-    pub(super) fn put_right(&mut self, observed: &Observed, cause: Cause) -> Result<(), Error> {
+    /// What the back end says; then the interface may be only partly as it should be.
+    pub(super) fn repair(&mut self, observed: &Observed, cause: Cause) -> Result<(), Error> {
         self.index = observed.interface.as_ref().map(|interface| interface.index);
         self.known = None;
         let mut desired = self.desired(observed);
-        if cause == Cause::Seen {
+        if cause == Cause::Observed {
             leave_endpoints(&mut desired, observed);
         }
         self.remember_endpoints(&mut desired, observed);
         let plan = plan(&desired, observed);
         if plan.is_empty() {
-            self.left_out.clear();
+            self.skipped.clear();
             self.known = observed.interface.is_some().then(|| observed.clone());
             return Ok(());
         }
-        // What this host did not allow a moment ago is nobody's doing now.
-        let is_known = plan.steps.iter().all(|step| self.left_out.contains(step));
+        // What this host did not allow a moment ago was not changed by somebody else.
+        let is_known = plan.steps.iter().all(|step| self.skipped.contains(step));
         match cause {
-            Cause::Seen if is_known => return Ok(()),
-            Cause::Guarded if is_known => {}
-            _ => say(&self.name, &plan, cause, observed.interface.is_none()),
+            Cause::Observed if is_known => return Ok(()),
+            Cause::Guard if is_known => {}
+            _ => log(&self.name, &plan, cause, observed.interface.is_none()),
         }
         let Some(backend) = &mut self.backend else {
             return Ok(());
         };
         let report = backend.apply(&plan)?;
-        // Also by somebody's hand, or with the interface: what was expected of them is long past.
-        for key in plan.steps.iter().filter_map(put_in) {
-            self.handshakes.put_in(key, Instant::now());
+        // They may have been removed by somebody, or with the interface, long after their handshake was
+        // expected.
+        for key in plan.steps.iter().filter_map(added_peer) {
+            self.handshakes.peer_added(key, Instant::now());
         }
         for skipped in &report.skipped {
-            if !self.left_out.contains(&skipped.step) {
+            if !self.skipped.contains(&skipped.step) {
                 warn!("{}: {skipped}", self.name);
             }
         }
-        self.left_out = report
+        self.skipped = report
             .skipped
             .into_iter()
             .map(|skipped| skipped.step)
@@ -297,15 +300,15 @@ impl Interface {
 fn open(name: &IfName, options: &InterfaceOptions) -> Result<Box<dyn grid_wg::Backend>, Error> {
     let backend = grid_wg::open(options.backend.into(), &options.place())?;
     let who = match backend.kind() {
-        grid_wg::BackendKind::Kernel => "the kernel",
-        grid_wg::BackendKind::Userspace => "this process",
+        BackendKind::Kernel => "the kernel",
+        BackendKind::Userspace => "this process",
     };
-    info!("{name}: WireGuard is run by {who}: {}", backend.reason());
+    info!("{name}: {who} runs WireGuard: {}", backend.reason());
     Ok(backend)
 }
 
-/// Whether a step does no harm if the peer is not any more as it was seen: an endpoint would take
-/// the place of one that the peer itself has shown since.
+/// Whether a step does no harm if the peer has changed since it was observed: an endpoint would replace
+/// one that the peer itself has shown in the meantime.
 const fn is_safe_unseen(step: &Step) -> bool {
     match step {
         Step::RemovePeer(_) => true,
@@ -314,14 +317,15 @@ const fn is_safe_unseen(step: &Step) -> bool {
     }
 }
 
-const fn put_in(step: &Step) -> Option<&WgPublicKey> {
+const fn added_peer(step: &Step) -> Option<&WgPublicKey> {
     match step {
         Step::SetPeer(change) if change.create => Some(&change.public_key),
         _ => None,
     }
 }
 
-/// A peer's packets move its endpoint, so that one which differs is no sign of somebody's hand.
+/// Keeps endpoints as they are: a peer's packets move its endpoint, so a different one does not mean that
+/// somebody has changed it.
 fn leave_endpoints(desired: &mut Desired, observed: &Observed) {
     let Some(interface) = &observed.interface else {
         return;
@@ -338,15 +342,15 @@ fn line(plan: &Plan) -> String {
     steps.join("; ")
 }
 
-fn say(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
+fn log(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
     let steps = line(plan);
     match cause {
-        Cause::Wished => info!("{name}: {steps}"),
-        // It was said when it failed first; and when it works, that is said.
-        Cause::Again => debug!("{name}: {steps}"),
-        Cause::Guarded | Cause::Seen if gone => warn!("{name}: the interface was gone: {steps}"),
-        Cause::Guarded | Cause::Seen => {
-            warn!("{name}: somebody changed the interface, putting it right: {steps}")
+        Cause::Wanted => info!("{name}: {steps}"),
+        // The first failure was logged, and success will be.
+        Cause::Retry => debug!("{name}: {steps}"),
+        Cause::Guard | Cause::Observed if gone => warn!("{name}: the interface was gone: {steps}"),
+        Cause::Guard | Cause::Observed => {
+            warn!("{name}: somebody changed the interface, repairing it: {steps}")
         }
     }
 }
@@ -358,7 +362,6 @@ mod tests {
 
     use grid_keys::{Secret, WgSecretKey};
     use grid_promises::core::TunnelPeer;
-
     use grid_wg::{Backend as _, Fake, ObservedPeer};
 
     use super::*;
@@ -396,70 +399,70 @@ mod tests {
         fake.interface(&"foo".parse().unwrap()).unwrap().peers
     }
 
-    /// One that was brought up, and looked at.
-    fn looked_at(fake: &Fake) -> Interface {
+    /// One that was brought up, and then observed.
+    fn observed(fake: &Fake) -> Interface {
         let mut interface = interface(fake);
-        interface.bring(Cause::Wished).unwrap();
-        interface.bring(Cause::Guarded).unwrap();
+        interface.reconcile(Cause::Wanted).unwrap();
+        interface.reconcile(Cause::Guard).unwrap();
         interface
     }
 
     #[test]
-    fn a_change_of_one_peer_takes_no_look() {
+    fn a_change_of_a_few_peers_needs_no_observation() {
         let fake = Fake::new();
-        let mut interface = looked_at(&fake);
-        let looks = fake.counts().observes;
+        let mut interface = observed(&fake);
+        let observes = fake.counts().observes;
         for count in [4, 3, 3, 5] {
             interface.tunnel = tunnel(count);
-            interface.bring(Cause::Wished).unwrap();
+            interface.reconcile(Cause::Wanted).unwrap();
             assert_eq!(peers(&fake).len(), usize::from(count));
         }
-        assert_eq!(fake.counts().observes, looks);
-        // What it believes is what is there.
+        assert_eq!(fake.counts().observes, observes);
+        // What it believes matches what is there.
         let steps = fake.counts().steps;
-        interface.bring(Cause::Guarded).unwrap();
+        interface.reconcile(Cause::Guard).unwrap();
         assert_eq!(
             (fake.counts().observes, fake.counts().steps),
-            (looks + 1, steps)
+            (observes + 1, steps)
         );
     }
 
     #[test]
-    fn an_endpoint_and_an_address_are_changed_after_a_look() {
+    fn endpoints_and_addresses_are_changed_after_an_observation() {
         let fake = Fake::new();
-        let mut interface = looked_at(&fake);
-        let looks = fake.counts().observes;
+        let mut interface = observed(&fake);
+        let observes = fake.counts().observes;
         let moved = Some("198.51.100.7:9".parse().unwrap());
         let peer = key(2).public();
         interface.tunnel.peers.get_mut(&peer).unwrap().endpoint = moved;
-        interface.bring(Cause::Wished).unwrap();
+        interface.reconcile(Cause::Wanted).unwrap();
         assert_eq!(peers(&fake)[&peer].endpoint, moved);
-        interface.bring(Cause::Guarded).unwrap();
+        interface.reconcile(Cause::Guard).unwrap();
         interface
             .tunnel
             .addresses
             .insert("10.9.0.200/16".parse().unwrap());
-        interface.bring(Cause::Wished).unwrap();
-        assert_eq!(fake.counts().observes, looks + 3);
+        interface.reconcile(Cause::Wanted).unwrap();
+        assert_eq!(fake.counts().observes, observes + 3);
     }
 
     #[test]
-    fn an_interface_that_is_gone_is_made_again_by_the_next_wish() {
+    fn an_interface_that_is_gone_is_made_again_with_the_next_change() {
         let fake = Fake::new();
-        let mut interface = looked_at(&fake);
+        let mut interface = observed(&fake);
         fake.vanish(&interface.name);
         interface.tunnel = tunnel(4);
-        interface.bring(Cause::Wished).unwrap();
+        interface.reconcile(Cause::Wanted).unwrap();
         assert_eq!(peers(&fake).len(), 4);
     }
 
     #[test]
-    fn what_is_seen_is_put_right_but_not_an_endpoint() {
+    fn an_observation_leads_to_repairs_but_not_of_endpoints() {
         let fake = Fake::new();
-        let mut interface = looked_at(&fake);
+        let mut interface = observed(&fake);
         let (gone, roamed) = (key(2).public(), key(3).public());
         let elsewhere = Some("198.51.100.7:9".parse().unwrap());
-        // As the core has it once the path works: what WireGuard has learned stays.
+        // The core does so once the path works: what WireGuard has learned stays.
         let its_own = peers(&fake)[&gone].endpoint;
         interface.tunnel.peers.get_mut(&gone).unwrap().endpoint = None;
         fake.tamper(&interface.name, |state| {
@@ -468,7 +471,7 @@ mod tests {
         });
         let own = key(1).public();
         let observed = fake.clone().observe(&interface.name, &own).unwrap();
-        interface.put_right(&observed, Cause::Seen).unwrap();
+        interface.repair(&observed, Cause::Observed).unwrap();
         assert!(its_own.is_some());
         assert_eq!(peers(&fake)[&gone].endpoint, its_own);
         assert_eq!(peers(&fake)[&roamed].endpoint, elsewhere);
@@ -476,44 +479,44 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_hangs_in_the_kernel_is_begun_again_where_the_peer_was_heard() {
+    fn a_handshake_that_stalls_in_the_kernel_is_restarted_where_the_peer_was_heard() {
         let fake = Fake::new();
-        let mut interface = looked_at(&fake);
-        let [hanging, silent] = [2, 3].map(|n| key(n).public());
+        let mut interface = observed(&fake);
+        let [stalled, silent] = [2, 3].map(|n| key(n).public());
         let heard = Some("198.51.100.7:9".parse().unwrap());
         let mut later = Instant::now() + Duration::from_secs(9);
         let own = key(1).public();
         for (kind, sets) in [(BackendKind::Userspace, 1), (BackendKind::Kernel, 2)] {
             fake.tamper(&interface.name, |state| {
                 state.kind = kind;
-                let peer = state.peers.get_mut(&hanging).unwrap();
+                let peer = state.peers.get_mut(&stalled).unwrap();
                 (peer.tx_bytes, peer.rx_bytes, peer.endpoint) = (240, 148, heard);
             });
             let observed = fake.clone().observe(&interface.name, &own).unwrap();
-            interface.begin_again(&observed, later).unwrap();
+            interface.restart_handshakes(&observed, later).unwrap();
             let counts = fake.counts();
             assert_eq!(
-                (counts.peer_sets[&hanging], counts.peer_sets[&silent]),
+                (counts.peer_sets[&stalled], counts.peer_sets[&silent]),
                 (sets, 1)
             );
             later += Duration::from_secs(60);
         }
-        // Anew, with all that is wished of it.
-        let peer = &peers(&fake)[&hanging];
+        // It is a new peer, with everything that is wanted of it.
+        let peer = &peers(&fake)[&stalled];
         assert_eq!((peer.rx_bytes, peer.endpoint), (0, heard));
-        interface.tunnel.peers.get_mut(&hanging).unwrap().endpoint = None;
+        interface.tunnel.peers.get_mut(&stalled).unwrap().endpoint = None;
         let steps = fake.counts().steps;
-        interface.bring(Cause::Guarded).unwrap();
+        interface.reconcile(Cause::Guard).unwrap();
         assert_eq!(fake.counts().steps, steps);
     }
 
     #[test]
     fn a_peer_that_comes_back_has_time_for_its_handshake() {
         let fake = Fake::new();
-        let mut interface = looked_at(&fake);
+        let mut interface = observed(&fake);
         let back = key(2).public();
         let own = key(1).public();
-        // By the time it is removed, what was expected of it is long past.
+        // By the time it is removed, its handshake is long overdue.
         interface
             .handshakes
             .expect(&BTreeMap::new(), Instant::now());
@@ -525,17 +528,17 @@ mod tests {
             state.kind = BackendKind::Kernel;
             state.peers.remove(&back);
         });
-        interface.bring(Cause::Guarded).unwrap();
+        interface.reconcile(Cause::Guard).unwrap();
         fake.tamper(&interface.name, |state| {
             let peer = state.peers.get_mut(&back).unwrap();
             (peer.tx_bytes, peer.rx_bytes) = (92, 148);
         });
         let observed = fake.clone().observe(&interface.name, &own).unwrap();
         let now = Instant::now();
-        interface.begin_again(&observed, now).unwrap();
+        interface.restart_handshakes(&observed, now).unwrap();
         assert_eq!(fake.counts().peer_sets[&back], 2);
         let later = now + Duration::from_secs(3);
-        interface.begin_again(&observed, later).unwrap();
+        interface.restart_handshakes(&observed, later).unwrap();
         assert_eq!(fake.counts().peer_sets[&back], 3);
     }
 }

@@ -1,7 +1,6 @@
-//! The work of the WireGuard thread: all interfaces of this node, and what is told about them.
+//! The work of the WireGuard thread: all interfaces of this node, and their status.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, UNIX_EPOCH};
 
 use grid_keys::{Secret, WgPublicKey, WgSecretKey};
@@ -14,26 +13,26 @@ use tracing::{debug, error, info, warn};
 
 use super::desired::name_of;
 use super::interface::{Cause, Interface};
-use super::{About, Observations};
+use super::interface_status::{InterfaceStatus, Observations, Statuses};
 use crate::exit::Failure;
 use crate::store::InterfaceOptions;
 
 pub(super) struct Worker {
     interfaces: BTreeMap<NetworkId, Interface>,
-    /// Whose interfaces may be taken over from somebody else when they are configured first.
+    /// Networks whose interface may be taken over from somebody else when it is first configured.
     adopting: BTreeSet<NetworkName>,
     /// The mark of the tunnels' own packets; 0: none.
     mark: u32,
-    about: Arc<Mutex<BTreeMap<NetworkId, About>>>,
+    statuses: Statuses,
 }
 
 impl Worker {
-    pub(super) const fn new(about: Arc<Mutex<BTreeMap<NetworkId, About>>>, mark: u32) -> Self {
+    pub(super) const fn new(statuses: Statuses, mark: u32) -> Self {
         Self {
             interfaces: BTreeMap::new(),
             adopting: BTreeSet::new(),
             mark,
-            about,
+            statuses,
         }
     }
 
@@ -62,11 +61,12 @@ impl Worker {
                 }
             },
         }
-        self.bring(network, Cause::Wished);
+        self.reconcile(network, Cause::Wanted);
     }
 
     fn take_down(&mut self, network: NetworkId) {
-        self.set_about(network, |about| *about = About::default());
+        self.statuses
+            .update(network, |status| *status = InterfaceStatus::default());
         let Some(mut interface) = self.interfaces.remove(&network) else {
             return;
         };
@@ -75,40 +75,38 @@ impl Worker {
             return;
         };
         match backend.remove(&interface.name, &own) {
-            Ok(true) => info!("{}: the interface is taken down", interface.name),
+            Ok(true) => info!("{}: took the interface down", interface.name),
             Ok(false) => {}
             Err(error) => warn!(
-                "{}: the interface could not be taken down: {error}",
+                "{}: cannot take the interface down: {error}",
                 interface.name
             ),
         }
     }
 
-    /// Observes, plans and applies; says what went wrong where `status` finds it.
-    fn bring(&mut self, network: NetworkId, cause: Cause) {
+    fn reconcile(&mut self, network: NetworkId, cause: Cause) {
         let Some(interface) = self.interfaces.get_mut(&network) else {
             return;
         };
-        let result = interface.bring(cause);
-        self.conclude(network, result);
+        let result = interface.reconcile(cause);
+        self.report(network, result);
     }
 
-    /// Says how it came out, where people look for it.
-    fn conclude(&mut self, network: NetworkId, result: Result<(), grid_wg::Error>) {
+    /// Reports the outcome in the log and in the interface's status.
+    fn report(&mut self, network: NetworkId, result: Result<(), grid_wg::Error>) {
         let Some(interface) = self.interfaces.get_mut(&network) else {
             return;
         };
         let problem = result.err().map(|error| error.to_string());
-        if problem != interface.complained {
+        if problem != interface.last_problem {
             match &problem {
                 Some(problem) => error!(
-                    "{}: the interface is not as it should be: {problem}; it is tried again every \
-                     30 seconds",
+                    "{}: the interface is not as it should be: {problem}; retrying every 30 seconds",
                     interface.name
                 ),
                 None => info!("{}: the interface is as it should be again", interface.name),
             }
-            interface.complained.clone_from(&problem);
+            interface.last_problem.clone_from(&problem);
         }
         let (backend, reason) = interface.backend.as_ref().map_or((None, None), |backend| {
             (
@@ -118,24 +116,24 @@ impl Worker {
         });
         let index = interface.index;
         let hint = interface.hint();
-        if hint != interface.hinted {
+        if hint != interface.last_hint {
             if let Some(hint) = &hint {
                 warn!("{}: {hint}", interface.name);
             }
-            interface.hinted.clone_from(&hint);
+            interface.last_hint.clone_from(&hint);
         }
         let netns = interface.options.netns.clone();
-        self.set_about(network, |about| {
-            about.hint = hint;
-            about.netns = netns;
-            about.backend = backend;
-            about.reason = reason;
-            about.index = index;
-            about.problem = problem;
+        self.statuses.update(network, |status| {
+            status.hint = hint;
+            status.netns = netns;
+            status.backend = backend;
+            status.reason = reason;
+            status.index = index;
+            status.problem = problem;
         });
     }
 
-    /// Whether an interface of this name can be made, or taken over.
+    /// Checks that an interface of this name can be made, or taken over.
     pub(super) fn check(
         &mut self,
         net: &NetworkName,
@@ -145,7 +143,7 @@ impl Worker {
         self.adopting.remove(net);
         let name = name_of(net)?;
         let mut backend = grid_wg::open(options.backend.into(), &options.place())?;
-        // No interface can have the key whose bytes nobody else has seen.
+        // No interface can have a key that nobody has seen.
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)
             .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
@@ -160,7 +158,8 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn observe(&mut self, put_right: bool) -> Observations {
+    /// Measures every interface. With `repair`, undoes what others changed.
+    pub(super) fn observe(&mut self, repair: bool) -> Observations {
         let mut all = Observations::new();
         let mut seen = Vec::new();
         let mut failed = Vec::new();
@@ -171,12 +170,12 @@ impl Worker {
             };
             match backend.observe(&interface.name, &own) {
                 Ok(observed) => {
-                    // What failed is tried again by the guard only.
-                    if put_right
-                        && interface.complained.is_none()
+                    // What failed is left to `Worker::repair`.
+                    if repair
+                        && interface.last_problem.is_none()
                         && let Err(error) = interface
-                            .put_right(&observed, Cause::Seen)
-                            .and_then(|()| interface.begin_again(&observed, Instant::now()))
+                            .repair(&observed, Cause::Observed)
+                            .and_then(|()| interface.restart_handshakes(&observed, Instant::now()))
                     {
                         failed.push((*network, error));
                     }
@@ -190,39 +189,34 @@ impl Worker {
                 }
                 Err(error) => {
                     interface.known = None;
-                    debug!("{}: cannot be looked at: {error}", interface.name);
+                    debug!("{}: cannot observe the interface: {error}", interface.name);
                 }
             }
         }
         for (network, index, peers) in seen {
-            self.set_about(network, |about| {
-                about.index = index;
-                about.peers = without_keys(peers);
+            self.statuses.update(network, |status| {
+                status.index = index;
+                status.peers = without_keys(peers);
             });
         }
         for (network, error) in failed {
-            self.conclude(network, Err(error));
+            self.report(network, Err(error));
         }
         all
     }
 
-    /// Puts right what is not as it should be. Whether all of it is now.
-    pub(super) fn guard(&mut self) -> bool {
-        let fails = |interface: &Interface| interface.complained.is_some();
+    /// Repairs every interface that is not as it should be. False: one of them still is not.
+    pub(super) fn repair(&mut self) -> bool {
+        let fails = |interface: &Interface| interface.last_problem.is_some();
         let networks: Vec<NetworkId> = self.interfaces.keys().copied().collect();
         for network in networks {
             let cause = match self.interfaces.get(&network) {
-                Some(interface) if fails(interface) => Cause::Again,
-                _ => Cause::Guarded,
+                Some(interface) if fails(interface) => Cause::Retry,
+                _ => Cause::Guard,
             };
-            self.bring(network, cause);
+            self.reconcile(network, cause);
         }
         !self.interfaces.values().any(fails)
-    }
-
-    fn set_about(&self, network: NetworkId, change: impl FnOnce(&mut About)) {
-        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-        change(about.entry(network).or_default());
     }
 }
 
@@ -238,7 +232,7 @@ fn measured(peer: &ObservedPeer) -> PeerObservation {
     }
 }
 
-/// What `status` needs; the pre-shared keys stay where they are.
+/// What `status` needs: everything but the pre-shared keys.
 fn without_keys(
     mut peers: BTreeMap<WgPublicKey, ObservedPeer>,
 ) -> BTreeMap<WgPublicKey, ObservedPeer> {

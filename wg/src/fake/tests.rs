@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use grid_keys::{Secret, WgSecretKey};
 
 use super::*;
-use crate::desired::{Desired, DesiredPeer, Mtu};
+use crate::desired::{Desired, DesiredPeer};
+use crate::mtu::Mtu;
 use crate::plan::plan;
 use crate::routing::Routing;
 

@@ -1,24 +1,25 @@
 //! Netlink attributes: nested lists of type, length and value, aligned to four bytes.
 //!
-//! Written here and not taken from a library for two reasons: these messages hold keys and have to
-//! be wiped, and a list of peers has to be cut where a message is full.
+//! They are not taken from a library for two reasons: these messages hold keys and must be wiped,
+//! and a list of peers must be cut where a message is full.
 
 use zeroize::Zeroizing;
 
 const HEADER: usize = 4;
-/// The type's upper bits say "nested" and "network byte order"; the kernel's own do not matter.
+/// The type's upper bits mean "nested" and "network byte order"; those that the kernel sets are
+/// ignored.
 const TYPE_MASK: u16 = 0x3fff;
 const NESTED: u16 = 0x8000;
 
-/// Attributes being written. Wiped when dropped.
+/// Attributes under construction. Wiped on drop.
 pub(super) struct Writer(Zeroizing<Vec<u8>>);
 
-/// A nest that has been opened and not closed.
+/// A nest that is still open.
 #[must_use]
 pub(super) struct Nest(usize);
 
 impl Writer {
-    /// An empty list that can take `capacity` bytes without leaving copies behind.
+    /// An empty list that can grow to `capacity` bytes without leaving copies in memory.
     pub(super) fn new(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
@@ -31,19 +32,17 @@ impl Writer {
         &self.0
     }
 
-    /// Bytes as they are, for the header before the attributes.
+    /// Appends raw bytes: the header before the attributes.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
-    /// One attribute.
     pub(super) fn put(&mut self, kind: u16, value: &[u8]) {
         let nest = self.open_as(kind);
         self.0.extend_from_slice(value);
         self.close(nest);
     }
 
-    /// Opens a nest.
     pub(super) fn open(&mut self, kind: u16) -> Nest {
         self.open_as(kind | NESTED)
     }
@@ -55,7 +54,7 @@ impl Writer {
         Nest(at)
     }
 
-    /// Closes a nest. Whoever writes keeps messages below 64 KiB; see [`super::message`].
+    /// Closes a nest. The caller keeps messages below 64 KiB; see [`super::commands`].
     pub(super) fn close(&mut self, nest: Nest) {
         let length = u16::try_from(self.0.len() - nest.0).unwrap_or(u16::MAX);
         if let Some(field) = self.0.get_mut(nest.0..nest.0 + 2) {
@@ -66,16 +65,16 @@ impl Writer {
     }
 }
 
-/// The bytes that an attribute with a value of this length takes.
+/// The size of an attribute with a value of this length.
 pub(super) const fn space(value: usize) -> usize {
     HEADER + value.next_multiple_of(4)
 }
 
-/// A list of attributes that does not hold together.
+/// A list of attributes whose lengths contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Attributes being read: type without its flag bits, and value. Ends after the first error.
+/// Iterates over attributes: type without its flag bits, and value. Ends after the first error.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Reader<'a> {

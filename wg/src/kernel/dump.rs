@@ -1,42 +1,40 @@
-//! Reading from the kernel's WireGuard: the messages of one device become one state.
+//! Reading from the kernel's WireGuard: the messages about one device become one state.
 //!
-//! The kernel cuts a large device into several messages, also in the middle of a peer's allowed
-//! IPs: then the next message begins with the same peer again. The reader trusts no length, takes
-//! attributes that it does not know for something newer than itself, and holds no more than the
-//! kernel itself can.
+//! The kernel splits a large device into several messages, even in the middle of a peer's allowed
+//! IPs: then the next message begins with the same peer again. The reader trusts no length, skips
+//! attributes that it does not know (a newer kernel may send them), and keeps no more than the
+//! kernel can hold.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grid_keys::{Secret, WgPublicKey};
-
 use ipnet::IpNet;
 
 use super::attributes::{Malformed, Reader};
-use super::message::{
+use super::commands::{
     AF_INET, AF_INET6, WGALLOWEDIP_A_CIDR_MASK, WGALLOWEDIP_A_FAMILY, WGALLOWEDIP_A_IPADDR,
     WGDEVICE_A_FWMARK, WGDEVICE_A_LISTEN_PORT, WGDEVICE_A_PEERS, WGDEVICE_A_PUBLIC_KEY,
     WGPEER_A_ALLOWEDIPS, WGPEER_A_ENDPOINT, WGPEER_A_LAST_HANDSHAKE_TIME,
     WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, WGPEER_A_PRESHARED_KEY, WGPEER_A_PUBLIC_KEY,
     WGPEER_A_RX_BYTES, WGPEER_A_TX_BYTES,
 };
-use crate::observed::ObservedPeer;
+use crate::observed::{ObservedDevice, ObservedPeer};
 
-/// The kernel's bound on the peers of a device (`MAX_PEERS_PER_DEVICE`).
+/// The kernel's limit on the peers of a device (`MAX_PEERS_PER_DEVICE`).
 const MAX_PEERS: usize = 1 << 20;
-/// A bound on the allowed IPs of a device. The kernel has none.
+/// Our limit on the allowed IPs of a device. The kernel has none.
 const MAX_ALLOWED_IPS: usize = 1 << 22;
 
-/// A message that cannot be read.
+/// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DumpError {
-    /// Lengths or fields that contradict one another.
-    #[error("a WireGuard message of the kernel is malformed")]
+    /// Lengths or fields contradict each other.
+    #[error("a WireGuard message from the kernel is malformed")]
     Malformed,
-    /// More peers or allowed IPs than can be.
-    #[error("the kernel speaks of more peers or allowed IPs than a device can have")]
+    /// There are more peers or allowed IPs than possible.
+    #[error("the kernel reports more peers or allowed IPs than a device can have")]
     TooMany,
 }
 
@@ -46,23 +44,10 @@ impl From<Malformed> for DumpError {
     }
 }
 
-/// What the kernel's WireGuard says of a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Device {
-    /// The public half of the private key that is set.
-    pub public_key: Option<WgPublicKey>,
-    /// UDP port, 0 when none was chosen yet.
-    pub listen_port: u16,
-    /// Mark on the outgoing packets.
-    pub fwmark: Option<u32>,
-    /// The peers.
-    pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
-}
-
-/// The messages of one device, as far as they have been read.
+/// The messages about one device that have been read so far.
 #[derive(Clone, Debug, Default)]
 pub struct Dump {
-    device: Device,
+    device: ObservedDevice,
     last: Option<WgPublicKey>,
     allowed_ips: usize,
 }
@@ -95,9 +80,9 @@ impl Dump {
         Ok(self)
     }
 
-    /// The device.
+    /// The device that the messages describe.
     #[must_use]
-    pub fn finish(self) -> Device {
+    pub fn finish(self) -> ObservedDevice {
         self.device
     }
 
@@ -112,7 +97,7 @@ impl Dump {
                 Entry::Vacant(entry) => {
                     entry.insert(peer);
                 }
-                // A continuation repeats the key and brings nothing but allowed IPs.
+                // A continuation repeats the key and adds nothing but allowed IPs.
                 Entry::Occupied(mut entry) if self.last == Some(key) => {
                     entry.get_mut().allowed_ips.extend(peer.allowed_ips);
                 }
@@ -172,7 +157,7 @@ fn read_allowed_ip(attributes: &[u8]) -> Result<IpNet, DumpError> {
     net.map(|net| net.trunc()).map_err(|_| DumpError::Malformed)
 }
 
-/// `None` for a family of the future.
+/// `None` for an unknown address family.
 fn read_endpoint(value: &[u8]) -> Result<Option<SocketAddr>, DumpError> {
     let (family, rest) = value.split_first_chunk::<2>().ok_or(DumpError::Malformed)?;
     match u16::from_ne_bytes(*family) {
@@ -188,7 +173,7 @@ fn read_endpoint(value: &[u8]) -> Result<Option<SocketAddr>, DumpError> {
     }
 }
 
-/// What follows the family: port, flow label, address, scope.
+/// `struct sockaddr_in6` after the family: port, flow label, address, scope.
 fn read_sockaddr_in6(rest: &[u8; 26]) -> Result<SocketAddr, DumpError> {
     let part = |from: usize, to: usize| rest.get(from..to).ok_or(DumpError::Malformed);
     let port = u16::from_be_bytes(fixed(part(0, 2)?)?);
@@ -320,28 +305,11 @@ mod tests {
         }
     }
 
-    /// The corpus of the fuzz target is read by the tests too. It is little-endian.
+    /// The corpus is little-endian.
     #[cfg(target_endian = "little")]
     #[test]
     fn the_corpus_is_an_ordinary_event() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/wg_dump");
-        let mut read = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let result = Dump::default().push(&std::fs::read(&path).unwrap());
-            // Files that a fuzzer adds have neither word in their names.
-            assert!(
-                !(name.starts_with("good") && result.is_err()),
-                "{name}: {result:?}"
-            );
-            assert!(
-                !(name.starts_with("bad") && result.is_ok()),
-                "{name}: {result:?}"
-            );
-            read += 1;
-        }
-        assert!(read >= 6, "the corpus is there");
+        crate::corpus::replay("wg_dump", |bytes| Dump::default().push(bytes));
     }
 
     proptest! {
@@ -350,8 +318,8 @@ mod tests {
             let _ = Dump::default().push(&bytes);
         }
 
-        /// A good message with a few bytes changed: most of the structure stays, so that the
-        /// reader is reached everywhere.
+        /// A good message with a few bytes changed: most of its structure survives, so that every
+        /// part of the reader is reached.
         #[test]
         fn any_damage_is_an_ordinary_event(edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut in any::<prop::sample::Index>()) {
             let mut bytes = message(5, &["10.0.0.1/32", "10.0.0.2/31"], true).bytes().to_vec();

@@ -1,30 +1,34 @@
 //! The kernel back end: Linux's own WireGuard, configured by netlink.
 //!
-//! The interface outlives this process, sessions included. The next process knows its own by the
-//! private key; see [`crate::backend`].
+//! An interface outlives this process, together with its sessions. The next process recognises it by
+//! its private key; see [`crate::ownership`].
 
 mod attributes;
+mod commands;
 pub mod dump;
-mod message;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use grid_keys::WgPublicKey;
+use grid_netlink::{Netlink, Traffic};
 use netlink_packet_route::link::InfoKind;
 
 use self::attributes::{Reader, Writer};
-use self::dump::{Device, Dump};
-use crate::backend::{Backend, BackendKind, GROUP, Report, Traffic};
-use crate::carry_out::{self, Engine};
+use self::dump::Dump;
+use crate::apply::{self, Target};
+use crate::backend::{Backend, Report};
+use crate::backend_kind::BackendKind;
 use crate::error::Error;
-use crate::name::IfName;
-use crate::netlink::{Address, Link, Netlink};
-use crate::observed::{Observed, ObservedInterface};
+use crate::if_name::IfName;
+use crate::observed::{Observed, ObservedDevice};
+use crate::ownership::GROUP;
 use crate::place::Inside;
-use crate::plan::{Plan, Step};
+use crate::plan::Plan;
 use crate::routing::Table;
+use crate::rtnetlink::{Link, Rtnetlink};
+use crate::step::Step;
 
 const KIND: &str = "wireguard";
 const GENL_ID_CTRL: u16 = 16;
@@ -35,23 +39,23 @@ const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 /// The kernel back end.
 pub(crate) struct Kernel {
     inside: Inside,
-    /// A socket in the caller's network namespace, where the interface lives in another one.
-    outside: Option<Netlink>,
-    route: Netlink,
+    /// A socket in the caller's network namespace, if interfaces live in another one.
+    outside: Option<Rtnetlink>,
+    route: Rtnetlink,
     generic: Netlink,
     family: u16,
-    /// Interfaces that this process made or adopted, by number: a name may be given anew.
+    /// The numbers of the interfaces that this process made or adopted: somebody may reuse a name.
     owned: HashMap<IfName, u32>,
     reason: String,
 }
 
-/// The kernel's number for its WireGuard, which the question loads where it is a module. None:
-/// this kernel has no WireGuard.
+/// The number of WireGuard's netlink family; asking for it loads the kernel module. None: this kernel
+/// has no WireGuard.
 pub(crate) fn family(generic: &mut Netlink) -> io::Result<Option<u16>> {
-    let mut question = Writer::new(32);
-    question.raw(&[CTRL_CMD_GETFAMILY, 1, 0, 0]);
-    question.put(CTRL_ATTR_FAMILY_NAME, b"wireguard\0");
-    let answers = match generic.get(GENL_ID_CTRL, question.bytes()) {
+    let mut request = Writer::new(32);
+    request.raw(&[CTRL_CMD_GETFAMILY, 1, 0, 0]);
+    request.put(CTRL_ATTR_FAMILY_NAME, b"wireguard\0");
+    let answers = match generic.get(GENL_ID_CTRL, request.bytes()) {
         Ok(answers) => answers,
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
         Err(error) => return Err(error),
@@ -71,12 +75,12 @@ impl Kernel {
     /// `route`, `generic`: sockets that were opened inside.
     pub(crate) fn new(
         inside: Inside,
-        route: Netlink,
+        route: Rtnetlink,
         generic: Netlink,
         family: u16,
         reason: String,
     ) -> io::Result<Self> {
-        let outside = inside.file().map(|_| Netlink::route()).transpose()?;
+        let outside = inside.file().map(|_| Rtnetlink::open()).transpose()?;
         Ok(Self {
             inside,
             outside,
@@ -88,9 +92,9 @@ impl Kernel {
         })
     }
 
-    fn device(&mut self, index: u32) -> io::Result<Option<Device>> {
-        let question = message::get_device(index);
-        let answers = match self.generic.dump(self.family, question.bytes()) {
+    fn device(&mut self, index: u32) -> io::Result<Option<ObservedDevice>> {
+        let request = commands::get_device(index);
+        let answers = match self.generic.dump(self.family, request.bytes()) {
             Ok(answers) => answers,
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
             Err(error) => return Err(error),
@@ -102,19 +106,19 @@ impl Kernel {
         Ok(Some(dump.finish()))
     }
 
-    /// The interface if it is ours.
-    fn own(&mut self, name: &IfName, own: &WgPublicKey) -> Result<Option<(Link, Device)>, Error> {
+    /// The interface of that name, which has to be ours.
+    fn find(
+        &mut self,
+        name: &IfName,
+        own: &WgPublicKey,
+    ) -> Result<Option<(Link, ObservedDevice)>, Error> {
         let failed = |source| Error::os(format!("reading {name}"), source);
         let Some(link) = Link::find(&mut self.route, name.as_str()).map_err(failed)? else {
             self.owned.remove(name);
             return Ok(None);
         };
-        let foreign = |link: &Link| Error::ForeignInterface {
-            name: name.clone(),
-            kind: link.kind_text(),
-        };
         if link.kind.as_deref() != Some(KIND) {
-            return Err(foreign(&link));
+            return Err(link.foreign(name));
         }
         let Some(device) = self.device(link.index).map_err(failed)? else {
             return Ok(None);
@@ -122,18 +126,18 @@ impl Kernel {
         let known = self.owned.get(name) == Some(&link.index);
         let ours = match device.public_key {
             Some(key) => key == *own,
-            // We were stopped between creating it and giving it its key.
+            // We were killed between creating it and setting its key.
             None => link.group == GROUP,
         };
         if known || ours {
             Ok(Some((link, device)))
         } else {
-            Err(foreign(&link))
+            Err(link.foreign(name))
         }
     }
 
-    /// The interface if this process made, adopted or changed it before: no question about its key,
-    /// whose answer holds all peers.
+    /// The interface, if this process has made, adopted or changed it before. It does not ask for
+    /// the key, because the answer would list all peers.
     fn known(&mut self, name: &IfName) -> Result<Option<Link>, Error> {
         let Some(index) = self.owned.get(name).copied() else {
             return Ok(None);
@@ -162,7 +166,7 @@ impl Kernel {
 
 impl Backend for Kernel {
     fn traffic(&self) -> Traffic {
-        let outside = self.outside.as_ref().map(Netlink::traffic);
+        let outside = self.outside.as_ref().map(Rtnetlink::traffic);
         self.route.traffic() + self.generic.traffic() + outside.unwrap_or_default()
     }
 
@@ -176,31 +180,13 @@ impl Backend for Kernel {
 
     fn observe(&mut self, name: &IfName, own: &WgPublicKey) -> Result<Observed, Error> {
         let failed = |source| Error::os(format!("reading {name}"), source);
-        let found = self.own(name, own)?;
+        let found = self.find(name, own)?;
         let rules = self.route.rules(name).map_err(failed)?;
-        let Some((link, device)) = found else {
-            return Ok(Observed {
-                interface: None,
-                rules,
-            });
-        };
-        let addresses = Address::all(&mut self.route, Some(link.index)).map_err(failed)?;
-        let routes = self.route.routes(link.index).map_err(failed)?;
-        Ok(Observed {
-            interface: Some(ObservedInterface {
-                index: link.index,
-                kind: BackendKind::Kernel,
-                up: link.up,
-                mtu: link.mtu,
-                public_key: device.public_key,
-                listen_port: device.listen_port,
-                fwmark: device.fwmark,
-                addresses: addresses.into_iter().map(|address| address.net).collect(),
-                routes,
-                peers: device.peers,
-            }),
-            rules,
-        })
+        let interface = found
+            .map(|(link, device)| self.route.observe(&link, BackendKind::Kernel, device))
+            .transpose()
+            .map_err(failed)?;
+        Ok(Observed { interface, rules })
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<Report, Error> {
@@ -209,17 +195,17 @@ impl Backend for Kernel {
         }
         let link = match self.known(&plan.name)? {
             Some(link) => Some(link),
-            None => self.own(&plan.name, &plan.own)?.map(|(link, _)| link),
+            None => self.find(&plan.name, &plan.own)?.map(|(link, _)| link),
         };
         if let Some(link) = &link {
             self.owned.insert(plan.name.clone(), link.index);
         }
-        carry_out::carry_out(plan, link.is_some(), self)
+        apply::apply(plan, link.is_some(), self)
     }
 
     fn remove(&mut self, name: &IfName, own: &WgPublicKey) -> Result<bool, Error> {
-        let found = self.own(name, own)?;
-        carry_out::remove_rules(&mut self.route, name)?;
+        let found = self.find(name, own)?;
+        apply::remove_rules(&mut self.route, name)?;
         let Some((link, _)) = found else {
             return Ok(false);
         };
@@ -234,10 +220,7 @@ impl Backend for Kernel {
         let link = Link::find(&mut self.route, name.as_str()).map_err(failed)?;
         let link = link.ok_or_else(|| Error::InterfaceGone { name: name.clone() })?;
         if link.kind.as_deref() != Some(KIND) {
-            return Err(Error::ForeignInterface {
-                name: name.clone(),
-                kind: link.kind_text(),
-            });
+            return Err(link.foreign(name));
         }
         Link::prepare(&mut self.route, link.index).map_err(failed)?;
         self.owned.insert(name.clone(), link.index);
@@ -245,7 +228,7 @@ impl Backend for Kernel {
     }
 }
 
-impl Engine for Kernel {
+impl Target for Kernel {
     fn create(&mut self, name: &IfName) -> Result<bool, Error> {
         if self.owned.contains_key(name) {
             return Ok(false);
@@ -261,20 +244,20 @@ impl Engine for Kernel {
         if let Some(index) = self.owned.remove(name)
             && let Err(error) = Link::delete(&mut self.route, index)
         {
-            tracing::warn!(interface = %name, %error, "a new interface could not be removed again");
+            tracing::warn!(interface = %name, %error, "cannot remove a new interface again");
         }
     }
 
-    fn wireguard(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error> {
-        let (_, index) = self.netlink(name)?;
-        for message in message::set_device(index, steps) {
+    fn configure_device(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error> {
+        let (_, index) = self.link(name)?;
+        for message in commands::set_device(index, steps) {
             let result = self.generic.change(self.family, 0, message.bytes());
             result.map_err(|source| wireguard_error(name, steps, source))?;
         }
         Ok(())
     }
 
-    fn netlink(&mut self, name: &IfName) -> Result<(&mut Netlink, u32), Error> {
+    fn link(&mut self, name: &IfName) -> Result<(&mut Rtnetlink, u32), Error> {
         match self.owned.get(name) {
             Some(index) => Ok((&mut self.route, *index)),
             None => Err(Error::InterfaceGone { name: name.clone() }),
@@ -282,11 +265,11 @@ impl Engine for Kernel {
     }
 }
 
-/// Creates the interface in another network namespace, by a request from the caller's: WireGuard
-/// keeps its UDP sockets in the one that the request came from.
+/// Creates the interface in another network namespace, but by a request from the caller's: that is
+/// where WireGuard then keeps its UDP sockets.
 fn create_inside(
-    outside: &mut Netlink,
-    inside: &mut Netlink,
+    outside: &mut Rtnetlink,
+    inside: &mut Rtnetlink,
     netns: BorrowedFd<'_>,
     name: &IfName,
 ) -> io::Result<Option<Link>> {
@@ -300,14 +283,15 @@ fn create_inside(
         created?;
         return Link::find(inside, name.as_str());
     }
-    // Before Linux 6.13 the name has to be free in the caller's namespace as well. So the interface
-    // is born under another one, the same every time: one that was left there is used up.
-    let born = format!("grid-{:08x}", Table::of(name));
-    let created = create(&born);
+    // Before Linux 6.13 the name has to be free in the caller's namespace as well. So we create the
+    // interface under another name and rename it. That name is always the same, so that an interface
+    // which an interrupted attempt left under it is used.
+    let temporary = format!("grid-{:08x}", Table::of(name));
+    let created = create(&temporary);
     if !taken(&created) {
         created?;
     }
-    let link = Link::find(inside, &born)?;
+    let link = Link::find(inside, &temporary)?;
     match link {
         Some(link) if link.kind.as_deref() == Some(KIND) && link.group == GROUP && !link.up => {
             Link::rename(inside, link.index, name.as_str())?;

@@ -1,9 +1,8 @@
-//! Laws of the plan, over arbitrary states, and the cases that a reader wants to see.
+//! Laws of the plan over arbitrary states, and cases that a reader may want to see.
 
 use std::time::SystemTime;
 
 use grid_keys::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
-
 use proptest::collection::{btree_map, btree_set};
 use proptest::option;
 use proptest::prelude::*;
@@ -12,10 +11,11 @@ use super::*;
 use crate::backend::Backend;
 use crate::desired::DesiredPeer;
 use crate::fake::Fake;
+use crate::mtu::Mtu;
 use crate::observed::RouteOrigin;
-use crate::routing::{Family, Routing, RuleAction, Table};
+use crate::routing::{Family, PolicyRule, Route, Routing, RuleAction, Table};
 
-/// Eight key pairs, so that states meet often.
+/// One of eight keys, so that states have peers in common.
 fn secret(n: u8) -> WgSecretKey {
     WgSecretKey::from_bytes(&Secret::new([n + 1; 32]))
 }
@@ -32,7 +32,7 @@ fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
 
-/// A route as it is when nothing is said of table and metric.
+/// A route with the default table and metric.
 fn main(text: &str) -> Route {
     Route::new(net(text), 254, None)
 }
@@ -112,7 +112,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 listen_port,
                 mtu: Mtu::new(mtu).unwrap(),
                 fwmark,
-                // The same IPv6 address with two prefix lengths is nothing a host can have.
+                // No host can have the same IPv6 address with two prefix lengths.
                 addresses: one_length_an_address(addresses),
                 peers: peers
                     .into_iter()
@@ -124,7 +124,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
         )
 }
 
-/// Few tables and metrics, those that the kernel treats in its own way among them.
+/// Few tables and metrics, including those that the kernel treats specially.
 fn any_routing() -> impl Strategy<Value = Routing> {
     let own = Table::of(&"wg0".parse().unwrap());
     let table = prop_oneof![
@@ -139,7 +139,7 @@ fn any_routing() -> impl Strategy<Value = Routing> {
         .prop_map(|(table, metric)| Routing { table, metric })
 }
 
-/// A route that somebody made, in a table where others may have routes too.
+/// A route that somebody made, in a table that others may use too.
 fn any_route() -> impl Strategy<Value = (Route, RouteOrigin)> {
     let own = Table::of(&"wg0".parse().unwrap());
     let table = prop_oneof![3 => Just(254), 1 => Just(7), 1 => Just(8), 1 => Just(own)];
@@ -153,7 +153,7 @@ fn any_route() -> impl Strategy<Value = (Route, RouteOrigin)> {
         .prop_map(|(net, table, metric, origin)| (Route::new(net, table, metric), origin))
 }
 
-/// Rules as some earlier life of the program may have left them.
+/// Rules that an earlier run of the program may have left.
 fn any_rules() -> impl Strategy<Value = BTreeSet<PolicyRule>> {
     let name: IfName = "wg0".parse().unwrap();
     let family = prop_oneof![Just(Family::V4), Just(Family::V6)];
@@ -176,8 +176,8 @@ fn one_length_an_address(addresses: BTreeSet<IpNet>) -> BTreeSet<IpNet> {
         .collect()
 }
 
-/// A state that the fake host can really be in: what some earlier wish led to, and what others
-/// did to it since.
+/// A state that the fake host can really be in: the result of some earlier wish, and of what others
+/// have done since.
 fn any_observed() -> impl Strategy<Value = Observed> {
     let foreign = (
         (proptest::collection::vec(any_route(), 0..4), any_rules()),
@@ -231,7 +231,7 @@ fn host(observed: &Observed, name: &IfName) -> Fake {
     fake
 }
 
-/// What a peer's configuration is, apart from what it measures.
+/// A peer's configuration, without what was measured.
 fn configuration(peer: &ObservedPeer) -> ObservedPeer {
     ObservedPeer {
         latest_handshake: None,
@@ -339,7 +339,7 @@ proptest! {
                     }
                     is_led.insert(*rule);
                 }
-                // What was led somewhere else is not led there any more.
+                // Nothing leads to where it led before.
                 Step::Configure(_) | Step::RemoveRoute(_) => {
                     prop_assert!(is_led.is_subset(&d.wanted_rules()));
                 }
@@ -365,7 +365,7 @@ proptest! {
                 let is_lost = route.net.addr().is_ipv4() && !keeps_ipv4(&after);
                 prop_assert!(!is_theirs || is_lost || now.routes.contains_key(route), "{route}");
             }
-            // And of ours none that is not wished for.
+            // And no rule of ours that is not wanted.
             let wanted = d.wanted_routes();
             for (route, origin) in &now.routes {
                 prop_assert!(*origin != RouteOrigin::Own || wanted.contains(route), "{route}");
@@ -414,7 +414,7 @@ fn wish() -> Desired {
     }
 }
 
-/// The wish, come true.
+/// The state in which the wish has come true.
 fn done(desired: &Desired) -> Observed {
     let mut fake = Fake::new();
     fake.apply(&plan(desired, &Observed::default())).unwrap();
@@ -435,7 +435,7 @@ fn a_new_interface_is_built_in_a_safe_order() {
             "create", "set", "set", "add", "add", "set", "add", "add", "add"
         ]
     );
-    // The connected prefix comes with the address, so that only the subnet is routed.
+    // The connected prefix comes with the address, so only the subnet needs a route.
     assert!(
         printed.ends_with("wg0: add route 192.168.7.0/24\n"),
         "{printed}"
@@ -610,7 +610,7 @@ fn five_thousand_peers_plan_quickly_and_touch_one() {
     assert_eq!(plan(&desired, &observed).steps.len(), 1);
 }
 
-/// The lines of a plan that are about routes and rules.
+/// The lines of a plan that concern routes and rules.
 fn routing_lines(plan: &Plan) -> Vec<String> {
     let printed = plan.to_string();
     let lines = printed.lines().map(|line| line.trim_start_matches("wg0: "));
@@ -672,7 +672,7 @@ fn without_a_mark_a_default_route_is_left_out() {
         desired.fwmark = fwmark;
         let lines = routing_lines(&plan(&desired, &Observed::default()));
         assert_eq!(lines, ["add route 192.168.7.0/24"]);
-        // In a table that the person named it is the person's business.
+        // A table that a person named is the person's business.
         desired.routing.table = Table::MAIN;
         assert_eq!(
             routing_lines(&plan(&desired, &Observed::default())).len(),

@@ -1,7 +1,7 @@
-//! The configuration socket, so that `wg show NAME` and `wg set NAME` work on a userspace device.
+//! The configuration socket, which makes `wg show NAME` and `wg set NAME` work on a userspace device.
 //!
-//! One client at a time, a bounded request, a bounded wait: a client that says nothing keeps
-//! nobody from anything but this socket. Only the owner of the process can open it.
+//! It serves one client at a time, with limits on size and time: a silent client blocks nothing but
+//! this socket. Only the owner of the process can open it.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -18,20 +18,20 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use zeroize::Zeroizing;
 
 use super::device::ConfigureError;
-use super::engine::Remote;
-use crate::name::IfName;
+use super::engine::Handle;
+use crate::if_name::IfName;
 use crate::uapi::{self, Request, SetRequest};
 
-/// Where `wg` looks.
+/// Where `wg` looks for sockets.
 const DIRECTORY: &str = "/var/run/wireguard";
-/// How long one client may take for its request, and then for reading the answer.
+/// How long a client may take to send its request, and then to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const BACKLOG: i32 = 8;
 
-/// The socket and the thread behind it. Dropping it ends the thread and removes the file.
+/// The socket and its thread. Dropping it ends the thread and removes the file.
 pub(super) struct Control {
     path: PathBuf,
-    /// Device and inode of the file, so that nobody else's is removed.
+    /// Device and inode of the file: a file that somebody else put there is not removed.
     identity: (u64, u64),
     stop: UnixStream,
     thread: Option<JoinHandle<()>>,
@@ -41,8 +41,8 @@ impl Control {
     /// Opens the socket for a device.
     ///
     /// # Errors
-    /// `AddrInUse` when another process answers there, else what the file system says.
-    pub(super) fn open(name: &IfName, remote: Remote) -> io::Result<Self> {
+    /// `AddrInUse` if another process answers there, otherwise what the file system says.
+    pub(super) fn open(name: &IfName, handle: Handle) -> io::Result<Self> {
         let path = Path::new(DIRECTORY).join(format!("{name}.sock"));
         fs::DirBuilder::new()
             .recursive(true)
@@ -54,7 +54,7 @@ impl Control {
         let (stop, stopped) = UnixStream::pair()?;
         let thread = Builder::new()
             .name(format!("wg-{name}-ctl"))
-            .spawn(move || serve(&listener, &stopped, &remote))?;
+            .spawn(move || serve(&listener, &stopped, &handle))?;
         let identity = (metadata.dev(), metadata.ino());
         Ok(Self {
             path,
@@ -79,7 +79,7 @@ impl Drop for Control {
     }
 }
 
-/// Removes the socket of a process that is gone. One that still answers is left alone.
+/// Removes the socket of a process that has ended. One that still answers is left alone.
 fn clear_leftover(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -92,7 +92,7 @@ fn clear_leftover(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Binds with mode 0600 from the first moment: Linux gives the file the mode of the socket.
+/// Binds with mode 0600 from the start: Linux gives the file the mode of the socket.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     fchmod(socket.as_fd(), Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -102,7 +102,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(OwnedFd::from(socket).into())
 }
 
-fn serve(listener: &UnixListener, stopped: &UnixStream, remote: &Remote) {
+fn serve(listener: &UnixListener, stopped: &UnixStream, handle: &Handle) {
     loop {
         let mut fds = [
             PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
@@ -117,34 +117,34 @@ fn serve(listener: &UnixListener, stopped: &UnixStream, remote: &Remote) {
             return;
         }
         if let Ok((client, _)) = listener.accept() {
-            // A client that went away has nobody to tell.
-            let _ = answer(&client, stopped, remote);
+            // If the client has gone, nobody needs the answer.
+            let _ = answer(&client, stopped, handle);
         }
     }
 }
 
-fn answer(mut client: &UnixStream, stopped: &UnixStream, remote: &Remote) -> io::Result<()> {
+fn answer(mut client: &UnixStream, stopped: &UnixStream, handle: &Handle) -> io::Result<()> {
     client.set_nonblocking(false)?;
     client.set_write_timeout(Some(PATIENCE))?;
     let request = read_request(client, stopped)?;
     let (text, errno) = match uapi::parse(&request) {
-        Ok(Request::Get) => match remote.describe() {
+        Ok(Request::Get) => match handle.describe() {
             Ok(text) => (text, 0),
             Err(_) => (Zeroizing::default(), libc::EIO),
         },
-        Ok(Request::Set(set)) => (Zeroizing::default(), apply(set, remote)),
+        Ok(Request::Set(set)) => (Zeroizing::default(), apply(set, handle)),
         Err(error) => (Zeroizing::default(), error.errno()),
     };
     client.write_all(text.as_bytes())?;
     client.write_all(format!("errno={errno}\n\n").as_bytes())
 }
 
-fn apply(set: SetRequest, remote: &Remote) -> i32 {
+fn apply(set: SetRequest, handle: &Handle) -> i32 {
     let SetRequest {
         replace_peers,
         steps,
     } = set;
-    match remote.apply(replace_peers, steps) {
+    match handle.apply(replace_peers, steps) {
         Ok(Ok(())) => 0,
         Ok(Err(ConfigureError::Port(_, error) | ConfigureError::Mark(error))) => {
             error.raw_os_error().unwrap_or(libc::EIO)

@@ -1,16 +1,16 @@
-//! One WireGuard device in this process: the configuration, and what happens to a packet.
+//! One WireGuard device in this process: its configuration, and the path of a packet.
 //!
 //! The protocol itself (handshakes, sessions, replay windows, timers) is boringtun's [`Tunn`], one
-//! for each peer. Here is what connects the tunnels to sockets, with the kernel's semantics: a
-//! peer can be changed in place, an endpoint follows the peer's last authenticated packet, an
-//! inner source address must belong to the peer that sent it. boringtun's own device loop is not
-//! used: it cannot change a peer without dropping it, shares its port with others, and changes the
-//! signal mask of its caller.
+//! per peer. This file connects the tunnels to sockets, with the kernel's semantics: a peer can be
+//! changed in place, an endpoint follows the peer's last authenticated packet, an inner source
+//! address must belong to the peer that sent it. boringtun's own device loop is not used: it cannot
+//! change a peer without dropping it, shares its port with others, and changes the signal mask of
+//! its caller.
 //!
-//! One difference to the kernel remains: a new pre-shared key starts a new session at once, since
-//! a tunnel takes its key when it is made.
+//! One difference from the kernel remains: a new pre-shared key starts a new session at once,
+//! because a tunnel gets its key when it is created.
 //!
-//! Single-threaded by design: [`engine`](super::engine) owns the device and nobody else sees it.
+//! Single-threaded by design: only [`engine`](super::engine) has access to the device.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -26,22 +26,22 @@ use grid_keys::{WgPublicKey, WgSecretKey};
 
 use super::peers::{Peer, PeerId, Peers};
 use super::udp::Sockets;
-use crate::observed::ObservedPeer;
-use crate::plan::{AllowedIpsChange, DeviceChange, PeerChange, PskChange};
+use crate::observed::ObservedDevice;
+use crate::step::{AllowedIpsChange, DeviceChange, PeerChange, PskChange};
 
-/// Handshake messages a second before senders must prove their address by a cookie. Each message
-/// passes the limiter twice, once for the device and once for its tunnel.
+/// Handshake messages per second above which senders must prove their address with a cookie. Each
+/// message passes the limiter twice, once for the device and once for its tunnel.
 const HANDSHAKES_PER_SECOND: u64 = 200;
-/// The longest packet of either side.
+/// The longest packet, from either side.
 const MAX_PACKET: usize = 65_535;
-/// Room that a data message needs beyond its content (header 16, tag 16), and padding.
+/// What a data message needs beyond its content: header (16), tag (16), and padding.
 const OVERHEAD: usize = 64;
-/// Packets handled before the other sources get their turn.
+/// Packets handled before it is another source's turn.
 const BURST: usize = 64;
 /// Type of a cookie reply, the first byte of the message.
 const COOKIE_REPLY: u8 = 3;
 
-/// The device's keys, and the limiter that is keyed by them.
+/// The device's keys, and the limiter, which depends on them.
 struct Identity {
     key: WgSecretKey,
     secret: StaticSecret,
@@ -52,15 +52,14 @@ struct Identity {
 /// Why a change of the device failed. The device is as it was before.
 #[derive(Debug)]
 pub(super) enum ConfigureError {
-    /// The UDP port cannot be had.
+    /// The UDP port cannot be bound.
     Port(u16, io::Error),
     /// The mark cannot be set.
     Mark(io::Error),
-    /// No random numbers for a new peer.
+    /// There are no random numbers for a new peer.
     Random,
 }
 
-/// A device.
 pub(super) struct Device {
     tun: File,
     udp: Option<Sockets>,
@@ -70,14 +69,6 @@ pub(super) struct Device {
     pub(super) peers: Peers,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
-}
-
-/// What a device is, for an observation.
-pub(super) struct DeviceState {
-    pub(super) public_key: Option<WgPublicKey>,
-    pub(super) listen_port: u16,
-    pub(super) fwmark: Option<u32>,
-    pub(super) peers: Vec<(WgPublicKey, ObservedPeer)>,
 }
 
 impl Device {
@@ -106,13 +97,13 @@ impl Device {
         self.identity.as_ref().map(|identity| &identity.key)
     }
 
-    /// The MTU bounds the padding of packets; the kernel enforces it.
+    /// The MTU limits the padding of packets; the kernel enforces it for their content.
     pub(super) fn set_mtu(&mut self, mtu: u16) {
         self.mtu = mtu.into();
     }
 
-    pub(super) fn observe(&self) -> DeviceState {
-        DeviceState {
+    pub(super) fn observe(&self) -> ObservedDevice {
+        ObservedDevice {
             public_key: self.private_key().map(WgSecretKey::public),
             listen_port: self.udp.as_ref().map_or(0, |udp| udp.port),
             fwmark: (self.fwmark != 0).then_some(self.fwmark),
@@ -124,7 +115,7 @@ impl Device {
         }
     }
 
-    /// Key, port and mark. The port is bound before anything else changes.
+    /// Sets key, port and mark. The port is bound before anything else changes.
     pub(super) fn configure(&mut self, change: &DeviceChange) -> Result<(), ConfigureError> {
         let mark = change.fwmark.unwrap_or(self.fwmark);
         let port = match change.listen_port {
@@ -153,7 +144,7 @@ impl Device {
         let secret = StaticSecret::from(*key.expose());
         let public = PublicKey::from(&secret);
         let limiter = Arc::new(RateLimiter::new(&public, HANDSHAKES_PER_SECOND));
-        // A device is no peer of itself.
+        // A device is never its own peer.
         self.peers.remove(&key.public());
         let identity = Identity {
             key: key.clone(),
@@ -212,8 +203,8 @@ impl Device {
         }
         let starts = peer.keepalive == 0 && change.keepalive.is_some_and(|seconds| seconds != 0);
         peer.keepalive = change.keepalive.unwrap_or(peer.keepalive);
-        // As the kernel does: a new keepalive is sent at once, and so builds the session. A
-        // session that fell to a new pre-shared key is built anew for the same reason.
+        // Like the kernel, send a new keepalive at once, which establishes the session. A session
+        // that a new pre-shared key has ended is established again for the same reason.
         if let Some(udp) = self
             .udp
             .as_ref()
@@ -224,7 +215,7 @@ impl Device {
         Ok(())
     }
 
-    /// What is due once a second: retransmissions, rekeying, expiry, keepalives.
+    /// Does what is due every second: retransmissions, rekeying, expiry, keepalives.
     pub(super) fn tick(&mut self, now: Instant) {
         if let Some(identity) = &self.identity {
             identity.limiter.reset_count();
@@ -234,7 +225,7 @@ impl Device {
             let Some(tunnel) = &mut peer.tunnel else {
                 continue;
             };
-            // An expired handshake rests until there is traffic, or a keepalive, again.
+            // An expired handshake rests until the next traffic or keepalive.
             if !tunnel.is_expired()
                 && let TunnResult::WriteToNetwork(packet) = tunnel.update_timers(&mut self.outgoing)
                 && let Some(endpoint) = peer.endpoint
@@ -249,7 +240,7 @@ impl Device {
         }
     }
 
-    /// Packets from the host into the tunnel. An error: the interface is gone.
+    /// Sends packets from the host into the tunnel. Fails if the interface is gone.
     pub(super) fn serve_tun(&mut self) -> io::Result<()> {
         for _ in 0..BURST {
             let length = match self.tun.read(&mut self.incoming) {
@@ -278,7 +269,7 @@ impl Device {
         let Some(peer) = peer else {
             return;
         };
-        // Without an endpoint nothing can be sent, and queueing would only hide that.
+        // Without an endpoint nothing can be sent, and a queue would only hide that.
         let Some(endpoint) = peer.endpoint else {
             return;
         };
@@ -291,7 +282,7 @@ impl Device {
         }
     }
 
-    /// Packets from the network.
+    /// Receives packets from the network.
     pub(super) fn serve_udp(&mut self, ipv4: bool) {
         for _ in 0..BURST {
             let socket = self
@@ -299,7 +290,7 @@ impl Device {
                 .as_ref()
                 .and_then(|u| if ipv4 { u.v4.as_ref() } else { u.v6.as_ref() });
             let Some(socket) = socket else { return };
-            // An error is either "nothing more" or the echo of an earlier packet's fate.
+            // An error means that nothing is left, or reports what became of an earlier packet.
             let Ok((length, from)) = socket.recv_from(&mut self.incoming) else {
                 return;
             };
@@ -346,7 +337,7 @@ impl Device {
             TunnResult::WriteToNetwork(reply) => {
                 udp.send(reply, from);
                 if reply.first() == Some(&COOKIE_REPLY) {
-                    // The sender has proved nothing yet.
+                    // The sender has not proved anything yet.
                     return;
                 }
                 peer.count_sent(reply);
@@ -366,7 +357,7 @@ impl Device {
         if let Some((packet, source)) = inner
             && peers.allowed_ips.find(source) == Some(id)
         {
-            // A full queue or a link that is down drops the packet, as any network may.
+            // If the queue is full or the link down, the packet is lost, as on any network.
             let _ = tun.write(packet);
         }
         if established && let Some(peer) = peers.get_mut(id) {
@@ -376,7 +367,7 @@ impl Device {
 }
 
 impl Peer {
-    /// An authenticated packet came from `from`. True: it completed a handshake.
+    /// Notes an authenticated packet. True: it completed a handshake.
     fn authenticated(&mut self, packet: &Packet<'_>, from: SocketAddr, datagram: &[u8]) -> bool {
         self.endpoint = Some(from);
         self.last_traversal = Instant::now();
@@ -397,7 +388,7 @@ impl Peer {
         established
     }
 
-    /// A packet was sent to the peer.
+    /// Notes a packet that was sent to the peer.
     fn count_sent(&mut self, packet: &[u8]) {
         self.last_traversal = Instant::now();
         self.tx_bytes = self.tx_bytes.saturating_add(length_of(packet));
@@ -421,7 +412,7 @@ fn peer_of(packet: &Packet<'_>, identity: &Identity, peers: &Peers) -> Option<Pe
     }
 }
 
-/// True: the key is another one now.
+/// True: the key has changed.
 fn set_preshared_key(peer: &mut Peer, change: Option<&PskChange>) -> bool {
     let wanted = match change {
         None => return false,
@@ -439,14 +430,14 @@ fn renew_tunnel(peer: &mut Peer, id: PeerId, identity: &Identity) {
         identity.secret.clone(),
         PublicKey::from(peer.public_key.0),
         peer.preshared_key.as_ref().map(|psk| *psk.expose()),
-        // Keepalives are sent by `tick`, so that they can change without a new tunnel.
+        // `tick` sends keepalives, so that they can change without a new tunnel.
         None,
         id.get(),
         Some(Arc::clone(&identity.limiter)),
     ));
 }
 
-/// A keepalive if there is a session, else the handshake that makes one.
+/// Sends a keepalive if there is a session, otherwise the handshake that establishes one.
 fn send_keepalive(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
     let (Some(endpoint), Some(tunnel)) = (peer.endpoint, &mut peer.tunnel) else {
         return;
@@ -460,14 +451,14 @@ fn send_keepalive(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
         udp.send(packet, endpoint);
         peer.count_sent(packet);
     } else {
-        // A handshake is under way and repeats itself.
+        // A handshake is in progress, and is retransmitted by itself.
         peer.last_traversal = Instant::now();
     }
 }
 
-/// Sends what waited for the session.
+/// Sends what was waiting for the session.
 fn flush(peer: &mut Peer, udp: &Sockets, buffer: &mut [u8]) {
-    /// More than a tunnel queues.
+    /// More than a tunnel can queue.
     const LIMIT: usize = 512;
     for _ in 0..LIMIT {
         let (Some(endpoint), Some(tunnel)) = (peer.endpoint, &mut peer.tunnel) else {

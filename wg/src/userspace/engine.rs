@@ -1,7 +1,7 @@
-//! The thread that owns a device, and the handle by which others reach it.
+//! The thread that owns a device, and the handle by which other threads reach it.
 //!
-//! One thread a device: it waits for packets, commands and the second's tick. Dropping the handle
-//! ends the thread before the call returns, and with it the TUN interface and the UDP port.
+//! One thread per device: it waits for packets, commands and a tick every second. Dropping the
+//! [`Engine`] ends the thread, and with it the TUN interface and the UDP port, before it returns.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,49 +15,49 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use zeroize::Zeroizing;
 
-use super::device::{ConfigureError, Device, DeviceState};
-use crate::name::IfName;
-use crate::plan::Step;
+use super::device::{ConfigureError, Device};
+use crate::if_name::IfName;
+use crate::observed::ObservedDevice;
+use crate::step::Step;
 use crate::uapi;
 
 const TICK: Duration = Duration::from_secs(1);
-/// A device answers between two packets; one that does not within this time is broken.
+/// A device answers between two packets; one that takes longer than this is broken.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What others may ask of a device.
 enum Command {
-    /// Carry out steps; those that are not WireGuard's are skipped, but for the MTU.
+    /// Carry out steps; those that concern neither WireGuard nor the MTU are skipped.
     Apply {
         replace_peers: bool,
         steps: Vec<Step>,
         answer: Sender<Result<(), ConfigureError>>,
     },
-    /// Tell the state.
-    Observe(Sender<DeviceState>),
-    /// Tell the state in the words of the configuration protocol, keys included.
+    /// Report the state.
+    Observe(Sender<ObservedDevice>),
+    /// Report the state in the format of the configuration protocol, including keys.
     Describe(Sender<Zeroizing<String>>),
-    /// End.
     Stop,
 }
 
-/// The device's thread has ended: its interface was removed by somebody else, or it failed.
+/// The device's thread has ended: somebody else removed its interface, or it failed.
 #[derive(Debug)]
 pub(super) struct Stopped;
 
-/// The way to a device from other threads.
+/// Reaches a device from other threads.
 #[derive(Clone)]
-pub(super) struct Remote {
+pub(super) struct Handle {
     commands: Sender<Command>,
     wake: Arc<UnixStream>,
 }
 
 /// A running device.
 pub(super) struct Engine {
-    remote: Remote,
+    handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Remote {
+impl Handle {
     /// Carries out WireGuard steps on the device.
     pub(super) fn apply(
         &self,
@@ -72,11 +72,11 @@ impl Remote {
     }
 
     /// The device's state.
-    pub(super) fn observe(&self) -> Result<DeviceState, Stopped> {
+    pub(super) fn observe(&self) -> Result<ObservedDevice, Stopped> {
         self.ask(Command::Observe)
     }
 
-    /// The device's state as the configuration protocol words it. Holds the private key.
+    /// The device's state in the format of the configuration protocol. Includes the private key.
     pub(super) fn describe(&self) -> Result<Zeroizing<String>, Stopped> {
         self.ask(Command::Describe)
     }
@@ -89,7 +89,7 @@ impl Remote {
 
     fn send(&self, command: Command) -> Result<(), Stopped> {
         self.commands.send(command).map_err(|_| Stopped)?;
-        // A full pipe means that the thread is going to wake up anyway.
+        // If the pipe is full, the thread is about to wake up anyway.
         let _ = (&*self.wake).write(&[0]);
         Ok(())
     }
@@ -110,27 +110,26 @@ impl Engine {
         let thread = Builder::new()
             .name(format!("wg-{name}"))
             .spawn(move || running.run())?;
-        let remote = Remote {
+        let handle = Handle {
             commands,
             wake: Arc::new(wake),
         };
         Ok(Self {
-            remote,
+            handle,
             thread: Some(thread),
         })
     }
 
-    /// The way to the device.
-    pub(super) const fn remote(&self) -> &Remote {
-        &self.remote
+    pub(super) const fn handle(&self) -> &Handle {
+        &self.handle
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let _ = self.remote.send(Command::Stop);
+        let _ = self.handle.send(Command::Stop);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has dropped its device all the same.
+            // Even a thread that panicked has dropped its device.
             let _ = thread.join();
         }
     }
@@ -143,7 +142,7 @@ struct Running {
     woken: UnixStream,
 }
 
-/// Which sources have something to say.
+/// Which sources have input.
 struct Ready {
     commands: bool,
     tun: bool,
@@ -179,7 +178,7 @@ impl Running {
         }
     }
 
-    /// Waits for anything to do. An idle device without peers sleeps until it is asked something.
+    /// Waits for input or the next tick. A device without peers has no ticks.
     fn wait(&self, next_tick: Instant) -> nix::Result<Ready> {
         let timeout = if self.device.peers.is_empty() {
             PollTimeout::NONE
@@ -223,7 +222,7 @@ impl Running {
         })
     }
 
-    /// False: the thread shall end.
+    /// False: the thread is to end.
     fn serve_commands(&mut self) -> bool {
         let mut bytes = [0; 64];
         while matches!((&self.woken).read(&mut bytes), Ok(count) if count == bytes.len()) {}
@@ -236,7 +235,7 @@ impl Running {
         }
     }
 
-    /// Whoever asked may have given up waiting; that is no error here.
+    /// Handles a command. Whoever sent it may have given up waiting for the answer.
     fn serve(&mut self, command: Command) {
         match command {
             Command::Apply {
@@ -254,12 +253,7 @@ impl Running {
             }
             Command::Describe(answer) => {
                 let state = self.device.observe();
-                let _ = answer.send(uapi::describe(&uapi::Description {
-                    private_key: self.device.private_key(),
-                    listen_port: state.listen_port,
-                    fwmark: state.fwmark,
-                    peers: &state.peers,
-                }));
+                let _ = answer.send(uapi::describe(self.device.private_key(), &state));
             }
             Command::Stop => {}
         }

@@ -1,9 +1,9 @@
-//! The userspace back end: WireGuard by boringtun, in this process.
+//! The userspace back end: boringtun's WireGuard, in this process.
 //!
 //! An interface lives as long as the back end that created it: when the process ends, however it
-//! ends, the kernel takes the TUN interface, its addresses and routes away. What can be left
-//! behind is the file of the configuration socket, which the next start replaces, and policy rules,
-//! which lead to an empty table then and are seen by the next observation.
+//! ends, the kernel removes the TUN interface with its addresses and routes. Two things may be left
+//! behind: the file of the configuration socket, which the next start replaces, and policy rules,
+//! which then lead to an empty table and which the next observation reports.
 
 mod control;
 mod device;
@@ -12,25 +12,29 @@ mod peers;
 mod tun;
 mod udp;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 
 use grid_keys::WgPublicKey;
+use grid_netlink::Traffic;
 
 use self::control::Control;
 use self::device::ConfigureError;
 use self::engine::Engine;
-use crate::backend::{Backend, BackendKind, GROUP, Report, Traffic};
-use crate::carry_out::{self, Engine as _};
+use crate::apply::{self, Target};
+use crate::backend::{Backend, Report};
+use crate::backend_kind::BackendKind;
 use crate::error::Error;
-use crate::name::IfName;
-use crate::netlink::{Address, Link, Netlink};
-use crate::observed::{Observed, ObservedInterface};
+use crate::if_name::IfName;
+use crate::observed::Observed;
+use crate::ownership::GROUP;
 use crate::place::Inside;
-use crate::plan::{Plan, Step};
+use crate::plan::Plan;
+use crate::rtnetlink::{Link, Rtnetlink};
+use crate::step::Step;
 
 /// A device that this process runs. The fields are dropped in order: the socket first, so that
-/// nobody asks a device that is ending.
+/// nobody sends requests to a device that is shutting down.
 struct Running {
     _control: Option<Control>,
     engine: Engine,
@@ -40,19 +44,19 @@ struct Running {
 /// The userspace back end.
 pub(crate) struct Userspace {
     inside: Inside,
-    netlink: Netlink,
+    netlink: Rtnetlink,
     running: HashMap<IfName, Running>,
     reason: String,
 }
 
-/// Whether userspace WireGuard can run here, apart from the right to configure the network.
+/// Checks that userspace WireGuard can run here, except for the right to configure the network.
 pub(crate) fn check() -> Result<(), Error> {
     tun::check()
 }
 
 impl Userspace {
     /// `netlink`: a socket that was opened inside.
-    pub(crate) fn new(inside: Inside, netlink: Netlink, reason: String) -> Self {
+    pub(crate) fn new(inside: Inside, netlink: Rtnetlink, reason: String) -> Self {
         Self {
             inside,
             netlink,
@@ -61,17 +65,15 @@ impl Userspace {
         }
     }
 
-    /// The link if it is ours. A device whose interface somebody else removed is forgotten.
-    fn own_link(&mut self, name: &IfName) -> Result<Option<Link>, Error> {
+    /// The link of that name, which has to be ours. A device whose interface somebody else has
+    /// removed is dropped.
+    fn find(&mut self, name: &IfName) -> Result<Option<Link>, Error> {
         let link = Link::find(&mut self.netlink, name.as_str())
             .map_err(|source| Error::os(format!("looking for {name}"), source))?;
         let index = self.running.get(name).map(|running| running.index);
         match link {
             Some(link) if Some(link.index) == index => Ok(Some(link)),
-            Some(link) => Err(Error::ForeignInterface {
-                name: name.clone(),
-                kind: link.kind_text(),
-            }),
+            Some(link) => Err(link.foreign(name)),
             None => {
                 self.running.remove(name);
                 Ok(None)
@@ -95,8 +97,8 @@ impl Userspace {
         Link::set_group(&mut self.netlink, index, GROUP).map_err(failed)?;
         Link::prepare(&mut self.netlink, index).map_err(failed)?;
         let engine = Engine::start(name, tun).map_err(failed)?;
-        // WireGuard works without the socket; it is `wg show` that does not.
-        let control = Control::open(name, engine.remote().clone())
+        // Without the socket `wg show` does not work, but WireGuard does.
+        let control = Control::open(name, engine.handle().clone())
             .inspect_err(|error| {
                 tracing::warn!(interface = %name, %error, "no configuration socket: `wg` cannot show this interface");
             })
@@ -128,7 +130,7 @@ impl Backend for Userspace {
 
     fn observe(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<Observed, Error> {
         let failed = |source| Error::os(format!("reading {name}"), source);
-        let link = self.own_link(name)?;
+        let link = self.find(name)?;
         let rules = self.netlink.rules(name).map_err(failed)?;
         let gone = |rules| Observed {
             interface: None,
@@ -137,26 +139,15 @@ impl Backend for Userspace {
         let Some(link) = link else {
             return Ok(gone(rules));
         };
-        let Ok(state) = self.running(name)?.engine.remote().observe() else {
+        let Ok(device) = self.running(name)?.engine.handle().observe() else {
             // The device ended by itself; its interface goes with it.
             self.running.remove(name);
             return Ok(gone(rules));
         };
-        let addresses = Address::all(&mut self.netlink, Some(link.index)).map_err(failed)?;
-        let routes = self.netlink.routes(link.index).map_err(failed)?;
+        let kind = BackendKind::Userspace;
+        let interface = self.netlink.observe(&link, kind, device);
         Ok(Observed {
-            interface: Some(ObservedInterface {
-                index: link.index,
-                kind: BackendKind::Userspace,
-                up: link.up,
-                mtu: link.mtu,
-                public_key: state.public_key,
-                listen_port: state.listen_port,
-                fwmark: state.fwmark,
-                addresses: addresses.into_iter().map(|address| address.net).collect(),
-                routes,
-                peers: BTreeMap::from_iter(state.peers),
-            }),
+            interface: Some(interface.map_err(failed)?),
             rules,
         })
     }
@@ -165,20 +156,20 @@ impl Backend for Userspace {
         if plan.is_empty() {
             return Ok(Report::default());
         }
-        let there = self.own_link(&plan.name)?.is_some();
-        carry_out::carry_out(plan, there, self)
+        let exists = self.find(&plan.name)?.is_some();
+        apply::apply(plan, exists, self)
     }
 
     fn remove(&mut self, name: &IfName, _own: &WgPublicKey) -> Result<bool, Error> {
-        let there = self.own_link(name)?.is_some();
-        carry_out::remove_rules(&mut self.netlink, name)?;
+        let existed = self.find(name)?.is_some();
+        apply::remove_rules(&mut self.netlink, name)?;
         self.destroy(name);
-        Ok(there)
+        Ok(existed)
     }
 
     fn adopt(&mut self, name: &IfName) -> Result<(), Error> {
-        // A device lives in the process that made it, so that there is nothing to take over.
-        match self.own_link(name)? {
+        // A device lives in the process that made it, so there is nothing to take over.
+        match self.find(name)? {
             Some(_) => Ok(()),
             None => Err(Error::InterfaceGone { name: name.clone() }),
         }
@@ -186,17 +177,17 @@ impl Backend for Userspace {
 }
 
 impl Drop for Userspace {
-    /// The interfaces go with their devices; the rules would not.
+    /// Removes the policy rules. The interfaces disappear with their devices.
     fn drop(&mut self) {
         for name in self.running.keys() {
-            if let Err(error) = carry_out::remove_rules(&mut self.netlink, name) {
-                tracing::warn!(interface = %name, %error, "policy rules are left");
+            if let Err(error) = apply::remove_rules(&mut self.netlink, name) {
+                tracing::warn!(interface = %name, %error, "cannot remove policy rules");
             }
         }
     }
 }
 
-impl carry_out::Engine for Userspace {
+impl Target for Userspace {
     fn create(&mut self, name: &IfName) -> Result<bool, Error> {
         if self.running.contains_key(name) {
             return Ok(false);
@@ -209,12 +200,12 @@ impl carry_out::Engine for Userspace {
         self.running.remove(name);
     }
 
-    fn wireguard(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error> {
-        /// So many steps at a time, so that packets are served in between.
+    fn configure_device(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error> {
+        /// How many steps the device carries out before it handles packets again.
         const BATCH: usize = 64;
-        let remote = self.running(name)?.engine.remote();
+        let handle = self.running(name)?.engine.handle();
         for batch in steps.chunks(BATCH) {
-            let done = remote
+            let done = handle
                 .apply(false, batch.to_vec())
                 .map_err(|_| Error::InterfaceGone { name: name.clone() })?;
             done.map_err(|error| configure_error(name, error))?;
@@ -222,7 +213,7 @@ impl carry_out::Engine for Userspace {
         Ok(())
     }
 
-    fn netlink(&mut self, name: &IfName) -> Result<(&mut Netlink, u32), Error> {
+    fn link(&mut self, name: &IfName) -> Result<(&mut Rtnetlink, u32), Error> {
         let index = self.running(name)?.index;
         Ok((&mut self.netlink, index))
     }

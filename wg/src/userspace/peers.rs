@@ -1,4 +1,4 @@
-//! The peers of a device, and cryptokey routing: which prefix belongs to which of them.
+//! The peers of a device, and cryptokey routing: which prefix belongs to which peer.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,7 +7,6 @@ use std::time::{Instant, SystemTime};
 
 use defguard_boringtun::noise::Tunn;
 use grid_keys::{PresharedKey, WgPublicKey};
-
 use ipnet::IpNet;
 
 use crate::observed::ObservedPeer;
@@ -17,12 +16,12 @@ use crate::observed::ObservedPeer;
 pub(super) struct PeerId(u32);
 
 impl PeerId {
-    /// The peer to which a session index of a received packet belongs.
+    /// The peer to which the session index in a received packet belongs.
     pub(super) const fn of_session(index: u32) -> Self {
         Self(index >> 8)
     }
 
-    /// What the protocol wants as the peer's index.
+    /// The index that the protocol gets for the peer.
     pub(super) const fn get(self) -> u32 {
         self.0
     }
@@ -40,10 +39,11 @@ pub(super) struct Peer {
     /// When an authenticated packet last went either way.
     pub(super) last_traversal: Instant,
     pub(super) latest_handshake: Option<SystemTime>,
-    /// We have answered a handshake, and its first data packet will confirm it.
+    /// Whether we have answered a handshake that the peer's first data packet will confirm.
     pub(super) unconfirmed: bool,
-    /// Bytes of authenticated packets received, and of all packets sent, as the kernel counts.
+    /// Bytes of authenticated packets received; like the kernel's count.
     pub(super) rx_bytes: u64,
+    /// Bytes of all packets sent; like the kernel's count.
     pub(super) tx_bytes: u64,
 }
 
@@ -108,7 +108,7 @@ impl Peers {
             .filter_map(|id| Some((self.by_id.get(id)?, self.allowed_ips.of(*id))))
     }
 
-    /// A new peer without configuration. None when the random source fails.
+    /// Adds a peer without configuration. None: the system has no random numbers.
     pub(super) fn insert(&mut self, key: WgPublicKey) -> Option<PeerId> {
         let id = loop {
             let id = PeerId(getrandom::u32().ok()? >> 8);
@@ -133,20 +133,20 @@ impl Peers {
     }
 }
 
-/// Cryptokey routing (WireGuard paper, section 2): every prefix belongs to one peer, and the
-/// longest match counts, for where to send as for what to accept.
+/// Cryptokey routing (WireGuard paper, section 2): every prefix belongs to one peer, and the longest
+/// match decides both where to send and what to accept.
 #[derive(Default)]
 pub(super) struct AllowedIps {
     owner: HashMap<IpNet, PeerId>,
     of: HashMap<PeerId, BTreeSet<IpNet>>,
-    /// The prefix lengths in use with how often, longest first. A mesh has one or two, so that a
-    /// lookup is one or two steps.
+    /// The prefix lengths in use and how often each is used, longest first. A mesh has one or two,
+    /// so a lookup takes one or two steps.
     v4_lengths: BTreeMap<Reverse<u8>, usize>,
     v6_lengths: BTreeMap<Reverse<u8>, usize>,
 }
 
 impl AllowedIps {
-    /// Gives a prefix to a peer, taking it from whoever has it.
+    /// Gives a prefix to a peer, and takes it from whichever peer has it.
     pub(super) fn insert(&mut self, net: IpNet, id: PeerId) {
         let net = net.trunc();
         match self.owner.insert(net, id) {
@@ -165,7 +165,7 @@ impl AllowedIps {
         self.of.entry(id).or_default().insert(net);
     }
 
-    /// Takes all prefixes from a peer.
+    /// Takes all its prefixes from a peer.
     pub(super) fn clear(&mut self, id: PeerId) {
         for net in self.of.remove(&id).unwrap_or_default() {
             self.owner.remove(&net);
@@ -185,7 +185,7 @@ impl AllowedIps {
         self.of.get(&id).cloned().unwrap_or_default()
     }
 
-    /// Whose address this is.
+    /// The peer to which an address belongs.
     pub(super) fn find(&self, ip: IpAddr) -> Option<PeerId> {
         let lengths = if ip.is_ipv4() {
             &self.v4_lengths
@@ -239,7 +239,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the definition: scan all prefixes, take the longest that contains the address.
+        /// The definition as the model: of all prefixes that contain the address, the longest.
         #[test]
         fn lookup_agrees_with_a_scan(
             edits in proptest::collection::vec((0u32..4, any::<[u8; 4]>(), 0u8..33, any::<bool>()), 0..60),

@@ -6,28 +6,28 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::error::Error;
-use crate::name::IfName;
+use crate::if_name::IfName;
 
 const PATH: &str = "/dev/net/tun";
 
 nix::ioctl_write_ptr_bad!(
-    /// `TUNSETIFF`: binds the file to an interface, which it creates.
+    /// `TUNSETIFF`: creates an interface and binds the file to it.
     tunsetiff,
     nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
     libc::ifreq
 );
 
-/// Whether the TUN driver can be opened.
+/// Checks that the TUN driver can be opened.
 pub(super) fn check() -> Result<(), Error> {
     open().map(drop)
 }
 
-/// Creates the interface. It lives as long as the file is open. A device of that name that is
-/// already there is never taken over.
+/// Creates the interface, which lives as long as the file is open. An existing device of that name is
+/// never taken over.
 pub(super) fn create(name: &IfName) -> Result<File, Error> {
     let file = open()?;
-    // One packet a read, no header before it, and exclusively ours: a persistent device that
-    // somebody left under this name must not be attached to.
+    // One packet per read, no header before it, and exclusive: we must not attach to a persistent
+    // device that somebody left under this name.
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL;
     let mut request = empty_request();
     for (to, from) in request.ifr_name.iter_mut().zip(name.as_str().bytes()) {
@@ -39,7 +39,7 @@ pub(super) fn create(name: &IfName) -> Result<File, Error> {
 }
 
 fn open() -> Result<File, Error> {
-    // A read or a write must never block the one thread that serves the device.
+    // Reads and writes must never block the one thread that serves the device.
     let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
     let mut options = OpenOptions::new();
     options
@@ -63,7 +63,7 @@ fn empty_request() -> libc::ifreq {
     }
 }
 
-/// The largest member of the union, so that every byte of it is set.
+/// The largest member of the union, which initialises every byte of it.
 fn no_map() -> libc::__c_anonymous_ifru_map {
     libc::__c_anonymous_ifru_map {
         mem_start: 0,

@@ -1,4 +1,4 @@
-//! The UDP sockets of a device: one for each address family, on the same port.
+//! The UDP sockets of a device: one per address family, on the same port.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -7,14 +7,14 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How many random ports are tried until one is free in both families.
+/// How many random ports are tried to find one that is free in both families.
 const ATTEMPTS: usize = 16;
 
-/// Bytes that may wait while the device's thread is busy: some milliseconds of fast traffic, or
-/// the handshakes of a large network that starts at once.
+/// Bytes that may wait while the device's thread is busy: a few milliseconds of fast traffic, or the
+/// handshakes of a large network that starts all at once.
 const RECEIVE_BUFFER: usize = 2 << 20;
 
-/// The sockets. A host without one of the families has one socket.
+/// The sockets. A host that lacks a family has only the other one's.
 #[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) v4: Option<UdpSocket>,
@@ -23,8 +23,8 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds the port in both families; 0: one that is free. A port that anybody else holds is
-    /// refused, not shared: two WireGuard devices on one port would each lose packets.
+    /// Binds the port in both families; 0: any free one. A port that is in use is refused, not
+    /// shared: of two WireGuard devices on one port, each would lose packets.
     pub(super) fn bind(port: u16, fwmark: u32) -> io::Result<Self> {
         let attempts = if port == 0 { ATTEMPTS } else { 1 };
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
@@ -66,8 +66,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Sends a packet. UDP promises nothing, so a packet that the system does not take is lost
-    /// like any other.
+    /// Sends a packet. UDP is unreliable, so a packet that the system rejects is lost like any other.
     pub(super) fn send(&self, packet: &[u8], to: SocketAddr) {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         if let Some(socket) = socket {
@@ -86,7 +85,7 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
-    // Beyond the system's limit where we may, else up to it.
+    // Beyond the system's limit if permitted, otherwise up to it.
     if setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     }
@@ -94,7 +93,7 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A family that the host does not have is no error.
+/// `None` if the host lacks the family.
 fn if_family(result: io::Result<UdpSocket>) -> io::Result<Option<UdpSocket>> {
     match result {
         Ok(socket) => Ok(Some(socket)),

@@ -1,6 +1,6 @@
 //! What the tests of both back ends share: namespaces, cables, sites.
 
-// Each test program uses a part of it; and what fails here fails a test.
+// Each test program uses a part of it, and a failure here fails a test.
 #![allow(
     dead_code,
     unused_macros,
@@ -18,26 +18,37 @@ mod sites;
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Instant;
 
 use grid_keys::{PresharedKey, Secret, WgPublicKey, WgSecretKey};
-
 use grid_wg::{
-    Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Routing, Step, plan,
+    Backend, BackendKind, Desired, DesiredPeer, Error, Mtu, Observed, Report, Routing, Step, plan,
 };
 use ipnet::IpNet;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// The tests on one host that are the same for both back ends, by the `CHOICE`, the `backend()` and
-/// the `or_skip!` of the program that calls it.
+/// Ends a test here, and says why, if the `missing()` of the test program says that it cannot run.
+macro_rules! or_skip {
+    () => {
+        if let Some(reason) = missing() {
+            common::skipped(&reason);
+            return;
+        }
+    };
+}
+
+/// The tests on one host that are the same for both back ends, with the `CHOICE` and the `backend()`
+/// of the program that calls it.
 macro_rules! shared_tests {
     () => {
         shared_tests! { &mut *backend() =>
             common::changes_come_true,
             common::five_thousand_peers,
+            common::a_port_in_use_is_an_error_and_nothing_changes,
             scenarios::another_interface_keeps_its_route,
             scenarios::without_ipv6_the_rest_comes_true,
             routing::a_default_route_spares_the_marked_and_the_near,
@@ -47,7 +58,7 @@ macro_rules! shared_tests {
             routing::two_default_routes_do_not_meet,
             routing::a_default_route_without_ipv6,
         }
-        // These open back ends themselves.
+        // These open back ends by themselves.
         shared_tests! { CHOICE =>
             routing::a_dropped_back_end_leaves_no_rules_without_an_interface,
             netns::a_named_namespace_holds_all_of_the_interface,
@@ -60,6 +71,34 @@ macro_rules! shared_tests {
         fn $name() {
             or_skip!();
             in_namespace(|| $module::$name($with));
+        })*
+    };
+}
+
+/// The tests with two sites, each for every pair of back ends in the list.
+macro_rules! two_site_tests {
+    ($($choices:expr),+ $(,)?) => {
+        two_site_tests! { [$($choices),+] =>
+            scenarios::a_keepalive_builds_the_session,
+            scenarios::two_sites_talk_through_the_tunnel,
+            scenarios::a_changed_peer_leaves_the_other_session_alone,
+            scenarios::a_new_preshared_key_on_both_ends_works,
+            scenarios::a_wrong_preshared_key_lets_nothing_through,
+            scenarios::an_inner_source_that_is_not_the_peers_is_dropped,
+            scenarios::an_endpoint_follows_the_peer,
+            scenarios::garbage_on_the_port_harms_nothing,
+            scenarios::bulk_traffic_passes,
+            routing::the_tunnels_own_packets_do_not_loop,
+            netns::two_namespaces_talk_through_the_tunnel,
+        }
+    };
+    ($all:tt => $($module:ident::$name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            or_skip!();
+            for choices in $all {
+                $module::$name(choices);
+            }
         })*
     };
 }
@@ -80,7 +119,7 @@ pub(crate) fn nets(texts: &[&str]) -> BTreeSet<IpNet> {
     texts.iter().map(|text| net(text)).collect()
 }
 
-/// Why these tests cannot run here, if they cannot.
+/// Why tests cannot run here, if they cannot.
 pub(crate) fn requirements() -> Option<String> {
     let namespaces = std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET))
         .join()
@@ -98,10 +137,10 @@ pub(crate) fn requirements() -> Option<String> {
     tun.err().map(|error| format!("/dev/net/tun: {error}"))
 }
 
-/// Says that a test did not run, past the capture that swallows what a passing test prints.
+/// Says that a test did not run, bypassing the capture of what passing tests print.
 pub(crate) fn skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // In one piece, because tests run side by side.
+    // In one piece, because tests run in parallel.
     let line = format!("SKIPPED: {test}: {reason}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
@@ -112,7 +151,7 @@ pub(crate) fn enter_namespaces() {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-    // /var/run is a link to /run on most systems.
+    // On most systems /var/run is a link to /run.
     if !std::fs::canonicalize("/var/run").is_ok_and(|path| path == std::path::Path::new("/run")) {
         mount(
             Some("tmpfs"),
@@ -126,7 +165,7 @@ pub(crate) fn enter_namespaces() {
     ip(&["link", "set", "lo", "up"]);
 }
 
-/// Runs a test on a thread of its own, in namespaces of its own. Its failure is the test's.
+/// Runs a test on a thread of its own, in namespaces of its own, and fails if it does.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         own_files();
@@ -138,9 +177,9 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Gives the calling thread, and those that it starts, a table of open files of their own. A
-/// program that another test starts holds a copy of that test's files until it runs; were this
-/// test's devices and ports among them, they would outlive their removal by that moment.
+/// Gives the calling thread, and those that it starts, a file descriptor table of their own. A program
+/// that another test starts holds copies of that table until it executes; if this test's devices and
+/// ports were among them, they would outlive their removal for that moment.
 #[allow(unsafe_code)]
 fn own_files() {
     const KEPT: libc::c_uint = 3;
@@ -156,7 +195,7 @@ fn own_files() {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// The tests look at the host with `ip`, so that they share no mistake with the code.
+/// The tests inspect the host with `ip`, so that they do not share mistakes with the code.
 pub(crate) fn ip(arguments: &[&str]) -> String {
     let output = Command::new("ip")
         .args(arguments)
@@ -183,7 +222,7 @@ pub(crate) fn delete_link(name: &str) {
     ip(&["link", "del", name]);
 }
 
-/// Covers a file with one that cannot be opened as a device.
+/// Hides a device file by mounting an empty folder over the one that it is in.
 pub(crate) fn hide(path: &str) {
     let none: Option<&str> = None;
     let folder = std::path::Path::new(path).parent().unwrap();
@@ -194,8 +233,8 @@ pub(crate) fn hide(path: &str) {
 #[allow(unsafe_code)]
 pub(crate) fn as_nobody(run: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
-        // The system call itself changes this thread alone; the wrapper of the C library would
-        // change the whole process.
+        // The system call changes this thread only; the C library's wrapper would change the whole
+        // process.
         // SAFETY: setresuid takes three numbers and touches no memory.
         let result = unsafe { libc::syscall(libc::SYS_setresuid, 65_534, 65_534, 65_534) };
         assert_eq!(result, 0);
@@ -238,12 +277,26 @@ fn own(desired: &Desired) -> WgPublicKey {
     desired.private_key.public()
 }
 
-/// Applies the difference and checks that none is left. Gives the number of steps.
+/// Applies the plan for a host on which the interface does not exist.
+pub(crate) fn create(backend: &mut dyn Backend, desired: &Desired) -> Result<Report, Error> {
+    backend.apply(&plan(desired, &Observed::default()))
+}
+
+pub(crate) fn observe(backend: &mut dyn Backend, desired: &Desired) -> Observed {
+    backend.observe(&desired.name, &own(desired)).unwrap()
+}
+
+/// Whether there was an interface to remove.
+pub(crate) fn remove(backend: &mut dyn Backend, desired: &Desired) -> bool {
+    backend.remove(&desired.name, &own(desired)).unwrap()
+}
+
+/// Applies the difference and checks that none is left. Returns the steps.
 pub(crate) fn reconcile(backend: &mut dyn Backend, desired: &Desired) -> Vec<Step> {
-    let observed = backend.observe(&desired.name, &own(desired)).unwrap();
+    let observed = observe(backend, desired);
     let first = plan(desired, &observed);
     backend.apply(&first).unwrap();
-    let observed = backend.observe(&desired.name, &own(desired)).unwrap();
+    let observed = observe(backend, desired);
     let second = plan(desired, &observed);
     assert!(
         second.is_empty(),
@@ -252,7 +305,7 @@ pub(crate) fn reconcile(backend: &mut dyn Backend, desired: &Desired) -> Vec<Ste
     first.steps
 }
 
-/// From nothing to an interface that the system's own tools confirm, twice, and gone again.
+/// From nothing to an interface that the system's own tools confirm, twice, and back to nothing.
 pub(crate) fn comes_true(backend: &mut dyn Backend, kind: BackendKind) {
     let desired = wish("true0", 1);
     assert_eq!(backend.kind(), kind);
@@ -265,7 +318,7 @@ pub(crate) fn comes_true(backend: &mut dyn Backend, kind: BackendKind) {
     );
     assert_eq!((report.peers_set, report.peers_removed), (2, 0));
 
-    let observed = backend.observe(&desired.name, &own(&desired)).unwrap();
+    let observed = observe(backend, &desired);
     let left = plan(&desired, &observed);
     assert!(left.is_empty(), "{left}{observed:#?}");
     let interface = observed.interface.unwrap();
@@ -295,17 +348,16 @@ pub(crate) fn comes_true(backend: &mut dyn Backend, kind: BackendKind) {
 
     // The same plan once more changes nothing.
     backend.apply(&first).unwrap();
-    let again = backend.observe(&desired.name, &own(&desired)).unwrap();
+    let again = observe(backend, &desired);
     assert!(plan(&desired, &again).is_empty());
     assert_eq!(again.interface.unwrap().index, interface.index);
 
-    assert!(backend.remove(&desired.name, &own(&desired)).unwrap());
+    assert!(remove(backend, &desired));
     assert_eq!(link_index("true0"), None);
-    let gone = backend.observe(&desired.name, &own(&desired)).unwrap();
-    assert_eq!(gone, Observed::default());
+    assert_eq!(observe(backend, &desired), Observed::default());
 }
 
-/// Every kind of change to a running interface, one after the other.
+/// Every kind of change to a running interface, one after another.
 pub(crate) fn changes_come_true(backend: &mut dyn Backend) {
     let mut desired = wish("change0", 1);
     let (first, second) = (key(101).public(), key(102).public());
@@ -366,7 +418,7 @@ pub(crate) fn changes_come_true(backend: &mut dyn Backend) {
     steps(backend, &desired, 1);
     desired.addresses.remove(&net("10.66.0.9/16"));
     steps(backend, &desired, 1);
-    others_are_put_right(backend, &desired);
+    changes_by_others_are_undone(backend, &desired);
     // An IPv6 address gets another length; IPv4 goes and comes back, with the routes on it.
     desired.addresses = nets(&["10.66.0.10/16", "fd66::1/48"]);
     desired.routes = nets(&["10.66.0.0/16", "192.168.66.0/24"]);
@@ -384,8 +436,8 @@ pub(crate) fn changes_come_true(backend: &mut dyn Backend) {
     steps(backend, &desired, 1);
 }
 
-/// What other programs do to the interface is undone by the next plan.
-fn others_are_put_right(backend: &mut dyn Backend, desired: &Desired) {
+/// The next plan undoes what other programs did to the interface.
+fn changes_by_others_are_undone(backend: &mut dyn Backend, desired: &Desired) {
     let name = desired.name.as_str();
     ip(&["addr", "add", "172.31.0.1/24", "dev", name]);
     ip(&["route", "add", "172.30.0.0/24", "dev", name]);
@@ -398,6 +450,28 @@ fn others_are_put_right(backend: &mut dyn Backend, desired: &Desired) {
     assert!(steps.contains(&Step::LinkUp), "{steps:?}");
 }
 
+pub(crate) fn a_port_in_use_is_an_error_and_nothing_changes(backend: &mut dyn Backend) {
+    let mut desired = wish("port0", 1);
+    let held = UdpSocket::bind("[::]:0").unwrap();
+    desired.listen_port = held.local_addr().unwrap().port();
+    let error = create(backend, &desired).unwrap_err();
+    assert!(
+        matches!(error.root(), Error::PortInUse { port, .. } if *port == desired.listen_port),
+        "{error}"
+    );
+    assert!(
+        matches!(
+            error,
+            Error::Apply {
+                rolled_back: true,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(link_index("port0"), None);
+}
+
 pub(crate) fn refuses_foreign(backend: &mut dyn Backend, name: &str, kind: &str) {
     let desired = wish(name, 66);
     let own = own(&desired);
@@ -405,9 +479,7 @@ pub(crate) fn refuses_foreign(backend: &mut dyn Backend, name: &str, kind: &str)
         |error: &Error| matches!(error, Error::ForeignInterface { kind: k, .. } if k == kind);
     let error = backend.observe(&desired.name, &own).unwrap_err();
     assert!(foreign(&error), "{error:?}");
-    let error = backend
-        .apply(&plan(&desired, &Observed::default()))
-        .unwrap_err();
+    let error = create(backend, &desired).unwrap_err();
     assert!(foreign(&error), "{error:?}");
     let error = backend.remove(&desired.name, &own).unwrap_err();
     assert!(foreign(&error), "{error:?}");
@@ -418,7 +490,7 @@ pub(crate) fn five_thousand_peers(backend: &mut dyn Backend) {
     for n in 0..5000u16 {
         let [high, low] = n.to_be_bytes();
         let mut bytes = [7; 32];
-        // Neither the first nor the last byte, of which a key keeps not every bit.
+        // Not in the first or the last byte, where a key does not keep every bit.
         (bytes[1], bytes[2]) = (high, low);
         let peer = DesiredPeer {
             preshared_key: Some(psk(3)),
@@ -449,7 +521,7 @@ pub(crate) fn five_thousand_peers(backend: &mut dyn Backend) {
     reconcile(backend, &desired);
 }
 
-/// `wg` if it is on this machine.
+/// Runs `wg`, if this machine has it.
 pub(crate) fn wg(arguments: &[&str]) -> Option<String> {
     let output = Command::new("wg").args(arguments).output().ok()?;
     assert!(output.status.success(), "wg {arguments:?}: {output:?}");

@@ -1,19 +1,19 @@
-//! Interfaces in another network namespace than the sockets, for either back end.
+//! Interfaces and sockets in different network namespaces, for either back end.
 
 use std::net::UdpSocket;
 
-use grid_wg::{BackendChoice, Error, Netns, Observed, Place, Watch, host, open, plan, preflight};
+use grid_wg::{BackendChoice, Error, Netns, Place, Watch, host, open, preflight};
 
 use super::scenarios::Choices;
 use super::sites::{Host, Site, cable, check_traffic, meet};
-use super::{ip, link_index, net, nets, own, reconcile, wish};
+use super::{create, ip, link_index, net, nets, reconcile, remove, wish};
 
 fn place(netns: &str) -> Place {
     Place::in_netns(netns.parse().unwrap())
 }
 
-/// Two peers, each with its interface in a namespace that has nothing else, and its sockets where
-/// the cable is.
+/// Two peers, each with its interface in a namespace that has nothing else, and its sockets in the one
+/// with the cable.
 pub(crate) fn two_namespaces_talk_through_the_tunnel((left, right): Choices) {
     let (one, other) = cable();
     let site = |outside: Host, name: &str, n, choice| {
@@ -21,7 +21,7 @@ pub(crate) fn two_namespaces_talk_through_the_tunnel((left, right): Choices) {
         let place = place(&inside.path());
         let mut site = Site::new(outside, name, n, choice, &place);
         site.desired.routes = nets(&["0.0.0.0/0"]);
-        // Nothing but the tunnel is in there: the main table is the one, and no mark is needed.
+        // There is nothing but the tunnel inside: the main table will do, and no mark is needed.
         site.desired.routing.table = grid_wg::Table::MAIN;
         site.inside = Some(inside);
         site
@@ -45,14 +45,14 @@ pub(crate) fn two_namespaces_talk_through_the_tunnel((left, right): Choices) {
                 .contains(name)
         );
     }
-    // A new port, and a peer that moves, with the sockets still outside.
+    // A new port, to which the peer follows, with the sockets still outside.
     a.desired.listen_port = 45_678;
     a.reconcile();
     assert!(a.ping(&mut b));
     assert!(a.outside(|| UdpSocket::bind("0.0.0.0:45678").is_err()));
 }
 
-/// Names, errors, and everything that looks at a place.
+/// Names, errors, and everything that reads the state of a place.
 pub(crate) fn a_named_namespace_holds_all_of_the_interface(choice: BackendChoice) {
     ip(&["netns", "add", "blue"]);
     let blue = place("blue");
@@ -64,7 +64,7 @@ pub(crate) fn a_named_namespace_holds_all_of_the_interface(choice: BackendChoice
     let mut watch = Watch::open(&blue).unwrap();
     let mut inside = open(choice, &blue).unwrap();
     let mut here = open(choice, &Place::default()).unwrap();
-    // The same name here and there, in this order: an interface that is here is in nobody's way.
+    // The same name here and there, in this order: the interface here must not get in the way.
     let mut outer = wish("same0", 1);
     outer.listen_port += 1;
     let mut inner = wish("same0", 2);
@@ -95,17 +95,17 @@ pub(crate) fn a_named_namespace_holds_all_of_the_interface(choice: BackendChoice
             .contains(&net("10.66.0.0/16"))
     );
 
-    // What is there and not ours is refused as it is here.
+    // A foreign interface there is refused just as it would be here.
     let veth = ["type", "veth", "peer", "name", "theirs8"];
     ip(&[&["-n", "blue", "link", "add", "theirs9"], &veth[..]].concat());
     super::refuses_foreign(&mut *inside, "theirs9", "veth");
-    assert!(inside.remove(&inner.name, &own(&inner)).unwrap());
+    assert!(remove(&mut *inside, &inner));
     assert!(!ip(&["-n", "blue", "rule", "show"]).contains("fwmark"));
     assert!(!ip(&["-n", "blue", "link", "show"]).contains("same0"));
     assert!(link_index("same0").is_some(), "the one here stays");
 }
 
-/// Namespaces that are not there, that are none, and that are closed to this user.
+/// Namespaces that do not exist, files that are not namespaces, and namespaces closed to this user.
 pub(crate) fn what_cannot_be_entered_is_told(choice: BackendChoice) {
     ip(&["netns", "add", "blue"]);
     let fails = |place: &Place| {
@@ -117,7 +117,7 @@ pub(crate) fn what_cannot_be_entered_is_told(choice: BackendChoice) {
     let missing = fails(&place("red"));
     assert!(matches!(&missing, Error::NoNetns { netns } if netns.to_string() == "red"));
     assert!(missing.to_string().contains("ip netns add"), "{missing}");
-    // A name that was left when its namespace went, as after a reboot.
+    // A name that has outlived its namespace, as after a reboot.
     std::fs::write("/run/netns/stale", "").unwrap();
     assert!(matches!(fails(&place("stale")), Error::NotANetns { .. }));
     let netns: Netns = "/dev/null".parse().unwrap();
@@ -132,7 +132,8 @@ pub(crate) fn what_cannot_be_entered_is_told(choice: BackendChoice) {
     });
 }
 
-/// The calling thread stays where it is, also when the namespace's name goes away meanwhile.
+/// A back end stays with its namespace when the name is given to another one, and the calling thread
+/// stays where it is.
 pub(crate) fn a_back_end_stays_with_its_namespace(choice: BackendChoice) {
     ip(&["netns", "add", "blue"]);
     let here = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
@@ -140,14 +141,12 @@ pub(crate) fn a_back_end_stays_with_its_namespace(choice: BackendChoice) {
     ip(&["netns", "delete", "blue"]);
     ip(&["netns", "add", "blue"]);
     let desired = wish("stay1", 1);
-    backend
-        .apply(&plan(&desired, &Observed::default()))
-        .unwrap();
+    create(&mut *backend, &desired).unwrap();
     assert!(reconcile(&mut *backend, &desired).is_empty());
     assert!(!ip(&["-n", "blue", "link", "show"]).contains("stay1"));
     assert_eq!(
         std::fs::read_link("/proc/thread-self/ns/net").unwrap(),
         here
     );
-    assert!(backend.remove(&desired.name, &own(&desired)).unwrap());
+    assert!(remove(&mut *backend, &desired));
 }

@@ -1,28 +1,28 @@
-//! Default routes, tables, metrics and policy rules, for either back end. What the kernel makes of
-//! them is asked with `ip route get`.
+//! Default routes, tables, metrics and policy rules, for either back end. `ip route get` shows what
+//! the kernel makes of them.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use grid_wg::{
     Backend, Desired, Family, Observed, Place, PolicyRule, Route, Routing, SkipReason, Step, Table,
-    open, plan,
+    open,
 };
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::scenarios::Choices;
 use super::sites::{Site, cable, meet};
-use super::{ip, net, nets, own, reconcile, wish};
+use super::{create, ip, net, nets, observe, reconcile, remove, wish};
 
 const MARK: u32 = 0x1234;
-/// Neither connected nor routed, but by default.
+/// Neither connected nor routed, except by default.
 const WORLD: [&str; 2] = ["203.0.113.9", "2001:db8:ffff::9"];
 const LAN: [&str; 2] = ["198.51.100.7", "2001:db8:1::7"];
 
 /// A host with an uplink that has default routes in the main table.
 fn uplink() {
     super::add_veth_pair("up0", "far0");
-    // Link-local addresses would come at a time of their own.
+    // The kernel would add link-local addresses at some later time.
     for end in ["up0", "far0"] {
         ip(&["link", "set", end, "addrgenmode", "none"]);
     }
@@ -41,7 +41,7 @@ fn default_wish(name: &str) -> Desired {
     desired
 }
 
-/// The interface that packets to there leave by.
+/// The interface by which packets to `to` leave.
 fn way(to: &str, mark: u32) -> String {
     let mark = mark.to_string();
     let shown = ip(&["route", "get", to, "mark", &mark]);
@@ -50,7 +50,7 @@ fn way(to: &str, mark: u32) -> String {
     words.next().unwrap().to_owned()
 }
 
-/// The address that a socket sends from, which follows from the way that its packets take.
+/// The address that a socket sends from, which follows from the route that its packets take.
 fn source(to: &str, mark: u32) -> IpAddr {
     let to: IpAddr = to.parse().unwrap();
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -68,11 +68,7 @@ fn routes() -> String {
     ip(&["-4", "route", "show", "table", "all"]) + &ip(&["-6", "route", "show", "table", "all"])
 }
 
-fn observe(backend: &mut dyn Backend, desired: &Desired) -> Observed {
-    backend.observe(&desired.name, &own(desired)).unwrap()
-}
-
-/// Default routes by policy rules: which packets take them, and that nothing is left of them.
+/// Default routes by policy rules: which packets take them, and that removal leaves nothing.
 pub(crate) fn a_default_route_spares_the_marked_and_the_near(backend: &mut dyn Backend) {
     uplink();
     let (rules_before, routes_before) = (rules(), routes());
@@ -94,18 +90,18 @@ pub(crate) fn a_default_route_spares_the_marked_and_the_near(backend: &mut dyn B
     }
     // The second plan, and a second process, find nothing to do.
     assert!(reconcile(backend, &desired).is_empty());
-    assert!(backend.remove(&desired.name, &own(&desired)).unwrap());
+    assert!(remove(backend, &desired));
     assert_eq!((rules(), routes()), (rules_before, routes_before));
     for to in WORLD {
         assert_eq!(way(to, 0), "up0");
     }
 }
 
-/// What others do to our rules is put right, and theirs are left alone.
+/// What others do to our rules is undone, and their own rules are left alone.
 pub(crate) fn rules_are_kept_and_those_of_others_left_alone(backend: &mut dyn Backend) {
     let desired = default_wish("rule0");
     let [p, q] = PolicyRule::priorities(&desired.name).map(|priority| priority.to_string());
-    // The priority is ours, the protocol is not; and the other way round.
+    // One with our priority but not our protocol, and one the other way round.
     ip(&["rule", "add", "priority", &p, "protocol", "4", "table", "9"]);
     ip(&[
         "rule", "add", "priority", "9999", "protocol", "103", "table", "9",
@@ -117,7 +113,7 @@ pub(crate) fn rules_are_kept_and_those_of_others_left_alone(backend: &mut dyn Ba
 
     ip(&["-6", "rule", "del", "priority", &q]);
     assert_eq!(reconcile(backend, &desired).len(), 1);
-    // One that is ours by protocol and priority, and says something else.
+    // Two that are ours by protocol and priority, but say something else.
     ip(&[
         "rule", "add", "priority", &q, "protocol", "103", "iif", "lo", "table", "9",
     ]);
@@ -130,8 +126,8 @@ pub(crate) fn rules_are_kept_and_those_of_others_left_alone(backend: &mut dyn Ba
         "{steps:?}"
     );
     assert_eq!(rules(), whole);
-    // Ours in two copies are as good as one. The kernel takes them for different, because it does
-    // not look at "not".
+    // A rule of ours may exist twice: the kernel takes the copies for different ones, because it
+    // does not look at "not".
     ip(&["rule", "flush", "protocol", "103"]);
     ip(&[
         "rule", "add", "priority", "9999", "protocol", "103", "table", "9",
@@ -139,7 +135,7 @@ pub(crate) fn rules_are_kept_and_those_of_others_left_alone(backend: &mut dyn Ba
     assert_eq!(reconcile(backend, &desired).len(), 2);
     assert_eq!(rules(), whole);
 
-    assert!(backend.remove(&desired.name, &own(&desired)).unwrap());
+    assert!(remove(backend, &desired));
     assert_eq!(rules(), theirs);
 }
 
@@ -151,24 +147,24 @@ pub(crate) fn rules_of_an_interface_that_is_gone_are_found(backend: &mut dyn Bac
     super::delete_link("late0");
     let left = observe(backend, &desired);
     assert_eq!((left.interface.is_none(), left.rules.len()), (true, 4));
-    // Once more from there: the rules stand, and lead to routes again.
+    // From there on again: the rules stay, and lead to routes again.
     let steps = reconcile(backend, &desired);
     assert!(
         !steps.iter().any(|step| matches!(step, Step::AddRule(_))),
         "{steps:?}"
     );
     super::delete_link("late0");
-    assert!(!backend.remove(&desired.name, &own(&desired)).unwrap());
+    assert!(!remove(backend, &desired));
     assert_eq!(rules(), before);
     assert_eq!(observe(backend, &desired), Observed::default());
-    // A new wish without them takes them away as well.
+    // A plan that does not want them removes them as well.
     reconcile(backend, &desired);
     super::delete_link("late0");
     reconcile(backend, &wish("late0", 1));
     assert_eq!(rules(), before);
 }
 
-/// The same routes with another metric, in another table, and nowhere.
+/// The same routes with another metric, in another table, and in none.
 pub(crate) fn tables_and_metrics_come_true(backend: &mut dyn Backend) {
     let mut desired = default_wish("table0");
     let route = |text: &str, table, metric| Route::new(net(text), table, metric);
@@ -185,16 +181,16 @@ pub(crate) fn tables_and_metrics_come_true(backend: &mut dyn Backend) {
             );
         }
         assert!(found.contains_key(&route("192.168.66.0/24", 254, metric)));
-        // Two default routes, the subnet, two connected prefixes: none twice.
+        // Two default routes, the subnet, two connected prefixes: each once.
         assert_eq!(found.len(), 5, "{found:?}");
     }
-    // A connected prefix whose route somebody deleted gets one with the metric.
+    // A connected prefix whose route somebody has deleted gets one with the metric.
     desired.routing.metric = Some(300);
     ip(&["-6", "route", "del", "fd66::/64", "dev", "table0"]);
     reconcile(backend, &desired);
     assert!(ip(&["-6", "route", "show", "fd66::/64"]).contains("metric 300"));
 
-    // Another table, with a person's route in it and one in the table of the interface.
+    // Another table, with a person's route in it, and another one in the interface's own table.
     let own_table = table.to_string();
     for table in ["77", &own_table] {
         let theirs = ["203.0.113.0/24", "dev", "table0", "table", table];
@@ -221,12 +217,12 @@ pub(crate) fn tables_and_metrics_come_true(backend: &mut dyn Backend) {
             .count(),
         0
     );
-    // The last IPv4 address takes the IPv4 routes of every table along; they come back.
+    // The IPv4 routes of every table go with the last IPv4 address, and come back.
     let addresses = std::mem::replace(&mut desired.addresses, nets(&["fd66::1/64"]));
     reconcile(backend, &desired);
     desired.addresses = addresses;
     reconcile(backend, &desired);
-    // None at all; and in the table of local addresses there are none to make.
+    // No routes at all; nor does this crate add any to the table of local addresses.
     for table in [Table::Off, Table::Number(255)] {
         desired.routing.table = table;
         reconcile(backend, &desired);
@@ -241,7 +237,7 @@ pub(crate) fn tables_and_metrics_come_true(backend: &mut dyn Backend) {
     reconcile(backend, &desired);
 }
 
-/// The table of a default route is the interface's own, whatever another one routes by default.
+/// Each interface has its own table for default routes, so two of them do not get in each other's way.
 pub(crate) fn two_default_routes_do_not_meet(backend: &mut dyn Backend) {
     uplink();
     let (mut one, mut other) = (default_wish("one0"), default_wish("two0"));
@@ -252,7 +248,7 @@ pub(crate) fn two_default_routes_do_not_meet(backend: &mut dyn Backend) {
     reconcile(backend, &one);
     reconcile(backend, &other);
     assert!(reconcile(backend, &one).is_empty());
-    // The lower priority wins, and with it gone the other one has its turn.
+    // The lower priority wins; once it is removed, it is the other one's turn.
     let [first, second] = if PolicyRule::priorities(&one.name) < PolicyRule::priorities(&other.name)
     {
         [&one, &other]
@@ -260,12 +256,12 @@ pub(crate) fn two_default_routes_do_not_meet(backend: &mut dyn Backend) {
         [&other, &one]
     };
     assert_eq!(way(WORLD[0], 0), first.name.as_str());
-    backend.remove(&first.name, &own(first)).unwrap();
+    remove(backend, first);
     assert_eq!(way(WORLD[0], 0), second.name.as_str());
     assert!(reconcile(backend, second).is_empty());
 }
 
-/// On a host without IPv6 the default route of IPv4 comes true.
+/// On a host without IPv6, the IPv4 default route still comes true.
 pub(crate) fn a_default_route_without_ipv6(backend: &mut dyn Backend) {
     let switch = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
     if std::fs::write(switch, "1").is_err() {
@@ -273,9 +269,7 @@ pub(crate) fn a_default_route_without_ipv6(backend: &mut dyn Backend) {
         return;
     }
     let desired = default_wish("four1");
-    let report = backend
-        .apply(&plan(&desired, &Observed::default()))
-        .unwrap();
+    let report = create(backend, &desired).unwrap();
     assert!(!report.skipped.is_empty());
     assert!(
         report.skipped.iter().all(|s| s.why == SkipReason::NoIpv6),
@@ -288,10 +282,10 @@ pub(crate) fn a_default_route_without_ipv6(backend: &mut dyn Backend) {
     assert_eq!(observed.rules.iter().filter(is_v4).count(), 2);
 }
 
-/// Traffic by a default route, while the other end's address is itself reached by a default route.
+/// Traffic by a default route, while the other end's address is itself reached by one.
 pub(crate) fn the_tunnels_own_packets_do_not_loop((left, right): Choices) {
     let (one, other) = cable();
-    // The endpoint is no neighbour: the main table knows it by its default route only.
+    // The endpoint is not a neighbour: the main table reaches it by its default route only.
     one.run(|| drop(ip(&["route", "add", "default", "via", "198.51.100.2"])));
     other.run(|| {
         ip(&["addr", "add", "192.0.2.2/32", "dev", "lo"]);
@@ -316,15 +310,15 @@ pub(crate) fn the_tunnels_own_packets_do_not_loop((left, right): Choices) {
     );
     assert!(a.ping(&mut b));
     let sent = a.peer(key).tx_bytes - sent;
-    // Two questions of 1,300 bytes and a handshake: nothing went round and round.
+    // Two questions of 1,300 bytes and a handshake: nothing went in circles.
     assert!((2600..6000).contains(&sent), "{sent} bytes were sent");
-    // Once the route is gone, the way is the old one again.
+    // Without the route, packets take the old way again.
     a.desired.routes.clear();
     a.reconcile();
     a.run(|_| assert_eq!(way(WORLD[0], 0), "cable"));
 }
 
-/// What a restart finds of an interface that stayed or went.
+/// What a restart finds of an interface that stayed, or of one that went.
 pub(crate) fn a_dropped_back_end_leaves_no_rules_without_an_interface(
     choice: grid_wg::BackendChoice,
 ) {
@@ -338,6 +332,6 @@ pub(crate) fn a_dropped_back_end_leaves_no_rules_without_an_interface(
     let mut backend = open(choice, &Place::default()).unwrap();
     let steps = reconcile(&mut *backend, &desired);
     assert_eq!(steps.is_empty(), is_there);
-    assert!(backend.remove(&desired.name, &own(&desired)).unwrap());
+    assert!(remove(&mut *backend, &desired));
     assert_eq!(rules(), before);
 }

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use grid_wg::{Backend, BackendChoice, Observed, Place, Route, SkipReason, Skipped, Step, plan};
+use grid_wg::{Backend, BackendChoice, Place, Route, SkipReason, Skipped, Step, plan};
 
 use super::sites::{Site, cable, check_traffic, introduce, meet};
-use super::{ip, key, net, nets, psk, wish};
+use super::{create, ip, key, net, nets, observe, psk, wish};
 
-/// The back ends of the two ends.
+/// The back ends at the two ends.
 pub(crate) type Choices = (BackendChoice, BackendChoice);
 
 fn two_sites((left, right): Choices) -> (Site, Site) {
@@ -19,7 +19,7 @@ fn two_sites((left, right): Choices) -> (Site, Site) {
     )
 }
 
-/// Two sites with a cable between them, and what is measured through the tunnel.
+/// Two sites with a cable between them, and what they measure of the tunnel.
 pub(crate) fn two_sites_talk_through_the_tunnel(choices: Choices) {
     let (mut a, mut b) = two_sites(choices);
     meet(&mut a, &mut b);
@@ -31,7 +31,7 @@ pub(crate) fn a_changed_peer_leaves_the_other_session_alone(choices: Choices) {
     meet(&mut a, &mut b);
     check_traffic(&mut a, &mut b);
     let before = a.peer(b.key()).latest_handshake.unwrap();
-    // A second peer comes, changes, goes; the first one gets a prefix and a keepalive, in place.
+    // A second peer is added, changed and removed; the first one gets a prefix and a keepalive.
     let third = key(3).public();
     let mut extra = grid_wg::DesiredPeer {
         allowed_ips: nets(&["10.7.0.3/32"]),
@@ -105,7 +105,7 @@ pub(crate) fn an_endpoint_follows_the_peer(choices: Choices) {
     let (mut a, mut b) = two_sites(choices);
     meet(&mut a, &mut b);
     check_traffic(&mut a, &mut b);
-    // A moves to another port; B learns it from A's next packet and keeps it.
+    // A moves to another port; B learns it from A's next packet, and keeps it.
     let (ka, kb) = (a.key(), b.key());
     a.desired.listen_port = 45_678;
     a.reconcile();
@@ -138,12 +138,12 @@ pub(crate) fn garbage_on_the_port_harms_nothing(choices: Choices) {
             }
         }
     });
-    // What came with the flood may have been lost with it; handshakes repeat.
+    // Packets may have been lost in the flood; handshakes are repeated.
     assert!((0..5).any(|_| a.ping(&mut b)));
     check_traffic(&mut a, &mut b);
 }
 
-/// The largest packets that fit, over a stream.
+/// A stream of the largest packets that fit.
 pub(crate) fn bulk_traffic_passes(choices: Choices) {
     let (mut a, mut b) = two_sites(choices);
     meet(&mut a, &mut b);
@@ -172,14 +172,14 @@ pub(crate) fn bulk_traffic_passes(choices: Choices) {
     assert!(b.peer(a.key()).rx_bytes > BYTES as u64 / 2);
 }
 
-/// A keepalive builds the session by itself, at once, whoever was configured first.
+/// A keepalive establishes the session by itself and at once, whichever end was configured first.
 pub(crate) fn a_keepalive_builds_the_session(choices: Choices) {
     let (mut a, mut b) = two_sites(choices);
     keep_alive(&mut a, &mut b);
     assert!(within_seconds(3, || fresh(&mut a, &b, 60) && fresh(&mut b, &a, 60)));
 }
 
-/// Sessions are renewed for as long as the interfaces live, with no traffic but keepalives.
+/// Sessions are renewed for as long as the interfaces exist, with no traffic but keepalives.
 pub(crate) fn an_hour_of_keepalives(choices: Choices) {
     /// A session ends after 180 seconds; the next keepalive renews it.
     const OLDEST: u64 = 180 + 25 + 10;
@@ -225,7 +225,7 @@ fn within_seconds(seconds: u64, mut check: impl FnMut() -> bool) -> bool {
     false
 }
 
-/// A prefix that another interface has stays there; everything else comes true.
+/// A prefix that another interface routes stays with it; everything else comes true.
 pub(crate) fn another_interface_keeps_its_route(backend: &mut dyn Backend) {
     ip(&[
         "link", "add", "lan0", "type", "veth", "peer", "name", "lan1",
@@ -235,9 +235,7 @@ pub(crate) fn another_interface_keeps_its_route(backend: &mut dyn Backend) {
     ip(&["-6", "route", "add", "fd68::/64", "dev", "lan0"]);
     let mut desired = wish("route0", 1);
     desired.routes.extend(nets(&["fd68::/64", "fd69::/64"]));
-    let report = backend
-        .apply(&plan(&desired, &Observed::default()))
-        .unwrap();
+    let report = create(backend, &desired).unwrap();
     let taken = |net| Skipped {
         step: Step::AddRoute(Route::new(net, 254, None)),
         why: SkipReason::RouteTaken,
@@ -247,18 +245,15 @@ pub(crate) fn another_interface_keeps_its_route(backend: &mut dyn Backend) {
     assert!(report.skipped[0].to_string().contains("another interface"));
     assert!(ip(&["route", "show", "192.168.66.0/24"]).contains("dev lan0"));
     assert!(ip(&["-6", "route", "show", "fd69::/64"]).contains("dev route0"));
-    let own = desired.private_key.public();
-    let observed = backend.observe(&desired.name, &own).unwrap();
-    let left = plan(&desired, &observed);
+    let left = plan(&desired, &observe(backend, &desired));
     assert_eq!(left.steps.len(), 2, "{left}");
-    // Once the other one is gone, the same plan comes true.
+    // Once the other interface is gone, the same plan comes true.
     ip(&["link", "del", "lan0"]);
     assert!(backend.apply(&left).unwrap().skipped.is_empty());
-    let observed = backend.observe(&desired.name, &own).unwrap();
-    assert!(plan(&desired, &observed).is_empty());
+    assert!(plan(&desired, &observe(backend, &desired)).is_empty());
 }
 
-/// A host that has no IPv6 gets everything else.
+/// On a host without IPv6, everything else comes true.
 pub(crate) fn without_ipv6_the_rest_comes_true(backend: &mut dyn Backend) {
     let switch = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
     if std::fs::write(switch, "1").is_err() {
@@ -266,9 +261,7 @@ pub(crate) fn without_ipv6_the_rest_comes_true(backend: &mut dyn Backend) {
         return;
     }
     let desired = wish("four0", 1);
-    let report = backend
-        .apply(&plan(&desired, &Observed::default()))
-        .unwrap();
+    let report = create(backend, &desired).unwrap();
     assert!(!report.skipped.is_empty());
     assert!(
         report
@@ -277,12 +270,7 @@ pub(crate) fn without_ipv6_the_rest_comes_true(backend: &mut dyn Backend) {
             .all(|skipped| skipped.why == SkipReason::NoIpv6),
         "{report:?}"
     );
-    let own = desired.private_key.public();
-    let interface = backend
-        .observe(&desired.name, &own)
-        .unwrap()
-        .interface
-        .unwrap();
+    let interface = observe(backend, &desired).interface.unwrap();
     assert_eq!(interface.addresses, nets(&["10.66.0.1/16"]));
     assert_eq!((interface.peers.len(), interface.up), (2, true));
 }

@@ -1,4 +1,4 @@
-//! Two hosts with a cable between them: each is a thread in namespaces of its own.
+//! Two hosts with a cable between them. Each is a thread in namespaces of its own.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -83,7 +83,7 @@ pub(crate) fn cable() -> (Host, Host) {
 /// A host with one WireGuard interface, 10.7.0.N.
 pub(crate) struct Site {
     host: Host,
-    /// Where the interface lives, if not on the host itself.
+    /// Where the interface lives, if not in the host's own namespace.
     pub(crate) inside: Option<Host>,
     backend: Option<Box<dyn Backend>>,
     pub(crate) desired: Desired,
@@ -160,7 +160,7 @@ impl Site {
         result
     }
 
-    /// Applies the difference between wish and world.
+    /// Applies the difference between what is wanted and what is there.
     pub(crate) fn reconcile(&mut self) -> Plan {
         self.with_backend(|backend, desired| {
             let own = desired.private_key.public();
@@ -179,7 +179,7 @@ impl Site {
         })
     }
 
-    /// A question through the tunnel, and whether its answer came back within two seconds.
+    /// Whether a packet through the tunnel is answered within two seconds.
     pub(crate) fn ping(&mut self, other: &mut Self) -> bool {
         self.ping_between(self.inner(), other.inner(), other)
     }
@@ -188,7 +188,7 @@ impl Site {
         self.ping_between(from, other.inner(), other)
     }
 
-    /// To another address of the other site.
+    /// As [`ping`](Self::ping), to another address of the other site.
     pub(crate) fn ping_to(&mut self, to: IpAddr, other: &mut Self) -> bool {
         self.ping_between(self.inner(), to, other)
     }
@@ -244,7 +244,7 @@ impl Spot {
     }
 }
 
-/// Makes two sites wish for each other.
+/// Makes each site want the other as a peer.
 pub(crate) fn introduce(a: &mut Site, b: &mut Site) {
     let peer = |other: &Site| DesiredPeer {
         preshared_key: Some(psk(42)),
@@ -264,7 +264,7 @@ pub(crate) fn meet(a: &mut Site, b: &mut Site) {
     b.reconcile();
 }
 
-/// Both directions, and what both ends say of it.
+/// Sends packets in both directions, and checks what both ends have measured.
 pub(crate) fn check_traffic(a: &mut Site, b: &mut Site) {
     assert!(a.ping(b), "a reaches b");
     assert!(b.ping(a), "b reaches a");

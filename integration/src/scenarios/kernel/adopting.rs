@@ -2,18 +2,18 @@
 //! then.
 
 use anyhow::{Result, ensure};
+use grid_netlink::Netlink;
 
 use super::{observed, require_kernel, seen};
 use crate::lab::Lab;
 use crate::link;
-use crate::netlink::Netlink;
 use crate::snapshot;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     require_kernel()?;
     let node = lab.add_node("a")?;
     node.namespaces()
-        .in_net(|| link::create_wireguard(&mut Netlink::open()?, "foo"))??;
+        .in_net(|| link::create_wireguard(&mut Netlink::route()?, "foo"))??;
     let (before, index) = (snapshot::at_rest(&node)?, snapshot::index(&node, "foo")?);
     let create = ["create-wireguard-net", "foo", "--backend", "auto"];
     let said = seen::refused(&node, &create, "", &[1, 4])?;

@@ -32,7 +32,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         let heals = scope.spawn(|| {
             wait_until("a handshake to be begun again", PATIENCE, || {
                 let logs = server::log(&founder)? + &server::log(&node)?;
-                Ok(logs.contains("handshakes hang and are begun again: remove peer"))
+                Ok(logs.contains("restarting handshakes that have stalled: remove peer"))
             })?;
             load(&founder, "delete table inet deaf")
         });

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
+use grid_netlink::Netlink;
 
 use super::{PATIENCE, mesh, seen};
 use crate::lab::Lab;
 use crate::link;
-use crate::netlink::Netlink;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 
@@ -54,7 +54,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
 }
 
 fn by_hand() -> Result<()> {
-    let mut netlink = Netlink::open()?;
+    let mut netlink = Netlink::route()?;
     let lo = link::index_of("lo")?;
     link::add_address(&mut netlink, lo, IpAddr::from([203, 0, 113, 9]), 32)?;
     let theirs = link::create_wireguard(&mut netlink, "theirs")?;

@@ -4,41 +4,40 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use netlink_packet_core::Parseable;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 
-use super::socket::{NLM_F_CREATE, NLM_F_EXCL};
-use super::{Netlink, already, emit, malformed};
-
-const RTM_NEWADDR: u16 = 20;
-const RTM_DELADDR: u16 = 21;
-const RTM_GETADDR: u16 = 22;
+use super::codec::{emit, ignore, malformed};
+use super::socket::Rtnetlink;
 
 /// An address that an interface has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// The interface.
+    /// The kernel's number for its interface.
     pub(crate) index: u32,
-    /// The address and the length of the prefix that it connects. On a point-to-point link the
-    /// prefix is the other end's.
+    /// The address with the length of the prefix that it connects. On a point-to-point link that is
+    /// the other end's prefix.
     pub(crate) net: IpNet,
     /// The prefix that is reached directly through it.
     pub(crate) connected: IpNet,
-    /// Valid everywhere, not on this link or host only.
+    /// Valid everywhere, not only on this link or host.
     pub(crate) global: bool,
-    /// Fit to be given to others: checked, and not on its way out.
+    /// Fit to be told to others: neither tentative nor deprecated.
     pub(crate) usable: bool,
 }
 
 impl Address {
-    /// All addresses, of one interface if given.
-    pub(crate) fn all(netlink: &mut Netlink, index: Option<u32>) -> io::Result<Vec<Self>> {
+    /// All addresses, or those of one interface.
+    pub(crate) fn all(socket: &mut Rtnetlink, index: Option<u32>) -> io::Result<Vec<Self>> {
         let mut request = AddressMessage::default();
         request.header.index = index.unwrap_or(0);
-        let answers = netlink.dump(RTM_GETADDR, &emit(&request))?;
+        let answers = socket.netlink.dump(libc::RTM_GETADDR, &emit(&request))?;
         let mut addresses = Vec::new();
-        for answer in answers.iter().filter(|answer| answer.kind == RTM_NEWADDR) {
+        for answer in answers
+            .iter()
+            .filter(|answer| answer.kind == libc::RTM_NEWADDR)
+        {
             addresses.extend(parse(&answer.payload)?);
         }
         // Older kernels ignore the index in the request.
@@ -46,28 +45,32 @@ impl Address {
         Ok(addresses)
     }
 
-    /// Adds an address; one that is there is no error.
-    pub(crate) fn add(netlink: &mut Netlink, index: u32, net: IpNet) -> io::Result<()> {
+    /// Adds an address, unless it exists.
+    pub(crate) fn add(socket: &mut Rtnetlink, index: u32, net: IpNet) -> io::Result<()> {
         let request = emit(&message(index, net));
-        already(
-            netlink.change(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &request),
+        ignore(
+            socket
+                .netlink
+                .change(libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &request),
             &[libc::EEXIST],
         )
     }
 
-    /// Removes an address; one that is not there is no error.
-    pub(crate) fn delete(netlink: &mut Netlink, index: u32, net: IpNet) -> io::Result<()> {
-        let result = netlink.change(RTM_DELADDR, 0, &emit(&message(index, net)));
-        already(result, &[libc::EADDRNOTAVAIL])
+    /// Removes an address, if it exists.
+    pub(crate) fn delete(socket: &mut Rtnetlink, index: u32, net: IpNet) -> io::Result<()> {
+        let result = socket
+            .netlink
+            .change(libc::RTM_DELADDR, 0, &emit(&message(index, net)));
+        ignore(result, &[libc::EADDRNOTAVAIL])
     }
 
-    /// Whether this socket may change the network at all. Asks for something that cannot be: the
-    /// kernel looks at the capability first, then finds no such interface.
-    pub(crate) fn may_configure(netlink: &mut Netlink) -> io::Result<bool> {
+    /// Whether this socket may change the network at all. It asks for something impossible: the
+    /// kernel checks the capability first, then finds no such interface.
+    pub(crate) fn may_configure(socket: &mut Rtnetlink) -> io::Result<bool> {
         const NO_SUCH_INTERFACE: u32 = i32::MAX.unsigned_abs();
         let loopback = IpNet::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let request = emit(&message(NO_SUCH_INTERFACE, loopback));
-        match netlink.change(RTM_DELADDR, 0, &request) {
+        match socket.netlink.change(libc::RTM_DELADDR, 0, &request) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(false),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(true),
             Err(error) => Err(error),
@@ -92,7 +95,7 @@ fn message(index: u32, net: IpNet) -> AddressMessage {
         AddressAttribute::Address(net.addr()),
     ];
     if net.addr().is_ipv6() {
-        // A tunnel has no neighbour to ask whether it has the address already.
+        // A tunnel has no neighbours that could have the address already.
         message
             .attributes
             .push(AddressAttribute::Flags(AddressFlags::Nodad));

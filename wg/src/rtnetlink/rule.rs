@@ -1,30 +1,29 @@
-//! Policy rules that are ours: by protocol, and by a priority that follows from an interface's name.
+//! Our own policy rules: those with our protocol, and a priority that follows from an interface's
+//! name.
 //!
 //! What it refuses to do: touch any other rule.
 
 use std::collections::BTreeSet;
 use std::io;
 
-use netlink_packet_core::Parseable;
+use grid_netlink::Message;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteHeader, RouteProtocol};
 use netlink_packet_route::rule::{
     RuleAction as Kind, RuleAttribute, RuleFlags, RuleHeader, RuleMessage,
 };
 
-use super::socket::{Message, NLM_F_CREATE, NLM_F_EXCL};
-use super::{Netlink, already, emit, no_such_family};
-use crate::backend::PROTOCOL;
-use crate::name::IfName;
+use super::codec::{emit, ignore, is_unsupported};
+use super::socket::Rtnetlink;
+use crate::if_name::IfName;
+use crate::ownership::PROTOCOL;
 use crate::routing::{Family, MAIN, PolicyRule, RuleAction};
 
-const RTM_NEWRULE: u16 = 32;
-const RTM_DELRULE: u16 = 33;
-const RTM_GETRULE: u16 = 34;
-/// What the kernel shows where no prefix length is suppressed: -1.
+/// What the kernel shows if no prefix length is suppressed: -1.
 const SUPPRESSES_NOTHING: u32 = u32::MAX;
 
-impl Netlink {
+impl Rtnetlink {
     /// Our rules for the interface of that name.
     pub(crate) fn rules(&mut self, name: &IfName) -> io::Result<BTreeSet<PolicyRule>> {
         let mut rules = BTreeSet::new();
@@ -47,43 +46,45 @@ impl Netlink {
         Ok(has_rules)
     }
 
-    /// Adds a rule; one that is there is no error.
+    /// Adds a rule, unless it exists.
     pub(crate) fn add_rule(&mut self, rule: &PolicyRule) -> io::Result<()> {
         let request = emit(&message(rule)?);
-        let result = self.change(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &request);
-        already(result, &[libc::EEXIST])
+        let result = self
+            .netlink
+            .change(libc::RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &request);
+        ignore(result, &[libc::EEXIST])
     }
 
-    /// Removes all rules of ours that say this; that there is none is no error.
+    /// Removes all our rules that equal this one, if any.
     pub(crate) fn delete_rule(&mut self, rule: &PolicyRule) -> io::Result<()> {
         for (found, message) in self.dump_rules(rule.family)?.unwrap_or_default() {
             if found == *rule {
-                // What the kernel tells of a rule is what it takes to name it.
-                let result = self.change(RTM_DELRULE, 0, &message.payload);
-                already(result, &[libc::ENOENT])?;
+                // The kernel finds a rule by what it reports of it.
+                let result = self.netlink.change(libc::RTM_DELRULE, 0, &message.payload);
+                ignore(result, &[libc::ENOENT])?;
             }
         }
         Ok(())
     }
 
-    /// Our rules of a family. None: the kernel has no rules for it.
+    /// Our rules of a family. None: the kernel has no policy rules for it.
     fn dump_rules(&mut self, family: Family) -> io::Result<Option<Vec<(PolicyRule, Message)>>> {
         let mut request = RuleMessage::default();
         request.header.family = address_family(family);
-        let answers = match self.dump(RTM_GETRULE, &emit(&request)) {
+        let answers = match self.netlink.dump(libc::RTM_GETRULE, &emit(&request)) {
             Ok(answers) => answers,
-            Err(error) if no_such_family(&error) => return Ok(None),
+            Err(error) if is_unsupported(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let rules = answers.into_iter().filter_map(|answer| {
-            let rule = parse(&answer.payload).filter(|_| answer.kind == RTM_NEWRULE)?;
+            let rule = parse(&answer.payload).filter(|_| answer.kind == libc::RTM_NEWRULE)?;
             Some((rule, answer))
         });
         Ok(Some(rules.collect()))
     }
 }
 
-/// Whether a message of the kernel is about a rule of ours.
+/// Whether a message from the kernel is about one of our rules.
 pub(crate) fn is_our_rule(payload: &[u8]) -> bool {
     parse(payload).is_some()
 }
@@ -112,7 +113,7 @@ fn message(rule: &PolicyRule) -> io::Result<RuleMessage> {
     let mut message = RuleMessage::default();
     message.header = RuleHeader {
         family: address_family(rule.family),
-        // The field has eight bits; the attribute counts.
+        // The field has only eight bits; the attribute counts.
         table: u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC),
         action: Kind::ToTable,
         flags,
@@ -127,8 +128,8 @@ fn message(rule: &PolicyRule) -> io::Result<RuleMessage> {
     Ok(message)
 }
 
-/// `None` for a rule without our protocol, and for what this program cannot read: such a rule is
-/// not one that it made.
+/// `None` for a rule without our protocol, and for one that cannot be decoded, which this program
+/// cannot have made.
 fn parse(payload: &[u8]) -> Option<PolicyRule> {
     let message = RuleMessage::parse(payload).ok()?;
     let header = &message.header;
@@ -150,7 +151,7 @@ fn parse(payload: &[u8]) -> Option<PolicyRule> {
             RuleAttribute::SuppressPrefixLen(found) => suppress = *found,
             RuleAttribute::FwMark(found) => fwmark = *found,
             RuleAttribute::FwMask(found) => mask = *found,
-            // What a later kernel tells of every rule makes it no other one.
+            // A later kernel may report more about every rule.
             RuleAttribute::Other(_) => {}
             _ => is_plain = false,
         }

@@ -1,8 +1,8 @@
-//! Writing for the kernel's WireGuard: plan steps become set-device messages.
+//! Commands to the kernel's WireGuard: the steps of a plan become set-device messages.
 //!
-//! The numbers are those of `linux/wireguard.h`. A message is cut before it grows past [`LIMIT`];
-//! a peer whose allowed IPs do not fit goes on in the next one. The kernel handles peers in the
-//! order in which they come, so the order of a plan survives.
+//! The numbers are those of `linux/wireguard.h`. A message ends before it grows past [`LIMIT`]; a
+//! peer whose allowed IPs do not fit continues in the next one. The kernel handles peers in the
+//! order in which they arrive, so the order of a plan is kept.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use grid_keys::WgPublicKey;
 use ipnet::IpNet;
 
 use super::attributes::{Nest, Writer, space};
-use crate::plan::{AllowedIpsChange, DeviceChange, PeerChange, PskChange, Step};
+use crate::step::{AllowedIpsChange, DeviceChange, PeerChange, PskChange, Step};
 
 pub(super) const WG_CMD_GET_DEVICE: u8 = 0;
 const WG_CMD_SET_DEVICE: u8 = 1;
@@ -45,13 +45,13 @@ const WGPEER_F_UPDATE_ONLY: u32 = 4;
 pub(super) const AF_INET: u16 = 2;
 pub(super) const AF_INET6: u16 = 10;
 
-/// Messages stay below this many bytes. A nest cannot hold 64 KiB; 16 KiB fit any socket buffer
-/// and hold some hundred peers.
+/// The largest message in bytes. A nest cannot hold 64 KiB; 16 KiB fit any socket buffer and hold
+/// about a hundred peers.
 pub(super) const LIMIT: usize = 16 * 1024;
-/// A peer without allowed IPs, at most: key, pre-shared key, flags, endpoint, keepalive, nests.
+/// The largest peer without allowed IPs: key, pre-shared key, flags, endpoint, keepalive, nests.
 const PEER: usize =
     space(32) + space(32) + space(4) + space(28) + space(2) + 2 * space(0) + space(0);
-/// An allowed IP, at most.
+/// The largest allowed IP.
 const ALLOWED_IP: usize = space(0) + space(2) + space(16) + space(1);
 
 /// The generic netlink header.
@@ -59,7 +59,7 @@ const fn header(command: u8) -> [u8; 4] {
     [command, VERSION, 0, 0]
 }
 
-/// The question for a device.
+/// The request to describe a device.
 pub(super) fn get_device(index: u32) -> Writer {
     let mut writer = Writer::new(64);
     writer.raw(&header(WG_CMD_GET_DEVICE));
@@ -67,7 +67,7 @@ pub(super) fn get_device(index: u32) -> Writer {
     writer
 }
 
-/// The messages for a run of steps. Steps that are not WireGuard's say nothing.
+/// The messages for a run of steps. Steps that do not concern WireGuard are skipped.
 pub(super) fn set_device(index: u32, steps: &[Step]) -> Vec<Writer> {
     let mut messages = Messages {
         index,
@@ -86,11 +86,11 @@ pub(super) fn set_device(index: u32, steps: &[Step]) -> Vec<Writer> {
     messages.finished
 }
 
-/// The messages while they are written.
+/// The messages under construction.
 struct Messages {
     index: u32,
     finished: Vec<Writer>,
-    /// The message that takes peers, and its list of peers.
+    /// The message that still takes peers, and its list of peers.
     open: Option<(Writer, Nest)>,
 }
 
@@ -109,8 +109,8 @@ impl Messages {
         }
     }
 
-    /// The kernel handles a message's device attributes before its peers, so that they get their
-    /// own.
+    /// Device attributes get a message of their own, because the kernel handles them before the
+    /// peers in the same message.
     fn device(&mut self, change: &DeviceChange) {
         self.flush();
         let mut writer = self.start();
@@ -126,7 +126,7 @@ impl Messages {
         self.finished.push(writer);
     }
 
-    /// A message with room for so many bytes.
+    /// A message with room for this many bytes.
     fn room(&mut self, bytes: usize) -> &mut Writer {
         if self
             .open
@@ -180,7 +180,7 @@ impl Messages {
     }
 }
 
-/// Members of a list have no type of their own.
+/// Opens a member of the list of peers. Members of a list have type 0.
 fn open_peer(writer: &mut Writer, key: &WgPublicKey, flags: u32) -> Nest {
     let peer = writer.open(0);
     writer.put(WGPEER_A_PUBLIC_KEY, &key.0);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     fn merged(messages: &[Writer]) -> Dump {
-        // What the kernel sends back has the form of what it is sent.
+        // The kernel describes a device in the form in which it is configured.
         messages
             .iter()
             .fold(Dump::default(), |dump, m| dump.push(m.bytes()).unwrap())

@@ -1,17 +1,17 @@
 //! The name of a network interface.
 //!
-//! The rules are the kernel's (`dev_valid_name` and the sysctl tree's reserved names), and one of
-//! our own: printable ASCII only, because the name also becomes a file name and a line in a log.
+//! The rules are the kernel's (`dev_valid_name` and the reserved names of the sysctl tree), and one
+//! of our own: printable ASCII only, because the name also goes into file names and logs.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// A name that Linux accepts for an interface: 1 to 15 bytes of printable ASCII without `/`, `:`,
-/// `%` and space, and not `.`, `..`, `all` or `default`.
+/// `%` and space, and none of `.`, `..`, `all` and `default`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfName(String);
 
-/// Why a text is no interface name.
+/// Why a text cannot be an interface name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnIfName {
     /// Empty, or longer than the kernel's 15 bytes.
@@ -20,13 +20,13 @@ pub enum NotAnIfName {
     /// A byte that the kernel or a path would misread.
     #[error("an interface name cannot hold the byte {0:#04x}: use letters, digits, '-', '_', '.'")]
     Byte(u8),
-    /// `.`, `..`, `all` and `default` have another meaning to the kernel.
+    /// `.`, `..`, `all` and `default` mean something else to the kernel.
     #[error("this interface name is reserved by the kernel")]
     Reserved,
 }
 
 impl IfName {
-    /// Longest name in bytes (`IFNAMSIZ` less the terminating zero).
+    /// The longest name in bytes (`IFNAMSIZ` less the terminating zero).
     pub const MAX: usize = 15;
 
     /// The name as text.

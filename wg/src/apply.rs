@@ -1,37 +1,35 @@
-//! Carrying out a plan, as far as the two back ends do it alike: the order, the kernel's half of
-//! the interface, the way back when the first step was the interface itself.
+//! Applying a plan, as far as both back ends do it alike: the order of the steps, the kernel's half
+//! of the interface, and the roll-back if the plan had created the interface.
 
 use std::io;
 
 use crate::backend::{Report, SkipReason, Skipped};
 use crate::error::Error;
-use crate::name::IfName;
-use crate::netlink::{Address, Link, Netlink};
-use crate::plan::{Plan, Step};
+use crate::if_name::IfName;
+use crate::plan::Plan;
 use crate::routing::{Family, MAIN, Route};
+use crate::rtnetlink::{Address, Link, Rtnetlink};
+use crate::step::Step;
 
 /// What differs between the back ends.
-pub(crate) trait Engine {
-    /// Creates the interface. False: it is there already.
+pub(crate) trait Target {
+    /// Creates the interface. False: it exists already.
     fn create(&mut self, name: &IfName) -> Result<bool, Error>;
 
-    /// Takes away what [`Engine::create`] made, as far as that is possible.
+    /// Removes what [`Target::create`] made, as far as possible.
     fn destroy(&mut self, name: &IfName);
 
-    /// Carries out a run of steps of WireGuard's own, in order. Others are not its business.
-    fn wireguard(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error>;
+    /// Configures the WireGuard device: carries out these steps in order, and skips those that are
+    /// about anything else.
+    fn configure_device(&mut self, name: &IfName, steps: &[Step]) -> Result<(), Error>;
 
     /// The socket and the interface's number, for the kernel's half.
-    fn netlink(&mut self, name: &IfName) -> Result<(&mut Netlink, u32), Error>;
+    fn link(&mut self, name: &IfName) -> Result<(&mut Rtnetlink, u32), Error>;
 }
 
-/// Carries out a plan that is not empty. `there`: the interface exists, and is ours.
-pub(crate) fn carry_out(
-    plan: &Plan,
-    there: bool,
-    engine: &mut impl Engine,
-) -> Result<Report, Error> {
-    if !there && !plan.steps.contains(&Step::Create) {
+/// Applies a plan that is not empty. `exists`: the interface exists, and is ours.
+pub(crate) fn apply(plan: &Plan, exists: bool, target: &mut impl Target) -> Result<Report, Error> {
+    if !exists && !plan.steps.contains(&Step::Create) {
         return Err(Error::InterfaceGone {
             name: plan.name.clone(),
         });
@@ -41,10 +39,10 @@ pub(crate) fn carry_out(
         .steps
         .chunk_by(|a, b| is_wireguard(a) && is_wireguard(b))
     {
-        if let Err(source) = carry_out_run(plan, run, engine, &mut report) {
+        if let Err(source) = apply_run(plan, run, target, &mut report) {
             if report.created {
-                take_back_rules(plan, report.steps, engine);
-                engine.destroy(&plan.name);
+                roll_back_rules(plan, report.steps, target);
+                target.destroy(&plan.name);
             }
             return Err(Error::Apply {
                 step: report.steps + 1,
@@ -59,30 +57,30 @@ pub(crate) fn carry_out(
     Ok(report)
 }
 
-/// Rules outlive their interface. Removes those that the first steps of a plan have added.
-fn take_back_rules(plan: &Plan, done: usize, engine: &mut impl Engine) {
+/// Removes the rules that the first `done` steps of a plan have added: they would outlive the
+/// interface.
+fn roll_back_rules(plan: &Plan, done: usize, target: &mut impl Target) {
     for step in plan.steps.iter().take(done) {
-        if let (Step::AddRule(rule), Ok((netlink, _))) = (step, engine.netlink(&plan.name))
+        if let (Step::AddRule(rule), Ok((netlink, _))) = (step, target.link(&plan.name))
             && let Err(error) = netlink.delete_rule(rule)
         {
-            tracing::warn!(interface = %plan.name, %rule, %error, "a new rule could not be removed again");
+            tracing::warn!(interface = %plan.name, %rule, %error, "cannot remove a new rule again");
         }
     }
 }
 
-/// Removes what outlives the interface of that name.
-pub(crate) fn remove_rules(netlink: &mut Netlink, name: &IfName) -> Result<(), Error> {
+/// Removes the policy rules for an interface, which outlive it.
+pub(crate) fn remove_rules(netlink: &mut Rtnetlink, name: &IfName) -> Result<(), Error> {
     let failed = |source| Error::os(format!("removing the policy rules of {name}"), source);
     let rules = netlink.rules(name).map_err(failed)?;
-    // The one that leads to the table first.
+    // The one that leads to the table goes first.
     rules
         .iter()
         .rev()
         .try_for_each(|rule| netlink.delete_rule(rule).map_err(failed))
 }
 
-/// Whether the step is about the WireGuard device, not about the link it hangs on. The MTU is
-/// about both.
+/// Whether the step is about the WireGuard device only, not about its link. The MTU concerns both.
 const fn is_wireguard(step: &Step) -> bool {
     matches!(
         step,
@@ -90,20 +88,20 @@ const fn is_wireguard(step: &Step) -> bool {
     )
 }
 
-fn carry_out_run(
+fn apply_run(
     plan: &Plan,
     run: &[Step],
-    engine: &mut impl Engine,
+    target: &mut impl Target,
     report: &mut Report,
 ) -> Result<(), Error> {
     let name = &plan.name;
     match run {
-        [Step::Create] => report.created = engine.create(name)?,
+        [Step::Create] => report.created = target.create(name)?,
         [step] if !is_wireguard(step) => {
             if matches!(step, Step::SetMtu(_)) {
-                engine.wireguard(name, run)?;
+                target.configure_device(name, run)?;
             }
-            let (netlink, index) = engine.netlink(name)?;
+            let (netlink, index) = target.link(name)?;
             let skipped = configure_link(netlink, index, step)
                 .map_err(|source| link_error(plan, step, source))?;
             let step = step.clone();
@@ -111,14 +109,14 @@ fn carry_out_run(
                 .skipped
                 .extend(skipped.map(|why| Skipped { step, why }));
         }
-        run => engine.wireguard(name, run)?,
+        run => target.configure_device(name, run)?,
     }
     Ok(())
 }
 
-/// Some reason: this host does not allow the step.
+/// Carries out a step that concerns the link. Some reason: this host does not allow it.
 fn configure_link(
-    netlink: &mut Netlink,
+    netlink: &mut Rtnetlink,
     index: u32,
     step: &Step,
 ) -> io::Result<Option<SkipReason>> {
@@ -138,17 +136,17 @@ fn configure_link(
         Step::Create | Step::RemovePeer(_) | Step::Configure(_) | Step::SetPeer(_) => Ok(()),
     };
     match result {
-        Err(error) if adds(step) == Some(Family::V6) && says_no_ipv6(&error) => {
+        Err(error) if adds(step) == Some(Family::V6) && is_unavailable(&error) => {
             Ok(Some(SkipReason::NoIpv6))
         }
-        Err(error) if matches!(step, Step::AddRule(_)) && says_no_ipv6(&error) => {
+        Err(error) if matches!(step, Step::AddRule(_)) && is_unavailable(&error) => {
             Ok(Some(SkipReason::NoTables))
         }
         result => result.map(|()| None),
     }
 }
 
-/// The family of what the step adds.
+/// The address family of what the step adds.
 const fn adds(step: &Step) -> Option<Family> {
     match step {
         Step::AddAddress(net) => Some(Family::of(net)),
@@ -158,8 +156,8 @@ const fn adds(step: &Step) -> Option<Family> {
     }
 }
 
-fn add_route(netlink: &mut Netlink, index: u32, route: &Route) -> io::Result<Option<SkipReason>> {
-    // A kernel without policy routing takes every table for the main one, where a default route
+fn add_route(netlink: &mut Rtnetlink, index: u32, route: &Route) -> io::Result<Option<SkipReason>> {
+    // A kernel without policy routing puts every route into the main table, where a default route
     // would cut the host off.
     let family = Family::of(&route.net);
     if route.table != MAIN && !netlink.has_rules(family)? {
@@ -172,9 +170,10 @@ fn add_route(netlink: &mut Netlink, index: u32, route: &Route) -> io::Result<Opt
     Ok((!added).then_some(SkipReason::RouteTaken))
 }
 
-/// What the kernel answers where a family or its policy rules are missing, or IPv6 is disabled, on the interface or altogether. The right to
-/// configure is not in question: other steps were carried out before.
-fn says_no_ipv6(error: &io::Error) -> bool {
+/// Whether the kernel says that a family or its policy rules are missing, or that IPv6 is disabled on
+/// the interface or everywhere. `EACCES` cannot mean a missing capability here: earlier steps would
+/// have failed too.
+fn is_unavailable(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EACCES | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)
@@ -183,7 +182,7 @@ fn says_no_ipv6(error: &io::Error) -> bool {
 
 fn link_error(plan: &Plan, step: &Step, source: io::Error) -> Error {
     let name = plan.name.clone();
-    // The kernel's WireGuard binds its port when the link comes up.
+    // WireGuard in the kernel binds its port when the link comes up.
     if matches!(step, Step::LinkUp) && source.raw_os_error() == Some(libc::EADDRINUSE) {
         let port = plan.steps.iter().find_map(|step| match step {
             Step::Configure(change) => change.listen_port,

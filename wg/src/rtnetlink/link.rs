@@ -1,27 +1,25 @@
-//! Links: network interfaces as such.
+//! Links: network interfaces, whatever runs on them.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use netlink_packet_core::Parseable;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoKind, LinkAttribute,
     LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 
-use super::socket::{NLM_F_CREATE, NLM_F_EXCL};
-use super::{Netlink, already, emit, malformed};
-
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
+use super::codec::{emit, ignore, malformed};
+use super::socket::Rtnetlink;
+use crate::error::Error;
+use crate::if_name::IfName;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
-    /// The kernel's word for it; `None` for hardware.
+    /// The kernel's name for its type; `None` for hardware.
     pub(crate) kind: Option<String>,
     pub(crate) up: bool,
     pub(crate) loopback: bool,
@@ -31,12 +29,12 @@ pub(crate) struct Link {
 
 impl Link {
     /// The interface of that name.
-    pub(crate) fn find(netlink: &mut Netlink, name: &str) -> io::Result<Option<Self>> {
+    pub(crate) fn find(socket: &mut Rtnetlink, name: &str) -> io::Result<Option<Self>> {
         let request = message(
             0,
             vec![LinkAttribute::IfName(name.to_owned()), without_statistics()],
         );
-        match netlink.get(RTM_GETLINK, &emit(&request)) {
+        match socket.netlink.get(libc::RTM_GETLINK, &emit(&request)) {
             Ok(answers) => answers
                 .first()
                 .map(|answer| parse(&answer.payload))
@@ -47,9 +45,9 @@ impl Link {
     }
 
     /// All interfaces.
-    pub(crate) fn all(netlink: &mut Netlink) -> io::Result<Vec<Self>> {
+    pub(crate) fn all(socket: &mut Rtnetlink) -> io::Result<Vec<Self>> {
         let request = message(0, vec![without_statistics()]);
-        let answers = netlink.dump(RTM_GETLINK, &emit(&request))?;
+        let answers = socket.netlink.dump(libc::RTM_GETLINK, &emit(&request))?;
         answers
             .iter()
             .map(|answer| parse(&answer.payload))
@@ -58,7 +56,7 @@ impl Link {
 
     /// Creates an interface, down, in the network namespace `netns` if one is given.
     pub(crate) fn create(
-        netlink: &mut Netlink,
+        socket: &mut Rtnetlink,
         name: &str,
         kind: InfoKind,
         group: u32,
@@ -70,68 +68,67 @@ impl Link {
             LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
         ];
         attributes.extend(netns.map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
-        netlink.change(
-            RTM_NEWLINK,
+        socket.netlink.change(
+            libc::RTM_NEWLINK,
             NLM_F_CREATE | NLM_F_EXCL,
             &emit(&message(0, attributes)),
         )
     }
 
-    /// Settings without which a plan would not hold: when the first address of a subnet goes, the
-    /// others of it stay, and the kernel invents no link-local address.
-    pub(crate) fn prepare(netlink: &mut Netlink, index: u32) -> io::Result<()> {
+    /// Applies settings that plans rely on: removing the first address of a subnet does not remove its
+    /// other ones, and the kernel adds no link-local address.
+    pub(crate) fn prepare(socket: &mut Rtnetlink, index: u32) -> io::Result<()> {
         let mut ipv4 = InetDevConf::default();
         ipv4.promote_secondaries = 1;
-        let set = |netlink: &mut Netlink, spec| {
-            let attributes = vec![LinkAttribute::AfSpecUnspec(vec![spec])];
-            netlink.change(RTM_NEWLINK, 0, &emit(&message(index, attributes)))
-        };
-        set(
-            netlink,
-            AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(ipv4)]),
-        )?;
+        let mut set = |spec| set(socket, index, LinkAttribute::AfSpecUnspec(vec![spec]));
+        set(AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(ipv4)]))?;
         let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        // Where IPv6 is switched off there is nothing to set.
+        // Where IPv6 is off there is nothing to set.
         let no_ipv6 = [libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
-        already(
-            set(netlink, AfSpecUnspec::Inet6(vec![no_address])),
-            &no_ipv6,
-        )
+        ignore(set(AfSpecUnspec::Inet6(vec![no_address])), &no_ipv6)
     }
 
-    /// Removes an interface; one that is not there is no error.
-    pub(crate) fn delete(netlink: &mut Netlink, index: u32) -> io::Result<()> {
-        let result = netlink.change(RTM_DELLINK, 0, &emit(&message(index, vec![])));
-        already(result, &[libc::ENODEV])
+    /// Removes an interface, if it exists.
+    pub(crate) fn delete(socket: &mut Rtnetlink, index: u32) -> io::Result<()> {
+        let result = socket
+            .netlink
+            .change(libc::RTM_DELLINK, 0, &emit(&message(index, vec![])));
+        ignore(result, &[libc::ENODEV])
     }
 
-    /// Gives an interface that is down another name.
-    pub(crate) fn rename(netlink: &mut Netlink, index: u32, name: &str) -> io::Result<()> {
-        let attributes = vec![LinkAttribute::IfName(name.to_owned())];
-        netlink.change(RTM_NEWLINK, 0, &emit(&message(index, attributes)))
+    /// Renames an interface, which must be down.
+    pub(crate) fn rename(socket: &mut Rtnetlink, index: u32, name: &str) -> io::Result<()> {
+        set(socket, index, LinkAttribute::IfName(name.to_owned()))
     }
 
-    pub(crate) fn set_mtu(netlink: &mut Netlink, index: u32, mtu: u16) -> io::Result<()> {
-        let attributes = vec![LinkAttribute::Mtu(mtu.into())];
-        netlink.change(RTM_NEWLINK, 0, &emit(&message(index, attributes)))
+    pub(crate) fn set_mtu(socket: &mut Rtnetlink, index: u32, mtu: u16) -> io::Result<()> {
+        set(socket, index, LinkAttribute::Mtu(mtu.into()))
     }
 
-    pub(crate) fn set_group(netlink: &mut Netlink, index: u32, group: u32) -> io::Result<()> {
-        let attributes = vec![LinkAttribute::Group(group)];
-        netlink.change(RTM_NEWLINK, 0, &emit(&message(index, attributes)))
+    pub(crate) fn set_group(socket: &mut Rtnetlink, index: u32, group: u32) -> io::Result<()> {
+        set(socket, index, LinkAttribute::Group(group))
     }
 
-    pub(crate) fn set_up(netlink: &mut Netlink, index: u32) -> io::Result<()> {
+    pub(crate) fn set_up(socket: &mut Rtnetlink, index: u32) -> io::Result<()> {
         let mut request = message(index, vec![]);
         request.header.flags = LinkFlags::Up;
         request.header.change_mask = LinkFlags::Up;
-        netlink.change(RTM_NEWLINK, 0, &emit(&request))
+        socket.netlink.change(libc::RTM_NEWLINK, 0, &emit(&request))
     }
 
-    /// The kind as errors name it.
-    pub(crate) fn kind_text(&self) -> String {
-        self.kind.clone().unwrap_or_else(|| "device".to_owned())
+    /// The refusal to touch this interface, which has the name of ours.
+    pub(crate) fn foreign(&self, name: &IfName) -> Error {
+        Error::ForeignInterface {
+            name: name.clone(),
+            kind: self.kind.clone().unwrap_or_else(|| "device".to_owned()),
+        }
     }
+}
+
+/// Sets one attribute of an interface.
+fn set(socket: &mut Rtnetlink, index: u32, attribute: LinkAttribute) -> io::Result<()> {
+    let request = emit(&message(index, vec![attribute]));
+    socket.netlink.change(libc::RTM_NEWLINK, 0, &request)
 }
 
 fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
@@ -171,4 +168,17 @@ fn parse(payload: &[u8]) -> io::Result<Link> {
         }
     }
     Ok(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_knows_the_loopback_interface() {
+        let mut socket = Rtnetlink::open().unwrap();
+        let lo = Link::find(&mut socket, "lo").unwrap().unwrap();
+        assert!(lo.loopback);
+        assert!(Link::find(&mut socket, "no-such-if").unwrap().is_none());
+    }
 }

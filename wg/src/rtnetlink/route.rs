@@ -1,27 +1,23 @@
-//! Routes through one interface, of all tables but that of local addresses.
+//! Routes through one interface, in all tables except the one for local addresses.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_core::Parseable;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 
-use super::socket::{NLM_F_CREATE, NLM_F_EXCL};
-use super::{Netlink, already, emit, no_such_family};
-use crate::backend::PROTOCOL;
+use super::codec::{emit, ignore, is_unsupported};
+use super::socket::Rtnetlink;
 use crate::observed::RouteOrigin;
+use crate::ownership::PROTOCOL;
 use crate::routing::{LOCAL, Route};
 
-const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
-
-impl Netlink {
+impl Rtnetlink {
     /// The unicast routes that lead into the interface and have no gateway.
     pub(crate) fn routes(&mut self, index: u32) -> io::Result<BTreeMap<Route, RouteOrigin>> {
         let mut routes = BTreeMap::new();
@@ -31,15 +27,15 @@ impl Netlink {
                 RouteProtocol::Other(PROTOCOL) => RouteOrigin::Own,
                 _ => RouteOrigin::Static,
             };
-            // The same route may be there twice; the one that goes only when told to counts.
+            // The same route may exist twice; the one that stays until it is removed counts.
             let known = routes.entry(route).or_insert(origin);
             *known = (*known).max(origin);
         }
         Ok(routes)
     }
 
-    /// Adds a route into the interface; one that is there is no error. False: another interface
-    /// has the prefix in that table with that metric, and keeps it.
+    /// Adds a route into the interface, unless it exists. False: another interface has the prefix
+    /// in that table with that metric, and keeps it.
     pub(crate) fn add_route(&mut self, index: u32, route: &Route) -> io::Result<bool> {
         let mut request = message(index, route);
         request.header.protocol = RouteProtocol::Other(PROTOCOL);
@@ -48,7 +44,11 @@ impl Netlink {
         } else {
             RouteScope::Universe
         };
-        match self.change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &emit(&request)) {
+        match self.netlink.change(
+            libc::RTM_NEWROUTE,
+            NLM_F_CREATE | NLM_F_EXCL,
+            &emit(&request),
+        ) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(self
                 .dump_routes(index)?
@@ -58,18 +58,18 @@ impl Netlink {
         }
     }
 
-    /// Removes the route, whoever made it but the kernel; that there is none is no error.
+    /// Removes the route if it exists, whoever made it except the kernel.
     pub(crate) fn delete_route(&mut self, index: u32, route: &Route) -> io::Result<()> {
         let mut request = message(index, route);
-        // The scope that stands for any.
+        // This scope matches any.
         request.header.scope = RouteScope::NoWhere;
         for found in self.dump_routes(index)? {
             if found.route == *route && found.protocol != RouteProtocol::Kernel {
-                // Of several routes the kernel takes the first that fits, which may be its own;
-                // the protocol tells them apart. No metric fits any, but 0 comes first.
+                // Of several routes the kernel removes the first that matches, which may be its
+                // own; the protocol tells them apart. No metric matches any, but 0 comes first.
                 request.header.protocol = found.protocol;
-                let result = self.change(RTM_DELROUTE, 0, &emit(&request));
-                already(result, &[libc::ESRCH])?;
+                let result = self.netlink.change(libc::RTM_DELROUTE, 0, &emit(&request));
+                ignore(result, &[libc::ESRCH])?;
             }
         }
         Ok(())
@@ -81,13 +81,15 @@ impl Netlink {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
             request.attributes = vec![RouteAttribute::Oif(index)];
-            let answers = match self.dump(RTM_GETROUTE, &emit(&request)) {
+            let answers = match self.netlink.dump(libc::RTM_GETROUTE, &emit(&request)) {
                 Ok(answers) => answers,
-                // The family is not there: no routes.
-                Err(error) if no_such_family(&error) => continue,
+                // A family that is not there has no routes.
+                Err(error) if is_unsupported(&error) => continue,
                 Err(error) => return Err(error),
             };
-            let answers = answers.iter().filter(|answer| answer.kind == RTM_NEWROUTE);
+            let answers = answers
+                .iter()
+                .filter(|answer| answer.kind == libc::RTM_NEWROUTE);
             routes.extend(answers.filter_map(|answer| parse(&answer.payload, index)));
         }
         Ok(routes)
@@ -109,7 +111,7 @@ fn message(index: u32, route: &Route) -> RouteMessage {
         AddressFamily::Inet6
     };
     message.header.destination_prefix_length = net.prefix_len();
-    // The field has eight bits; the attribute counts.
+    // The field has only eight bits; the attribute counts.
     message.header.table = u8::try_from(route.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![
@@ -124,8 +126,8 @@ fn message(index: u32, route: &Route) -> RouteMessage {
     message
 }
 
-/// `None` for what is no plain route into the interface, and for what this program cannot read:
-/// such a route is not one that it made, and it must not stop anything.
+/// `None` for anything but a plain route into the interface, and for one that cannot be decoded:
+/// this program cannot have made it, and it must not stop anything.
 fn parse(payload: &[u8], index: u32) -> Option<Found> {
     let message = RouteMessage::parse(payload).ok()?;
     let (mut destination, mut oif, mut metric) = (None, None, 0);

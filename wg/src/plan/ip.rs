@@ -1,16 +1,16 @@
-//! The part of the plan that the kernel's network sees: link, addresses, routes, policy rules.
+//! The part of the plan that ip(8) could carry out: link, addresses, routes, policy rules.
 
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::Step;
 use crate::desired::Desired;
 use crate::observed::{Observed, ObservedInterface, RouteOrigin};
 use crate::routing::{MAIN, Route, Table};
+use crate::step::Step;
 
-/// Removes rules that are not wished for, the one that leads to a table before the one that spares
-/// the main table.
+/// Removes rules that are not wanted, the one that leads to a table before the one that exempts the
+/// main table.
 pub(super) fn plan_stale_rules(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
     let wanted = desired.wanted_rules();
     let stale = observed.rules.iter().rev();
@@ -18,7 +18,7 @@ pub(super) fn plan_stale_rules(desired: &Desired, observed: &Observed, steps: &m
     steps.extend(stale.copied().map(Step::RemoveRule));
 }
 
-/// Adds rules that are missing, in the order in which they are asked.
+/// Adds missing rules, in the order of their priorities.
 pub(super) fn plan_missing_rules(desired: &Desired, observed: &Observed, steps: &mut Vec<Step>) {
     let wanted = desired.wanted_rules();
     let missing = wanted.difference(&observed.rules);
@@ -26,7 +26,7 @@ pub(super) fn plan_missing_rules(desired: &Desired, observed: &Observed, steps: 
 }
 
 /// Link, addresses and routes.
-pub(super) fn plan_network(desired: &Desired, now: &ObservedInterface, steps: &mut Vec<Step>) {
+pub(super) fn plan_link(desired: &Desired, now: &ObservedInterface, steps: &mut Vec<Step>) {
     let routes = desired.wanted_routes();
     let addresses = Addresses::of(desired, now);
 
@@ -56,7 +56,7 @@ pub(super) fn plan_network(desired: &Desired, now: &ObservedInterface, steps: &m
     steps.extend(replaced.into_iter().map(Step::RemoveRoute));
 }
 
-/// Whether a route that is not wished for is ours to remove.
+/// Whether a route that is not wanted is ours to remove.
 fn is_ours(route: &Route, origin: RouteOrigin, desired: &Desired) -> bool {
     match origin {
         RouteOrigin::Kernel => false,
@@ -68,8 +68,8 @@ fn is_ours(route: &Route, origin: RouteOrigin, desired: &Desired) -> bool {
 
 /// The changes of an interface's addresses.
 struct Addresses {
-    /// An IPv6 address stands on an interface once: where only the length differs, the old one has
-    /// to go first.
+    /// An interface has an IPv6 address only once: where only the length differs, the old one has to
+    /// go first.
     replaced: Vec<IpNet>,
     added: Vec<IpNet>,
     removed: Vec<IpNet>,
@@ -81,7 +81,7 @@ impl Addresses {
         let wanted = &desired.addresses;
         let wanted_with_other_length =
             |old: &IpNet| old.addr().is_ipv6() && wanted.iter().any(|new| new.addr() == old.addr());
-        // Link-local addresses that nobody asked for are the kernel's business.
+        // Link-local addresses that are not wanted are left to the kernel.
         let (stale, kept): (Vec<IpNet>, Vec<IpNet>) = now
             .addresses
             .difference(wanted)
@@ -104,7 +104,7 @@ impl Addresses {
     }
 }
 
-/// Whether the route is there once the link is up and the addresses are `after`.
+/// Whether the route exists once the link is up and the addresses are `after`.
 fn will_exist(route: &Route, now: &ObservedInterface, after: &BTreeSet<IpNet>) -> bool {
     // The kernel drops an interface's IPv4 routes with its last IPv4 address, in all tables.
     if route.net.addr().is_ipv4() && loses_ipv4(&now.addresses, after) {
@@ -118,12 +118,12 @@ fn will_exist(route: &Route, now: &ObservedInterface, after: &BTreeSet<IpNet>) -
     route.table == MAIN && is_connected(route, now, after)
 }
 
-/// Whether the kernel has a route for the prefix itself, with whatever metric.
+/// Whether the kernel will have made a route for the prefix, whatever its metric.
 fn is_connected(route: &Route, now: &ObservedInterface, after: &BTreeSet<IpNet>) -> bool {
     let made = |address: &IpNet| Route::connected(address).filter(|made| made.net == route.net);
     let connects = |address: &IpNet| made(address).is_some();
-    // Where another route has the place of the kernel's own, the kernel may make none, and the other
-    // one is on its way out.
+    // Where another route takes the place of the kernel's own, the kernel may make none, and the
+    // other route is about to be removed.
     let is_in_the_way = |made: Route| {
         let there = now.routes.get(&made);
         there.is_some_and(|origin| *origin != RouteOrigin::Kernel)
@@ -146,7 +146,7 @@ fn is_connected(route: &Route, now: &ObservedInterface, after: &BTreeSet<IpNet>)
     }
 }
 
-/// The first route of the prefix in the table that there can be.
+/// The lowest possible route of the prefix in the table, to begin a range with.
 const fn lowest(net: IpNet, table: u32) -> Route {
     let metric = 0;
     Route { net, table, metric }

@@ -1,0 +1,33 @@
+//! One interface as a whole: what the kernel says of its link, and a back end of its WireGuard.
+
+use std::io;
+
+use super::address::Address;
+use super::link::Link;
+use super::socket::Rtnetlink;
+use crate::backend_kind::BackendKind;
+use crate::observed::{ObservedDevice, ObservedInterface};
+
+impl Rtnetlink {
+    /// Completes the observation of an interface.
+    pub(crate) fn observe(
+        &mut self,
+        link: &Link,
+        kind: BackendKind,
+        device: ObservedDevice,
+    ) -> io::Result<ObservedInterface> {
+        let addresses = Address::all(self, Some(link.index))?;
+        Ok(ObservedInterface {
+            index: link.index,
+            kind,
+            up: link.up,
+            mtu: link.mtu,
+            public_key: device.public_key,
+            listen_port: device.listen_port,
+            fwmark: device.fwmark,
+            addresses: addresses.into_iter().map(|address| address.net).collect(),
+            routes: self.routes(link.index)?,
+            peers: device.peers,
+        })
+    }
+}
