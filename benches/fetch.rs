@@ -19,8 +19,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use grid::control::frame;
-use grid::home::Home;
-use grid::objects::Objects;
+use grid_modules::CacheDir;
+use grid_modules::objects::Objects;
 use grid_promises::content_id::HashCode;
 use grid_promises::modules::{Descriptor, ModuleKind, SymbolTable};
 use grid_promises::{ContentId, Message, texts};
@@ -101,7 +101,7 @@ fn content() -> Vec<u8> {
 
 /// A home whose symbol table leads to an object.
 fn publish(home: &Path, bytes: &[u8]) -> ContentId {
-    let objects = Objects::of(&Home::find(Some(home)).expect("a path"));
+    let objects = Objects::of(&CacheDir::new(home.join("cache")));
     fs::create_dir_all(home).expect("a folder");
     let put = |bytes: &[u8]| objects.put(HashCode::Sha2_256, bytes).expect("room").id;
     let code = put(bytes);

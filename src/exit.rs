@@ -1,11 +1,14 @@
 //! How a command ends.
 
+#[cfg(feature = "modules")]
+mod modules;
+
 use std::fmt;
 
 use grid_promises::core::{CommandError, FailureKind};
 use serde::{Deserialize, Serialize};
 
-use crate::objects::CacheError;
+use crate::advice;
 use crate::store::StoreError;
 
 /// The exit codes. Scripts may rely on them.
@@ -76,7 +79,7 @@ impl From<CommandError> for Failure {
             FailureKind::Refused => Exit::Refused,
             FailureKind::TimedOut => Exit::TimedOut,
         };
-        Self::new(exit, error.to_string())
+        Self::new(exit, advice::on_command(&error))
     }
 }
 
@@ -86,21 +89,12 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<CacheError> for Failure {
-    fn from(error: CacheError) -> Self {
-        Self::failed(error.to_string())
-    }
-}
-
 impl From<grid_wg::Error> for Failure {
     fn from(error: grid_wg::Error) -> Self {
-        let text = error.to_string();
-        match error.root() {
-            grid_wg::Error::ForeignInterface { kind, .. } if kind == "wireguard" => {
-                Self::new(Exit::Refused, format!("{text}; --adopt takes it over"))
-            }
-            grid_wg::Error::ForeignInterface { .. } => Self::new(Exit::Refused, text),
-            _ => Self::new(Exit::Failed, text),
-        }
+        let exit = match error.root() {
+            grid_wg::Error::ForeignInterface { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, advice::on_wireguard(&error))
     }
 }

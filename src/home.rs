@@ -68,9 +68,10 @@ impl Home {
     }
 
     /// The folder of objects and memoised calls.
+    #[cfg(feature = "modules")]
     #[must_use]
-    pub fn cache(&self) -> PathBuf {
-        self.0.join("cache")
+    pub fn cache(&self) -> grid_modules::CacheDir {
+        grid_modules::CacheDir::new(self.0.join("cache"))
     }
 
     /// The control socket.

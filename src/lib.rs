@@ -1,17 +1,17 @@
 //! The program `grid`: the command line, the server, the store, and what they say to each other.
 //!
 //! What nodes say to one another, and what follows from it, is in `grid-promises`; how it travels in
-//! `grid-net`; WireGuard in `grid-wg`. This crate drives them.
+//! `grid-net`; WireGuard in `grid-wg`; code that keeps promises in `grid-modules`, which a build can leave
+//! out (feature `modules`). This crate drives them.
 
+pub mod advice;
 pub mod cli;
 pub mod control;
-pub mod execute;
 pub mod exit;
 pub mod home;
-pub mod kernel;
-pub mod objects;
 pub mod server;
 pub mod store;
+pub mod symbols;
 pub mod wg_quick;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! `grid cas`: the object store on the command line, without a server and beside one.
 
+#![cfg(feature = "modules")]
 #![allow(
     clippy::unwrap_used,
     reason = "this is a test, though clippy cannot see it"

@@ -1,4 +1,5 @@
 //! Replays the fuzz corpus of what the program reads: what a fuzzer found once is tested on every run.
+#![cfg(feature = "modules")]
 #![allow(clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used)]
 
 use std::path::Path;

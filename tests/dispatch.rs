@@ -1,6 +1,7 @@
 //! Messages of peers, dispatched by the promises that modules accept: servers on loopback, and a peer
 //! made of `grid-net` that sends messages.
 
+#![cfg(feature = "modules")]
 #![allow(
     clippy::unwrap_used,
     reason = "this is a test, though clippy cannot see it in helpers"

@@ -1,5 +1,6 @@
 //! Objects from one node to another: two servers, and peers made of `grid-net` that lie.
 
+#![cfg(feature = "modules")]
 #![allow(
     clippy::unwrap_used,
     reason = "this is a test, though clippy cannot see it in helpers"
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use common::{Server, TestHome, wait_for};
 use grid::control::frame;
-use grid::home::Home;
-use grid::objects::Objects;
 use grid_keys::{NodeId, NodeKey, Secret};
+use grid_modules::CacheDir;
+use grid_modules::objects::Objects;
 use grid_net::{Endpoint, Event};
 use grid_promises::content_id::HashCode;
 use grid_promises::modules::fetch::{
@@ -50,7 +51,7 @@ fn content(length: usize, seed: u32) -> Vec<u8> {
 }
 
 fn objects(home: &TestHome) -> Objects {
-    Objects::of(&Home::find(Some(&home.path())).unwrap())
+    Objects::of(&CacheDir::new(home.file("cache")))
 }
 
 fn put(home: &TestHome, bytes: &[u8]) -> ContentId {

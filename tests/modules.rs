@@ -1,5 +1,6 @@
 //! Modules on the command line: publishing, names, permissions, running. Without a network.
 
+#![cfg(feature = "modules")]
 #![allow(
     clippy::unwrap_used,
     reason = "this is a test, though clippy cannot see it"

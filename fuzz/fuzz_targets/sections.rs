@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| grid_fuzz::program::sections(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| grid_fuzz::code::sections(data));

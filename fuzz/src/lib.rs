@@ -4,6 +4,8 @@
 //! and replays the corpus, so that what a fuzzer found once is tested on every run, without a
 //! fuzzer and without a nightly compiler.
 
+#[cfg(feature = "program")]
+pub mod code;
 pub mod dispatch;
 pub mod judging;
 /// The test kit of `grid-promises`: fixed keys, networks, statements.

@@ -1,5 +1,5 @@
-//! `lab bench join`: how long a join takes until the first echo comes back through the tunnel, what
-//! a node weighs, and what it says when nobody asks.
+//! `lab bench join`: how long a join takes until the first echo comes back through the tunnel, how
+//! much memory a node takes, and how much it sends when idle.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,45 +22,43 @@ use crate::tap::{Sent, Tap};
 
 /// How often the joiner asks for an echo while it joins: the resolution of the measurement.
 const ECHO_EVERY: Duration = Duration::from_millis(2);
-/// How long a whole mesh is left alone before the idle count begins.
+/// How long a complete mesh settles before idle traffic is counted.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// What to measure.
 #[derive(Debug, Clone)]
 pub struct Bench {
     /// The fewest joins for each size.
     pub joins: usize,
-    /// The sizes of the meshes.
     pub nodes: Vec<usize>,
-    /// How long the idle traffic is counted.
+    /// For how long idle traffic is counted.
     pub idle: Duration,
     /// `--backend` of the program.
     pub backend: Option<String>,
-    /// For how long all that a node sends is on the way.
+    /// One-way delay of everything that a node sends.
     pub delay: Duration,
     /// Print JSON instead of a table.
     pub json: bool,
 }
 
-/// What one size gave.
+/// The results for one size of mesh.
 #[derive(Debug, Clone, Serialize)]
 pub struct Size {
     /// Members of the mesh.
     pub nodes: usize,
-    /// Joins measured. A mesh of n gives n - 1 joins, into 1 to n - 1 members; meshes are founded
-    /// anew until there are enough.
+    /// Joins measured. A mesh of n members gives n - 1 joins; new meshes are founded until there are
+    /// enough.
     pub joins: usize,
     /// From the start of the join command to the first echo reply from the founder.
     pub join_median_ms: f64,
     /// The 99th percentile, nearest rank.
     pub join_p99_ms: f64,
-    /// Resident memory of a node's server in the whole mesh, median over the nodes.
+    /// Resident memory of a node's server in the complete mesh, median over the nodes.
     pub rss_median_kib: u64,
     /// The most over the nodes.
     pub rss_max_kib: u64,
     /// The highest peak over the nodes.
     pub peak_max_kib: u64,
-    /// Bytes of IP packets that a node sends a minute by QUIC, mean over the nodes.
+    /// Bytes of IP packets that a node sends per minute over QUIC, mean over the nodes.
     pub idle_quic_mean: u64,
     /// The most over the nodes.
     pub idle_quic_max: u64,
@@ -68,18 +66,16 @@ pub struct Size {
     pub idle_wireguard_mean: u64,
     /// The same for the rest (neighbour discovery and the like), mean.
     pub idle_other_mean: u64,
-    /// How long was counted.
+    /// For how long traffic was counted.
     pub idle_seconds: u64,
 }
 
-/// Everything measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// `debug` or `release`: how this program was built.
     pub build: &'static str,
-    /// What WireGuard ran in.
+    /// The back end of WireGuard that was used.
     pub backend: String,
-    /// One for each size.
     pub sizes: Vec<Size>,
 }
 
@@ -191,7 +187,7 @@ fn timed_join(mesh: &mut Mesh, node: &Arc<Node>) -> Result<Duration> {
             .join()
             .map_err(|_| anyhow::anyhow!("the pinging thread panicked"))?;
         let joined = joined?;
-        let replied = replied.with_context(|| server::log_tail_report(node, 20))?;
+        let replied = replied.with_context(|| node.server_log_tail(20))?;
         Ok(replied.saturating_duration_since(joined.started))
     })
 }

@@ -10,20 +10,22 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::{Bench, bench};
+use crate::cargo_test;
+use crate::harness;
 use crate::kept::Place;
 use crate::kernel::{self, Run, Which};
 use crate::output::{print, say};
-use crate::requirements::Missing;
-use crate::scenario::{self, SKIPPED};
+use crate::requirements::{Missing, SKIPPED};
+use crate::scenarios::GROUPS;
 use crate::supervise::{self, Ending};
 use crate::up::{Up, up};
 
 /// A lab for grid: machines made of namespaces, which leave no trace.
 #[derive(Parser)]
 #[command(name = "lab", bin_name = "cargo lab", version)]
-#[command(after_help = "`cargo lab grid ...` runs the program itself, on this machine.")]
+#[command(after_help = "`cargo lab grid ...` runs the program itself on this machine.")]
 struct Cli {
-    /// Do it on a kernel that has WireGuard: `uml` (the default) or `unmodified`
+    /// Use a kernel that has WireGuard: `uml` (the default) or `unmodified`
     #[arg(
         long,
         global = true,
@@ -39,28 +41,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put nodes up, join them to one network, show who reaches whom
+    /// Start nodes, join them to one network, and show who reaches whom
     Up(UpArguments),
-    /// Run a command, or a shell, on a node of the lab that is kept
+    /// Run a command, or a shell, on a node of the kept lab
     Enter {
         /// The node
         node: String,
-        /// The command and its arguments; a shell without
+        /// The command and its arguments [default: a shell]
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// End the lab that is kept
+    /// End the kept lab
     Down,
-    /// Measure
+    /// Measure how fast and how large the program is
     Bench {
         #[command(subcommand)]
         what: BenchWhat,
     },
-    /// Say whether this machine can run a lab
+    /// Check whether this machine can run a lab
     Check,
     /// Run a command as root on a kernel that has WireGuard, in user-mode Linux or in qemu
     Kernel(KernelArguments),
-    /// Run one end-to-end test in a lab of its own
+    /// Run all tests as `cargo test` does, with one line of totals at the end
+    #[command(disable_help_flag = true)]
+    Test {
+        /// The arguments of `cargo test`; without `-p`, the whole workspace is tested
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run one end-to-end test in its own lab
     #[command(hide = true)]
     Scenario {
         /// Its name
@@ -80,7 +89,7 @@ enum Command {
 
 #[derive(Args)]
 struct UpArguments {
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=240))]
     nodes: u16,
     /// The network's name
@@ -89,32 +98,32 @@ struct UpArguments {
     /// WireGuard's back end: auto, kernel or userspace
     #[arg(long)]
     backend: Option<String>,
-    /// Only the machines, without a network
+    /// Start only the machines, without a network
     #[arg(long)]
     bare: bool,
-    /// Leave it running in the background
+    /// Keep it running in the background
     #[arg(long, conflicts_with = "wait")]
     keep: bool,
-    /// Leave it running until Ctrl-C
+    /// Keep it running until Ctrl-C
     #[arg(long)]
     wait: bool,
 }
 
 #[derive(Args)]
 struct KernelArguments {
-    /// On the distribution's unmodified kernel, in qemu, and not in user-mode Linux
+    /// Use the distribution's unmodified kernel, in qemu, instead of user-mode Linux
     #[arg(long, conflicts_with = "simulated_time")]
     unmodified: bool,
-    /// Let sleeping take no time: an idle kernel's clock jumps to the next timer
+    /// Skip the time spent sleeping: an idle kernel's clock jumps to the next timer
     #[arg(long)]
     simulated_time: bool,
-    /// End it after so many seconds, with exit code 124
+    /// End it after this many seconds, with exit code 124
     #[arg(long, default_value_t = kernel::LIMIT.as_secs(), value_name = "SECONDS")]
     time_limit: u64,
     /// The kernel's memory, in MiB
     #[arg(long, default_value_t = kernel::MEMORY_MIB, value_name = "MIB")]
     memory: u32,
-    /// A folder that the command may write to for good; what it writes elsewhere is lost
+    /// Keep what the command writes to this folder; what it writes elsewhere is lost
     #[arg(long, value_name = "FOLDER")]
     write: Vec<PathBuf>,
     /// The command and its arguments
@@ -126,20 +135,20 @@ struct KernelArguments {
 enum BenchWhat {
     /// Time from the join command to the first echo through the tunnel; memory; idle traffic
     Join {
-        /// The fewest joins to measure for each size
+        /// Measure at least this many joins for each size
         #[arg(long, default_value_t = 20)]
         joins: usize,
-        /// The sizes of the meshes
+        /// Sizes of the meshes
         #[arg(long, value_delimiter = ',', default_value = "3,10,30")]
         nodes: Vec<usize>,
-        /// Seconds for which idle traffic is counted, for each size
+        /// Count idle traffic for this many seconds, for each size
         #[arg(long, default_value_t = 60)]
         idle: u64,
         /// WireGuard's back end: auto, kernel or userspace
         #[arg(long)]
         backend: Option<String>,
-        /// Milliseconds for which all that a node sends is delayed, where the kernel has netem: a round
-        /// trip takes twice as long
+        /// Delay everything that a node sends by this many milliseconds, if the kernel has netem; a
+        /// round trip takes twice as long
         #[arg(long, default_value_t = 0, value_name = "MS")]
         delay: u64,
         /// Print JSON
@@ -150,9 +159,9 @@ enum BenchWhat {
 
 /// Reads the arguments and does what they say.
 ///
-/// Exit codes: 0 done, 1 failed, 2 usage; `check`, `scenario` and whatever needs another kernel end
-/// with 77 when this machine lacks something; `enter` and `kernel` pass on the command's own, and
-/// `kernel` adds 124 (the time was up) and 125 (the kernel failed).
+/// Exit codes: 0 done, 1 failed, 2 usage; `check`, `scenario` and everything that needs another kernel
+/// end with 77 when this machine lacks something; `enter`, `test` and `kernel` pass on the code of the
+/// command that they run, and `kernel` adds 124 (the time was up) and 125 (the kernel failed).
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -173,14 +182,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Does the same on a kernel of its own.
+/// Does the same on a kernel of the lab.
 fn on_kernel(which: Which, command: &Command) -> Result<u8> {
     match command {
         Command::Up(up) if up.keep => bail!(
-            "a lab on a kernel of its own ends with the command: use `--wait`, or leave `--kernel` out"
+            "a lab on another kernel ends with the command: use `--wait`, or leave out `--kernel`"
         ),
         Command::Enter { .. } | Command::Down | Command::Kernel(_) | Command::Hold { .. } => {
-            bail!("`--kernel` means nothing here: leave it out")
+            bail!("`--kernel` has no meaning here: leave it out")
+        }
+        Command::Test { .. } => {
+            bail!("`cargo kernel-test` runs tests on a kernel that has WireGuard")
         }
         Command::Up(_) | Command::Bench { .. } | Command::Check | Command::Scenario { .. } => {}
     }
@@ -250,13 +262,23 @@ fn run(command: Command) -> Result<u8> {
             writable: arguments.write,
             command: arguments.command,
         }),
+        Command::Test { mut arguments } => {
+            // A `--` before all of them is for cargo, too, and was taken away.
+            let before = std::env::args_os().rev().nth(arguments.len());
+            if before.is_some_and(|word| word == "--") {
+                arguments.insert(0, "--".into());
+            }
+            cargo_test::run(&arguments)
+        }
         Command::Scenario { list: true, .. } => {
-            scenario::all()
-                .iter()
-                .for_each(|s| print(&format!("{} {}", s.group, s.name)));
+            for group in GROUPS {
+                for scenario in group.scenarios {
+                    print(&format!("{} {}", group.name, scenario.name));
+                }
+            }
             Ok(0)
         }
-        Command::Scenario { name, .. } => scenario::run_here(&name.unwrap_or_default()),
+        Command::Scenario { name, .. } => harness::run_here(&name.unwrap_or_default()),
         Command::Hold { name } => match crate::holder::hold(&name)? {},
     }
 }

@@ -19,8 +19,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Cuts a node off in a way that it cannot see: its interfaces stay up, and every packet is
-    /// lost.
+    /// Cuts a node off without its noticing: its interfaces stay up, and every packet is lost.
     ///
     /// # Errors
     /// As [`Lab::unplug`].
@@ -47,8 +46,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Splits the internet: each group reaches only itself. Nodes that no group names stay together
-    /// on what is left. No interface loses its carrier. Only plugs into the internet move.
+    /// Splits the internet: each group can reach only itself. Nodes in no group stay connected to one
+    /// another. No interface loses its carrier. Only plugs into the internet move.
     ///
     /// # Errors
     /// As [`Lab::unplug`]; some groups may have moved then, and [`Lab::heal_all`] puts them back.

@@ -1,8 +1,8 @@
 //! The process that holds a node's namespaces open: `lab hold NAME`.
 //!
 //! It makes the network, mount and UTS namespace, gives the node private folders, says `ready`, and
-//! then does nothing until it is killed. A process and not an open file, because the namespaces
-//! must outlive the lab's own process when it is told to keep the lab.
+//! then does nothing until it is killed. It is a process rather than an open file because the
+//! namespaces have to outlive the lab's own process when the lab is kept.
 
 use std::fs;
 use std::io::Write as _;
@@ -67,7 +67,7 @@ fn loopback_up() -> Result<()> {
     let mut netlink = Netlink::route()?;
     let lo = link::index_of("lo")?;
     link::set_up(&mut netlink, lo, true)?;
-    // The kernel adds 127.0.0.1 by itself when the interface comes up; make sure that it did.
+    // The kernel adds 127.0.0.1 by itself when the interface comes up; make sure of it.
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     match link::add_address(&mut netlink, lo, local, 8) {
         Err(error) if error.raw_os_error() != Some(libc::EEXIST) => Err(error.into()),

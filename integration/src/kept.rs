@@ -1,7 +1,7 @@
-//! A lab that stays up (`--keep`): writing down where it is, entering one of its nodes, ending it.
+//! A lab that stays up (`--keep`): noting where it is, entering one of its nodes, ending it.
 //!
-//! What is written down is one file in a folder that only this user can read. It is never trusted
-//! blindly: a process counts as the lab's init only when it also started at the noted time.
+//! The note is one file in a folder that only this user can read. It is never trusted blindly: a
+//! process counts as the lab's init only if it also started at the time in the note.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
@@ -28,8 +28,8 @@ struct Note {
     started: u64,
 }
 
-/// The place where a kept lab is written down. Find it before namespaces are entered: afterwards
-/// this process may have another user id.
+/// The folder that holds the note of a kept lab. Find it before entering namespaces: afterwards this
+/// process may have another user id.
 pub struct Place {
     dir: PathBuf,
     owner: u32,
@@ -82,14 +82,14 @@ impl Place {
         }
     }
 
-    /// The init of the lab that is kept now, if one is.
+    /// The init of the kept lab, if there is one.
     fn running(&self) -> Result<Option<Note>> {
         Ok(self
             .read()?
             .filter(|note| started(note.init).is_some_and(|at| at == note.started)))
     }
 
-    /// Fails when a lab is kept already.
+    /// Fails if a lab is already kept.
     ///
     /// # Errors
     /// Names its process and says how to end it.
@@ -103,7 +103,7 @@ impl Place {
         Ok(())
     }
 
-    /// Writes down that the lab with process `init` is kept.
+    /// Notes that the lab with process `init` is kept.
     ///
     /// # Errors
     /// When the folder is not this user's own, or cannot be written.
@@ -138,7 +138,7 @@ impl Place {
         let mut ended = None;
         if let Some(note) = noted
             && let Some(handle) = open_process(note.init)
-            // Looked at after the handle was opened: from here on it cannot be another process.
+            // Checked after the handle was opened: from here on it cannot become another process.
             && started(note.init) == Some(note.started)
         {
             kill_process(&handle)?;
@@ -222,7 +222,7 @@ fn enter_namespaces(pid: i32, kinds: &[&str]) -> Result<()> {
         };
         Ok((file, flag))
     };
-    // All are opened before any is entered: entering one can take the right to open another.
+    // All are opened before any is entered: entering one can take away the right to open another.
     let opened: Vec<_> = kinds.iter().map(open).collect::<Result<_>>()?;
     let same_user_namespace = fs::read_link(format!("/proc/{pid}/ns/user")).ok()
         == fs::read_link("/proc/self/ns/user").ok();
@@ -300,7 +300,7 @@ mod tests {
                 .contains("lab down")
         );
 
-        // The number was given to another process since.
+        // The number has since been given to another process.
         let stale = Note {
             init: me,
             started: started(me).unwrap() + 1,

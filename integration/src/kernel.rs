@@ -3,98 +3,48 @@
 //! Two kernels: *user-mode Linux*, a program that any user may run, built once by
 //! `integration/kernel/build`; and the *unmodified* kernel of the distribution in qemu, without
 //! hardware virtualisation, unpacked by `integration/kernel/unmodified`. Both see this machine's root
-//! file system, and what is written there goes to memory and ends with the kernel. This executable
-//! is the first process in either ([`inside`]), so that nothing else is needed there.
+//! file system; what is written there goes to memory and is lost when the kernel ends. This
+//! executable is the first process in either ([`inside`]), so nothing else is needed there.
 //!
-//! It is no sandbox: the kernel runs with the rights of whoever starts it, and a command that means
-//! harm can get at this user's files.
+//! It is no sandbox: the kernel runs with the rights of whoever starts it, and a malicious command can
+//! get at this user's files.
 
 pub mod cache;
 mod channels;
 mod initrd;
 pub mod inside;
-mod job;
+pub mod job;
 pub mod keeper;
 mod qemu;
+mod request;
 mod uml;
 mod watch;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
 
 use self::job::Job;
 use self::keeper::Keeper;
+pub use self::request::{Run, Which, is_inside, require_large_processes};
 use self::watch::{Ended, Machine};
-use crate::Missing;
 use crate::output::say;
 
-/// Set for the command: which kernel it runs on.
-pub const INSIDE: &str = "GRID_LAB_INSIDE";
-/// The exit code that says: the time was up.
+/// The memory of a kernel by default. The machine outside provides only what is used of it.
+pub const MEMORY_MIB: u32 = 2048;
+/// The time limit by default.
+pub const LIMIT: Duration = Duration::from_secs(600);
+/// The exit code when the time was up.
 pub const TIME_UP: u8 = 124;
-/// The exit code that says: the kernel did not start, could not run the command, or ended before it
-/// did.
+/// The exit code when the kernel did not start, could not run the command, or ended before it.
 pub const BROKEN: u8 = 125;
-/// How the folder of each kernel is called.
-const PREFIX: &str = "grid-lab-";
-/// How much of a kernel's own words is shown when it fails.
+/// How many of a kernel's last messages are shown when it fails.
 const LAST_WORDS: usize = 30;
 
-/// Which kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Which {
-    /// User-mode Linux: starts in a moment, needs no root.
-    Uml,
-    /// The distribution's own, in qemu without hardware virtualisation: slow.
-    Unmodified,
-}
-
-/// One command for a kernel of its own.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// The kernel.
-    pub which: Which,
-    /// Sleeping costs no time: the clock of an idle kernel jumps to the next timer.
-    pub simulated_time: bool,
-    /// The kernel's memory.
-    pub memory_mib: u32,
-    /// When it is ended at the latest.
-    pub limit: Duration,
-    /// Folders that the command may write to for good.
-    pub writable: Vec<PathBuf>,
-    /// The command and its arguments.
-    pub command: Vec<OsString>,
-}
-
-/// Whether this process runs in a kernel that [`run`] started.
-#[must_use]
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
-
-/// Fails in user-mode Linux, for what needs a process with more memory than that can give one: every
-/// page counts against what the host lets one process map (`vm.max_map_count`), about 250 MB.
-///
-/// # Errors
-/// [`Missing`].
-pub fn require_large_processes() -> Result<(), Missing> {
-    if std::env::var_os(INSIDE).is_some_and(|kernel| kernel == "uml") {
-        return Err(Missing(
-            "a process in user-mode Linux cannot have as much memory as this takes (the host's \
-             vm.max_map_count): use `cargo lab --kernel=unmodified`"
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
-
 /// Runs a command as root in a kernel of its own, in the current folder and with this environment.
-/// Its standard input is empty; what it prints is passed on as it comes.
+/// Its standard input is empty; its output is passed on as it comes.
 ///
 /// Returns its exit code (128 and the signal's number when a signal ended it), [`TIME_UP`] or
 /// [`BROKEN`]. A signal to this process ends the kernel.
@@ -104,14 +54,19 @@ pub fn require_large_processes() -> Result<(), Missing> {
 /// what could not be started.
 pub fn run(run: &Run) -> Result<u8> {
     let folder = tempfile::Builder::new()
-        .prefix(PREFIX)
+        .prefix(keeper::PREFIX)
         .tempdir()
         .context("cannot make a folder for the kernel")?;
-    let job = Job::of_here(run)?;
+    let modules = match run.which {
+        Which::Uml => None,
+        Which::Unmodified => Some(qemu::modules()?),
+    };
+    let job = Job::of_here(run, modules)?;
     // Holds the environment, as /proc/PID/environ does: the folder is this user's alone.
     fs::write(folder.path().join(job::FILE), serde_json::to_vec(&job)?)?;
     // Before there are pipes that it would inherit and hold open.
-    let _keeper = Keeper::start(folder.path()).context("cannot start what cleans up")?;
+    let _keeper =
+        Keeper::start(folder.path()).context("cannot start the process that cleans up")?;
     let machine: Machine = match run.which {
         Which::Uml => uml::machine(run, folder.path())?,
         Which::Unmodified => qemu::machine(run, folder.path())?,
@@ -137,7 +92,7 @@ pub fn run(run: &Run) -> Result<u8> {
             let lines: Vec<&str> = words.lines().collect();
             let tail = lines.get(lines.len().saturating_sub(LAST_WORDS)..);
             say(&format!(
-                "lab: {why}; the kernel's last words:\n  {}",
+                "lab: {why}; the kernel's last messages:\n  {}",
                 tail.unwrap_or_default().join("\n  ")
             ));
             BROKEN
@@ -151,7 +106,7 @@ pub fn run(run: &Run) -> Result<u8> {
 /// As [`run`].
 pub fn run_lab(which: Which, arguments: Vec<OsString>) -> Result<u8> {
     if is_inside() {
-        bail!("this is a kernel of the lab already: leave --kernel out");
+        bail!("this is already a kernel of the lab: leave out --kernel");
     }
     let own = std::env::current_exe().context("cannot find this executable")?;
     let mut command = vec![own.into_os_string()];
@@ -165,8 +120,3 @@ pub fn run_lab(which: Which, arguments: Vec<OsString>) -> Result<u8> {
         command,
     })
 }
-
-/// The memory of a kernel where nobody says otherwise. The machine outside gives what is used of it.
-pub const MEMORY_MIB: u32 = 2048;
-/// The time limit where nobody says otherwise.
-pub const LIMIT: Duration = Duration::from_secs(600);

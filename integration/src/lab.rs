@@ -1,6 +1,6 @@
 //! The lab: an internet made of one bridge, and the machines plugged into it.
 //!
-//! It is built inside namespaces of its own (see [`crate::supervise`]); making one anywhere else
+//! It is built inside its own namespaces (see [`crate::supervise`]); making one anywhere else
 //! would put bridges on the host, so [`Lab::new`] refuses.
 
 use std::fs;
@@ -24,7 +24,6 @@ pub const DIRECTORY: &str = "/run/grid-lab/nodes.json";
 /// One line of [`DIRECTORY`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Listed {
-    /// The node's name.
     pub name: String,
     /// Its holder's process id in the lab's PID namespace.
     pub holder: u32,
@@ -48,13 +47,13 @@ struct State {
 
 impl Lab {
     /// Makes the internet: a bridge with the documentation prefixes 192.0.2.0/24 (RFC 5737) and
-    /// 2001:db8:1::/64 (RFC 3849). The lab's own namespace is the gateway and forwards nothing.
+    /// 2001:db8:1::/64 (RFC 3849). The lab's own namespace is the gateway, and forwards nothing.
     ///
     /// # Errors
     /// When this process is not inside a lab's namespaces, or the kernel refuses the bridge.
     pub fn new() -> Result<Self> {
         if !Path::new(GRID).exists() {
-            bail!("a lab can be made only inside namespaces of its own (see supervise::run)");
+            bail!("a lab can be built only inside its own namespaces (see supervise::run)");
         }
         let mut netlink = Netlink::route().context("cannot open a netlink socket")?;
         crate::link::index_of("lo")
@@ -107,12 +106,12 @@ impl Lab {
         Ok(node)
     }
 
-    /// Ends a node and everything on it. Its addresses on the internet go to the next node that asks.
+    /// Ends a node and everything on it. Its addresses on the internet become free.
     pub fn remove_node(&self, node: &Arc<Node>) {
         let mut state = self.state();
         state.nodes.retain(|other| !Arc::ptr_eq(other, node));
         drop(state);
-        // The interfaces end with the network namespace, which the caller's handle may still hold.
+        // The interfaces vanish with the network namespace, which the caller's handle may still hold.
         for port in node.ports() {
             let _ = crate::link::delete(&mut self.netlink(), port.lab_side);
             self.internet.give_back(&port);

@@ -4,12 +4,17 @@
 //! Everything happens inside namespaces that end with the process that made them; the host's
 //! network and files are never touched. Root is not needed where user namespaces are allowed.
 //! The layers, from the kernel up: [`link`]; [`supervise`], [`holder`] and
-//! [`namespaces`]; [`segment`], [`node`] and [`lab`]; [`mesh`] for the program; [`scenario`] for
-//! the tests; [`cli`] for `cargo lab`.
+//! [`namespaces`]; [`segment`], [`node`] and [`lab`]; [`mesh`] for the program; [`scenario`],
+//! [`scenarios`] and [`harness`] for the tests; [`cli`] for `cargo lab`.
+
+// Not published: what the names say is not said again.
+#![allow(missing_docs)]
 
 pub mod bench;
+pub mod cargo_test;
 pub mod cli;
 pub mod cuts;
+pub mod harness;
 pub mod holder;
 pub mod kept;
 pub mod kernel;
@@ -23,15 +28,18 @@ pub mod nft;
 pub mod node;
 pub mod output;
 pub mod ping;
+mod processes;
 pub mod requirements;
 pub mod run;
 pub mod scenario;
 pub mod scenarios;
 pub mod segment;
 pub mod server;
+mod signals;
 pub mod snapshot;
 pub mod status;
 pub mod supervise;
+mod tally;
 pub mod tap;
 pub mod up;
 pub mod wait;

@@ -10,16 +10,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::ping::ping;
-use crate::server;
 use crate::status::{Network, Status};
 use crate::wait::wait_until;
 
-/// What a network is founded and joined with.
+/// The options with which a network is founded and joined.
 #[derive(Debug, Clone)]
 pub struct MeshOptions {
-    /// `--ipv4`.
     pub ipv4: Option<String>,
-    /// `--admission`.
     pub admission: Option<String>,
     /// `--backend`, for founding and joining.
     pub backend: Option<String>,
@@ -87,7 +84,7 @@ impl Mesh {
     }
 
     /// Founds network `name` on a new node `a` and joins new nodes `b`, `c`, ... to it, one after
-    /// the other, until there are `size`; then waits until the mesh is whole.
+    /// the other, until there are `size`; then waits until the mesh is complete.
     ///
     /// # Errors
     /// As [`Mesh::found`] and [`Mesh::wait_whole`].
@@ -101,7 +98,6 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// The network's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -143,7 +139,7 @@ impl Mesh {
         self.join_by(node, &invite)
     }
 
-    /// The same with another invite.
+    /// As [`Mesh::join`], with another invite.
     ///
     /// # Errors
     /// As [`Mesh::join`].
@@ -152,7 +148,7 @@ impl Mesh {
         self.join_on(node, invite, backend.as_deref())
     }
 
-    /// The same with the mesh's invite and another back end than the mesh's own.
+    /// As [`Mesh::join`], with a different back end.
     ///
     /// # Errors
     /// As [`Mesh::join`].
@@ -173,7 +169,7 @@ impl Mesh {
         Ok(Joined { started, took })
     }
 
-    /// Has `node` leave, and no longer expects it in the mesh.
+    /// Makes `node` leave, and stops expecting it in the mesh.
     ///
     /// # Errors
     /// When the command fails.
@@ -183,7 +179,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// No longer expects `node` in the mesh, without telling it.
+    /// Stops expecting `node` in the mesh, without telling it.
     pub fn forget(&mut self, node: &Arc<Node>) {
         self.members.retain(|member| !Arc::ptr_eq(member, node));
     }
@@ -191,17 +187,17 @@ impl Mesh {
     /// What `node` says of this network.
     ///
     /// # Errors
-    /// When the command fails or its answer does not have the stable shape.
+    /// When the command fails, or its answer lacks a stable field.
     pub fn status(&self, node: &Node) -> Result<Network> {
         let json = node.grid_ok(&["status", &self.name, "--json"], "")?;
         Ok(Status::parse(&json)?.network(&self.name)?.clone())
     }
 
-    /// Waits until every member lists all others, no two have an address in common, and every
-    /// member answers an echo of every other over both families.
+    /// Waits until every member lists all others, no two share an address, and every member answers
+    /// echoes from every other over both families.
     ///
     /// # Errors
-    /// After `timeout`: says which member misses what, with the end of its log.
+    /// After `timeout`: says which member lacks what, with the end of its log.
     pub fn wait_whole(&self, timeout: Duration) -> Result<()> {
         let until = Instant::now() + timeout;
         let left = || until.saturating_duration_since(Instant::now());
@@ -216,7 +212,7 @@ impl Mesh {
                     bail!("it lists {seen}")
                 }
             })
-            .with_context(|| server::log_tail_report(node, 20))?;
+            .with_context(|| node.server_log_tail(20))?;
         }
         let addresses = self.addresses()?;
         for node in &self.members {
@@ -230,7 +226,7 @@ impl Mesh {
                     wait_until(&what, left(), || {
                         Ok(ping(node, *ip, Duration::from_millis(500))?.is_some())
                     })
-                    .with_context(|| server::log_tail_report(node, 20))?;
+                    .with_context(|| node.server_log_tail(20))?;
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Doing something inside a node's namespaces from this process: on a thread of its own for
-//! sockets, or in a child process for programs.
+//! Working inside a node's namespaces from this process: sockets on a separate thread, programs in
+//! a child process.
 
 use std::fs::File;
 use std::io;
@@ -38,8 +38,8 @@ impl Namespaces {
         &self.net
     }
 
-    /// Runs `work` on a new thread inside the network namespace. Sockets that it opens stay in that
-    /// namespace when they are handed out.
+    /// Runs `work` on a new thread inside the network namespace. Sockets that it returns stay in that
+    /// namespace.
     ///
     /// # Errors
     /// When the thread cannot be started or cannot enter, or when `work` panics.

@@ -16,11 +16,12 @@ use crate::node::Node;
 /// `TCA_OPTIONS` and `TCA_NETEM_LATENCY64` of `linux/rtnetlink.h` and `linux/pkt_sched.h`.
 const TCA_OPTIONS: u16 = 2;
 const TCA_NETEM_LATENCY64: u16 = 10;
-/// How many packets may be on the way: more than any test sends within a delay.
+/// How many packets the queue holds: more than any test sends within one delay.
 const LIMIT: u32 = 10_000;
 
-/// Delays all that `node` sends by `delay`, and loses `permille` of a thousand packets. Replaces what
-/// was set before. What it receives is not touched: set it on both ends for both directions.
+/// Delays everything that `node` sends by `delay`, and drops `permille` of every thousand packets.
+/// Replaces what was set before. Received packets are untouched: set it on both ends for both
+/// directions.
 ///
 /// # Errors
 /// [`Missing`] when this kernel has no netem; else what it refused.

@@ -33,7 +33,7 @@ pub struct Router {
 
 impl Lab {
     /// Adds a router that masquerades IPv4 from a new segment `inside` to the segment `outside`.
-    /// From the outside in, it lets through only what answers something. The inner segment has no
+    /// From the outside it lets in only replies. The inner segment has no
     /// IPv6. For two levels, let the second router's outside be the first one's inside.
     ///
     /// # Errors
@@ -92,8 +92,8 @@ impl Lab {
         Ok(inside)
     }
 
-    /// Loses `permille` thousandths of the packets that reach the node's plugs, at random; 0 ends
-    /// it. What leaves the node is not touched, nor is what comes out of its tunnels.
+    /// Drops `permille` of every thousand packets that reach the node's plugs, at random; 0 ends it.
+    /// Packets that leave the node, or come out of its tunnels, are untouched.
     ///
     /// # Errors
     /// [`Missing`] without `nft` or without nftables in this kernel.

@@ -1,4 +1,4 @@
-//! One machine of the lab: its namespaces, its plugs, and running programs on it.
+//! One machine of the lab: its namespaces, its plugs, and the programs that run on it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +21,6 @@ use crate::run::run_with_deadline;
 /// A node's veth into a segment.
 #[derive(Debug, Clone)]
 pub struct Port {
-    /// The interface's name on the node.
     pub interface: String,
     /// The other end, in the lab's own network namespace.
     pub lab_side: LinkIndex,
@@ -71,7 +70,7 @@ impl Node {
         }
         if line != READY {
             let status = child.wait()?;
-            bail!("the process that holds node {name} ended ({status}); its reason stands above");
+            bail!("the process that holds node {name} ended ({status}); see above for the reason");
         }
         let opened = Namespaces::of_process(holder_pid).and_then(|namespaces| {
             Ok((
@@ -109,7 +108,6 @@ impl Node {
         self.holder_pid
     }
 
-    /// The node's namespaces.
     #[must_use]
     pub fn namespaces(&self) -> &Namespaces {
         &self.namespaces
@@ -189,8 +187,8 @@ impl Node {
     /// Runs `grid` with `arguments` on this node and waits for it, at most a minute.
     ///
     /// # Errors
-    /// When it cannot be started, does not end in time, or leaves its output to a process that goes
-    /// on. A non-zero exit code is not an error here: see [`Node::grid_ok`].
+    /// When it cannot be started, does not end in time, or leaves a process behind that holds its
+    /// output. A non-zero exit code is not an error here: see [`Node::grid_ok`].
     pub fn grid(&self, arguments: &[&str]) -> Result<Output> {
         self.grid_with_input(arguments, "")
     }
@@ -206,7 +204,7 @@ impl Node {
             .with_context(|| format!("`grid {}` on node {}", arguments.join(" "), self.name))
     }
 
-    /// As [`Node::grid_with_input`], and returns what it printed.
+    /// As [`Node::grid_with_input`]; returns what it printed.
     ///
     /// # Errors
     /// Also when the exit code is not 0; the error holds what it said, and the end of the server's
@@ -222,7 +220,7 @@ impl Node {
             self.name,
             output.status,
             String::from_utf8_lossy(&output.stderr),
-            crate::server::log_tail_report(self, 20),
+            self.server_log_tail(20),
         )
     }
 
@@ -246,7 +244,7 @@ impl Node {
 
     /// The node's path `inside` as this process can open it.
     ///
-    /// Absolute symbolic links on the way are resolved in *this* process's root, not the node's.
+    /// Absolute symbolic links in the path are resolved in *this* process's root, not the node's.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         Path::new("/proc")
@@ -259,6 +257,37 @@ impl Node {
     #[must_use]
     pub fn home(&self) -> PathBuf {
         self.path(HOME)
+    }
+
+    /// The whole log of the node's server; empty when it has not written one.
+    ///
+    /// # Errors
+    /// When the log exists and cannot be read.
+    pub fn server_log(&self) -> Result<String> {
+        match fs::read(self.home().join("server.log")) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => bail!("cannot read the log of node {}: {error}", self.name),
+        }
+    }
+
+    /// The last `lines` lines of the server's log under a heading, for an error message.
+    #[must_use]
+    pub fn server_log_tail(&self, lines: usize) -> String {
+        let text = match self.server_log() {
+            Ok(text) if text.is_empty() => {
+                return format!("(node {} has no server log)", self.name);
+            }
+            Ok(text) => text,
+            Err(error) => return format!("({error})"),
+        };
+        let all: Vec<&str> = text.lines().collect();
+        let tail = all.get(all.len().saturating_sub(lines)..);
+        format!(
+            "the end of server.log of node {}:\n  {}",
+            self.name,
+            tail.unwrap_or_default().join("\n  ")
+        )
     }
 
     /// The processes that run on the node now, without its holder.

@@ -1,4 +1,4 @@
-//! What a person reads: lines, aligned tables, progress. Colours only on a terminal and without
+//! What a person reads: lines, aligned tables, progress. Colours only on a terminal without
 //! `NO_COLOR`; a broken pipe is not an error.
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -14,18 +14,18 @@ pub fn print(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-/// How a word is set off.
+/// How text stands out.
 #[derive(Debug, Clone, Copy)]
 pub enum Style {
-    /// A heading.
+    /// For headings.
     Bold,
-    /// Well.
+    /// For success.
     Good,
-    /// Not well.
+    /// For failure.
     Bad,
 }
 
-/// Sets `text` off when standard output is a terminal that wants colours.
+/// Styles `text` if standard output is a terminal that wants colours.
 #[must_use]
 pub fn styled(text: &str, style: Style) -> String {
     if !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
@@ -39,7 +39,7 @@ pub fn styled(text: &str, style: Style) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// Lines up the columns of `rows` under `head`. The first column is set left, the others right.
+/// Aligns the columns of `rows` under `head`: the first to the left, the others to the right.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|&text| text.to_owned()).collect();
@@ -73,7 +73,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// Milliseconds with as many digits as mean something.
+/// Milliseconds, with as many digits as are significant.
 #[must_use]
 pub fn millis(time: Duration) -> String {
     let value = time.as_secs_f64() * 1000.0;
@@ -84,8 +84,8 @@ pub fn millis(time: Duration) -> String {
     }
 }
 
-/// Says on standard error what is being done: on a terminal in one line that is written over,
-/// elsewhere a line a step, and there at most one a second.
+/// Shows on standard error what is being done: on a terminal in one line that is overwritten,
+/// elsewhere as at most one line a second.
 pub struct Progress {
     terminal: bool,
     last: Option<Instant>,
@@ -101,7 +101,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Says `text`.
+    /// Shows `text` as what is being done now.
     pub fn step(&mut self, text: &str) {
         if self.terminal {
             let mut stderr = io::stderr().lock();
@@ -117,7 +117,7 @@ impl Progress {
         }
     }
 
-    /// Wipes the line before something else is printed.
+    /// Erases the line, before something else is printed.
     pub fn clear(&mut self) {
         if self.terminal && self.last.take().is_some() {
             let mut stderr = io::stderr().lock();

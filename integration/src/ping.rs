@@ -48,8 +48,8 @@ impl Pinger {
         })
     }
 
-    /// Sends one echo request and waits for its reply: the round-trip time, or `None` when none
-    /// came in time.
+    /// Sends one echo request and waits for its reply. Returns the round-trip time, or `None` if
+    /// none came in time.
     ///
     /// # Errors
     /// When it cannot be sent: `ENETUNREACH` without a route, and, on a tunnel, `ENOKEY`,
@@ -124,8 +124,8 @@ impl Pinger {
     }
 }
 
-/// One echo from `node` to `to`: the round-trip time, or `None` when it was not answered or could
-/// not be sent.
+/// One echo from `node` to `to`: the round-trip time, or `None` if it was not answered or could not
+/// be sent.
 ///
 /// # Errors
 /// When the node's socket cannot be opened.
@@ -136,8 +136,8 @@ pub fn ping(node: &Node, to: impl Into<IpAddr>, timeout: Duration) -> Result<Opt
     Ok(pinger.ping(to, timeout).unwrap_or(None))
 }
 
-/// Sends echoes every `interval`, as long as `go_on` says so, until one is answered. Returns when
-/// that was.
+/// Sends an echo every `interval`, while `go_on` allows it, until one is answered. Returns when that
+/// was.
 ///
 /// A request that cannot be sent yet, because there is no interface or no peer, is sent again.
 ///
@@ -194,7 +194,7 @@ pub fn matrix(
         .collect()
 }
 
-/// An address that nobody has, for tests of what does not answer.
+/// An address that no machine has.
 #[must_use]
 pub fn nobody() -> (Ipv4Addr, Ipv6Addr) {
     (

@@ -1,6 +1,6 @@
-//! What the lab needs from a machine, and what to say when the machine does not give it.
+//! What the lab needs from a machine, and what to say when the machine lacks it.
 //!
-//! This module only looks: it changes nothing and enters nothing.
+//! This module only checks: it changes nothing and enters nothing.
 
 use std::fs;
 use std::io;
@@ -15,14 +15,17 @@ use crate::link;
 /// The device through which WireGuard in user space makes its interface.
 pub const TUN: &str = "/dev/net/tun";
 
-/// A reason why something cannot run on this machine: a test that meets it is skipped.
+/// The exit code that says: not done, because the machine lacks something.
+pub const SKIPPED: u8 = 77;
+
+/// Why something cannot run on this machine: a test that meets this is skipped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Missing(pub String);
 
 /// Says why a user namespace could not be made or used, from the sysctls that forbid them.
 ///
-/// `error` is what `unshare` answered.
+/// `error` is what `unshare` returned.
 #[must_use]
 pub fn explain_user_namespace(error: Errno) -> Missing {
     explain_user_namespace_at(Path::new("/proc/sys"), error)
@@ -35,7 +38,7 @@ fn explain_user_namespace_at(sysctl: &Path, error: Errno) -> Missing {
             .map(|text| text.trim().to_owned())
     };
     let advice = if value("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-        "this system forbids them to ordinary users: run the lab as root, or allow them with \
+        "this system denies them to ordinary users: run the lab as root, or allow them with \
          `sudo sysctl kernel.unprivileged_userns_clone=1`"
     } else if value("user/max_user_namespaces").as_deref() == Some("0") {
         "this system allows none at all: run the lab as root, or allow some with \

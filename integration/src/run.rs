@@ -1,4 +1,4 @@
-//! Running a program to its end, with input, within a deadline.
+//! Running a program to completion, with input and a deadline.
 
 use std::io::{Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -10,12 +10,10 @@ use anyhow::{Context as _, Result, bail};
 
 /// Starts `command` with `input` on its standard input and collects its output.
 ///
-/// The calling thread must outlive the program only until this returns.
-///
 /// # Errors
 /// When the program cannot be started (the cause is then the [`std::io::Error`] itself), when it
-/// has not ended by `deadline` (it is killed then), and when it has ended but a process that it
-/// left behind still holds its output: a daemon must let go of the streams it was started with.
+/// has not ended by `deadline` (it is then killed), and when it has ended but a process that it left
+/// behind still holds its output: a daemon must close the streams that it was started with.
 pub fn run_with_deadline(mut command: Command, input: &[u8], deadline: Duration) -> Result<Output> {
     let until = Instant::now() + deadline;
     command

@@ -1,4 +1,4 @@
-//! A stretch of Ethernet: one bridge with an address plan. Plugging a node in gives it an interface
+//! An Ethernet segment: one bridge with an address plan. Plugging a node in gives it an interface
 //! with the next free addresses.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use crate::Missing;
 use crate::link::{self, LinkIndex};
 use crate::node::{Node, Port};
 
-/// The first host number that a node gets; lower ones are for gateways.
+/// The lowest host number of a node; lower ones are for gateways.
 const FIRST_NODE: u32 = 11;
 
 /// A bridge in the lab's own network namespace, and the addresses on it.
@@ -54,19 +54,16 @@ impl Segment {
         })
     }
 
-    /// The bridge's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The bridge.
     #[must_use]
     pub fn bridge(&self) -> LinkIndex {
         self.bridge
     }
 
-    /// The IPv4 prefix.
     #[must_use]
     pub fn ipv4(&self) -> Ipv4Net {
         self.ipv4
@@ -164,7 +161,7 @@ impl Segment {
         Ok(number)
     }
 
-    /// Lets the next node have the address of `port`, when that is a plug into this segment.
+    /// Frees the address of `port` for the next node, if that is a plug into this segment.
     pub(crate) fn give_back(&self, port: &Port) {
         if port.bridge == self.bridge {
             let number = u32::from(port.ipv4) - u32::from(self.ipv4.network());
@@ -194,7 +191,7 @@ impl Segment {
     }
 }
 
-/// Tells what this kernel lacks from what went wrong.
+/// Says what this kernel lacks, if that is why the request failed.
 fn explain(error: io::Error, what: &str, module: &str) -> anyhow::Error {
     match error.raw_os_error() {
         // EACCES: IPv6 that is switched off.

@@ -1,20 +1,19 @@
-//! A node's server as its operating system sees it: process id, memory, log, sudden death.
+//! A node's server as its operating system sees it: process id, memory, sudden death.
 
 use std::fs;
-use std::io;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::node::Node;
 use crate::wait::wait_until;
 
-/// The process id of the server of `node`; `None` when none runs.
+/// The process id of the server of `node`; `None` if none runs.
 ///
-/// This is the one place that knows how to find it: the process on the node that was started as
-/// `grid start-server`. Files in its home may be stale after `kill -9`, the process table is not.
+/// It is the process on the node that was started as `grid start-server`. Files in its home may be
+/// stale after `kill -9`; the process table is not.
 #[must_use]
 pub fn pid(node: &Node) -> Option<u32> {
     node.processes().into_iter().find(|pid| {
@@ -28,10 +27,10 @@ pub fn pid(node: &Node) -> Option<u32> {
     })
 }
 
-/// Kills the server with `SIGKILL` and waits until the kernel has taken everything from it.
+/// Kills the server with `SIGKILL` and waits until the kernel has freed all that it held.
 ///
 /// # Errors
-/// When none runs, or it does not go away within five seconds.
+/// When none runs, or it has not gone within five seconds.
 pub fn kill_9(node: &Node) -> Result<()> {
     let found = pid(node).with_context(|| format!("no server runs on node {}", node.name()))?;
     kill(Pid::from_raw(found.try_into()?), Signal::SIGKILL)?;
@@ -46,9 +45,8 @@ pub fn kill_9(node: &Node) -> Result<()> {
 /// Resident memory of a process, in KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Now (`VmRSS`).
     pub now_kib: u64,
-    /// The most that it ever was (`VmHWM`).
+    /// Its peak (`VmHWM`).
     pub peak_kib: u64,
 }
 
@@ -71,37 +69,6 @@ fn memory_of(status: &str) -> Option<Memory> {
         now_kib: value("VmRSS:")?,
         peak_kib: value("VmHWM:")?,
     })
-}
-
-/// The whole log of the server of `node`; empty when it has not written one.
-///
-/// # Errors
-/// When the log exists and cannot be read.
-pub fn log(node: &Node) -> Result<String> {
-    match fs::read(node.home().join("server.log")) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => bail!("cannot read the log of node {}: {error}", node.name()),
-    }
-}
-
-/// The last `lines` lines of the log with a heading, for an error message.
-#[must_use]
-pub fn log_tail_report(node: &Node, lines: usize) -> String {
-    let text = match log(node) {
-        Ok(text) if text.is_empty() => return format!("(node {} has no server log)", node.name()),
-        Ok(text) => text,
-        Err(error) => return format!("({error})"),
-    };
-    let all: Vec<&str> = text.lines().collect();
-    let tail = all
-        .get(all.len().saturating_sub(lines)..)
-        .unwrap_or_default();
-    format!(
-        "the end of server.log of node {}:\n  {}",
-        node.name(),
-        tail.join("\n  ")
-    )
 }
 
 #[cfg(test)]

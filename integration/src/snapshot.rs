@@ -1,5 +1,5 @@
-//! How a node's network is configured: links, addresses, routes of every table, policy rules. To
-//! compare what was before with what is after. Counters and times are left out.
+//! How a node's network is configured: links, addresses, routes of every table, policy rules.
+//! Counters and times are left out, so that two snapshots can be compared.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,8 +31,8 @@ pub fn of(node: &Node) -> Result<Snapshot> {
         .with_context(|| format!("cannot read the network of {}", node.name()))
 }
 
-/// The same once the kernel has tried all addresses, which changes what it says of them: about a second
-/// after the link came up.
+/// The same once duplicate address detection is over, which changes how addresses are reported: about
+/// a second after the link came up.
 ///
 /// # Errors
 /// As [`of`], and when that takes longer than ten seconds.
@@ -49,9 +49,7 @@ pub fn at_rest(node: &Node) -> Result<Snapshot> {
 pub struct LinkDetails {
     /// Empty for hardware and the loopback interface.
     pub kind: String,
-    /// In bytes.
     pub mtu: u32,
-    /// `IFLA_GROUP`.
     pub group: u32,
     /// Administratively.
     pub up: bool,

@@ -1,41 +1,33 @@
-//! The answer of `grid status --json`, as far as the lab reads it. Fields that it does not know are
-//! left alone; a field of the stable shape that is missing is an error.
+//! The answer of `grid status --json`, as far as the lab reads it. Unknown fields are ignored; a
+//! missing stable field is an error.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-/// All networks of a node.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Status {
-    /// In any order.
     pub networks: Vec<Network>,
 }
 
-/// One network of a node.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Network {
     /// The name that this node gave it.
     pub name: String,
     /// The content id of its charter.
     pub id: String,
-    /// The WireGuard interface.
     pub interface: String,
     /// `kernel` or `userspace`.
     pub backend: String,
-    /// The WireGuard port.
     pub listen_port: u16,
     /// This node's addresses, with or without a prefix length.
     pub addresses: Vec<String>,
-    /// The other members.
     pub peers: Vec<Peer>,
 }
 
-/// Another member.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Peer {
-    /// Its node key.
     pub node: String,
     /// Its label.
     pub name: Option<String>,
@@ -47,9 +39,7 @@ pub struct Peer {
     pub allowed_ips: Vec<String>,
     /// Unix time in seconds.
     pub latest_handshake: Option<u64>,
-    /// Bytes received from it.
     pub rx_bytes: u64,
-    /// Bytes sent to it.
     pub tx_bytes: u64,
     /// The prefixes that it promised.
     pub promised: Vec<String>,

@@ -1,4 +1,4 @@
-//! Entering the lab's own namespaces, and making sure that they end with it.
+//! Entering the lab's own namespaces, and making sure that they end with the lab.
 //!
 //! Three processes: the *outer* one stays on the host, forwards nothing and changes nothing there;
 //! the *init* is process 1 of the lab's PID namespace; the *lab* does the work. When the outer
@@ -6,8 +6,8 @@
 //! kernel kills everything in the PID namespace; when the last process is gone, so are the network
 //! and mount namespaces. No step of this relies on code that runs at the end.
 //!
-//! Nothing here may be called once the process has a second thread: a process with threads cannot
-//! enter a user namespace.
+//! Call nothing here once the process has a second thread: a process with threads cannot enter a
+//! user namespace.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
@@ -20,13 +20,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 
 use crate::mounts;
 use crate::requirements::{self, Missing};
+use crate::signals::Blocked;
 
 /// Where the lab keeps its own files: a tmpfs in its own mount namespace.
 pub const LAB_DIR: &str = "/run/grid-lab";
@@ -45,10 +45,10 @@ pub enum Ending {
 
 /// Runs `inside` in fresh user (without root), PID, mount, network, UTS and IPC namespaces.
 ///
-/// `inside` returns the exit code; it runs in a child process, so what it changes in memory is not
-/// seen here. With `keep`, an exit code of 0 leaves the namespaces and all processes in them
-/// running, once `keep` has returned: it is called out here with the process id of init, and writes
-/// down what is needed to find the lab again. Until then the lab still dies with this process.
+/// `inside` returns the exit code; it runs in a child process, so its changes to memory are not seen
+/// here. With `keep`, an exit code of 0 leaves the namespaces and all processes in them running:
+/// `keep` is called in this process with the process id of init, and notes what is needed to find the
+/// lab again. Until it has returned, the lab still dies with this process.
 ///
 /// # Errors
 /// [`Missing`] when this machine or this user cannot have such namespaces. Nothing was changed.
@@ -61,22 +61,18 @@ pub fn run(
     let (status_reader, status_writer) = io::pipe().context("cannot make a pipe")?;
     let (life_reader, life_writer) = io::pipe().context("cannot make a pipe")?;
 
-    let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
-        signals.add(signal);
-    }
-    let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    let child = fork_once()?;
-    let ending = match child {
+    let signals = Blocked::new()?;
+    match fork_once()? {
         ForkResult::Child => {
             drop(life_writer);
             drop(status_reader);
-            let code = init(keep.is_some(), &before, life_reader, status_writer, inside);
+            let code = init(
+                keep.is_some(),
+                signals.before(),
+                life_reader,
+                status_writer,
+                inside,
+            );
             std::process::exit(code.into());
         }
         ForkResult::Parent { child } => {
@@ -99,9 +95,7 @@ pub fn run(
                 }
             }
         }
-    };
-    before.thread_set_mask()?;
-    ending
+    }
 }
 
 enum Watched {
@@ -146,13 +140,13 @@ fn require_single_thread() -> Result<()> {
     Ok(())
 }
 
-/// Leaves this process where its next child is process 1 of a new PID namespace.
+/// Puts this process where its next child becomes process 1 of a new PID namespace.
 fn enter_user_namespace_if_needed() -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     if uid.is_root() {
         match unshare(CloneFlags::CLONE_NEWPID) {
             Ok(()) => return Ok(()),
-            // Root without capabilities, as in a container: go on as an ordinary user does.
+            // Root without capabilities, as in a container: do as an ordinary user does.
             Err(Errno::EPERM) => {}
             Err(error) => bail!("cannot make a PID namespace: {error}"),
         }
@@ -168,14 +162,14 @@ fn enter_user_namespace_if_needed() -> Result<()> {
     Ok(())
 }
 
-/// The outer process: waits for init, for the word that the lab is kept, or for a signal.
-fn watch(init: Pid, signals: &SigSet, mut status: PipeReader) -> Result<Watched> {
-    let signal_fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+/// The outer process: waits until init ends or says that the lab is kept, or for a signal.
+fn watch(init: Pid, signals: &Blocked, mut status: PipeReader) -> Result<Watched> {
+    let signals = signals.listen()?;
     let mut interrupted = None;
     let mut failure = String::new();
     let mut status_open = true;
     loop {
-        let mut fds = vec![PollFd::new(signal_fd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         if status_open {
             fds.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
         }
@@ -197,13 +191,10 @@ fn watch(init: Pid, signals: &SigSet, mut status: PipeReader) -> Result<Watched>
                 }
             }
         }
-        while let Ok(Some(info)) = signal_fd.read_signal() {
-            let signal = i32::try_from(info.ssi_signo).unwrap_or_default();
-            if signal != Signal::SIGCHLD as i32 {
-                interrupted = Some(signal);
-                // Not `end`: the code below reaps it.
-                let _ = kill(init, Signal::SIGKILL);
-            }
+        if let Some(signal) = signals.request_to_end() {
+            interrupted = Some(signal);
+            // Not `end`: the code below reaps it.
+            let _ = kill(init, Signal::SIGKILL);
         }
         let code = match waitpid(init, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => code,
@@ -225,10 +216,10 @@ fn watch(init: Pid, signals: &SigSet, mut status: PipeReader) -> Result<Watched>
 
 const KEPT: &str = "kept";
 
-/// Process 1: sets the namespaces up, starts the lab, reaps, and ends when the lab ends.
+/// Process 1: sets up the namespaces, starts the lab, reaps, and ends when the lab ends.
 fn init(
     keep: bool,
-    original_mask: &SigSet,
+    original_mask: SigSet,
     mut life: PipeReader,
     mut status: PipeWriter,
     inside: impl FnOnce() -> u8,
@@ -330,8 +321,8 @@ fn prepare_namespaces() -> Result<()> {
         "the lab needs a /proc of its own (a container that hides parts of /proc forbids it: run \
          the lab on the host, or start the container with `--privileged`)",
     )?;
-    // By its path and not by /proc/self/exe, which still leads into the namespace that we left; and
-    // before /run, which may hold it, is covered.
+    // By its path rather than /proc/self/exe, which still leads into the namespace that we left; and
+    // before a new /run hides it, should it be there.
     let executable = fs::read_link("/proc/self/exe").and_then(fs::File::open).context(
         "cannot open this executable again (was it rebuilt or moved while it started? try again)",
     )?;
@@ -345,7 +336,7 @@ fn prepare_namespaces() -> Result<()> {
     if fs::canonicalize("/var/run").is_ok_and(|path| path != Path::new("/run")) {
         mounts::bind("/run", "/var/run")?;
     }
-    // A bind mount and not a link: the program then finds itself under the name `grid`.
+    // A bind mount rather than a link: the program then finds itself under the name `grid`.
     fs::write(GRID, "")?;
     mounts::bind(&format!("/proc/self/fd/{}", executable.as_raw_fd()), GRID)?;
     nix::unistd::sethostname("grid-lab")?;

@@ -1,4 +1,4 @@
-//! Listening on the cables: counting, and keeping if asked, the frames that nodes send.
+//! Listening on the cables: counting, and on request keeping, the frames that nodes send.
 //!
 //! A tap sits on the lab's side of a node's plug and hears what the node sends; a frame between two
 //! tapped nodes is heard once. It hears what crosses the wire, which is encrypted.
@@ -24,7 +24,7 @@ pub const QUIC_PORT: u16 = 51821;
 
 /// What a node sent, in bytes of IP packets (without the Ethernet header).
 ///
-/// A batch that the kernel hands over as one large segment (UDP GSO) counts its headers once.
+/// The headers of a batch that the kernel delivers as one large segment (UDP GSO) count once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
     /// UDP from or to the QUIC port.
@@ -100,13 +100,13 @@ impl Tap {
         })
     }
 
-    /// What node `name` has sent since the tap was set.
+    /// What node `name` has sent since the tap was started.
     #[must_use]
     pub fn sent(&self, name: &str) -> Sent {
         self.heard(|heard| heard.sent.get(name).copied().unwrap_or_default())
     }
 
-    /// The Ethernet frames kept so far, taken out of the tap, and how many found no room.
+    /// Takes the Ethernet frames kept so far; also how many there was no room for.
     #[must_use]
     pub fn take_frames(&self) -> (Vec<Vec<u8>>, u64) {
         self.heard(|heard| {

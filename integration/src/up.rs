@@ -1,30 +1,26 @@
-//! `lab up`: some nodes, one network, who reached whom and how fast.
+//! `lab up`: nodes, one network, and who reaches whom how fast.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::Missing;
 use crate::kept::Place;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::node::Node;
 use crate::output::{Progress, Style, millis, print, say, styled, table};
 use crate::ping::{matrix, ping};
-use crate::scenario::SKIPPED;
+use crate::requirements::{Missing, SKIPPED};
 use crate::supervise::{self, Ending};
 use crate::wait::wait_until;
 
-/// A matrix with more columns than this does not fit a terminal and is summed up.
+/// A matrix with more columns than this does not fit a terminal, and is summarised.
 const WIDEST_MATRIX: usize = 12;
 
-/// What to put up.
 #[derive(Debug, Clone)]
 pub struct Up {
-    /// How many nodes.
     pub nodes: usize,
-    /// The network's name.
     pub network: String,
     /// `--backend` of the program.
     pub backend: Option<String>,
@@ -36,10 +32,10 @@ pub struct Up {
     pub wait: bool,
 }
 
-/// Puts a lab up, reports, and takes it down again unless it is to stay. Returns the exit code.
+/// Brings a lab up, reports, and takes it down again unless it is to stay. Returns the exit code.
 ///
 /// # Errors
-/// When a lab is kept already.
+/// When a lab is already kept.
 pub fn up(options: &Up) -> Result<u8> {
     let place = Place::of_this_user();
     if options.keep {
@@ -132,7 +128,7 @@ fn network(lab: &Lab, options: &Up, progress: &mut Progress) -> Result<()> {
         ));
         times.push(millis(mesh.join(&node)?.took));
     }
-    progress.step("the mesh becomes whole");
+    progress.step("waiting for the mesh to be complete");
     mesh.wait_whole(Duration::from_secs(30))?;
     let addresses = mesh.addresses()?;
     progress.clear();
@@ -185,7 +181,7 @@ fn report_pings(nodes: &[&Node], addresses: &[[IpAddr; 2]], progress: &mut Progr
     Ok(())
 }
 
-/// One echo each, so that neighbour discovery is not what is measured.
+/// One echo each, so that neighbour discovery is not measured.
 fn warm_up(nodes: &[&Node], to: &[IpAddr]) -> Result<()> {
     for node in nodes {
         for address in to {

@@ -1,18 +1,17 @@
-//! Waiting for something to become true, with an error that says what did not.
+//! Waiting until something holds, with an error that says what does not.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks at `condition` until it holds.
+/// Checks `condition` until it holds.
 ///
 /// # Errors
-/// After `timeout`: names `what`, and the last error of `condition`, which may fail as long as it
-/// succeeds in the end.
+/// After `timeout`: names `what`, and the last error of `condition`. Earlier errors are ignored.
 pub fn wait_until(
     what: &str,
     timeout: Duration,

@@ -1,9 +1,9 @@
-//! What WireGuard on a node says of itself: the cross-platform userspace interface
-//! (`get=1` on `/run/wireguard/NAME.sock`), and the `wg` program where there is one, which is also
-//! how the kernel's WireGuard is asked.
+//! The state of WireGuard on a node, as WireGuard itself reports it: over the cross-platform userspace
+//! interface (`get=1` on `/run/wireguard/NAME.sock`), or through the `wg` program where there is one,
+//! which also reads the kernel's WireGuard.
 //!
-//! Private and pre-shared keys are dropped while the answer is read: this module tells only whether
-//! there is a pre-shared key.
+//! Private and pre-shared keys are dropped while the answer is read: only whether there is a
+//! pre-shared key is kept.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -33,19 +33,15 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// One WireGuard interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// The UDP port.
     pub listen_port: Option<u16>,
     /// The peers, in the order in which they were told.
     pub peers: Vec<Peer>,
 }
 
-/// One peer of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Who it is.
     pub public_key: PublicKey,
     /// Whether a pre-shared key that is not all zero is set.
     pub has_preshared_key: bool,
@@ -55,9 +51,7 @@ pub struct Peer {
     pub allowed_ips: Vec<IpNet>,
     /// The time of the last handshake, as Unix time; `None` before the first.
     pub last_handshake: Option<Duration>,
-    /// Bytes sent to it.
     pub tx_bytes: u64,
-    /// Bytes received from it.
     pub rx_bytes: u64,
     /// The interval of persistent keepalives; `None` when they are off.
     pub persistent_keepalive: Option<Duration>,
@@ -68,8 +62,7 @@ pub struct Peer {
 ///
 /// # Errors
 /// [`crate::Missing`] when there is neither a socket nor a `wg`; else when there is no such
-/// interface, or it does not answer within five seconds, answers an error, or says what cannot be
-/// read.
+/// interface, or it does not answer within five seconds, with an error, or unintelligibly.
 pub fn read(node: &Node, name: &str) -> Result<Interface> {
     let path = node.path(&format!("/run/wireguard/{name}.sock"));
     if path.exists() {

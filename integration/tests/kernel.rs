@@ -1,5 +1,4 @@
-//! The program on a kernel that has WireGuard, this machine's or one of the lab's; and the lab's
-//! kernels tested by themselves.
+//! The lab's kernels, tested from outside.
 
 // Clippy's allowance for tests covers test functions only, not what they share.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -10,25 +9,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use grid_integration::output::say;
-use grid_integration::scenario::SKIPPED;
-
-grid_integration::scenario_tests!("kernel":
-    four_nodes_choose_the_kernel,
-    a_peer_removed_by_hand_comes_back,
-    changes_by_hand_are_put_right_at_once,
-    traffic_goes_on_while_the_server_is_dead,
-    leaving_takes_away_what_was_made_and_nothing_else,
-    kernel_and_userspace_form_one_mesh,
-    everything_goes_through_an_exit_in_the_kernel,
-    the_kernel_runs_an_interface_in_another_namespace,
-    an_interface_of_the_kernel_is_adopted_by_word,
-    a_handshake_that_hangs_is_begun_again,
-    nodes_join_and_stay_with_loss_and_delay,
-);
+use grid_integration::requirements::SKIPPED;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
-/// Runs a command in user-mode Linux; `None`, and a word why, where there is none.
+/// Runs a command in user-mode Linux. Says why and returns `None` where there is none.
 fn on_kernel(test: &str, options: &[&str], command: &[&str]) -> Option<Output> {
     if grid_integration::kernel::is_inside() {
         say(&format!(
@@ -71,7 +56,7 @@ fn output_and_exit_code_pass_through() {
     let unknown = on_kernel(test, &[], &["no-such-program"]).unwrap();
     assert_eq!(unknown.status.code(), Some(125), "{unknown:?}");
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no-such-program"));
-    // More than any buffer on the way holds.
+    // More than any buffer in between holds.
     let much = on_kernel(test, &[], &["seq", "200000"]).unwrap();
     let lines: Vec<&[u8]> = much.stdout.split(|byte| *byte == b'\n').collect();
     assert_eq!((lines.len(), lines[199_999]), (200_001, &b"200000"[..]));
@@ -130,7 +115,7 @@ fn nothing_is_left_of_a_kernel_whose_lab_is_killed() {
         .read_line(&mut line)
         .unwrap();
     assert_eq!(line, "up\n");
-    // Each of them leads a group of its own: the kernel, and what cleans up after it.
+    // Each leads its own group: the kernel, and the process that cleans up after it.
     let groups = children(lab.id());
     assert_eq!(groups.len(), 2, "{groups:?}");
     assert!(groups.iter().all(|group| !is_gone(*group)));
@@ -173,7 +158,7 @@ fn children(parent: u32) -> Vec<i32> {
         .collect()
 }
 
-/// Whether a process group has no process that still runs.
+/// Whether no process of a group is still running.
 fn is_gone(group: i32) -> bool {
     let mut members = processes().filter(|(_, (_, _, of))| *of == group);
     members.all(|(_, (state, ..))| state == "Z")

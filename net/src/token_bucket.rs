@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// A bucket that holds up to `burst` tokens and gains `rate` tokens a second. Reads no clock: every
 /// method is told the time, which must not run backwards.
 #[derive(Clone, Debug)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     /// The time in which one token is earned.
     interval: Duration,
     /// The time in which an empty bucket fills. `full_at` lies further ahead only for tokens that were
@@ -18,7 +18,7 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket. A `rate` or `burst` of zero counts as one.
     #[must_use]
-    pub fn new(rate: u32, burst: u32, now: Instant) -> Self {
+    pub(crate) fn new(rate: u32, burst: u32, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / rate.max(1);
         Self {
             interval,
@@ -29,7 +29,7 @@ impl TokenBucket {
 
     /// Takes a token, on credit if there is none, and returns how long until it is earned: zero if it
     /// was there.
-    pub fn take(&mut self, now: Instant) -> Duration {
+    pub(crate) fn take(&mut self, now: Instant) -> Duration {
         self.full_at = self.full_at.max(now) + self.interval;
         self.full_at
             .saturating_duration_since(now)
@@ -38,7 +38,7 @@ impl TokenBucket {
 
     /// Whether every token that was taken has been earned again.
     #[must_use]
-    pub fn is_full(&self, now: Instant) -> bool {
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 }

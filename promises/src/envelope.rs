@@ -22,6 +22,23 @@ pub const GRID_PREFIX: [u8; 5] = [0xda, 0x67, 0x72, 0x69, 0x64];
 /// The multicodec code of the envelope (`grid-cbor`).
 pub const GRID_CBOR_CODEC: u64 = 0x1027;
 
+/// How much of a message [`peek`] looks at, in bytes: tag, array, tag, and the longest content id fit.
+const PEEKED: usize = GRID_PREFIX.len() + 16 + ContentId::MAX_LEN;
+
+/// The promise that leads a message, if there is one. The rest of it is not looked at, so that messages
+/// can be told apart before they are read.
+#[must_use]
+pub fn peek(message: &[u8]) -> Option<ContentId> {
+    let head = message.get(..message.len().min(PEEKED))?;
+    let mut decoder = Decoder::new(head.strip_prefix(&GRID_PREFIX)?);
+    decoder.array().ok()??;
+    decoder.tag().ok()?;
+    if decoder.datatype().ok()? != Type::Bytes {
+        return None;
+    }
+    ContentId::from_bytes(decoder.bytes().ok()?.strip_prefix(&[0])?).ok()
+}
+
 /// An envelope as it was received. The bytes are kept: they are what is hashed and handed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
@@ -244,4 +261,32 @@ pub struct SlotError {
     pub index: usize,
     /// What is wrong with it.
     pub error: CborError,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content_id::HashCode;
+    use crate::{Message, texts};
+    use proptest::prelude::*;
+
+    #[test]
+    fn messages_are_told_apart_by_the_promise_that_leads_them() {
+        let unknown = ContentId::with(HashCode::Sha2_512, b"I will do anything");
+        for promise in [texts::FETCH.id(), texts::STATUS.id(), unknown] {
+            let message = Message::new(promise).arg("x").payload([7; 5000]);
+            assert_eq!(peek(&message.encode()), Some(promise));
+        }
+        assert_eq!(peek(b""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange_to_be_told_apart(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200), prefixed in any::<bool>(),
+        ) {
+            let bytes = if prefixed { [&GRID_PREFIX[..], &bytes].concat() } else { bytes };
+            let _ = peek(&bytes);
+        }
+    }
 }

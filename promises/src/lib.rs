@@ -6,16 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod cbor;
 pub mod content_id;
 pub mod core;
 pub mod envelope;
+pub mod frame;
 pub mod limits;
 pub mod memo;
 pub mod message;
 pub mod modules;
 pub mod network;
+pub mod object;
 pub mod routes;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod texts;
 pub mod time;

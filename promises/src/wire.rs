@@ -225,7 +225,7 @@ macro_rules! one {
     ($($type:ty, $module:ident, $doc:literal;)*) => {$(
         #[doc = concat!("For a field that is ", $doc, ".")]
         pub mod $module {
-            use super::*;
+            use crate::wire::*;
 
             /// Writes the field.
             ///
@@ -262,7 +262,7 @@ macro_rules! list {
     ($($type:ty, $module:ident, $doc:literal;)*) => {$(
         #[doc = concat!("For a field that is a list of ", $doc, ".")]
         pub mod $module {
-            use super::*;
+            use crate::wire::*;
 
             /// Writes the list.
             ///

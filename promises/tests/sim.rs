@@ -71,12 +71,7 @@ fn join(world: &mut Sim, node: NodeIndex, invite: &Invite) -> Result<Reply, Comm
 }
 
 fn status(world: &Sim, node: NodeIndex) -> Option<NetworkStatus> {
-    world.nodes[node]
-        .core
-        .as_ref()?
-        .status(world.now)
-        .into_iter()
-        .next()
+    world.nodes[node].core.as_ref()?.status().into_iter().next()
 }
 
 /// Whether the machines hold one state: everybody has everybody else as a peer, with addresses that

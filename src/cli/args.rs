@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+#[cfg(feature = "modules")]
+use grid_promises::ContentId;
+use grid_promises::Timestamp;
+#[cfg(feature = "modules")]
 use grid_promises::content_id::HashCode;
 use grid_promises::limits::MAX_USES;
+#[cfg(feature = "modules")]
 use grid_promises::modules::ModuleName;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, Timestamp};
 use grid_wg::{Netns, Routing, Table};
 use ipnet::{IpNet, Ipv4Net};
 
@@ -98,6 +102,7 @@ pub enum Command {
     /// Do not accept a prefix, from one node or from anybody
     Reject(Reject),
     /// Have a module judge what members promise, beside the rules; or dismiss it
+    #[cfg(feature = "modules")]
     AppointJudge(AppointJudge),
     /// Show what was decided about promises at a time, and decide it again
     Replay(Replay),
@@ -118,18 +123,24 @@ pub enum Command {
     /// Wait until the addresses of this node's networks are up
     WaitOnline(WaitOnline),
     /// Store a module under its content id and give it a name
+    #[cfg(feature = "modules")]
     Publish(Publish),
     /// Show the names that this node knows, and the tables before; or go back to one of those
+    #[cfg(feature = "modules")]
     Symbols(Symbols),
     /// Take names of a peer into the symbol table; run nothing
+    #[cfg(feature = "modules")]
     AdoptSymbols(AdoptSymbols),
     /// Allow a native executable to run here
+    #[cfg(feature = "modules")]
     Allow(Allow),
     /// Show or change which promises this node takes part in
     Contract(Contract),
     /// Store objects by content id, read them, and keep the store in order
+    #[cfg(feature = "modules")]
     Cas(Cas),
     /// Show who takes messages under which promise, and how often they kept it
+    #[cfg(feature = "modules")]
     Routes,
     /// Write the manual pages
     #[command(hide = true)]
@@ -374,6 +385,7 @@ pub struct Reject {
 }
 
 /// `appoint-judge`.
+#[cfg(feature = "modules")]
 #[derive(Debug, Args)]
 pub struct AppointJudge {
     /// The network
@@ -472,6 +484,7 @@ pub struct WaitOnline {
 }
 
 /// `publish`.
+#[cfg(feature = "modules")]
 #[derive(Debug, Args)]
 pub struct Publish {
     /// What people type to call it
@@ -490,6 +503,7 @@ pub struct Publish {
 }
 
 /// How a native executable is spoken to.
+#[cfg(feature = "modules")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExecProtocol {
     /// It gets the arguments and the terminal
@@ -500,6 +514,7 @@ pub enum ExecProtocol {
 }
 
 /// `symbols`.
+#[cfg(feature = "modules")]
 #[derive(Debug, Args)]
 pub struct Symbols {
     /// Show the tables before this one, and what each changed
@@ -512,6 +527,7 @@ pub struct Symbols {
 }
 
 /// `adopt-symbols`.
+#[cfg(feature = "modules")]
 #[derive(Debug, Args)]
 pub struct AdoptSymbols {
     /// The peer: its node id or the beginning of it, or HOST:PORT
@@ -530,6 +546,7 @@ pub struct AdoptSymbols {
 }
 
 /// `allow`.
+#[cfg(feature = "modules")]
 #[derive(Debug, Args)]
 pub struct Allow {
     /// The name of a module, or the content id of an executable; all that are allowed, if none is given
@@ -557,6 +574,7 @@ pub struct Contract {
 }
 
 /// `cas`.
+#[cfg(feature = "modules")]
 #[derive(Debug, Args)]
 pub struct Cas {
     /// What to do.
@@ -565,6 +583,7 @@ pub struct Cas {
 }
 
 /// What `cas` does. None of it needs a server.
+#[cfg(feature = "modules")]
 #[derive(Debug, Subcommand)]
 pub enum CasCommand {
     /// Store a file and print its content id
@@ -602,6 +621,7 @@ pub enum CasCommand {
 }
 
 /// A hash function of content ids.
+#[cfg(feature = "modules")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Hash {
     /// SHA-256
@@ -616,6 +636,7 @@ pub enum Hash {
     Blake3,
 }
 
+#[cfg(feature = "modules")]
 impl From<Hash> for HashCode {
     fn from(hash: Hash) -> Self {
         match hash {
@@ -663,6 +684,10 @@ mod tests {
             .map(|command| command.get_name().to_owned())
             .collect();
         for promise in grid_promises::texts::commands() {
+            #[cfg(not(feature = "modules"))]
+            if super::super::no_modules::COMMANDS.contains(&promise.name) {
+                continue;
+            }
             assert!(
                 commands.iter().any(|name| name == promise.name),
                 "{}",

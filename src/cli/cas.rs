@@ -1,7 +1,7 @@
 //! `cas`: the object store on the command line.
 //!
 //! It works on the home's folder, with or without a server: what makes that safe is said in
-//! [`crate::objects`]. It reads no network: an object that is not here is not fetched.
+//! `grid_modules::objects`. It reads no network: an object that is not here is not fetched.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -19,12 +19,13 @@ use super::progress::Progress;
 use super::render::{bytes, now, span};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::objects::{
-    Amount, Audit, Cache as _, CacheError, Collected, How, Listed, MAX_OBJECT, Object, Objects,
-    Put, Sizes, Why, roots,
-};
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 use crate::store::{Config, Store};
+use grid_modules::objects::{
+    Amount, Audit, Cache as _, CacheError, Collected, How, Listed, MAX_OBJECT, Object, Objects,
+    Put, Sizes, Why,
+};
+use grid_modules::roots;
 
 /// Carries a `cas` command out.
 ///
@@ -41,7 +42,12 @@ pub(super) fn keep(home: &Home, global: &Global, command: CasCommand) -> Outcome
         }
         CasCommand::Gc { dry_run } => {
             let (objects, store) = (look(home)?, Store::look(home));
-            let collected = roots::collect(&objects, &store.config()?, &store.judges()?, dry_run)?;
+            let collected = roots::collect(
+                &objects,
+                &store.config()?.modules(),
+                &store.judges()?,
+                dry_run,
+            )?;
             gc(&collected, dry_run, is_json)
         }
         CasCommand::Verify => verify(&look(home)?, is_json),
@@ -53,7 +59,7 @@ fn look(home: &Home) -> Outcome<Objects> {
     if home.path().exists() {
         Store::look(home).check_home()?;
     }
-    Ok(Objects::of(home))
+    Ok(Objects::of(&home.cache()))
 }
 
 fn put(home: &Home, file: &Path, code: HashCode, is_json: bool) -> Outcome {
@@ -73,7 +79,8 @@ fn put(home: &Home, file: &Path, code: HashCode, is_json: bool) -> Outcome {
     };
     Store::open(home)?;
     let mut progress = Progress::new("storing", total);
-    let put = Objects::of(home).put_from(code, &mut source, &mut |done| progress.at(done))?;
+    let put =
+        Objects::of(&home.cache()).put_from(code, &mut source, &mut |done| progress.at(done))?;
     drop(progress);
     if let How::Replaced(aside) = &put.how {
         say_damaged(&put.id, aside.as_deref());
@@ -95,7 +102,7 @@ fn put_json(put: &Put) -> Value {
 }
 
 fn get(objects: &Objects, id: ContentId, to: Option<&Path>) -> Outcome {
-    let embedded = crate::kernel::builtins::embedded();
+    let embedded = grid_modules::builtins::embedded();
     let mut progress = Progress::new("verifying", None);
     let object = match embedded.get(&id)? {
         Some(object) => Some(object),

@@ -7,8 +7,10 @@
 //! | `background` | starting a server in the background |
 //! | `handing_over` | an invite, from the person to the server |
 //! | `local` | commands that need no server |
+//! | `names` | `--list` |
+//! | `no_modules` | what a build without modules says |
 //! | `cas` | the object store, which needs none either |
-//! | `modules`, `contract` | names, modules, and what this node takes part in |
+//! | `modules`, `allow`, `contract` | names, modules, and what this node takes part in |
 //! | `judges` | who decides about promises, and what was decided |
 //! | `routes` | who takes messages under which promise |
 //! | `service` | having systemd run this node |
@@ -21,23 +23,33 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+#[cfg(feature = "modules")]
+mod allow;
 pub mod args;
 mod background;
 mod calling;
+#[cfg(feature = "modules")]
 mod cas;
 mod contract;
 pub mod duration;
 mod handing_over;
 mod judges;
 mod local;
+#[cfg(feature = "modules")]
 mod modules;
 pub mod moment;
+mod names;
+#[cfg(not(feature = "modules"))]
+mod no_modules;
 mod online;
 mod output;
+#[cfg(feature = "modules")]
 mod peers;
+#[cfg(feature = "modules")]
 mod progress;
 mod rehearsal;
 mod render;
+#[cfg(feature = "modules")]
 mod routes;
 mod service;
 mod taking_down;
@@ -115,7 +127,10 @@ fn keep(cli: Cli) -> Outcome<ExitCode> {
         ))
     })?;
     if let Some(Command::Module(words)) = &cli.command {
+        #[cfg(feature = "modules")]
         return modules::call(&home, &cli.global, words);
+        #[cfg(not(feature = "modules"))]
+        return no_modules::call(words);
     }
     keep_own(&home, cli).map(|()| code(Exit::Kept))
 }
@@ -129,12 +144,15 @@ fn keep_own(home: &Home, cli: Cli) -> Outcome {
         command,
     } = cli;
     if list {
-        return modules::list(home, &global);
+        return names::list(home, &global);
     }
     if let Some(promise) = &show {
         return match local::promise(promise) {
             Some(promise) => output::print(promise.text),
+            #[cfg(feature = "modules")]
             None => modules::show(home, &global, promise),
+            #[cfg(not(feature = "modules"))]
+            None => Err(no_modules::absent(promise)),
         };
     }
     let command = command.ok_or_else(|| {
@@ -147,13 +165,20 @@ fn keep_own(home: &Home, cli: Cli) -> Outcome {
         Command::GenerateKeys => local::generate_keys(home, global.json),
         Command::InstallService(install) => service::install(home, &global, install),
         Command::WaitOnline(wait) => online::wait(home, &global, &wait),
+        #[cfg(feature = "modules")]
         Command::Cas(cas) => cas::keep(home, &global, cas.command),
+        #[cfg(feature = "modules")]
         Command::Publish(publish) => modules::publish(home, &global, publish),
+        #[cfg(feature = "modules")]
         Command::Symbols(symbols) => modules::symbols(home, &global, symbols.history, symbols.back),
+        #[cfg(feature = "modules")]
         Command::AdoptSymbols(adopt) => modules::adopt_symbols(home, &global, adopt),
-        Command::Allow(allow) => contract::allow(home, &global, &allow),
+        #[cfg(feature = "modules")]
+        Command::Allow(allow) => allow::allow(home, &global, &allow),
         Command::Contract(contract) => contract::contract(home, &global, &contract),
+        #[cfg(feature = "modules")]
         Command::Routes => routes::show(home, &global),
+        #[cfg(feature = "modules")]
         Command::AppointJudge(appoint) => judges::appoint(home, &global, appoint),
         Command::Replay(replay) => judges::replay(home, &global, &replay),
         Command::Man { dir } => local::man(&dir),

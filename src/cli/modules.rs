@@ -14,13 +14,15 @@ use grid_promises::{ContentId, Message, texts};
 use serde_json::{Value, json};
 
 use super::args::{AdoptSymbols, ExecProtocol, Global, Publish};
+use super::names::{kind, module_json, show_names};
 use super::{output, peers, routes};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::publishing::{Draft, promise_text};
-use crate::kernel::running::{Found, Ran};
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols::{self, Symbols};
+use grid_modules::call::{Found, Ran};
+use grid_modules::publish::{Draft, MAX_PROMISE, PublishError};
+use grid_promises::modules::builtins;
 
 /// `publish`.
 pub(super) fn publish(home: &Home, global: &Global, publish: Publish) -> Outcome {
@@ -41,26 +43,52 @@ pub(super) fn publish(home: &Home, global: &Global, publish: Publish) -> Outcome
         ExecProtocol::Plain => Protocol::Plain,
         ExecProtocol::Framed => Protocol::Framed,
     };
-    let published = Draft::of(code, promise, protocol)?.publish(home, name.clone())?;
+    let draft = Draft::of(code, promise, protocol)?;
+    let (symbols, stored) = symbols::change(home, |symbols| {
+        let mut stored = draft.store(symbols, &name)?;
+        Ok((stored.next.take(), stored))
+    })?;
+    let module = &draft.module;
     if global.json {
         let report = json!({
             "name": name.as_str(),
-            "module": module_json(&published.id, &published.module),
-            "before": published.before.map(|id| id.to_string()),
-            "table": published.table.to_string(),
+            "module": module_json(&stored.id, module),
+            "before": stored.before.map(|id| id.to_string()),
+            "table": symbols.id().to_string(),
         });
         return output::print(&format!("{report}\n"));
     }
-    if let Some(before) = published.before {
+    if let Some(before) = stored.before {
         output::say(&format!(
             "\"{name}\" was {before}; `grid symbols --history` shows the table before"
         ));
     }
-    output::say(&format!("\"{name}\" {}", described(&published.module)));
-    if matches!(published.module.kind(), ModuleKind::Exec { .. }) {
+    output::say(&format!("\"{name}\" {}", described(module)));
+    if matches!(module.kind(), ModuleKind::Exec { .. }) {
         output::say(&format!("it runs here once `grid allow {name}` allows it"));
     }
-    output::print(&format!("{}\n", published.id))
+    output::print(&format!("{}\n", stored.id))
+}
+
+/// The text that a person gave for a promise: the content of a file of that name, or the words
+/// themselves.
+fn promise_text(given: &str) -> Outcome<String> {
+    let path = Path::new(given);
+    let text = if path.is_file() {
+        std::fs::read_to_string(path).map_err(|error| {
+            Failure::failed(format!("the promise cannot be read from {given}: {error}"))
+        })?
+    } else {
+        format!("{}\n", given.trim_end())
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::usage("the promise is empty"));
+    }
+    if text.len() > MAX_PROMISE {
+        let (what, max) = ("a promise", MAX_PROMISE);
+        return Err(PublishError::TooLong { what, max }.into());
+    }
+    Ok(text)
 }
 
 /// `symbols`.
@@ -73,7 +101,7 @@ pub(super) fn symbols(
     if let Some(to) = back {
         return go_back(home, global, &to);
     }
-    let symbols = Symbols::open(home, &Store::look(home).config()?)?;
+    let symbols = symbols::open(home, &Store::look(home).config()?)?;
     if history {
         return show_history(&symbols, global.json);
     }
@@ -81,48 +109,6 @@ pub(super) fn symbols(
         let kind = module.map_or("not here", kind);
         format!("{kind:8}  {id}")
     })
-}
-
-/// `--list`: the names, and the promises that they stand for.
-pub(super) fn list(home: &Home, global: &Global) -> Outcome {
-    let symbols = Symbols::open(home, &Store::look(home).config()?)?;
-    show_names(&symbols, global.json, |_, module| {
-        module.map_or_else(
-            || "its module is not here".to_owned(),
-            |module| module.promise().to_string(),
-        )
-    })
-}
-
-fn show_names(
-    symbols: &Symbols,
-    is_json: bool,
-    column: impl Fn(&ContentId, Option<&Descriptor>) -> String,
-) -> Outcome {
-    let mut rows = Vec::new();
-    for (name, id) in symbols.table().names() {
-        rows.push((name.as_str(), id, symbols.descriptor(id)?));
-    }
-    if is_json {
-        let names: Vec<Value> = rows
-            .iter()
-            .map(|(name, id, module)| {
-                let module = module.as_ref().map_or_else(
-                    || json!({ "id": id.to_string() }),
-                    |module| module_json(id, module),
-                );
-                json!({ "name": name, "module": module })
-            })
-            .collect();
-        let report = json!({ "table": symbols.id().to_string(), "names": names });
-        return output::print(&format!("{report}\n"));
-    }
-    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (name, id, module) in rows {
-        let _ = writeln!(text, "{name:width$}  {}", column(id, module.as_ref()));
-    }
-    output::print(&text)
 }
 
 fn show_history(symbols: &Symbols, is_json: bool) -> Outcome {
@@ -167,7 +153,7 @@ fn show_history(symbols: &Symbols, is_json: bool) -> Outcome {
 }
 
 fn go_back(home: &Home, global: &Global, to: &ContentId) -> Outcome {
-    let (symbols, changed) = Symbols::change(home, |symbols| {
+    let (symbols, changed) = symbols::change(home, |symbols| {
         let object = symbols.object(to)?;
         let bytes = object.as_ref().and_then(|object| object.bytes());
         let older = bytes.map(SymbolTable::decode).transpose();
@@ -218,7 +204,7 @@ pub(super) fn adopt_symbols(home: &Home, global: &Global, wanted: AdoptSymbols) 
         if let Some(clash) = adoption
             .replaced
             .iter()
-            .find(|clash| crate::kernel::builtins::is_builtin(clash.name.as_str()))
+            .find(|clash| builtins::is_builtin(clash.name.as_str()))
         {
             return Err(Failure::refused(format!(
                 "\"{}\" is a built-in module, and those keep their names; nothing was taken",
@@ -228,11 +214,11 @@ pub(super) fn adopt_symbols(home: &Home, global: &Global, wanted: AdoptSymbols) 
         Ok((adoption.next.clone(), adoption))
     };
     let (symbols, adoption) = if wanted.dry_run {
-        let symbols = Symbols::open(home, &Store::look(home).config()?)?;
+        let symbols = symbols::open(home, &Store::look(home).config()?)?;
         let (_, adoption) = merge(&symbols)?;
         (symbols, adoption)
     } else {
-        Symbols::change(home, merge)?
+        symbols::change(home, merge)?
     };
     if let [unknown, ..] = adoption.unknown.as_slice() {
         output::say(&format!("{short} has no \"{unknown}\""));
@@ -320,14 +306,14 @@ pub(super) fn call(home: &Home, global: &Global, words: &[OsString]) -> Outcome<
     let name = name.to_string_lossy();
     let config = Store::look(home).config()?;
     let fetch = |id: &ContentId| peers::fetch(home, global, id);
-    let found = Found::find(home, &config, &name, &fetch)?;
+    let found = Found::find(symbols::open(home, &config)?, &name, &fetch)?;
     let found = found.ok_or_else(|| unknown(home, &name))?;
     if *found.module.kind() == ModuleKind::Builtin {
         return built_in(&found, args);
     }
     let payload = global.payload.as_deref().map(read_payload).transpose()?;
     let payload = payload.unwrap_or_default();
-    let ran = found.run(home, &config, args, &payload, &fetch);
+    let ran = found.run(&home.cache(), &config.modules(), args, &payload, &fetch);
     routes::count(home, &found);
     match ran? {
         Ran::Ended(code) => Ok(ExitCode::from(code)),
@@ -416,7 +402,7 @@ fn unknown(home: &Home, name: &str) -> Failure {
 pub(super) fn show(home: &Home, global: &Global, name: &str) -> Outcome {
     let config = Store::look(home).config()?;
     let fetch = |id: &ContentId| peers::fetch(home, global, id);
-    if let Some(found) = Found::find(home, &config, name, &fetch)? {
+    if let Some(found) = Found::find(symbols::open(home, &config)?, name, &fetch)? {
         output::say(&format!("\"{name}\" {}", described(&found.module)));
         return output::print(&found.promise(&fetch)?);
     }
@@ -426,7 +412,7 @@ pub(super) fn show(home: &Home, global: &Global, name: &str) -> Outcome {
     };
     // The peer's table brings the descriptors and the promise texts along.
     peers::symbols_of(home, global, &there.peer)?;
-    let symbols = Symbols::open(home, &config)?;
+    let symbols = symbols::open(home, &config)?;
     let module = there
         .module
         .map(|id| symbols.descriptor(&id))
@@ -440,25 +426,6 @@ pub(super) fn show(home: &Home, global: &Global, name: &str) -> Outcome {
     ));
     let text = symbols.promise_text(module.promise())?;
     output::print(&text.ok_or_else(|| unknown(home, name))?)
-}
-
-fn module_json(id: &ContentId, module: &Descriptor) -> Value {
-    json!({
-        "id": id.to_string(),
-        "kind": kind(module),
-        "promise": module.promise().to_string(),
-        "code": module.code().to_string(),
-        "calls": module.calls().iter().map(|call| call.as_str()).collect::<Vec<_>>(),
-        "pure": module.is_pure(),
-    })
-}
-
-const fn kind(module: &Descriptor) -> &'static str {
-    match module.kind() {
-        ModuleKind::Builtin => "builtin",
-        ModuleKind::Wasm => "wasm",
-        ModuleKind::Exec { .. } => "exec",
-    }
 }
 
 /// What a module is and asks for, as the end of a sentence.

@@ -4,18 +4,20 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use grid_promises::{Message, texts};
+use grid_promises::{Message, Timestamp, texts};
 
 use super::args::Global;
 use super::output;
+use super::render::now;
 use crate::control::answer::{RouteReport, RoutesReport};
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::routes::{Names, RoutesFile, now, report};
-use crate::kernel::running::Found;
-use crate::kernel::symbols::Symbols;
 use crate::store::Store;
+use crate::symbols;
+use grid_modules::call::Found;
+use grid_modules::dispatch::report::{Names, report};
+use grid_modules::dispatch::saved::RoutesFile;
 
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +44,7 @@ pub(super) fn show(home: &Home, global: &Global) -> Outcome {
     if known.routes.is_empty() {
         output::say("nothing is known yet: this fills when messages come");
     }
-    output::print(&tree(&known, now().0))
+    output::print(&tree(&known, now()))
 }
 
 /// Tells a server that runs what came of a call that a person made here. It costs a message on a local
@@ -61,14 +63,14 @@ pub(super) fn count(home: &Home, found: &Found<'_>) {
 }
 
 fn saved(home: &Home) -> Outcome<RoutesReport> {
-    let symbols = Symbols::open(home, &Store::look(home).config()?)?;
-    let routes = RoutesFile::of(home).read().map_err(|error| {
+    let symbols = symbols::open(home, &Store::look(home).config()?)?;
+    let routes = RoutesFile::of(&home.cache()).read().map_err(|error| {
         Failure::failed(format!(
             "cache/routes cannot be read: {error}; the next server sets it aside and learns anew"
         ))
     })?;
     let routes = routes.unwrap_or_default();
-    Ok(report(&routes, &Names::of(&symbols), now()))
+    Ok(report(&routes, &Names::of(&symbols), Timestamp(now())))
 }
 
 /// The tree as an indented list: promise, module, arguments, and below each who was there.

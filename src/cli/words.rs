@@ -58,6 +58,7 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
             words.option("--from", reject.from.as_ref());
             "reject"
         }
+        #[cfg(feature = "modules")]
         Command::AppointJudge(appoint) => {
             words.add(&appoint.net);
             words.add(&appoint.module);
@@ -92,17 +93,18 @@ pub fn of(command: &Command) -> Option<(&'static str, Vec<String>)> {
         | Command::GenerateKeys
         | Command::InstallService(_)
         | Command::WaitOnline(_)
-        | Command::Publish(_)
-        | Command::Symbols(_)
-        | Command::AdoptSymbols(_)
-        | Command::Allow(_)
         | Command::Contract(_)
-        | Command::Cas(_)
-        | Command::Routes
         | Command::Replay(_)
         | Command::Module(_)
         | Command::Man { .. }
         | Command::Completions { .. } => return None,
+        #[cfg(feature = "modules")]
+        Command::Publish(_)
+        | Command::Symbols(_)
+        | Command::AdoptSymbols(_)
+        | Command::Allow(_)
+        | Command::Cas(_)
+        | Command::Routes => return None,
     };
     Some((name, words.0))
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
 use crate::exit::{Failure, Outcome};
+#[cfg(feature = "modules")]
+pub use grid_modules::dispatch::report::{RouteReport, RoutesReport};
 
 /// The answer to `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,48 +332,6 @@ pub struct FoundPeer {
     pub peer: String,
     /// The descriptor that the name stands for there.
     pub descriptor: String,
-}
-
-/// The answer to `routes`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoutesReport {
-    /// What is known, in the order of the tree: a promise before what is known of it more narrowly.
-    pub routes: Vec<RouteReport>,
-}
-
-/// What is known of one target at one prefix.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteReport {
-    /// The promise.
-    pub promise: String,
-    /// What it is called here, if it is.
-    pub name: Option<String>,
-    /// Whether this holds whatever module is asked for; then there is nothing in the next two.
-    pub any_module: bool,
-    /// The module that is asked for; none if none is.
-    pub module: Option<String>,
-    /// The first arguments, escaped where they are not printable ASCII, and cut.
-    pub args: Vec<String>,
-    /// `builtin`, `module` or `peer`.
-    pub kind: String,
-    /// Who: the name of the builtin, the content id of the code, or the node.
-    pub target: String,
-    /// What it is called here, if it is.
-    pub target_name: Option<String>,
-    /// Whether it accepts; else it rejected.
-    pub accepts: bool,
-    /// Until when that it rejected is remembered, in Unix time.
-    pub rejected_until: Option<u64>,
-    /// How many messages it handled as it promised.
-    pub kept: u32,
-    /// How many it accepted and failed at.
-    pub broken: u32,
-    /// The smoothed share of those that it kept, in percent.
-    pub strength: u8,
-    /// Whether it is asked after all others of its kind.
-    pub demoted: bool,
-    /// When something was recorded of it last, in Unix time.
-    pub last_used: u64,
 }
 
 /// The answer to `create-config`.

@@ -1,7 +1,9 @@
 //! What the commands of people do on the server.
 
+#[cfg(feature = "modules")]
 mod fetching;
 pub(super) mod joining;
+#[cfg(feature = "modules")]
 mod routes;
 
 use std::net::SocketAddr;
@@ -53,9 +55,11 @@ pub(super) async fn keep(
     progress: &Progress,
 ) -> Outcome<Answer> {
     // No subcommand: other commands ask for it.
+    #[cfg(feature = "modules")]
     if message.promise == texts::FETCH.id() {
         return fetching::fetch(context, message, progress).await;
     }
+    #[cfg(feature = "modules")]
     if message.promise == texts::ROUTES.id() {
         return routes::routes(context, message).await;
     }
@@ -75,6 +79,7 @@ pub(super) async fn keep(
             let changed = context.command(rule, None).await?;
             changed_answer(&changed, format!("{what} is rejected"))
         }
+        #[cfg(feature = "modules")]
         Command::AppointJudge(appoint) => appoint_judge(context, appoint).await,
         Command::Promise(promise) => self::promise(context, promise).await,
         Command::Withdraw(promise) => {
@@ -235,6 +240,7 @@ async fn accept(context: &Context, accept: args::Accept) -> Outcome<Answer> {
     }
 }
 
+#[cfg(feature = "modules")]
 async fn appoint_judge(context: &Context, appoint: args::AppointJudge) -> Outcome<Answer> {
     let net = appoint.net;
     let (judge, text) = match appoint.module.as_str() {

@@ -8,9 +8,10 @@ use grid_net::Endpoint;
 use grid_promises::core::{Command, Reply};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::dispatch::Dispatcher;
+use super::config_file::ConfigFile;
 use super::driver::{Event, Taken};
-use super::fetching::Fetching;
+#[cfg(feature = "modules")]
+use super::modules::Modules;
 use super::tunnels::Tunnels;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -27,10 +28,11 @@ pub(super) struct Context {
     pub endpoint: Endpoint,
     /// The home.
     pub home: Home,
-    /// Objects that go to and come from peers.
-    pub fetching: Fetching,
-    /// Who handles the messages of peers.
-    pub dispatcher: Dispatcher,
+    /// The configuration as it is now.
+    pub config: Arc<ConfigFile>,
+    /// Who handles the messages of peers, and gets objects from them.
+    #[cfg(feature = "modules")]
+    pub modules: Modules,
     /// Whether this server was started in the background by a command.
     pub background: bool,
     /// Turns true when the server is to end.

@@ -12,26 +12,24 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
-use grid_net::{Endpoint, Limits, Responder};
-use grid_promises::Millis;
+use grid_net::{Endpoint, Limits, Pace, Responder};
 use grid_promises::core::{
     CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, Ticket, Tunnel,
 };
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
+use grid_promises::{ContentId, Millis};
 use rand_chacha::ChaCha20Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
-use super::dispatch::{Claim, Dispatcher, Own};
-use super::fetching::Serving;
 use super::host;
+use super::modules::{Claim, Modules};
 use super::notices::Notices;
 use super::notify::Notifier;
-use super::pace::Pace;
 use super::report;
 use super::tunnels::Tunnels;
 use crate::control::answer::{BrokenReport, StatusReport};
@@ -59,8 +57,7 @@ pub(super) struct Driver {
     store: Store,
     endpoint: Endpoint,
     tunnels: Tunnels,
-    serving: Serving,
-    dispatcher: Dispatcher,
+    modules: Modules,
     /// How fast the core takes the requests of one peer.
     pace: Pace,
     events: mpsc::Sender<Event>,
@@ -69,7 +66,7 @@ pub(super) struct Driver {
     wished: BTreeMap<NetworkName, InterfaceOptions>,
     broken: Vec<BrokenReport>,
     tickets: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
-    responders: BTreeMap<ReplyTo, (Responder, Option<Own>)>,
+    responders: BTreeMap<ReplyTo, (Responder, Option<ContentId>)>,
     counter: u64,
     host: HostFacts,
     fixed: Vec<SocketAddr>,
@@ -89,10 +86,8 @@ pub(super) struct Beginning {
     pub endpoint: Endpoint,
     /// WireGuard.
     pub tunnels: Tunnels,
-    /// Objects for peers.
-    pub serving: Serving,
     /// Who handles the messages of peers.
-    pub dispatcher: Dispatcher,
+    pub modules: Modules,
     /// Where a person says that this node's QUIC can be reached.
     pub fixed: Vec<SocketAddr>,
     /// Networks that cannot be started.
@@ -113,8 +108,7 @@ impl Driver {
             store,
             endpoint,
             tunnels,
-            serving,
-            dispatcher,
+            modules,
             fixed,
             broken,
             notifier,
@@ -128,8 +122,7 @@ impl Driver {
             store,
             endpoint,
             tunnels,
-            serving,
-            dispatcher,
+            modules,
             pace: Pace::new(limits.request_rate, limits.request_burst),
             events,
             networks: BTreeMap::new(),
@@ -245,8 +238,8 @@ impl Driver {
                 }
             }
             Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer })?,
-            Event::Delayed(peer, message, respond, own) => {
-                self.request_of(peer, message, respond, own)?;
+            Event::Delayed(peer, message, respond, promise) => {
+                self.request_of(peer, message, respond, promise)?;
             }
             Event::Response(request, message) => {
                 self.input(Input::Response { request, message })?;
@@ -285,18 +278,15 @@ impl Driver {
                 respond,
                 ..
             } => {
-                match self.dispatcher.claim(&message) {
-                    Claim::Own(Own::Fetch) => {
-                        let dispatcher = self.dispatcher.clone();
-                        let done = move |answer: &[u8]| dispatcher.answered(Own::Fetch, answer);
-                        self.serving.take(peer, message, respond, done);
+                match self.modules.claim(&message) {
+                    Claim::Core(promise) => {
+                        return self.take_request(peer, message, respond, promise);
                     }
-                    Claim::Own(own) => {
-                        return self.take_request(peer, message, respond, Some(own));
-                    }
-                    Claim::Nothing => return self.take_request(peer, message, respond, None),
                     Claim::Reject(promise) => respond.send(reject(&promise)),
-                    Claim::Ask => self.dispatcher.take(peer, message, respond),
+                    #[cfg(feature = "modules")]
+                    Claim::Modules(promise) => {
+                        self.modules.take(&promise, peer, message, respond);
+                    }
                 }
                 Ok(())
             }
@@ -311,17 +301,17 @@ impl Driver {
         peer: NodeId,
         message: Vec<u8>,
         respond: Responder,
-        own: Option<Own>,
+        promise: Option<ContentId>,
     ) -> Outcome {
         let wait = self.pace.take(peer, Instant::now());
         if wait.is_zero() {
-            return self.request_of(peer, message, respond, own);
+            return self.request_of(peer, message, respond, promise);
         }
         let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             if !respond.is_closed() {
-                let delayed = Event::Delayed(peer, message, respond, own);
+                let delayed = Event::Delayed(peer, message, respond, promise);
                 let _ = events.send(delayed).await;
             }
         });
@@ -333,10 +323,10 @@ impl Driver {
         peer: NodeId,
         message: Vec<u8>,
         respond: Responder,
-        own: Option<Own>,
+        promise: Option<ContentId>,
     ) -> Outcome {
         let reply = ReplyTo(self.count());
-        self.responders.insert(reply, (respond, own));
+        self.responders.insert(reply, (respond, promise));
         self.input(Input::Request {
             peer,
             message,
@@ -393,7 +383,7 @@ impl Driver {
     fn status(&self) -> StatusReport {
         let networks = self
             .core
-            .status(self.clock.now())
+            .status()
             .iter()
             .map(|status| {
                 let about = self.tunnels.status(&status.network);

@@ -14,6 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use grid_files::disk::{Disk as _, RealDisk};
+use grid_files::{FileError, atomic};
 use grid_promises::Timestamp;
 use grid_promises::core::{Command as Wish, CommandError, JoinWith};
 use grid_promises::limits::MAX_INVITE_TEXT;
@@ -26,10 +28,11 @@ use tracing::{error, info, warn};
 use super::commands::joining;
 use super::context::Context;
 use super::driver::Event;
+use crate::advice;
 use crate::cli::args::TunnelOptions;
 use crate::control::answer::NetworkReport;
 use crate::exit::{Failure, Outcome};
-use crate::store::{Disk as _, RealDisk, Store, StoreError, atomic};
+use crate::store::{Store, StoreError};
 
 /// How the names of invites end.
 const INVITE: &str = ".invite";
@@ -151,7 +154,7 @@ impl File {
         match invite.check(&invite.charter.name, now()) {
             // This machine's clock may not be set yet.
             Err(error @ InviteError::Future { .. }) => return Attempt::Later(error.to_string()),
-            Err(error) => return Attempt::Refused(error.to_string()),
+            Err(error) => return Attempt::Refused(advice::on_invite(&error)),
             Ok(()) => {}
         }
         match self.join(invite, begun).await {
@@ -162,8 +165,8 @@ impl File {
                 | CommandError::Revoked
                 | CommandError::Invite(_)
                 | CommandError::Admission(_)),
-            )) => Attempt::Refused(error.to_string()),
-            Ok(Err(error)) => Attempt::Later(error.to_string()),
+            )) => Attempt::Refused(advice::on_command(&error)),
+            Ok(Err(error)) => Attempt::Later(advice::on_command(&error)),
         }
     }
 
@@ -175,20 +178,22 @@ impl File {
         let bytes = match store.read_private(&path, 2 * MAX_INVITE_TEXT as u64) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Err(Attempt::Gone),
-            Err(StoreError::Read { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+            Err(StoreError::File(FileError::Read { source, .. }))
+                if source.kind() == ErrorKind::FileTooLarge =>
+            {
                 return Err(Attempt::Refused(InviteError::TooLong.to_string()));
             }
-            Err(error @ StoreError::Read { .. }) => {
+            Err(error @ StoreError::File(FileError::Read { .. })) => {
                 return Err(Attempt::Later(error.to_string()));
             }
-            Err(error @ StoreError::Damaged { .. }) => {
+            Err(error @ StoreError::File(FileError::Damaged { .. })) => {
                 return Err(Attempt::Refused(error.to_string()));
             }
             Err(error) => return Err(Attempt::LeftAlone(error.to_string())),
         };
         let text = std::str::from_utf8(&bytes).map_err(|_| InviteError::NotAnInvite);
         text.and_then(Invite::from_text)
-            .map_err(|error| Attempt::Refused(error.to_string()))
+            .map_err(|error| Attempt::Refused(advice::on_invite(&error)))
     }
 
     /// What follows from this node's being in the network already, or in another one of its name; `None`

@@ -4,26 +4,24 @@
 //!  control socket ─ listener ─ commands ─┐
 //!  QUIC (grid-net) ──────────────────────┼─> driver ── core (no I/O)
 //!  WireGuard (grid-wg) <── tunnels <─────┘   │  └────> store
-//!                                fetching <──┤
-//!                      dispatch ── modules <──┘
+//!                     modules (grid-modules) <┘
 //! ```
 //!
 //! No protocol logic is here: what follows from what is the core's.
 
 mod clock;
 mod commands;
+mod config_file;
 mod context;
-mod dispatch;
 mod driver;
-mod fetching;
 mod guard;
 pub mod host;
 mod join_dir;
 mod listener;
 mod logging;
+mod modules;
 mod notices;
 mod notify;
-mod pace;
 pub mod ports;
 mod ready;
 mod report;
@@ -48,12 +46,11 @@ use zeroize::Zeroize as _;
 use crate::control::answer::BrokenReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::kernel::symbols::Symbols;
 use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
+use config_file::ConfigFile;
 use context::Context;
-use dispatch::Dispatcher;
 use driver::{Beginning, Driver, Event};
-use fetching::Fetching;
+use modules::Modules;
 use notify::Notifier;
 use tunnels::Tunnels;
 
@@ -128,9 +125,10 @@ async fn serve(
     notifier: Notifier,
 ) -> Outcome {
     // Beside the rest: at the first start it waits for the disk.
+    #[cfg(feature = "modules")]
     let symbols = tokio::task::spawn_blocking({
         let (home, config) = (home.clone(), config.clone());
-        move || Symbols::ensure(&home, &config)
+        move || crate::symbols::ensure(&home, &config)
     });
     let mut entropy = entropy()?;
     let key = store.node_key_or_new(&mut entropy)?;
@@ -145,8 +143,8 @@ async fn serve(
         warn!("a known peer is left out: {complaint}");
     }
     let label = config.label.clone().unwrap_or_else(host::label);
-    let fetching = Fetching::new(home, config, endpoint.clone());
-    let dispatcher = Dispatcher::new(home, config, endpoint.clone());
+    let config_file = Arc::new(ConfigFile::new(home, config.clone()));
+    let modules = Modules::new(Arc::clone(&config_file), &endpoint);
     let mut fixed = config.endpoints.clone();
     fixed.extend(&options.endpoints);
     let mut driver = Driver::new(Beginning {
@@ -155,8 +153,7 @@ async fn serve(
         store,
         endpoint: endpoint.clone(),
         tunnels: tunnels.clone(),
-        serving: fetching.serving().clone(),
-        dispatcher: dispatcher.clone(),
+        modules: modules.clone(),
         fixed,
         broken,
         notifier: notifier.clone(),
@@ -169,24 +166,25 @@ async fn serve(
         tunnels: tunnels.clone(),
         endpoint: endpoint.clone(),
         home: home.clone(),
-        fetching: fetching.clone(),
-        dispatcher: dispatcher.clone(),
+        config: config_file,
+        #[cfg(feature = "modules")]
+        modules: modules.clone(),
         background: options.background,
         stop,
         reserved: Arc::default(),
     };
-    let tasks = [
+    let mut tasks = modules.tasks();
+    tasks.extend([
         tokio::spawn(look(tunnels.clone(), events.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
-        tokio::spawn(fetching::collect(fetching)),
-        tokio::spawn(dispatch::keep(dispatcher.clone())),
         tokio::spawn(end(stopped, events)),
         tokio::spawn(take_up(
             context.clone(),
             options.join_dir.clone(),
             notifier.clone(),
         )),
-    ];
+    ]);
+    #[cfg(feature = "modules")]
     if let Ok(Err(error)) = symbols.await {
         warn!("the symbol table was not brought up to date: {error}");
     }
@@ -202,7 +200,7 @@ async fn serve(
         task.abort();
     }
     endpoint.shutdown().await;
-    tokio::task::block_in_place(|| dispatcher.save());
+    tokio::task::block_in_place(|| modules.save());
     tunnels.close();
     // Interfaces in userspace go down with their thread.
     let _ = tokio::task::block_in_place(|| thread.join());
@@ -228,8 +226,11 @@ fn bind(
         net.listen = listen;
     }
     // Chunks of objects come in quick succession. What is the core's is held back by the driver.
-    net.limits.request_rate = fetching::REQUEST_RATE;
-    net.limits.request_burst = fetching::REQUEST_BURST;
+    #[cfg(feature = "modules")]
+    {
+        net.limits.request_rate = grid_modules::fetch::REQUEST_RATE;
+        net.limits.request_burst = grid_modules::fetch::REQUEST_BURST;
+    }
     net.mark = config.mark();
     if let Some(path) = &options.tap {
         net.tap = Some(tap::open(path)?);

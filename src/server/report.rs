@@ -27,7 +27,7 @@ pub(super) fn network(
         OwnStanding::Joining => ("joining", None),
         OwnStanding::Waiting => ("waiting", None),
         OwnStanding::Member => ("member", None),
-        OwnStanding::Expelled(why) => ("expelled", Some(why.clone())),
+        OwnStanding::Expelled(why) => ("expelled", Some(why.to_string())),
         OwnStanding::Left => ("left", None),
     };
     NetworkReport {

@@ -12,8 +12,8 @@ use toml_edit::{Array, Item};
 
 use super::error::StoreError;
 use super::files::toml_error;
-use super::size::ByteSize;
-use crate::kernel::builtins;
+use grid_files::ByteSize;
+use grid_promises::modules::builtins;
 
 /// How much the folder `cache/` may take unless somebody says otherwise.
 pub const DEFAULT_CACHE_LIMIT: ByteSize = ByteSize(1 << 30);
@@ -48,6 +48,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// What it says about modules.
+    #[cfg(feature = "modules")]
+    #[must_use]
+    pub fn modules(&self) -> grid_modules::Settings {
+        grid_modules::Settings {
+            cache_limit: self.cache_limit.unwrap_or(DEFAULT_CACHE_LIMIT),
+            symbols: self.symbols,
+            allow: self.allow.clone(),
+        }
+    }
+
     /// The mark of this node's own packets; 0: none.
     #[must_use]
     pub fn mark(&self) -> u32 {

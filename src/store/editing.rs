@@ -10,11 +10,12 @@ use grid_promises::ContentId;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
 use super::Store;
-use super::atomic;
 use super::config::{self, Config};
-use super::disk::{Disk, Hold};
 use super::error::StoreError;
 use super::files::toml_error;
+use grid_files::FileError;
+use grid_files::atomic;
+use grid_files::disk::{Disk, Hold};
 
 /// The configuration as it is being changed.
 #[derive(Debug)]
@@ -35,7 +36,8 @@ impl<D: Disk> Store<D> {
         let keys = self.home.keys();
         // The folder that every command that changes a home without a server locks.
         let lock = self.disk.lock(&keys, Hold::Alone);
-        let _lock = lock.map_err(|source| StoreError::Write { path: keys, source })?;
+        let _lock =
+            lock.map_err(|source| StoreError::from(FileError::Write { path: keys, source }))?;
         self.ensure_config()?;
         let path = self.home.config();
         let text = self.config_text()?;
@@ -139,9 +141,9 @@ mod tests {
     use std::collections::HashSet;
     use std::path::Path;
 
-    use super::super::crash::{CutDisk, OWNER};
     use super::*;
     use crate::home::Home;
+    use grid_files::crash::{CutDisk, OWNER};
 
     fn on(disk: CutDisk) -> Store<CutDisk> {
         Store::on(&Home::find(Some(Path::new("/h"))).unwrap(), disk, OWNER)

@@ -1,100 +1,23 @@
-//! Reading single files with suspicion, and the forms in which they hold what they hold.
+//! The forms in which single files of a home hold what they hold.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use grid_files::disk::Disk;
+use grid_files::private::{Privacy, Reader, SMALL};
 use grid_keys::Secret;
 use zeroize::Zeroizing;
 
-use super::disk::Disk;
 use super::error::StoreError;
 
-/// The most bytes of a file that is not a list of statements.
-pub(super) const SMALL: u64 = 256 * 1024;
-
-/// Who may see a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Privacy {
-    /// Its owner only: it holds a secret.
-    Secret,
-    /// Whoever the folder lets in.
-    Plain,
-}
-
-/// Reads files as the user `me`.
-pub(super) struct Reader<'a, D> {
-    pub(super) disk: &'a D,
-    pub(super) me: u32,
-}
-
-impl<D: Disk> Reader<'_, D> {
-    /// The content of a file that is not empty; `None` if there is no such file.
-    pub(super) fn optional(
-        &self,
-        path: &Path,
-        limit: u64,
-        privacy: Privacy,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        let found = match self.disk.read(path, limit) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| StoreError::read(path, error))?,
-        };
-        let path = || path.to_owned();
-        if !found.regular {
-            return Err(StoreError::NotAFile { path: path() });
-        }
-        if found.owner != self.me {
-            return Err(StoreError::OtherOwner {
-                path: path(),
-                owner: found.owner,
-                me: self.me,
-            });
-        }
-        if privacy == Privacy::Secret && found.mode & 0o077 != 0 {
-            return Err(StoreError::OpenToOthers {
-                path: path(),
-                mode: found.mode,
-            });
-        }
-        if found.bytes.is_empty() {
-            return Err(StoreError::damaged(path(), "it is empty"));
-        }
-        Ok(Some(found.bytes))
-    }
-
-    /// As [`optional`](Self::optional); a missing file is an error.
-    pub(super) fn required(
-        &self,
-        path: &Path,
-        privacy: Privacy,
-    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        self.optional(path, SMALL, privacy)?
-            .ok_or_else(|| StoreError::Missing {
-                path: path.to_owned(),
-            })
-    }
-
-    /// A file that holds text.
-    pub(super) fn text(
-        &self,
-        path: &Path,
-        privacy: Privacy,
-    ) -> Result<Option<Zeroizing<String>>, StoreError> {
-        let Some(bytes) = self.optional(path, SMALL, privacy)? else {
-            return Ok(None);
-        };
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| StoreError::damaged(path, "it is not text"))?;
-        Ok(Some(Zeroizing::new(text.to_owned())))
-    }
-
-    /// A file that holds 32 secret bytes.
-    pub(super) fn secret(&self, path: &Path) -> Result<Option<Secret<32>>, StoreError> {
-        match self.optional(path, SMALL, Privacy::Secret)? {
-            None => Ok(None),
-            Some(bytes) => decode_secret(path, &bytes).map(Some),
-        }
+/// A file that holds 32 secret bytes.
+pub(super) fn secret<D: Disk>(
+    reader: &Reader<'_, D>,
+    path: &Path,
+) -> Result<Option<Secret<32>>, StoreError> {
+    match reader.optional(path, SMALL, Privacy::Secret)? {
+        None => Ok(None),
+        Some(bytes) => decode_secret(path, &bytes).map(Some),
     }
 }
 

@@ -14,10 +14,11 @@ use std::path::Path;
 
 use grid_promises::network::history::{NewEntry, sound_length};
 
-use super::atomic;
-use super::disk::Disk;
 use super::error::StoreError;
-use super::files::{Privacy, Reader};
+use grid_files::FileError;
+use grid_files::atomic;
+use grid_files::disk::Disk;
+use grid_files::private::{Privacy, Reader};
 
 /// The latest entries.
 pub(super) const HISTORY: &str = "history";
@@ -40,13 +41,13 @@ pub(super) fn append<D: Disk>(disk: &D, folder: &Path, entry: &NewEntry) -> Resu
             .and_then(|()| disk.append(&path, &entry.bytes)),
         other => other,
     };
-    written.map_err(|source| StoreError::Write { path, source })
+    written.map_err(|source| FileError::Write { path, source }.into())
 }
 
 /// Before a whole entry: takes away what was cut off, and begins a new file if this one is full.
 fn tidy<D: Disk>(disk: &D, folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(HISTORY);
-    let failed = |source| StoreError::Write {
+    let failed = |source| FileError::Write {
         path: path.clone(),
         source,
     };
@@ -55,11 +56,13 @@ fn tidy<D: Disk>(disk: &D, folder: &Path) -> Result<(), StoreError> {
         other => other.map_err(failed)?.len,
     };
     if length >= FULL {
-        return disk.rename(&path, &folder.join(OLDER)).map_err(failed);
+        return disk
+            .rename(&path, &folder.join(OLDER))
+            .map_err(|source| failed(source).into());
     }
     let found = disk
         .read(&path, MAX)
-        .map_err(|error| StoreError::read(&path, error))?;
+        .map_err(|error| FileError::read(&path, error))?;
     let sound = sound_length(&found.bytes);
     if let Some(rest) = found.bytes.get(..sound)
         && rest.len() < found.bytes.len()

@@ -12,9 +12,10 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NOFOLLOW;
 
-use super::disk::FILE_MODE;
 use super::error::StoreError;
 use crate::home::Home;
+use grid_files::FileError;
+use grid_files::disk::FILE_MODE;
 
 /// Held for as long as the value lives.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl ServerLock {
     /// [`StoreError::Held`], or what the system says.
     pub fn take(home: &Home) -> Result<Self, StoreError> {
         let path = home.lock();
-        let write = |source| StoreError::Write {
+        let write = |source| FileError::Write {
             path: path.clone(),
             source,
         };
@@ -40,7 +41,7 @@ impl ServerLock {
                     pid: pid_in(file),
                 });
             }
-            Err((_, error)) => return Err(write(error.into())),
+            Err((_, error)) => return Err(write(error.into()).into()),
         };
         lock.set_len(0)
             .and_then(|()| lock.rewind())

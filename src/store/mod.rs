@@ -2,22 +2,20 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `disk` | single file operations, and the file system |
-//! | `atomic` | changes made of them that happen at once or not at all |
 //! | `files` | reading one file with suspicion |
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
 //! | `settings` | how a network's interface is run here |
 //! | `history` | what a network's node decided about promises |
 //! | `peers` | known peers |
-//! | `config`, `size` | the configuration, and numbers of bytes in it |
+//! | `config` | the configuration |
 //! | `editing` | changes that commands make to the configuration |
 //! | `lock` | one server per home |
 //!
+//! The files themselves, and changes that happen at once or not at all, are `grid-files`.
+//!
 //! The store refuses to repair: what is damaged is named, with what to do.
 
-pub mod atomic;
 pub mod config;
-pub mod disk;
 pub mod editing;
 mod error;
 mod files;
@@ -27,16 +25,17 @@ mod network;
 mod parts;
 mod peers;
 mod settings;
-mod size;
 
-#[cfg(test)]
-pub(crate) mod crash;
 #[cfg(test)]
 mod tests;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use grid_files::FileError;
+use grid_files::atomic;
+use grid_files::disk::{self, Disk, RealDisk};
+use grid_files::private::{Privacy, Reader, SMALL};
 use grid_keys::NodeKey;
 use grid_promises::ContentId;
 use grid_promises::core::Change;
@@ -44,17 +43,14 @@ use grid_promises::network::NetworkName;
 use zeroize::Zeroizing;
 
 pub use config::Config;
-pub use disk::{Disk, RealDisk};
 pub use editing::Draft;
 pub use error::StoreError;
 pub use lock::ServerLock;
 pub use network::{Stored, WG_QUICK};
 pub use peers::KnownPeer;
 pub use settings::{Backend, InterfaceOptions, table, table_word};
-pub use size::{ByteSize, ByteSizeError};
 
 use crate::home::Home;
-use files::{Privacy, Reader};
 
 const NODE_KEY: &str = "node.key";
 
@@ -94,7 +90,7 @@ impl Store<RealDisk> {
     pub fn open(home: &Home) -> Result<Self, StoreError> {
         let store = Self::look(home);
         if let Some(parent) = home.path().parent() {
-            std::fs::create_dir_all(parent).map_err(|error| StoreError::Write {
+            std::fs::create_dir_all(parent).map_err(|error| FileError::Write {
                 path: parent.to_owned(),
                 source: error,
             })?;
@@ -111,20 +107,22 @@ impl Store<RealDisk> {
     /// There is none, it belongs to somebody else, or others can write to it.
     pub fn check_home(&self) -> Result<(), StoreError> {
         let path = self.home.path();
-        let about = std::fs::metadata(path).map_err(|error| StoreError::read(path, error))?;
+        let about = std::fs::metadata(path).map_err(|error| FileError::read(path, error))?;
         if about.uid() != self.me {
-            return Err(StoreError::OtherOwner {
+            return Err(FileError::OtherOwner {
                 path: path.to_owned(),
                 owner: about.uid(),
                 me: self.me,
-            });
+            }
+            .into());
         }
         // systemd makes /var/lib/grid with 0755; what is secret is 0600 in 0700 all the same.
         if about.mode() & 0o022 != 0 {
-            return Err(StoreError::FolderOpen {
+            return Err(FileError::FolderOpen {
                 path: path.to_owned(),
                 mode: about.mode() & 0o7777,
-            });
+            }
+            .into());
         }
         Ok(())
     }
@@ -135,7 +133,7 @@ impl Store<RealDisk> {
     /// The key file is damaged or others can open it, or the system refuses.
     pub fn node_key_or_new(&self, entropy: &mut dyn rand_core::Rng) -> Result<NodeKey, StoreError> {
         let keys = self.home.keys();
-        let _lock = lock::lock_folder(&keys).map_err(|error| StoreError::Write {
+        let _lock = lock::lock_folder(&keys).map_err(|error| FileError::Write {
             path: keys.clone(),
             source: error,
         })?;
@@ -182,7 +180,7 @@ impl<D: Disk> Store<D> {
         let entries = self
             .disk
             .list(&nets)
-            .map_err(|error| StoreError::read(&nets, error))?;
+            .map_err(|error| FileError::read(&nets, error))?;
         for entry in entries.iter().filter(|entry| entry.is_dir) {
             network::tidy(&self.disk, &nets.join(&entry.name))?;
         }
@@ -194,7 +192,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// The file is damaged, or others can open it.
     pub fn node_key(&self) -> Result<Option<NodeKey>, StoreError> {
-        let seed = self.reader().secret(&self.home.keys().join(NODE_KEY))?;
+        let seed = files::secret(&self.reader(), &self.home.keys().join(NODE_KEY))?;
         Ok(seed.map(|seed| NodeKey::from_seed(&seed)))
     }
 
@@ -227,7 +225,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// The system refuses.
     pub fn ensure_config(&self) -> Result<(), StoreError> {
-        match self.disk.read(&self.home.config(), files::SMALL) {
+        match self.disk.read(&self.home.config(), SMALL) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let text = config::default_text();
                 atomic::write_file(&self.disk, self.home.path(), "config", text.as_bytes())?;
@@ -258,7 +256,7 @@ impl<D: Disk> Store<D> {
         let nets = self.home.nets();
         let entries = match self.disk.list(&nets) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(|error| StoreError::read(&nets, error))?,
+            other => other.map_err(|error| FileError::read(&nets, error))?,
         };
         let is_network =
             |entry: &disk::Entry| entry.is_dir && !entry.name.ends_with(atomic::UNFINISHED);
@@ -328,7 +326,7 @@ impl<D: Disk> Store<D> {
         path: &Path,
         limit: u64,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        self.reader().optional(path, limit, Privacy::Secret)
+        Ok(self.reader().optional(path, limit, Privacy::Secret)?)
     }
 
     /// Writes a file of mode 0600, in the place of one that may be there.
@@ -339,10 +337,11 @@ impl<D: Disk> Store<D> {
         let name = path.file_name().and_then(|name| name.to_str());
         let (Some(folder), Some(name)) = (path.parent(), name) else {
             let source = std::io::Error::from(std::io::ErrorKind::InvalidFilename);
-            return Err(StoreError::Write {
+            return Err(FileError::Write {
                 path: path.to_owned(),
                 source,
-            });
+            }
+            .into());
         };
         atomic::write_file(&self.disk, folder, name, bytes)?;
         Ok(())

@@ -22,13 +22,15 @@ use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use zeroize::Zeroizing;
 
-use super::atomic;
-use super::disk::Disk;
 use super::error::StoreError;
-use super::files::{Privacy, Reader, SMALL, encode_secret};
+use super::files::{self, encode_secret};
 use super::history::{self, HISTORY, OLDER};
 use super::parts;
 use super::settings::{InterfaceOptions, Settings};
+use grid_files::FileError;
+use grid_files::atomic;
+use grid_files::disk::Disk;
+use grid_files::private::{Privacy, Reader, SMALL};
 
 const CHARTER: &str = "charter";
 const WIREGUARD_KEY: &str = "wireguard.key";
@@ -70,10 +72,10 @@ pub(super) fn tidy<D: Disk>(disk: &D, folder: &Path) -> Result<(), StoreError> {
     atomic::clean(disk, folder)?;
     let entries = disk
         .list(folder)
-        .map_err(|error| StoreError::read(folder, error))?;
+        .map_err(|error| FileError::read(folder, error))?;
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     if has(LEFT) && FORGOTTEN.iter().any(|name| has(name)) {
-        disk.sync_dir(folder).map_err(|source| StoreError::Write {
+        disk.sync_dir(folder).map_err(|source| FileError::Write {
             path: folder.to_owned(),
             source,
         })?;
@@ -92,15 +94,16 @@ pub(super) fn load<D: Disk>(
     let charter = load_charter(reader, &path(CHARTER), name)?;
     let settings_text = reader
         .text(&path(SETTINGS), Privacy::Plain)?
-        .ok_or_else(|| StoreError::Missing {
+        .ok_or_else(|| FileError::Missing {
             path: path(SETTINGS),
         })?;
     let settings = Settings::decode(&path(SETTINGS), &settings_text)?;
-    let secret = reader.secret(&path(NETWORK_SECRET))?;
+    let secret = files::secret(reader, &path(NETWORK_SECRET))?;
     if secret.is_none() && charter.admission == AdmissionRule::Invite {
-        return Err(StoreError::Missing {
+        return Err(FileError::Missing {
             path: path(NETWORK_SECRET),
-        });
+        }
+        .into());
     }
     let admission = match reader.optional(&path(ADMISSION), SMALL, Privacy::Plain)? {
         None => None,
@@ -129,11 +132,9 @@ pub(super) fn load<D: Disk>(
         check_promise(&path(PROMISE), &stored.record)?;
         return Ok(stored);
     }
-    let key = reader
-        .secret(&path(WIREGUARD_KEY))?
-        .ok_or_else(|| StoreError::Missing {
-            path: path(WIREGUARD_KEY),
-        })?;
+    let key = files::secret(reader, &path(WIREGUARD_KEY))?.ok_or_else(|| FileError::Missing {
+        path: path(WIREGUARD_KEY),
+    })?;
     stored.record.private_key = Some(WgSecretKey::from_bytes(&key));
     check_promise(&path(PROMISE), &stored.record)?;
     if let Some(text) = reader.text(&path(RULES), Privacy::Plain)? {
@@ -178,6 +179,7 @@ fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, st
     let path = folder.join(STATEMENTS);
     let statements = reader
         .optional(&path, parts::STATEMENTS_LIMIT as u64, Privacy::Plain)
+        .map_err(StoreError::from)
         .and_then(|bytes| {
             bytes.map_or(Ok(Vec::new()), |bytes| {
                 parts::decode_statements(&path, &bytes)
@@ -190,6 +192,7 @@ fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, st
     let path = folder.join(BOOTSTRAP);
     let bootstrap = reader
         .optional(&path, SMALL, Privacy::Plain)
+        .map_err(StoreError::from)
         .and_then(|bytes| {
             bytes.map_or(Ok(Vec::new()), |bytes| {
                 parts::decode_bootstrap(&path, &bytes)

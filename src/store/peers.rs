@@ -7,10 +7,12 @@ use grid_keys::NodeId;
 use grid_promises::Timestamp;
 use toml_edit::{Array, DocumentMut, Item, value};
 
-use super::atomic;
-use super::disk::Disk;
 use super::error::StoreError;
-use super::files::{Privacy, Reader, toml_error};
+use super::files::toml_error;
+use grid_files::FileError;
+use grid_files::atomic;
+use grid_files::disk::Disk;
+use grid_files::private::{Privacy, Reader};
 
 /// A known peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(super) fn load<D: Disk>(
     let mut complaints = Vec::new();
     let entries = match reader.disk.list(folder) {
         Ok(entries) => entries,
-        Err(error) => return (peers, vec![StoreError::read(folder, error)]),
+        Err(error) => return (peers, vec![FileError::read(folder, error).into()]),
     };
     for entry in entries {
         match load_one(reader, &folder.join(&entry.name), &entry.name) {

@@ -19,8 +19,9 @@ use grid_promises::{Timestamp, texts};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use super::crash::{CutDisk, OWNER};
 use super::*;
+use grid_files::FileError;
+use grid_files::crash::{CutDisk, OWNER};
 
 /// Other than by default in everything.
 fn elsewhere() -> InterfaceOptions {
@@ -493,7 +494,7 @@ fn a_home_of_another_user_or_open_to_others_is_refused() {
     assert!(matches!(
         other.networks().unwrap().first(),
         Some(Loaded::Broken {
-            error: StoreError::OtherOwner { .. },
+            error: StoreError::File(FileError::OtherOwner { .. }),
             ..
         })
     ));

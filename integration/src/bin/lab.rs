@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use grid_integration::kernel::{inside, keeper};
+use grid_integration::kernel::{inside, job, keeper};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         return grid::main();
     }
     let word = arguments.next();
-    if word.as_deref() == Some(OsStr::new(inside::COMMAND)) {
+    if word.as_deref() == Some(OsStr::new(job::COMMAND)) {
         inside::first_process(&arguments.next().unwrap_or_default());
     }
     if word.as_deref() == Some(OsStr::new(keeper::COMMAND)) {

@@ -1,8 +1,8 @@
-//! Where the kernels are: in a folder outside of every checkout, so that they are made once.
+//! Where the kernels are: in a folder outside of every checkout, so that they are built only once.
 //!
 //! A user-mode kernel is called `uml-HASH-VERSION`: the first twelve digits of the SHA-256 of its
 //! configuration, and the version of the source package. `integration/kernel/build` makes it, and
-//! names it in the same way. This module only looks.
+//! names it in the same way. This module only looks it up.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,9 +13,9 @@ use grid_promises::ContentId;
 
 use crate::Missing;
 
-/// Names a user-mode kernel to take instead of the one in the cache.
+/// Names a user-mode kernel to use instead of the one in the cache.
 pub const UML_KERNEL: &str = "GRID_LAB_KERNEL";
-/// What the user-mode kernel is configured with, besides nothing.
+/// What is added to the smallest configuration of a user-mode kernel.
 const FRAGMENT: &str = include_str!("../../kernel/uml.config");
 
 /// `$GRID_LAB_CACHE`, else `$XDG_CACHE_HOME/grid-lab`, else `~/.cache/grid-lab`.
@@ -52,8 +52,8 @@ pub fn uml() -> Result<PathBuf> {
     }
     uml_in(&folder()).ok_or_else(|| {
         Missing(format!(
-            "there is no user-mode kernel in {}: `integration/kernel/build` makes one, once, in \
-             about ten minutes (Debian; as an ordinary user it says which packages it needs)",
+            "there is no user-mode kernel in {}: `integration/kernel/build` builds it \
+             once, in about ten minutes (on Debian; an ordinary user is told which packages to install)",
             folder().display()
         ))
         .into()

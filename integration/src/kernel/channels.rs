@@ -1,7 +1,7 @@
-//! The ways out of a kernel: what the command prints, what it complains of, and how it ended.
+//! The ways out of a kernel: standard output, standard error, and how the command ended.
 //!
-//! Pipes on this side, serial lines on the other. They carry bytes in one direction and no files,
-//! so that what is printed arrives at once and in order.
+//! Pipes on this side, serial lines on the other. They carry bytes in one direction, so that output
+//! arrives at once and in order.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -11,7 +11,12 @@ use nix::fcntl::{FcntlArg, fcntl};
 /// The names of the channels, in the order of their numbers.
 pub(super) const NAMES: [&str; 3] = ["stdout", "stderr", "status"];
 
-/// This side's ends.
+/// What the channel `status` says once the command has ended: this, its exit code, a line feed.
+pub(super) const EXIT: &str = "exit ";
+/// Or this, and why the command could not be started.
+pub(super) const FAILED: &str = "failed ";
+
+/// The ends on this side.
 pub(super) struct Readers {
     pub(super) stdout: PipeReader,
     pub(super) stderr: PipeReader,
@@ -46,7 +51,7 @@ pub(super) fn channels() -> io::Result<(Readers, Writers)> {
 
 #[allow(unsafe_code)]
 fn inherited(writer: &PipeWriter) -> io::Result<OwnedFd> {
-    // Above the numbers that programs take for themselves.
+    // Above the numbers that programs use by themselves.
     let number = fcntl(writer, FcntlArg::F_DUPFD(16))?;
     // SAFETY: the kernel has just given us this descriptor, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })

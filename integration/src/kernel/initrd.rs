@@ -1,6 +1,6 @@
-//! The first root of a virtual machine, in memory: this executable and the modules without which the
-//! machine outside cannot be seen. Written as the archive that kernels unpack (`newc` of cpio), and
-//! begun from inside.
+//! The first root of a virtual machine, in memory: this executable, and the modules that are needed
+//! to see the machine outside. Written outside as the archive that kernels unpack (cpio's `newc`);
+//! started from inside.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -13,19 +13,19 @@ use anyhow::{Context as _, Result, bail};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
-/// Where the root of the machine outside is mounted at first.
+/// Where the root of the machine outside is first mounted.
 pub(super) const HOST: &str = "/host";
 const MODULES: &str = "/lab-modules";
-/// What the root, the channels and the overlay need. Some kernels have one or the other built in.
+/// What the root, the channels and the overlay need. Some kernels have some of them built in.
 const NEEDED: [&str; 4] = ["virtio_pci", "virtio_console", "virtiofs", "overlay"];
 
-/// Writes the archive to `to`, with modules out of `tree`, a folder with a `modules.dep`.
+/// Writes the archive to `to`, with modules from `tree`, a folder with a `modules.dep`.
 pub(super) fn write(to: &Path, tree: &Path) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(File::create(to)?));
     for dir in ["dev", "proc", "sys", "run", "host", "lab-modules", "lib"] {
         archive.entry(dir, 0o040_755, &[])?;
     }
-    // Executables name their loader in /lib64; where it looks for the others differs.
+    // Executables name their loader in /lib64; where it looks for libraries differs.
     archive.entry("lib64", 0o120_777, b"lib")?;
     let own = std::env::current_exe().context("cannot find this executable")?;
     archive.entry("init", 0o100_755, &fs::read(&own)?)?;
@@ -56,7 +56,7 @@ fn libraries() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The files of [`NEEDED`] and of what they need, in an order in which they can be loaded.
+/// The files of [`NEEDED`] and their dependencies, in an order in which they can be loaded.
 fn load_order(tree: &Path) -> Result<Vec<String>> {
     let path = tree.join("modules.dep");
     let text =
@@ -71,7 +71,7 @@ fn load_order(tree: &Path) -> Result<Vec<String>> {
         let Some((file, needs)) = line else {
             continue;
         };
-        // The last one named needs none of the others.
+        // The last one listed needs none of the others.
         for file in needs.split_whitespace().rev().chain([file]) {
             if !order.iter().any(|known| known == file) {
                 order.push(file.to_owned());
@@ -141,8 +141,8 @@ impl<W: Write> Archive<W> {
 }
 
 /// In a virtual machine: loads the modules and mounts the root of the machine outside, read-only, on
-/// [`HOST`]. False: this kernel began with that root.
-pub(super) fn begin() -> Result<bool> {
+/// [`HOST`]. Returns false if this kernel started with that root.
+pub(super) fn start() -> Result<bool> {
     if !Path::new(MODULES).exists() {
         return Ok(false);
     }
@@ -191,7 +191,7 @@ pub(super) fn ports(names: &[&str]) -> Result<Vec<PathBuf>> {
     bail!("the virtual machine has no serial ports")
 }
 
-/// Whether others may not change `path`: what is unpacked there runs as the kernel.
+/// Whether only its owner may change `path`: what is unpacked there runs as the kernel.
 pub(super) fn is_own(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o022 == 0)
 }

@@ -1,8 +1,8 @@
-//! The first process of a kernel: mounts a root that can be written to, runs the command, tells how
-//! it ended, and switches the machine off.
+//! The first process of a kernel: mounts a writable root, runs the command, reports how it ended, and
+//! switches the machine off.
 //!
-//! What the command writes goes to memory: an overlay over the root of the machine outside. It gets
-//! kernel file systems and a `/run` of its own, and the loopback interface is up.
+//! What the command writes goes to memory: an overlay over the root of the machine outside. It has its
+//! own kernel file systems and its own `/run`, and the loopback interface is up.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -24,19 +24,17 @@ use nix::sys::termios::{self, SetArg};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chroot, sethostname};
 
-use super::channels::NAMES;
+use super::channels::{EXIT, FAILED, NAMES};
+use super::initrd;
 use super::job::Job;
-use super::watch::{EXIT, FAILED};
-use super::{INSIDE, initrd};
+use super::request::INSIDE;
 use crate::link;
 use crate::output::say;
 
-/// The word that makes `lab` call [`first_process`].
-pub const COMMAND: &str = "kernel-inside";
-/// Where the new root is put together.
+/// Where the new root is assembled.
 const STAGE: &str = "/run";
 
-/// Is process 1 of a kernel: does the job in `folder` and never returns.
+/// Acts as process 1 of a kernel: does the job in `folder` and never returns.
 pub fn first_process(folder: &OsStr) -> ! {
     match do_job(Path::new(folder)) {
         Ok(never) => match never {},
@@ -46,7 +44,7 @@ pub fn first_process(folder: &OsStr) -> ! {
 }
 
 fn do_job(folder: &Path) -> Result<Infallible> {
-    let in_qemu = initrd::begin()?;
+    let in_qemu = initrd::start()?;
     let old = if in_qemu { initrd::HOST } else { "/" };
     let job = Job::read(&Path::new(old).join(folder.strip_prefix("/").unwrap_or(folder)))?;
     change_root(old, &job)?;
@@ -68,7 +66,7 @@ fn do_job(folder: &Path) -> Result<Infallible> {
 
 fn power_off() -> ! {
     let _ = reboot(RebootMode::RB_POWER_OFF);
-    // It returns only where it is not allowed; a kernel whose first process ends stops as well.
+    // It returns only if it is not allowed; a kernel also stops when its first process ends.
     std::process::exit(1)
 }
 
@@ -116,14 +114,14 @@ fn change_root(old: &str, job: &Job) -> Result<()> {
         let from = root.join(modules.strip_prefix("/").unwrap_or(modules));
         bind(&from.join(&release), &on)?;
     }
-    // Moved and not only entered: a process whose root is not that of its mount namespace may not
-    // make user namespaces.
+    // Moved, not just entered: a process whose root is not that of its mount namespace may not make
+    // user namespaces.
     std::env::set_current_dir(&root)?;
     mount(Some("."), "/", NONE, MsFlags::MS_MOVE, NONE).context("cannot move the root")?;
     chroot(".").context("cannot enter the new root")?;
     std::env::set_current_dir("/")?;
     sethostname("grid-lab")?;
-    // A machine would have these from its boot; here nobody else is there to set them.
+    // An ordinary machine has these set during boot.
     let mut netlink = Netlink::route().context("cannot open a netlink socket")?;
     link::index_of("lo").and_then(|lo| link::set_up(&mut netlink, lo, true))?;
     Ok(())
@@ -158,7 +156,7 @@ fn devices(dev: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes one folder of the machine outside writable.
+/// Makes a folder of the machine outside writable.
 fn share(job: &Job, root: &Path, number: usize, dir: &Path) -> Result<()> {
     let on = root.join(dir.strip_prefix("/").unwrap_or(dir));
     fs::create_dir_all(&on)?;
@@ -203,7 +201,7 @@ fn open_channels(job: &Job) -> Result<[File; 3]> {
     Ok([open(a)?, open(b)?, open(c)?])
 }
 
-/// Waits until a serial line has sent everything; other channels have nothing to wait for.
+/// Waits until a serial line has sent everything. On other channels there is nothing to wait for.
 fn drain(line: &File) {
     let _ = termios::tcdrain(line);
 }
@@ -236,13 +234,13 @@ fn run(job: &Job, stdout: File, stderr: File) -> Result<ExitStatus> {
     ];
     let status = reap_until(&child)?;
     for done in pumps {
-        // Processes that it left behind may hold its output open, and end with the kernel.
+        // Processes that it left behind may hold its output open; they end with the kernel.
         let _ = done.recv_timeout(Duration::from_secs(1));
     }
     Ok(status)
 }
 
-/// Waits for `child`, and on the way for whoever lost its parent.
+/// Waits for `child`, and reaps orphans meanwhile.
 fn reap_until(child: &Child) -> Result<ExitStatus> {
     let wanted = Pid::from_raw(i32::try_from(child.id())?);
     loop {

@@ -1,4 +1,4 @@
-//! What is handed to a kernel: the command, and where and how it runs.
+//! What a kernel is told to do: the command, and where and how to run it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,27 +7,30 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Run, Which};
+use super::request::{Run, Which};
 
-/// Its file in the folder that is handed to the kernel.
+/// The word that makes `lab` act as process 1 of a kernel, and do the job in the folder that follows.
+pub const COMMAND: &str = "kernel-inside";
+/// The file with the job, in that folder.
 pub(super) const FILE: &str = "job.json";
 
-/// One command, with all that is around it.
+/// A command and its surroundings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Job {
-    /// User-mode Linux, and not a virtual machine.
+    /// Whether this is user-mode Linux rather than a virtual machine.
     pub(super) uml: bool,
     pub(super) command: Vec<OsString>,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) directory: PathBuf,
     pub(super) writable: Vec<PathBuf>,
-    /// Where this kernel's modules are, if it has any, as this machine sees them.
+    /// Where this kernel's modules are, if it has any: the path on the machine outside.
     pub(super) modules: Option<PathBuf>,
 }
 
 impl Job {
-    /// The command of `run` in the current folder, with the current environment.
-    pub(super) fn of_here(run: &Run) -> Result<Self> {
+    /// The command of `run` in the current folder, with the current environment, on a kernel with
+    /// these `modules`.
+    pub(super) fn of_here(run: &Run, modules: Option<PathBuf>) -> Result<Self> {
         if run.command.is_empty() {
             bail!("no command is named: `cargo lab kernel -- COMMAND`");
         }
@@ -42,7 +45,7 @@ impl Job {
             environment: std::env::vars_os().collect(),
             directory: std::env::current_dir().context("cannot find the current folder")?,
             writable,
-            modules: super::qemu::modules(run.which)?,
+            modules,
         })
     }
 

@@ -1,8 +1,8 @@
-//! A process that cleans up after a lab that was killed: what its kernel left running, and its folder.
+//! A process that cleans up after a lab that was killed: the kernel's processes, and its folder.
 //!
-//! Signals at the death of a parent do not reach all of a user-mode kernel's processes, and nothing
-//! removes files. The keeper sleeps until the pipe from the lab ends, which the operating system sees
-//! to however the lab ends.
+//! `PR_SET_PDEATHSIG` does not reach all processes of a user-mode kernel, and removes no files. The
+//! keeper sleeps until the pipe from the lab is closed, which the operating system does however the
+//! lab ends.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,17 +17,19 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgid, getpgrp};
 
+/// How the name of each kernel's folder begins: only such a folder is cleaned up.
+pub(super) const PREFIX: &str = "grid-lab-";
 /// The word that makes `lab` call [`keep`].
 pub const COMMAND: &str = "kernel-keeper";
 
-/// A keeper. It is told off, not set to work, when this is dropped: who drops it cleans up itself.
+/// A keeper. Dropping this dismisses it, without any cleaning up: whoever drops it does that.
 pub(super) struct Keeper {
     process: Child,
     _life: PipeWriter,
 }
 
 impl Keeper {
-    /// Starts the keeper of what is started with `folder` in its command line.
+    /// Starts a keeper for all processes that have `folder` in their command line.
     pub(super) fn start(folder: &Path) -> io::Result<Self> {
         let (reader, life) = io::pipe()?;
         let process = Command::new("/proc/self/exe")
@@ -36,7 +38,7 @@ impl Keeper {
             .stdin(reader)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Signals of the terminal are not for it.
+            // Signals from the terminal are not meant for it.
             .process_group(0)
             .spawn()?;
         Ok(Self {
@@ -48,21 +50,21 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // Before the pipe is closed, which would set it to work.
+        // Before the pipe is closed, which would make it clean up.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Is the keeper: waits until standard input ends, then ends every process group that has `folder` in
-/// a command line, and removes it.
+/// Acts as the keeper: waits until standard input ends, kills every process group that has `folder` in
+/// a command line, and removes the folder.
 pub fn keep(folder: &OsStr) {
     let _ = io::stdin().read_to_end(&mut Vec::new());
     let path = Path::new(folder);
-    // A name that only we can have given.
+    // A name that only a lab gives.
     let ours = path
         .file_name()
-        .is_some_and(|name| name.as_bytes().starts_with(super::PREFIX.as_bytes()));
+        .is_some_and(|name| name.as_bytes().starts_with(PREFIX.as_bytes()));
     if !ours {
         return;
     }
@@ -72,7 +74,7 @@ pub fn keep(folder: &OsStr) {
             break;
         }
         for group in groups {
-            // It may have ended in the meantime.
+            // It may have ended since.
             let _ = killpg(group, Signal::SIGKILL);
         }
         thread::sleep(Duration::from_millis(20));
@@ -80,7 +82,7 @@ pub fn keep(folder: &OsStr) {
     let _ = fs::remove_dir_all(path);
 }
 
-/// The process groups, but for this one, that have `folder` in the command line of a process.
+/// The process groups, except this one, with a process that has `folder` in its command line.
 fn groups_of(folder: &[u8]) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     let mut groups: Vec<Pid> = entries

@@ -1,5 +1,5 @@
-//! The distribution's unmodified kernel in qemu, in emulation: no hardware virtualisation is asked
-//! for, because many machines that offer it cannot do it. Sees this machine's root file system
+//! The distribution's unmodified kernel in qemu, emulated: hardware virtualisation is not used, because
+//! many machines that offer it do not support it. The kernel sees this machine's root file system
 //! through virtiofs.
 
 use std::fs::{self, File};
@@ -12,21 +12,21 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::SigSet;
 use nix::unistd::geteuid;
 
+use super::cache;
 use super::channels::{NAMES, channels};
+use super::initrd;
+use super::job;
+use super::request::Run;
 use super::watch::{self, Helper, Machine};
-use super::{Run, Which, cache, initrd};
 use crate::Missing;
 
 const QEMU: &str = "qemu-system-x86_64";
-/// Debian's place, outside of the PATH.
+/// Where Debian puts it, outside of the PATH.
 const VIRTIOFSD: &str = "/usr/lib/qemu/virtiofsd";
 
-/// Where this kernel's modules are; user-mode Linux has none.
-pub(super) fn modules(which: Which) -> Result<Option<PathBuf>> {
-    match which {
-        Which::Uml => Ok(None),
-        Which::Unmodified => Ok(Some(unpacked()?.join("modules"))),
-    }
+/// Where this kernel's modules are.
+pub(super) fn modules() -> Result<PathBuf> {
+    Ok(unpacked()?.join("modules"))
 }
 
 /// The newest kernel that `integration/kernel/unmodified` has unpacked.
@@ -52,11 +52,11 @@ fn unpacked() -> Result<PathBuf> {
         })
 }
 
-/// The virtual machine with the job in `folder`, and what serves it.
+/// The virtual machine that does the job in `folder`, and its helpers.
 pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
     require()?;
     if run.simulated_time {
-        bail!("time can be simulated in user-mode Linux only: leave --unmodified out");
+        bail!("time can be simulated only in user-mode Linux: leave out --unmodified");
     }
     let unpacked = unpacked()?;
     let release = only_entry(&unpacked.join("modules"))?;
@@ -83,7 +83,7 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
             "-display",
             "none",
         ])
-        // The file server sees the guest's memory.
+        // The file server shares the guest's memory.
         .args([
             "-object",
             &format!("memory-backend-memfd,id=memory,size={memory}M,share=on"),
@@ -119,10 +119,10 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
                 &format!("vhost-user-fs-pci,chardev={tag},tag={tag}"),
             ]);
     }
-    let words = format!(
+    let command_line = format!(
         "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=1 rdinit=/init \
          -- {} {}",
-        super::inside::COMMAND,
+        job::COMMAND,
         folder.display()
     );
     let log = File::create(folder.join("qemu.log"))?;
@@ -131,7 +131,7 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
         .arg(unpacked.join("vmlinuz"))
         .arg("-initrd")
         .arg(&archive)
-        .args(["-append", &words])
+        .args(["-append", &command_line])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

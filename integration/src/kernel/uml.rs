@@ -1,5 +1,5 @@
-//! User-mode Linux: a kernel that is a program. Its first process runs with this machine's root file
-//! system, read through the host's system calls (hostfs).
+//! User-mode Linux: a kernel that is a program. Its first process sees this machine's root file system
+//! through the host's system calls (hostfs).
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -8,14 +8,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use super::cache;
 use super::channels::channels;
+use super::job;
+use super::request::Run;
 use super::watch::Machine;
-use super::{Run, cache};
 
-/// The kernel with the job in `folder`.
+/// The kernel that does the job in `folder`.
 pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
     let kernel = cache::uml()?;
-    // Under a name without spaces, whatever this executable is called.
+    // A name without spaces, whatever this executable is called.
     let init = folder.join("init");
     let own = std::env::current_exe().context("cannot find this executable")?;
     symlink(own, &init)?;
@@ -36,7 +38,7 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
         command.arg("time-travel=inf-cpu");
     }
     command
-        .args(["--", super::inside::COMMAND])
+        .args(["--", job::COMMAND])
         .arg(folder)
         .env("TMPDIR", memory_folder(folder))
         .stdin(Stdio::null())
@@ -51,14 +53,14 @@ pub(super) fn machine(run: &Run, folder: &Path) -> Result<Machine> {
     })
 }
 
-/// Where the kernel keeps the file that is its memory: on a disk it would be slow.
+/// Where the kernel keeps the file that is its memory, which would be slow on a disk.
 fn memory_folder(otherwise: &Path) -> PathBuf {
     let shared = Path::new("/dev/shm");
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let fits = mounts.lines().any(|line| {
         let mut fields = line.split(' ').skip(1);
         let here = fields.next() == Some("/dev/shm") && fields.next() == Some("tmpfs");
-        // Programs of the guest are mapped from there, with the right to run.
+        // The guest's programs are mapped from there, as executable.
         here && !fields
             .next()
             .is_some_and(|o| o.split(',').any(|o| o == "noexec"))

@@ -1,7 +1,7 @@
-//! Watching a kernel from outside: passing on what comes out of it, and ending it in time.
+//! Watching a kernel from outside: passing on its output, and ending it in time.
 //!
-//! The kernel's processes are one process group. It is ended here, by a signal to this process, by the
-//! end of the command, or because the time is up; when this process is killed, by the keeper.
+//! The kernel's processes are one process group. It is ended here when the command has ended, when
+//! the time is up, or when this process gets a signal; and by the keeper when this process is killed.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd as _;
@@ -17,25 +17,19 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, setpgid};
 
-use super::channels::{Readers, Writers};
-
-/// What the first process inside writes to the status channel: this, a number, a line feed.
-pub(super) const EXIT: &str = "exit ";
-/// Or this, and why the command could not be started.
-pub(super) const FAILED: &str = "failed ";
+use super::channels::{EXIT, FAILED, Readers, Writers};
+use crate::signals::{Blocked, Listener};
 
 /// A kernel that is ready to start.
 pub(super) struct Machine {
-    /// The kernel.
     pub(super) command: Command,
     pub(super) readers: Readers,
     pub(super) writers: Writers,
-    /// The file to which the kernel's own messages go.
+    /// The file for the kernel's own messages.
     pub(super) console: PathBuf,
-    /// Processes that serve it; they end with it.
+    /// Processes that serve the kernel and end with it.
     pub(super) helpers: Vec<Helper>,
 }
 
@@ -44,21 +38,21 @@ pub(super) struct Helper(pub(super) std::process::Child);
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = killpg(pid(&self.0), Signal::SIGKILL);
         let _ = self.0.wait();
     }
 }
 
-/// How it ended.
+/// How a kernel ended.
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The command's exit code.
     Exit(u8),
-    /// This process got a signal.
+    /// The signal that this process got.
     Signal(u8),
     TimeUp,
-    /// The kernel ran, and could not run the command.
+    /// The kernel ran, but could not run the command.
     Failed(String),
     /// The kernel ended before the command did.
     Broken(String),
@@ -66,16 +60,7 @@ pub(super) enum Ended {
 
 /// Starts the kernel and waits until its command has ended.
 pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
-    let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
-        signals.add(signal);
-    }
-    let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+    let signals = Blocked::new()?;
     let Machine {
         mut command,
         readers,
@@ -84,7 +69,7 @@ pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
         ..
     } = machine;
     let started = Instant::now();
-    tie(&mut command, before);
+    tie(&mut command, signals.before());
     let child = command.spawn().with_context(|| {
         let program = command.get_program().to_string_lossy().into_owned();
         format!("cannot start {program}")
@@ -94,18 +79,17 @@ pub(super) fn watch(machine: Machine, limit: Duration) -> Result<Ended> {
     let stdout = pump(readers.stdout, std::io::stdout());
     let stderr = pump(readers.stderr, std::io::stderr());
     let status = collect(readers.status);
-    let ended = wait(&mut child, &signals, &status, started + limit);
+    let ended = wait(&mut child, &signals.listen()?, &status, started + limit);
     drop(child);
     drop(helpers);
-    // With the last of the kernel's processes gone, the pipes are at their end.
+    // With the last of the kernel's processes gone, the pipes have ended.
     for pumped in [stdout, stderr] {
         let _ = pumped.recv_timeout(Duration::from_secs(5));
     }
-    before.thread_set_mask()?;
     ended
 }
 
-/// Makes the process lead a group of its own, and die with this one.
+/// Makes the process lead its own group, and die with this one.
 #[allow(unsafe_code)]
 pub(super) fn tie(command: &mut Command, mask: SigSet) {
     let tie = move || {
@@ -124,22 +108,19 @@ fn pid(child: &std::process::Child) -> Pid {
 
 fn wait(
     child: &mut Helper,
-    signals: &SigSet,
+    signals: &Listener,
     status: &Receiver<Option<String>>,
     until: Instant,
 ) -> Result<Ended> {
-    let signal_fd = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     loop {
         if let Ok(said) = status.try_recv() {
             return Ok(understand(said.as_deref()));
         }
-        while let Ok(Some(info)) = signal_fd.read_signal() {
-            if i32::try_from(info.ssi_signo) != Ok(Signal::SIGCHLD as i32) {
-                return Ok(Ended::Signal(u8::try_from(info.ssi_signo).unwrap_or(1)));
-            }
+        if let Some(number) = signals.request_to_end() {
+            return Ok(Ended::Signal(u8::try_from(number).unwrap_or(1)));
         }
         if child.0.try_wait()?.is_some() {
-            // Its last word may still be on the way.
+            // Its last word may still be in the pipe.
             let said = status.recv_timeout(Duration::from_secs(2));
             return Ok(understand(said.ok().flatten().as_deref()));
         }
@@ -148,7 +129,7 @@ fn wait(
             return Ok(Ended::TimeUp);
         }
         let turn = left.min(Duration::from_millis(20));
-        let mut fds = [PollFd::new(signal_fd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::try_from(turn)?) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => bail!("cannot wait for the kernel: {error}"),
@@ -173,7 +154,7 @@ fn pump(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'stati
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let mut buffer = [0; 1 << 14];
-        // When nobody reads on any more, go on emptying: the command must not stand still.
+        // When nobody reads any more, keep emptying the pipe: the command must not block.
         let mut heard = true;
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = buffer.get(..length).unwrap_or_default();
@@ -184,7 +165,7 @@ fn pump(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'stati
     receiver
 }
 
-/// The first line; `None` when there is none.
+/// The first line; `None` if there is none.
 fn collect(mut from: impl Read + Send + 'static) -> Receiver<Option<String>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Prefixes wider than an own address: promised by one node, accepted by another, or not.
+//! Prefixes wider than a member's own address: promised by one node, accepted by another, or not.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -17,25 +17,20 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_until;
 
-const GROUP: &str = "acceptance";
-/// TEST-NET-2 of RFC 5737: nobody in the lab has it.
+/// TEST-NET-2 of RFC 5737: unused in the lab.
 const PREFIX: &str = "198.51.100.0/24";
 const BEHIND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
-/// Run by `tests/acceptance.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_subnet_is_routed_only_where_it_is_accepted",
         run: subnet,
     },
     Scenario {
-        group: GROUP,
         name: "what_is_connected_here_is_not_accepted_by_default",
         run: connected,
     },
     Scenario {
-        group: GROUP,
         name: "a_default_route_is_not_accepted_by_default",
         run: default_route,
     },
@@ -69,9 +64,9 @@ fn subnet(lab: &Lab) -> Result<()> {
     a.grid_ok(&["accept", "foo", PREFIX, "--from", "b"], "")?;
     is_routed(&a, &b, true)?;
     seen::reaches(&a, BEHIND.into(), PATIENCE)?;
-    // What a decided binds nobody else.
+    // What a decided does not bind the others.
     is_routed(&c, &b, false)?;
-    // It is not forgotten with the process.
+    // It outlives the process.
     server::kill_9(&a)?;
     seen::start(&a)?;
     is_routed(&a, &b, true)?;
@@ -95,7 +90,7 @@ fn subnet(lab: &Lab) -> Result<()> {
 fn connected(lab: &Lab) -> Result<()> {
     let mesh = Mesh::of_size(lab, "foo", 2, MeshOptions::default())?;
     let (a, b) = (&mesh.members()[0], &mesh.members()[1]);
-    // The network that both are plugged into: taking it would cut a off.
+    // The network that both are plugged into: accepting it would cut a off.
     let prefix = Ipv4Net::new(a.ipv4()?, 24)?.trunc().to_string();
     b.grid_ok(&["promise", "foo", &prefix], "")?;
     let why = wait_refused(a, "b", &prefix)?;
@@ -116,7 +111,8 @@ fn default_route(lab: &Lab) -> Result<()> {
         let why = wait_refused(a, "b", prefix)?;
         ensure!(why.contains("default route"), "{why}");
     }
-    // Nor is a rule made without a node, or for the members' own addresses, or for half of everything.
+    // Nor can a rule be made without a node, for the members' own addresses, or for half of
+    // everything.
     for prefix in ["0.0.0.0/0", PREFIX] {
         seen::refused(a, &["accept", "foo", prefix], "", &[2, 4])?;
     }
@@ -166,13 +162,13 @@ fn peer_named<'a>(status: &'a Value, name: &str) -> Result<&'a Value> {
         .with_context(|| format!("no peer {name}"))
 }
 
-/// Waits until `PREFIX` is, or is not, among what WireGuard on `node` takes from `from`, and in the
-/// node's routing table.
+/// Waits until `PREFIX` is, or is not, among the allowed IPs of `from` in WireGuard on `node`, and
+/// in the node's routing table.
 fn is_routed(node: &Node, from: &Node, wanted: bool) -> Result<()> {
     let key = seen::identity(from, "foo")?.public_key;
     let prefix: IpNet = PREFIX.parse()?;
     let what = format!("{} to have {PREFIX} routed: {wanted}", node.name());
-    // Longer than it takes, to be sure that what is not routed does not become so.
+    // Longer than it takes, to be sure that what is not routed stays so.
     if !wanted {
         std::thread::sleep(Duration::from_millis(500));
     }
@@ -185,7 +181,7 @@ fn is_routed(node: &Node, from: &Node, wanted: bool) -> Result<()> {
         );
         Ok(true)
     })
-    .with_context(|| server::log_tail_report(node, 20))
+    .with_context(|| node.server_log_tail(20))
 }
 
 /// Whether the node's main table routes the network `to` into foo.

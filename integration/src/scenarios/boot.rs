@@ -1,5 +1,5 @@
-//! What a service manager sees of a server, and invites that were left for it in a folder: a machine that
-//! boots has its addresses before anybody else is there, and the same ones every time.
+//! A server as a service manager sees it, and invites that were left for it in a folder: a machine
+//! that boots has its addresses before any other node is up, and the same ones every time.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -25,44 +25,35 @@ use crate::server;
 use crate::snapshot;
 use crate::wait::{wait_for, wait_until};
 
-const GROUP: &str = "boot";
-/// In how long a server is ready whose networks can be configured.
+/// How long a server may take to be ready when its networks can be configured.
 const READY: Duration = Duration::from_secs(10);
 
-/// Run by `tests/boot.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "an_invite_in_the_folder_joins_and_is_used_up",
         run: joins,
     },
     Scenario {
-        group: GROUP,
         name: "addresses_are_up_before_any_peer_is_there",
         run: alone,
     },
     Scenario {
-        group: GROUP,
         name: "an_invite_waits_for_members_and_survives_a_kill",
         run: waits,
     },
     Scenario {
-        group: GROUP,
         name: "invites_that_cannot_be_used_are_set_aside",
         run: set_aside,
     },
     Scenario {
-        group: GROUP,
         name: "the_watchdog_is_fed_by_the_driver",
         run: watchdog,
     },
     Scenario {
-        group: GROUP,
         name: "who_waits_to_be_online_waits_no_longer_than_asked",
         run: waits_online,
     },
     Scenario {
-        group: GROUP,
         name: "the_service_manager_is_told_what_becomes_of_the_networks",
         run: told,
     },
@@ -83,7 +74,7 @@ fn joins(lab: &Lab) -> Result<()> {
         }
     }
     running.stop()?;
-    // The image boots again, and there is no invite any more.
+    // The image boots again, and the invite is gone.
     let mut again = machine.boot(None)?;
     again.ready()?;
     let after = seen::identity(&b, "foo")?;
@@ -102,7 +93,7 @@ fn alone(lab: &Lab) -> Result<()> {
     for _ in 0..2 {
         let mut running = machine.boot(None)?;
         let said = running.ready()?;
-        // What is on the interface at that moment, asked of the kernel and not of the server.
+        // What is on the interface at that moment, according to the kernel, not the server.
         let up: BTreeSet<IpAddr> = snapshot::addresses(b, "foo")?.into_iter().collect();
         for address in &before.addresses {
             ensure!(up.contains(&ip(address)?), "{address} is not among {up:?}");
@@ -125,12 +116,12 @@ fn waits(lab: &Lab) -> Result<()> {
     let machine = Machine::new(&b)?;
     machine.leave("image.invite", mesh.invite(), 0o600)?;
     let mut running = machine.boot(None)?;
-    // Nobody is there; it claims an address all the same, and is ready with it.
+    // No other node is up; it claims an address all the same, and is ready.
     running.ready()?;
     let before = seen::identity(&b, "foo")?;
     ensure!(before.addresses.len() == 2, "{before:?}");
     ensure!(machine.names()? == ["image.invite"], "it is gone already");
-    // Killed in between: the network is on disk, and the file has not done all that it is for.
+    // Killed in between: the network is on disk, but the invite is not used up yet.
     running.kill()?;
     let mut again = machine.boot(None)?;
     again.ready()?;
@@ -181,8 +172,8 @@ fn set_aside(lab: &Lab) -> Result<()> {
     wait_until("the invites to be set aside", PATIENCE, || {
         Ok(machine.names()? == left)
     })
-    .with_context(|| server::log_tail_report(&b, 30))?;
-    let log = server::log(&b)?;
+    .with_context(|| b.server_log_tail(30))?;
+    let log = b.server_log()?;
     for (file, why) in [
         ("cut.invite", "incomplete or was altered"),
         ("empty.invite", "it is empty"),
@@ -196,7 +187,7 @@ fn set_aside(lab: &Lab) -> Result<()> {
             .any(|line| line.contains(file) && line.contains(why));
         ensure!(said, "no line names {file} and says \"{why}\":\n{log}");
     }
-    // Errors name what invites begin with; nothing of what follows it.
+    // Errors quote the prefix of invites, and nothing that follows it.
     let parts = [spent, &short, &good].map(|invite| invite.trim().as_bytes());
     for part in parts
         .iter()
@@ -207,7 +198,7 @@ fn set_aside(lab: &Lab) -> Result<()> {
     }
     let networks = seen::identity_of(&b).and_then(|_| b.grid_ok(&["status", "--json"], ""))?;
     ensure!(networks.contains("\"networks\":[]"), "{networks}");
-    // With the mode that it asks for it is taken, when the server starts next.
+    // With the mode that it asks for, the invite is accepted when the server next starts.
     running.stop()?;
     machine.leave("open.invite", &good, 0o600)?;
     let mut again = machine.boot(None)?;
@@ -245,7 +236,7 @@ fn waits_online(lab: &Lab) -> Result<()> {
     let said = seen::refused(&a, &wait, "", &[3])?;
     ensure!(said.contains("no server runs"), "{said}");
     seen::start(&a)?;
-    // There is nothing to wait for; but a network that was named is waited for.
+    // There is nothing to wait for; but a network that is named is waited for.
     a.grid_ok(&["wait-online", "--timeout", "1s"], "")?;
     let begun = Instant::now();
     seen::refused(&a, &wait, "", &[5])?;
@@ -314,7 +305,7 @@ impl<'a> Machine<'a> {
         wait_until("the invite to be used up", PATIENCE * 3, || {
             Ok(self.names()?.is_empty())
         })
-        .with_context(|| server::log_tail_report(self.node, 20))
+        .with_context(|| self.node.server_log_tail(20))
     }
 
     /// Starts the server as the service manager would.
@@ -361,7 +352,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Waits for a datagram that begins like this, and returns it.
+    /// Waits for a datagram that starts with this, and returns it.
     fn hear(&self, begin: &str, within: Duration) -> Result<String> {
         let until = Instant::now() + within;
         let mut heard = Vec::new();
@@ -370,7 +361,7 @@ impl Running<'_> {
             if left.is_zero() {
                 bail!(
                     "the service manager heard no {begin}, but {heard:?}\n{}",
-                    server::log_tail_report(self.node, 20)
+                    self.node.server_log_tail(20)
                 );
             }
             self.listening.set_read_timeout(Some(left))?;

@@ -22,16 +22,14 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_for;
 
-/// Run by `tests/claims.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "claims",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "two_claims_of_one_address_settle_on_two",
     run: collision,
 }];
 
-/// Fourteen addresses: two nodes with the same candidate are soon found.
+/// Fourteen addresses: two node keys with the same candidate are quickly found.
 const RANGE: &str = "10.77.0.16/28";
-/// Connections across the cut are tried again with growing pauses.
+/// Connections across the cut are retried with growing pauses.
 const HEALED: Duration = Duration::from_secs(60);
 
 fn collision(lab: &Lab) -> Result<()> {
@@ -60,13 +58,7 @@ fn collision(lab: &Lab) -> Result<()> {
 
     let all: [&Node; 4] = [a, b, &c, &d];
     let settled = wait_for("everybody to see two addresses", HEALED, || agreed(&all))
-        .with_context(|| {
-            format!(
-                "{}\n{}",
-                server::log_tail_report(&c, 20),
-                server::log_tail_report(&d, 20)
-            )
-        })?;
+        .with_context(|| format!("{}\n{}", c.server_log_tail(20), d.server_log_tail(20)))?;
     let (winner, loser) = if v4(&settled["c"])? == contested {
         (&c, &d)
     } else {
@@ -100,7 +92,7 @@ fn collision(lab: &Lab) -> Result<()> {
     everybody_answers(&all)
 }
 
-/// Puts two node keys in place whose first candidate is one address that nobody has.
+/// Installs two node keys whose first candidate is the same free address.
 fn force_the_same_candidate(mesh: &Mesh, nodes: [&Node; 2]) -> Result<Ipv4Addr> {
     let range: Ipv4Net = RANGE.parse()?;
     let network = NetworkId(mesh.status(&mesh.members()[0])?.id.parse()?);
@@ -143,7 +135,7 @@ fn write_key(node: &Node, key: &NodeKey) -> Result<()> {
         "{}",
         data_encoding::BASE64.encode(key.seed().expose())
     )?;
-    // The program takes the key as its own.
+    // The program uses this key.
     let printed = node.grid_ok(&["generate-keys"], "")?;
     ensure!(
         printed.contains(&key.id().to_string()),
@@ -152,8 +144,8 @@ fn write_key(node: &Node, key: &NodeKey) -> Result<()> {
     Ok(())
 }
 
-/// Who everybody is, once all have distinct addresses and every node's WireGuard routes to each
-/// other node exactly the addresses that this one says it has.
+/// Every node's identity, once all have distinct addresses and every node's WireGuard routes to
+/// each other node exactly the addresses that it says it has.
 fn agreed(all: &[&Node]) -> Result<Option<BTreeMap<String, Identity>>> {
     let mut found = BTreeMap::new();
     let mut addresses = BTreeSet::new();
@@ -180,7 +172,7 @@ fn agreed(all: &[&Node]) -> Result<Option<BTreeMap<String, Identity>>> {
     Ok(Some(found))
 }
 
-/// The log and the status of who lost say so.
+/// The log and the status of the loser say so.
 fn move_is_said(loser: &Node, from: Ipv4Addr, lost: &Identity, won: &Identity) -> Result<()> {
     let to = v4(lost)?;
     let status = seen::status(loser, "foo")?;
@@ -195,12 +187,12 @@ fn move_is_said(loser: &Node, from: Ipv4Addr, lost: &Identity, won: &Identity) -
         "{last}"
     );
     let said = format!("this node moves to {to}");
-    let log = server::log(loser)?;
+    let log = loser.server_log()?;
     ensure!(
         log.lines()
             .any(|line| line.contains(&from.to_string()) && line.contains(&said)),
         "{}",
-        server::log_tail_report(loser, 30)
+        loser.server_log_tail(30)
     );
     let shown = loser.grid_ok(&["status", "foo"], "")?;
     ensure!(

@@ -1,189 +1,44 @@
-//! Bad input at the real command line: each gets the exit code of the design and one sentence that
-//! says what and what next, and nothing on the machine is another than before.
+//! Bad input at the real command line: it gets the documented exit code and one sentence that says
+//! what is wrong and what to do, and changes nothing on the machine.
 
 mod invites;
 mod machine;
+mod must_fail;
 mod state;
 
-use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
-
-use anyhow::{Context as _, Result, ensure};
-use grid::control::waiting;
-
-use crate::node::Node;
-use crate::run::run_with_deadline;
 use crate::scenario::Scenario;
-use state::State;
 
-const GROUP: &str = "errors";
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The exit codes of the command line, as its help lists them.
-mod exit {
-    pub(super) const FAILED: i32 = 1;
-    pub(super) const USAGE: i32 = 2;
-    pub(super) const NO_SERVER: i32 = 3;
-    pub(super) const REFUSED: i32 = 4;
-}
-
-/// Run by `tests/errors.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "bad_invites_are_refused",
         run: invites::bad_invites,
     },
     Scenario {
-        group: GROUP,
         name: "a_spent_invite_is_refused",
         run: invites::spent_invite,
     },
     Scenario {
-        group: GROUP,
         name: "bad_files_stop_a_server",
         run: machine::bad_files,
     },
     Scenario {
-        group: GROUP,
         name: "a_bad_network_file_stops_that_network",
         run: machine::bad_network_file,
     },
     Scenario {
-        group: GROUP,
         name: "a_machine_that_lacks_something_is_told",
         run: machine::lacking,
     },
     Scenario {
-        group: GROUP,
         name: "what_is_taken_is_left_alone",
         run: machine::taken,
     },
     Scenario {
-        group: GROUP,
         name: "a_port_that_is_taken_is_waited_for",
         run: machine::taken_for_a_while,
     },
     Scenario {
-        group: GROUP,
         name: "a_full_range_admits_nobody",
         run: machine::full_range,
     },
 ];
-
-/// A command that must fail.
-struct Bad<'a> {
-    arguments: &'a [&'a str],
-    input: &'a str,
-    exit: i32,
-    /// Parts of the sentence: what is wrong, and what to do.
-    says: &'a [&'a str],
-    /// Capabilities that the command and what it starts cannot have.
-    without: &'static [u32],
-}
-
-impl<'a> Bad<'a> {
-    fn new(arguments: &'a [&'a str], exit: i32, says: &'a [&'a str]) -> Self {
-        Self {
-            arguments,
-            input: "",
-            exit,
-            says,
-            without: &[],
-        }
-    }
-
-    fn input(self, input: &'a str) -> Self {
-        Self { input, ..self }
-    }
-
-    fn without(self, without: &'static [u32]) -> Self {
-        Self { without, ..self }
-    }
-
-    /// Runs it on `node` and looks at everything that it may not change.
-    fn fails_on(&self, node: &Node) -> Result<()> {
-        let shown = self.arguments.join(" ");
-        let before = State::of(node)?;
-        let mut command = node.command("grid");
-        command.args(self.arguments);
-        give_up(&mut command, self.without);
-        let begun = Instant::now();
-        let output = run_with_deadline(command, self.input.as_bytes(), PATIENCE)?;
-        self.judge(&output, begun.elapsed())
-            .with_context(|| format!("`grid {shown}`: {output:?}"))?;
-        before
-            .same(&State::of(node)?)
-            .with_context(|| format!("after `grid {shown}`"))
-    }
-
-    /// `took` is how long the command took at most.
-    fn judge(&self, output: &Output, took: Duration) -> Result<()> {
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.stdout.is_empty(), "it printed a result");
-        ensure!(
-            output.status.code() == Some(self.exit),
-            "it ended with {}, not with {}",
-            output.status,
-            self.exit
-        );
-        for part in self.says {
-            ensure!(said.contains(part), "it did not say {part:?}");
-        }
-        // Besides, it may quote a server that ended.
-        let others: Vec<&str> = said
-            .lines()
-            .filter(|line| !line.starts_with("grid: ") && !line.starts_with("  "))
-            .filter(|line| !is_of_a_server(line) && !self.is_of_waiting(line, took))
-            .collect();
-        let sentences = said.lines().filter(|line| line.starts_with("grid: "));
-        ensure!(sentences.count() == 1, "it did not say one thing");
-        ensure!(others.is_empty(), "it said besides: {others:?}");
-        ensure!(!said.contains("panicked"), "it panicked");
-        Ok(())
-    }
-
-    /// Whether a line says what the command waits for. One that is quick may not say it.
-    fn is_of_waiting(&self, line: &str, took: Duration) -> bool {
-        let net = self.arguments.get(1).and_then(|name| name.parse().ok());
-        net.is_some_and(|net| {
-            let all = [waiting::for_members(&net), waiting::for_an_answer(&net)];
-            took >= waiting::PATIENCE && all.iter().any(|known| known == line)
-        })
-    }
-}
-
-/// Whether a line says that a server was started for the command, or stopped again.
-fn is_of_a_server(line: &str) -> bool {
-    line == "the server that was started is stopped again"
-        || line
-            .strip_prefix("started a server in the background (process ")
-            .and_then(|rest| rest.split_once("); its log is "))
-            .is_some_and(|(process, _)| process.parse::<u32>().is_ok())
-}
-
-/// Takes capabilities out of what a program can have, even as root (`capabilities(7)`: the bounding
-/// set).
-#[allow(unsafe_code)]
-fn give_up(command: &mut Command, capabilities: &'static [u32]) {
-    let drop = move || {
-        for capability in capabilities {
-            let capability = libc::c_ulong::from(*capability);
-            // SAFETY: this operation takes an integer and touches no memory of ours.
-            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: the closure neither allocates nor locks.
-    unsafe { command.pre_exec(drop) };
-}
-
-/// Has a server make its home whole, and ends it: what comes after is to change nothing.
-fn prepare(node: &Node) -> Result<()> {
-    node.grid_ok(&["start-server", "--background"], "")?;
-    node.grid_ok(&["stop-server"], "").map(drop)
-}

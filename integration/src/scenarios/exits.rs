@@ -1,5 +1,5 @@
-//! Where the routes through an interface go: everything through one member, tables and metrics, and
-//! interfaces in another network namespace. All of it ends with the promise or the network.
+//! Where routes through an interface go: everything through one member, other tables and metrics,
+//! and interfaces in another network namespace. All of it ends with the promise or the network.
 
 use std::fs;
 use std::io;
@@ -23,36 +23,30 @@ use crate::server;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 
-const GROUP: &str = "exits";
 const DEFAULTS: [&str; 2] = ["0.0.0.0/0", "::/0"];
-/// TEST-NET-2 of RFC 5737: nobody in the lab has it.
+/// TEST-NET-2 of RFC 5737: unused in the lab.
 const SUBNET: &str = "198.51.100.0/24";
 
-/// Run by `tests/exits.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "everything_goes_through_an_exit_but_the_tunnel_itself",
         run: |lab| exit(lab, "userspace"),
     },
     Scenario {
-        group: GROUP,
         name: "routes_go_where_they_are_told",
         run: tables,
     },
     Scenario {
-        group: GROUP,
         name: "an_interface_lives_in_another_namespace",
         run: |lab| namespace(lab, "userspace"),
     },
     Scenario {
-        group: GROUP,
         name: "an_interface_is_adopted_only_by_word",
         run: adopt,
     },
 ];
 
-/// Somebody behind a router whose only way to anybody is a default route, an exit, and a host of the
+/// A traveller behind a router, whose only route is a default route; an exit; and a host of the
 /// internet that is in no network.
 struct Scene {
     mesh: Mesh,
@@ -79,7 +73,7 @@ impl Scene {
             ..MeshOptions::default()
         };
         let mut mesh = Mesh::found(&exit, "foo", options)?;
-        // What the lab's own machine says of it has no part in this.
+        // The lab's own namespace must not answer for it.
         set(&traveller, "net/ipv4/conf/all/rp_filter", "0")?;
         set(&traveller, "net/ipv4/conf/eth0/rp_filter", "1")?;
         let before = snapshot::at_rest(&traveller)?;
@@ -111,7 +105,7 @@ impl Scene {
             ensure!(seen == [Some(v4), v6], "it is seen as {seen:?}");
             Ok(true)
         })
-        .with_context(|| server::log_tail_report(&self.traveller, 20))
+        .with_context(|| self.traveller.server_log_tail(20))
     }
 
     fn seen_directly(&self) -> Result<()> {
@@ -123,11 +117,12 @@ impl Scene {
         self.wait_seen(self.exit.ipv4()?.into(), Some(self.exit.ipv6()?.into()))
     }
 
-    /// Makes the exit forward, as a person does who promises to be one.
+    /// Makes the exit forward, as somebody does who promises to be one.
     fn make_forwarding(&self) -> Result<()> {
         set(&self.exit, "net/ipv4/ip_forward", "1")?;
         set(&self.exit, "net/ipv6/conf/all/forwarding", "1")?;
-        // Who forwards takes no router's word any more, and loses the default route learnt by it.
+        // A machine that forwards ignores router advertisements, and loses the default route learnt
+        // from one.
         crate::nft::load(
             &self.exit,
             "table inet exit {
@@ -140,7 +135,7 @@ impl Scene {
     }
 }
 
-/// Run by this group in user space, and by `tests/kernel.rs` in the kernel.
+/// Run by this group in user space, and by the group `kernel` in the kernel.
 pub(super) fn exit(lab: &Lab, backend: &str) -> Result<()> {
     let mut scene = Scene::new(lab, backend)?;
     scene.seen_directly()?;
@@ -167,7 +162,7 @@ pub(super) fn exit(lab: &Lab, backend: &str) -> Result<()> {
     ends(&mut scene)
 }
 
-/// A host that checks strictly whence packets come drops the tunnel's answers, and is told so.
+/// A host with strict reverse path filtering drops the tunnel's answers, and is told so.
 fn strict_is_said(scene: &Scene) -> Result<()> {
     let node = &scene.traveller;
     wait_until("`status` to say what is in the way", PATIENCE, || {
@@ -193,8 +188,8 @@ fn what_is_near_stays_near(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A member that joins now is connected to by QUIC and WireGuard, both outside of the tunnel: were they
-/// inside, packets to the exit would go to the exit for ever, and no session would come about.
+/// A member that joins now is reached by QUIC and WireGuard outside of the tunnel: inside it,
+/// packets to the exit would be sent to the exit for ever, and no session would come about.
 fn newcomers_are_met_outside(lab: &Lab, scene: &mut Scene) -> Result<()> {
     let newcomer = lab.add_node("newcomer")?;
     scene.mesh.join(&newcomer)?;
@@ -228,9 +223,9 @@ fn rules_are_put_right(scene: &Scene) -> Result<()> {
     wait_until("the rules to be put back", Duration::from_secs(4), || {
         Ok(snapshot::of(node)? == whole)
     })
-    .with_context(|| server::log_tail_report(node, 20))?;
-    // By the guard, which calls it a foreign change, or with the next wish that came along.
-    let said = server::log(node)?;
+    .with_context(|| node.server_log_tail(20))?;
+    // By the guard, which calls it a foreign change, or with the next planned change.
+    let said = node.server_log()?;
     ensure!(
         said.matches("lookup main suppress_prefixlength 0").count() >= 4,
         "{said}"
@@ -251,7 +246,7 @@ fn the_server_dies(scene: &Scene, backend: &str) -> Result<()> {
     scene.seen_as_exit()
 }
 
-/// Of a dead server: rules, and in the kernel the interface as well.
+/// What a dead server leaves: rules and, in the kernel, the interface.
 fn what_is_left_is_taken_down(scene: &Scene) -> Result<()> {
     let node = &scene.traveller;
     server::kill_9(node)?;
@@ -262,7 +257,7 @@ fn what_is_left_is_taken_down(scene: &Scene) -> Result<()> {
     node.grid_ok(&["stop-server", "--down"], "")?;
     same(node, &scene.before)?;
     scene.seen_directly()?;
-    // It is still a member. And one that runs is stopped first.
+    // It is still a member. And a server that runs is stopped first.
     seen::start(node)?;
     scene.mesh.wait_whole(PATIENCE)?;
     scene.seen_as_exit()?;
@@ -313,7 +308,7 @@ fn route_protocol() -> netlink_packet_route::route::RouteProtocol {
     netlink_packet_route::route::RouteProtocol::from(PROTOCOL)
 }
 
-/// A table of the person's choice gets the routes, and no rule leads there; the metric is on them.
+/// The routes go into the table that was chosen, with the metric, and no rule leads there.
 fn tables(lab: &Lab) -> Result<()> {
     let founder = lab.add_node("exit")?;
     let options = MeshOptions {
@@ -336,7 +331,7 @@ fn tables(lab: &Lab) -> Result<()> {
         for prefix in [SUBNET, DEFAULTS[0]] {
             node.grid_ok(&["accept", "foo", prefix, "--from", "exit"], "")?;
         }
-        // The network's own two prefixes, and what was accepted.
+        // The network's own two prefixes, and the accepted one.
         let routes = || -> Result<usize> {
             let now = snapshot::of(&node)?;
             let made = now.difference(&before);
@@ -362,21 +357,21 @@ fn tables(lab: &Lab) -> Result<()> {
             !now.iter().any(|line| is_our_rule(line)),
             "rules were made: {now:#?}"
         );
-        // It is not forgotten with the process.
+        // It outlives the process.
         server::kill_9(&node)?;
         seen::start(&node)?;
         wait_until("the routes to come back", PATIENCE, || {
             Ok(routes()? == expected)
         })
         .with_context(|| format!("{:#?}", snapshot::of(&node)))
-        .with_context(|| server::log_tail_report(&node, 20))?;
+        .with_context(|| node.server_log_tail(20))?;
     }
     mesh.forget(&founder);
     Ok(())
 }
 
-/// The interface is inside, its sockets outside: who is inside reaches the mesh and nobody else.
-/// Run by this group in user space, and by `tests/kernel.rs` in the kernel.
+/// The interface is inside, its sockets outside: programs inside reach the mesh and nothing else.
+/// Run by this group in user space, and by the group `kernel` in the kernel.
 pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     let options = MeshOptions {
         backend: Some(backend.to_owned()),
@@ -419,7 +414,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
         "the inside has another way out"
     );
     forwarding_counts_inside(&outside, &inside, &netns)?;
-    // What is changed there is seen there.
+    // Changes made there are noticed there.
     let whole = snapshot::of(&inside)?;
     inside.namespaces().in_net(|| {
         let mut netlink = Netlink::route()?;
@@ -428,7 +423,7 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     wait_until("the MTU to be put right", Duration::from_secs(4), || {
         Ok(snapshot::of(&inside)? == whole)
     })
-    .with_context(|| server::log_tail_report(&outside, 20))?;
+    .with_context(|| outside.server_log_tail(20))?;
     server::kill_9(&outside)?;
     seen::start(&outside)?;
     reach_one_another()?;
@@ -439,8 +434,8 @@ pub(super) fn namespace(lab: &Lab, backend: &str) -> Result<()> {
     Ok(())
 }
 
-/// Who promises a subnet is told when packets are not forwarded where the interface is; what is set
-/// where the sockets are has no part in it.
+/// Whoever promises a subnet is told if packets are not forwarded in the interface's namespace; the
+/// setting in the sockets' namespace does not matter.
 fn forwarding_counts_inside(outside: &Node, inside: &Node, netns: &str) -> Result<()> {
     for (forwarding, there) in [("1", "0"), ("0", "1")] {
         set(outside, "net/ipv4/ip_forward", forwarding)?;
@@ -453,7 +448,7 @@ fn forwarding_counts_inside(outside: &Node, inside: &Node, netns: &str) -> Resul
     Ok(())
 }
 
-/// In user space nothing can be taken over; the reason is said, and nothing is changed. In the kernel:
+/// In user space nothing can be adopted; the program says why, and changes nothing. In the kernel:
 /// `kernel/adopting.rs`.
 fn adopt(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
@@ -470,7 +465,8 @@ fn adopt(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The address from which `to` sees a connection of `from` to its address `at`. None: there is no way.
+/// The address from which `to` sees a connection by `from` to its address `at`; `None` if there is
+/// no route.
 fn seen_by(to: &Node, from: &Node, at: IpAddr) -> Result<Option<IpAddr>> {
     let listener = to
         .namespaces()
@@ -486,7 +482,7 @@ fn seen_by(to: &Node, from: &Node, at: IpAddr) -> Result<Option<IpAddr>> {
     Ok(Some(seen.ip()))
 }
 
-/// Writes a setting of the kernel's network, a path below `/proc/sys`.
+/// Writes a sysctl, named by its path below `/proc/sys`.
 fn set(node: &Node, path: &str, value: &str) -> Result<()> {
     node.namespaces()
         .in_net(|| fs::write(format!("/proc/sys/{path}"), value))?

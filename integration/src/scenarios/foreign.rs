@@ -1,7 +1,7 @@
-//! What somebody else changes on a node's interface is put right: at once where the kernel tells of
-//! it, and with the next look at WireGuard where it does not.
+//! What somebody else changes on a node's interface is repaired: at once where the kernel reports
+//! it, else when WireGuard is next checked.
 //!
-//! Nothing here asks the server while it waits, so that no question makes it look.
+//! Nothing here asks the server while it waits, so that no question makes it check.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,12 +19,11 @@ use crate::link::{self, LinkIndex};
 use crate::mesh::{Mesh, MeshOptions};
 use crate::node::Node;
 use crate::output::say;
-use crate::server;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 use crate::wireguard;
 
-/// A second may pass since the repair before; the rest is for slow machines.
+/// Repairs are a second apart; the rest is for slow machines.
 const AT_ONCE: Duration = Duration::from_secs(4);
 const RIGHT: &str = "repairing it";
 
@@ -38,7 +37,7 @@ pub(super) fn run(lab: &Lab, backend: &str) -> Result<()> {
     let mesh = Mesh::of_size(lab, "foo", 2, options)?;
     let a = mesh.members()[0].clone();
     let nets = addresses(&a)?;
-    // A second after it has configured something itself, the server looks anyway.
+    // A second after its own changes, the server checks anyway.
     thread::sleep(Duration::from_secs(3));
     let whole = snapshot::of(&a)?;
     for (what, change) in changes(&nets) {
@@ -63,7 +62,7 @@ pub(super) fn run(lab: &Lab, backend: &str) -> Result<()> {
     alone(lab, backend)
 }
 
-/// On a node that was just started, and where nothing else happens.
+/// On a node that has just started, with nothing else going on.
 fn alone(lab: &Lab, backend: &str) -> Result<()> {
     let node = lab.add_node("alone")?;
     let create = ["create-wireguard-net", "foo", "--backend", backend];
@@ -77,7 +76,7 @@ fn alone(lab: &Lab, backend: &str) -> Result<()> {
     })
 }
 
-/// The addresses of a node, with the length of what they connect.
+/// The addresses of a node, with their prefix lengths.
 fn addresses(node: &Node) -> Result<Vec<IpNet>> {
     let told = seen::identity(node, "foo")?.addresses;
     let nets: Vec<IpNet> = told
@@ -114,7 +113,7 @@ fn changes(nets: &[IpNet]) -> Vec<(&'static str, Change)> {
     all
 }
 
-/// Changes something, and waits until the server has said that it puts it right, and it is.
+/// Changes something, and waits until the server has logged the repair and made it.
 fn put_right(
     node: &Node,
     what: &str,
@@ -139,14 +138,14 @@ fn repaired(
 ) -> Result<()> {
     let started = Instant::now();
     let wanted = format!("it to be put right that {what}");
-    wait_until(&wanted, within, is_right).with_context(|| server::log_tail_report(node, 20))?;
+    wait_until(&wanted, within, is_right).with_context(|| node.server_log_tail(20))?;
     let took = started.elapsed().as_secs_f32();
     say(&format!("{what}: right again after {took:.2} s"));
     Ok(())
 }
 
 fn count(node: &Node, text: &str) -> Result<usize> {
-    Ok(server::log(node)?.matches(text).count())
+    Ok(node.server_log()?.matches(text).count())
 }
 
 fn has_route(snapshot: &Snapshot, net: IpNet) -> bool {
@@ -156,7 +155,7 @@ fn has_route(snapshot: &Snapshot, net: IpNet) -> bool {
     })
 }
 
-/// The kernel tells nobody when the peers of an interface change.
+/// The kernel does not report changes of an interface's peers.
 fn peer(mesh: &Mesh, node: &Node) -> Result<()> {
     let before = wireguard::read(node, "foo")?;
     let gone = before.peers.first().context("it has no peer")?.public_key;

@@ -1,4 +1,4 @@
-//! The lab tested by itself: is it isolated, does it connect, does it cut what it says it cuts.
+//! The lab tests itself: it is isolated, it connects, and it cuts what it says it cuts.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -11,78 +11,64 @@ use ipnet::Ipv4Net;
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat;
 
-use crate::Missing;
 use crate::lab::Lab;
 use crate::nft::Nat;
 use crate::node::Node;
 use crate::ping::{Pinger, matrix, nobody, ping};
-use crate::scenario::{SKIPPED, Scenario};
+use crate::requirements::{Missing, SKIPPED};
+use crate::scenario::Scenario;
 use crate::supervise::LAB_DIR;
 use crate::tap::{QUIC_PORT, Tap, WIREGUARD_PORT};
 use crate::wait::wait_until;
 
-const GROUP: &str = "lab";
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Run by `tests/lab.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "nodes_are_isolated",
         run: nodes_are_isolated,
     },
     Scenario {
-        group: GROUP,
         name: "nodes_reach_one_another",
         run: nodes_reach_one_another,
     },
     Scenario {
-        group: GROUP,
         name: "a_cut_node_comes_back",
         run: a_cut_node_comes_back,
     },
     Scenario {
-        group: GROUP,
         name: "a_partition_splits_and_heals",
         run: partition_and_heal,
     },
     Scenario {
-        group: GROUP,
         name: "lost_packets_are_lost",
         run: lost_packets_are_lost,
     },
     Scenario {
-        group: GROUP,
         name: "a_router_hides_what_is_behind_it",
         run: one_router,
     },
     Scenario {
-        group: GROUP,
         name: "two_routers_hide_twice",
         run: two_routers,
     },
     Scenario {
-        group: GROUP,
         name: "a_symmetric_nat_shows_another_port",
         run: symmetric_nat,
     },
     Scenario {
-        group: GROUP,
         name: "the_tap_counts_what_a_node_sends",
         run: tap_counts,
     },
     Scenario {
-        group: GROUP,
         name: "a_removed_node_takes_its_processes_along",
         run: removed_node,
     },
     Scenario {
-        group: GROUP,
         name: "thirty_nodes_fit",
         run: thirty_nodes_fit,
     },
     Scenario {
-        group: GROUP,
         name: "a_closed_tun_device_is_explained",
         run: closed_tun,
     },
@@ -96,7 +82,7 @@ fn nodes_are_isolated(lab: &Lab) -> Result<()> {
             named.stdout == format!("{}\n", node.name()).as_bytes(),
             "{named:?}"
         );
-        // In each of a node's private folders, and under the other name of one of them.
+        // In each of a node's private folders, one of them also under its other name.
         for (dir, seen_as) in [
             ("/run/wireguard", "/var/run/wireguard"),
             ("/run/grid-lab/node/home", "/run/grid-lab/node/home"),
@@ -173,10 +159,10 @@ fn nodes_reach_one_another(lab: &Lab) -> Result<()> {
         };
         gets_through(refs[0], gateway).context("the gateway")?;
     }
-    // The other way round: an address that nobody has does not answer.
+    // Conversely, an address that no machine has does not answer.
     ensure!(ping(refs[0], nobody().0, SHORT)?.is_none());
     ensure!(ping(refs[0], nobody().1, SHORT)?.is_none());
-    // Sent by the default route to a gateway that forwards nothing, not out of the lab.
+    // It goes by the default route to a gateway that forwards nothing, not out of the lab.
     ensure!(ping(refs[0], IpAddr::from([198, 51, 100, 1]), SHORT)?.is_none());
     Ok(())
 }
@@ -214,7 +200,7 @@ fn partition_and_heal(lab: &Lab) -> Result<()> {
     for to in [&b, &c, &d, &e] {
         expect(&a, to, true, "after the partition")?;
     }
-    // Healing forgot the old partition: another one can be made.
+    // Healing has undone the old partition: another can be made.
     lab.partition(&[&[&e]])?;
     expect(&a, &e, false, "in the second partition")?;
     expect(&a, &c, true, "in the second partition")
@@ -341,7 +327,7 @@ fn tap_counts(lab: &Lab) -> Result<()> {
     let sent = tap.sent("a");
     ensure!((sent.quic, sent.wireguard) == (quic, wireguard), "{sent:?}");
     ensure!(sent.quic_packets == 10, "{sent:?}");
-    // b has no socket there: all it says is that the port is unreachable.
+    // b has no socket there: it only says that the port is unreachable.
     let back = tap.sent("b");
     ensure!(
         (back.quic, back.wireguard) == (0, 0) && back.other > 0,
@@ -374,7 +360,7 @@ fn removed_node(lab: &Lab) -> Result<()> {
     child.wait()?;
     ensure!(a.processes().is_empty(), "{:?} are left", a.processes());
     ensure!(!reaches(&b, a.ipv4()?)?, "a still answers");
-    // Its name and its addresses are free again, and nobody remembers the old cable.
+    // Its name and its addresses are free again, and no trace of the old cable is left.
     let again = lab.add_node("a")?;
     ensure!(
         again.ports()[0].ipv4 == a.ports()[0].ipv4,
@@ -395,8 +381,8 @@ fn thirty_nodes_fit(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Puts a device node that only root may open on /dev/net/tun, in the lab's mounts alone, and runs
-/// `lab check` as another user.
+/// Mounts a device node that only root may open over /dev/net/tun, in the lab's mounts only, and
+/// runs `lab check` as another user.
 fn closed_tun(_: &Lab) -> Result<()> {
     let nobody = 65534;
     let map = fs::read_to_string("/proc/self/uid_map")?;
@@ -477,7 +463,7 @@ fn expect(from: &Node, to: &Node, reached: bool, when: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits: a cable that was just plugged in takes a moment, and so does a loaded machine.
+/// Waits, because a cable that was just plugged in takes a moment, and so does a busy machine.
 fn gets_through(from: &Node, to: impl Into<IpAddr>) -> Result<()> {
     let to = to.into();
     let what = format!("{to} to answer {}", from.name());
@@ -519,7 +505,7 @@ fn seen_by(to: &Node, from: &Node, port: u16) -> Result<SocketAddr> {
     Ok(seen)
 }
 
-/// A packet from a port that `inside` never spoke to does not pass `router`.
+/// A packet from a port that `inside` has never sent to does not pass `router`.
 fn unsolicited_is_dropped(outside: &Node, inside: &Node, router: &Node) -> Result<()> {
     let listener = inside
         .namespaces()

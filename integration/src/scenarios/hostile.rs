@@ -1,48 +1,41 @@
 //! A member that lies, floods and babbles changes nothing between the others.
 //!
-//! The attacker is one person with one invite for many uses, hence with as many node keys as it
-//! likes, each validly admitted. It speaks the real protocol from a machine of its own.
+//! The attacker has one invite for many uses, hence as many node keys as it likes, each validly
+//! admitted. It speaks the real protocol from its own machine.
 
 mod evidence;
+mod honest;
 mod lies;
 mod noise;
 mod rogue;
-mod watch;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use grid_keys::NodeId;
-use grid_promises::network::invite::Invite;
+use anyhow::{Result, ensure};
 use tokio::runtime::Builder;
 
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions};
-use crate::node::Node;
 use crate::output::say;
 use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_until;
-use rogue::Rogue;
-use watch::{Honest, Pings};
+use honest::{Honest, Pings};
+use rogue::Accused;
+use target::Target;
 
-const GROUP: &str = "hostile";
-
-/// Run by `tests/hostile.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "lies_of_a_member_change_nothing",
         run: lies_change_nothing,
     },
     Scenario {
-        group: GROUP,
         name: "false_evidence_changes_nothing",
         run: evidence_changes_nothing,
     },
     Scenario {
-        group: GROUP,
         name: "noise_of_a_member_changes_nothing",
         run: noise_changes_nothing,
     },
@@ -66,34 +59,14 @@ fn noise_changes_nothing(lab: &Lab) -> Result<()> {
     under_attack(lab, |target| async move { noise::make(&target).await })
 }
 
-/// What an attacker knows.
-struct Target {
-    invite: Invite,
-    /// The invite for one use that the last victim came by. The attacker found it.
-    spent: Invite,
-    victims: Vec<Victim>,
-    /// A promise that a victim made in another network.
-    elsewhere: Vec<u8>,
-    /// A promise of the second victim that it has replaced since.
-    old: Vec<u8>,
-}
-
-struct Victim {
-    node: Arc<Node>,
-    id: NodeId,
-    public_key: [u8; 32],
-    ipv4: std::net::Ipv4Addr,
-    ipv6: std::net::Ipv6Addr,
-}
-
-/// Has three nodes in a network, attacks them, and looks whether the network between them is what it
-/// was. `attack` returns the node keys that it used and that the logs have to name.
+/// Builds a network of three nodes, attacks it, and checks that the network between them has not
+/// changed. `attack` returns the node keys that it used and that the logs must name.
 fn under_attack<F>(lab: &Lab, attack: impl FnOnce(Arc<Target>) -> F + Send) -> Result<()>
 where
     F: Future<Output = Result<Vec<Accused>>>,
 {
     let options = MeshOptions {
-        // Few addresses, so that it is easy to want that of another.
+        // Few addresses, so that a key for another's address is easy to find.
         ipv4: Some("10.66.0.0/28".to_owned()),
         ..MeshOptions::default()
     };
@@ -112,11 +85,11 @@ where
 
     let pings = Pings::start(&honest)?;
     let accused = attacker.namespaces().in_net(|| -> Result<Vec<Accused>> {
-        // On this thread alone: others would be in another network namespace.
+        // On this thread only: others would be in another network namespace.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(attack(Arc::clone(&target)))
     })??;
-    // Also what follows from it a little later.
+    // Effects may come a little later.
     std::thread::sleep(Duration::from_secs(3));
     pings.stop()?;
 
@@ -133,7 +106,11 @@ where
     for Accused { id, of } in accused {
         let name = id.short();
         wait_until(&format!("a log to say who did {of}"), PATIENCE, || {
-            let logs: Result<Vec<String>> = mesh.members().iter().map(|n| server::log(n)).collect();
+            let logs: Result<Vec<String>> = mesh
+                .members()
+                .iter()
+                .map(|node| node.server_log())
+                .collect();
             Ok(logs?
                 .iter()
                 .flat_map(|log| log.lines())
@@ -141,73 +118,6 @@ where
         })?;
     }
     mesh_is_whole(&mesh)
-}
-
-/// A node key that did something, and what.
-struct Accused {
-    id: NodeId,
-    of: &'static str,
-}
-
-impl Accused {
-    fn new(rogue: &Rogue, of: &'static str) -> Self {
-        Self { id: rogue.id(), of }
-    }
-}
-
-impl Target {
-    fn of(mesh: &Mesh, spent: &str) -> Result<Self> {
-        let [a, b, ..] = mesh.members() else {
-            anyhow::bail!("not two members")
-        };
-        a.grid_ok(&["create-wireguard-net", "bar"], "")?;
-        let promise =
-            |node: &Node, net| std::fs::read(node.home().join("nets").join(net).join("promise"));
-        let old = promise(b, "foo")?;
-        // Nobody accepts it, so that nothing but the promise becomes another.
-        b.grid_ok(&["promise", "foo", "192.168.66.0/24"], "")?;
-        let mut victims = Vec::new();
-        for node in mesh.members() {
-            victims.push(Victim::of(mesh, node)?);
-        }
-        Ok(Self {
-            invite: Invite::from_text(mesh.invite())?,
-            spent: Invite::from_text(spent)?,
-            victims,
-            elsewhere: promise(a, "bar")?,
-            old,
-        })
-    }
-
-    fn first(&self) -> Result<&Victim> {
-        self.victims.first().context("no victims")
-    }
-
-    fn last(&self) -> Result<&Victim> {
-        self.victims.last().context("no victims")
-    }
-
-    fn second(&self) -> Result<&Victim> {
-        self.victims.get(1).context("no second victim")
-    }
-}
-
-impl Victim {
-    fn of(mesh: &Mesh, node: &Arc<Node>) -> Result<Self> {
-        let own = mesh.status(node)?;
-        let id = node.grid_ok(&["generate-keys"], "")?;
-        let key = std::fs::read_to_string(node.home().join("nets/foo/wireguard.key"))?;
-        let key = data_encoding::BASE64.decode(key.trim().as_bytes())?;
-        let key: [u8; 32] = key.try_into().ok().context("not a WireGuard key")?;
-        let key = grid_keys::WgSecretKey::from_bytes(&grid_keys::Secret::new(key));
-        Ok(Self {
-            node: Arc::clone(node),
-            id: id.trim().parse().ok().context("not a node id")?,
-            public_key: key.public().0,
-            ipv4: own.ipv4()?,
-            ipv6: own.ipv6()?,
-        })
-    }
 }
 
 fn resident(mesh: &Mesh) -> Result<Vec<u64>> {

@@ -1,5 +1,5 @@
-//! A module as the judge of a network: what it decides, what it cannot, and that every decision can be
-//! looked at and made again later.
+//! A module as the judge of a network: what it decides, what it cannot, and how every decision can
+//! be examined and replayed later.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,22 +18,18 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::wait_for;
 
-const GROUP: &str = "judges";
 const SUBNET: &str = "192.168.77.0/24";
-/// A prefix that the judge does not believe anybody about: TEST-NET-2 of RFC 5737.
+/// A prefix that the judge refuses to everybody: TEST-NET-2 of RFC 5737.
 const PUBLIC: &str = "198.51.100.0/24";
-/// A history tells decisions apart by the second.
+/// A history distinguishes decisions by the second.
 const NEXT: Duration = Duration::from_secs(2);
 
-/// Run by `tests/judges.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_judge_decides_and_its_decisions_replay",
         run: decides,
     },
     Scenario {
-        group: GROUP,
         name: "what_is_no_judge_is_not_appointed",
         run: no_judge,
     },
@@ -85,11 +81,11 @@ fn decides(lab: &Lab) -> Result<()> {
         "{accepted}"
     );
     sleep(NEXT);
-    // A person's word is above it.
+    // A person's rule overrides it.
     a.grid_ok(&["reject", "foo", SUBNET], "")?;
     wait_verdict(&a, SUBNET, false, "local rule rejects")?;
 
-    // It is the node's own; it survives a restart; and the past with it.
+    // The judge is local to the node, and survives a restart; so does its history.
     server::kill_9(&a)?;
     seen::start(&a)?;
     reaches(&a, &b)?;
@@ -148,7 +144,7 @@ fn no_judge(lab: &Lab) -> Result<()> {
         ensure!(said.contains(why), "{said}");
     }
     ensure!(seen::status(&a, "foo")?["networks"][0]["judge"].is_null());
-    // A judge that is lost lets nobody in after a restart, and says so.
+    // After a restart, a judge whose module is lost lets nobody in, and says so.
     a.grid_ok(&["publish", "gateways", &guest("judge-rust.wasm")?], "")?;
     a.grid_ok(&["appoint-judge", "foo", "gateways"], "")?;
     wait_accepts_addresses(&a, 2)?;
@@ -166,7 +162,7 @@ fn no_judge(lab: &Lab) -> Result<()> {
     wait_accepts_addresses(&a, 0)?;
     let shown = a.grid_ok(&["status", "foo"], "")?;
     ensure!(shown.contains("does not speak"), "{shown}");
-    // It is asked again by itself once it is back.
+    // It is consulted again automatically once the module is back.
     fs::write(&path, code)?;
     wait_accepts_addresses(&a, 2)?;
     reaches(&a, &b)
@@ -181,7 +177,8 @@ fn reaches(from: &Node, to: &Node) -> Result<()> {
     seen::reaches(from, address, PATIENCE)
 }
 
-/// Takes the file of an object with these bytes away, and what was compiled of it. Returns its path.
+/// Moves away the file of the object with these bytes, and what was compiled from it. Returns its
+/// path.
 fn remove_object(node: &Node, bytes: &[u8]) -> Result<PathBuf> {
     let cache = node.home().join("cache");
     if cache.join("compiled").exists() {
@@ -214,7 +211,7 @@ fn wait_accepts_addresses(node: &Node, count: usize) -> Result<()> {
     )
 }
 
-/// What was decided at a moment, in Unix time; now, if none is given.
+/// What was decided at a moment in Unix time, by default now.
 fn replayed(node: &Node, at: Option<u64>) -> Result<Value> {
     let at = at.map(|at| format!("@{at}"));
     let mut words = vec!["replay", "foo", "--json"];
@@ -232,7 +229,7 @@ fn verdict(replayed: &Value, prefix: &str) -> Result<Value> {
         .with_context(|| format!("no {prefix} in {replayed}"))
 }
 
-/// Waits until a prefix is accepted or refused for a reason. Returns what `replay` says of it.
+/// Waits until a prefix is accepted, or refused for a reason. Returns what `replay` says of it.
 fn wait_verdict(node: &Node, prefix: &str, accepted: bool, why: &str) -> Result<Value> {
     wait_for(&format!("{prefix}: {accepted}, {why}"), PATIENCE, || {
         let replayed = replayed(node, None)?;

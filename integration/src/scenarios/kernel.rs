@@ -1,12 +1,13 @@
 //! The program on a kernel that has WireGuard: what `--backend auto` chooses there, and what the
 //! kernel keeps while servers come and go.
 //!
-//! Where this machine's kernel has no WireGuard, `tests/kernel.rs` runs these in a kernel of the lab.
+//! Where this machine's kernel has no WireGuard, these run on a kernel of the lab.
 
 mod adopting;
 mod handshakes;
 mod leaving;
 mod lossy;
+mod members;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,57 +19,48 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use grid_keys::WgPublicKey;
 use grid_wg::ownership::GROUP as LINK_GROUP;
-use grid_wg::{BackendChoice, Error, IfName, ObservedInterface, Place, Plan, Step};
+use grid_wg::{BackendChoice, IfName, ObservedInterface, Place, Plan, Step};
 
+use self::members::{mesh, observed, require_kernel};
 use super::seen::{self, LOOKED_AT, PATIENCE};
 use crate::Missing;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::node::Node;
 use crate::output::say;
-use crate::ping::{Pinger, matrix};
-use crate::scenario::{ON_KERNEL, Scenario};
+use crate::ping::Pinger;
+use crate::scenario::Scenario;
 use crate::server;
 use crate::snapshot;
 use crate::wait::{wait_for, wait_until};
 use crate::wireguard::{self, PublicKey};
 
-const GROUP: &str = ON_KERNEL;
-
-/// Run by `tests/kernel.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "four_nodes_choose_the_kernel",
         run: four_nodes,
     },
     Scenario {
-        group: GROUP,
         name: "a_peer_removed_by_hand_comes_back",
         run: removed_by_hand,
     },
     Scenario {
-        group: GROUP,
         name: "changes_by_hand_are_put_right_at_once",
         run: changed_by_hand,
     },
     Scenario {
-        group: GROUP,
         name: "traffic_goes_on_while_the_server_is_dead",
         run: dead_server,
     },
     Scenario {
-        group: GROUP,
         name: "leaving_takes_away_what_was_made_and_nothing_else",
         run: leaving::run,
     },
     Scenario {
-        group: GROUP,
         name: "kernel_and_userspace_form_one_mesh",
         run: mixed,
     },
     Scenario {
-        group: GROUP,
         name: "everything_goes_through_an_exit_in_the_kernel",
         run: |lab| {
             require_kernel()?;
@@ -76,7 +68,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
-        group: GROUP,
         name: "the_kernel_runs_an_interface_in_another_namespace",
         run: |lab| {
             require_kernel()?;
@@ -84,64 +75,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
-        group: GROUP,
         name: "an_interface_of_the_kernel_is_adopted_by_word",
         run: adopting::run,
     },
     Scenario {
-        group: GROUP,
         name: "a_handshake_that_hangs_is_begun_again",
         run: handshakes::run,
     },
     Scenario {
-        group: GROUP,
         name: "nodes_join_and_stay_with_loss_and_delay",
         run: lossy::run,
     },
 ];
 
-/// Fails where this kernel has no WireGuard.
-fn require_kernel() -> Result<()> {
-    match grid_wg::preflight(BackendChoice::Kernel, &Place::default()) {
-        Ok(_) => Ok(()),
-        Err(error @ Error::KernelLacksWireGuard) => Err(Missing(format!(
-            "{error}; or run this on one that has it: `cargo lab --kernel scenario NAME`"
-        ))
-        .into()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A mesh of `size` nodes that choose the kernel by themselves.
-fn mesh(lab: &Lab, size: usize) -> Result<Mesh> {
-    require_kernel()?;
-    let options = MeshOptions {
-        backend: Some("auto".to_owned()),
-        ..MeshOptions::default()
-    };
-    let mesh = Mesh::of_size(lab, "foo", size, options)?;
-    for node in mesh.members() {
-        let backend = mesh.status(node)?.backend;
-        ensure!(backend == "kernel", "{} chose {backend}", node.name());
-    }
-    Ok(mesh)
-}
-
-/// What the program's own back end reads of `node`'s interface.
-fn observed(node: &Node, net: &str) -> Result<ObservedInterface> {
-    let own: WgPublicKey = seen::identity(node, net)?.public_key.parse()?;
-    let name: IfName = net.parse()?;
-    let observed = node.namespaces().in_net(|| {
-        grid_wg::open(BackendChoice::Kernel, &Place::default())
-            .and_then(|mut backend| backend.observe(&name, &own))
-    })??;
-    let interface = observed.interface;
-    interface.with_context(|| format!("{} has no interface {net}", node.name()))
-}
-
 fn four_nodes(lab: &Lab) -> Result<()> {
     let mesh = mesh(lab, 4)?;
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     for node in mesh.members() {
         everybody_says_the_same(&mesh, node)
             .with_context(|| format!("WireGuard on {}", node.name()))?;
@@ -149,21 +98,8 @@ fn four_nodes(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Every pair, over both families.
-fn all_answer(mesh: &Mesh) -> Result<()> {
-    let nodes: Vec<&Node> = mesh.members().iter().map(AsRef::as_ref).collect();
-    for family in 0..2 {
-        let to: Vec<IpAddr> = mesh.addresses()?.iter().map(|pair| pair[family]).collect();
-        wait_until("every pair to answer", PATIENCE, || {
-            let times = matrix(&nodes, &to, Duration::from_secs(1))?;
-            ensure!(times.iter().flatten().all(Option::is_some), "{times:?}");
-            Ok(true)
-        })?;
-    }
-    Ok(())
-}
-
-/// `grid status`, our reading of the kernel's WireGuard, `wg show dump`, and the link itself.
+/// `grid status`, the program's own reading of the kernel's WireGuard, `wg show dump`, and the link
+/// itself agree.
 fn everybody_says_the_same(mesh: &Mesh, node: &Node) -> Result<()> {
     let net = mesh.name();
     let status = mesh.status(node)?;
@@ -253,7 +189,7 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
         Ok(seen::identity(node, "foo")?.public_key.parse()?)
     };
     let (own, gone, other) = (key(&a)?, key(&b)?, key(&c)?);
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     settled(&mesh)?;
     let before = observed(&a, "foo")?;
     let plan = Plan {
@@ -263,18 +199,18 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
     };
     a.namespaces()
         .in_net(|| grid_wg::open(BackendChoice::Kernel, &Place::default())?.apply(&plan))??;
-    // The server may be quicker than a look whether it is gone: its log tells.
+    // The server may repair it before the test has seen it gone: its log tells.
     let started = Instant::now();
     wait_until("the peer to come back", LOOKED_AT, || {
         let is_there = observed(&a, "foo")?.peers.contains_key(&gone);
         Ok(is_there && additions(&a, &gone)?.len() > 1)
     })
-    .with_context(|| server::log_tail_report(&a, 20))?;
+    .with_context(|| a.server_log_tail(20))?;
     say(&format!(
         "it came back after {:.1} s",
         started.elapsed().as_secs_f32()
     ));
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     let after = observed(&a, "foo")?;
     let (was, is) = (&before.peers[&gone], &after.peers[&gone]);
     ensure!(
@@ -290,12 +226,12 @@ fn removed_by_hand(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The lines of a node's log by which a peer was added: when it was wished for, and by the guard, which
-/// calls it a foreign change, or with the next wish that came along. A handshake that hangs is begun again,
-/// which takes the peer out and in: that is none.
+/// The lines of a node's log that add a peer: when it joined, and when it was repaired, by the
+/// guard, which calls it a foreign change, or with the next planned change. Retrying a handshake
+/// that hangs also removes and adds the peer, and is not counted.
 fn additions(node: &Node, peer: &WgPublicKey) -> Result<Vec<String>> {
     let added = format!("add peer {}", PublicKey(peer.0));
-    let log = server::log(node)?;
+    let log = node.server_log()?;
     let lines = log.lines().filter(|line| line.contains(&added));
     Ok(lines
         .filter(|line| !line.contains("handshakes hang"))
@@ -310,12 +246,12 @@ fn changed_by_hand(lab: &Lab) -> Result<()> {
 
 fn dead_server(lab: &Lab) -> Result<()> {
     let mesh = mesh(lab, 3)?;
-    all_answer(&mesh)?;
+    seen::all_answer(&mesh)?;
     settled(&mesh)?;
     let victim = mesh.members()[1].clone();
     let before = observed(&victim, "foo")?;
     server::kill_9(&victim)?;
-    // The kernel has all that it needs.
+    // The kernel has everything that it needs.
     let dead = Instant::now();
     without_a_loss(&mesh, &victim, || {
         thread::sleep(Duration::from_secs(3).saturating_sub(dead.elapsed()));
@@ -326,13 +262,13 @@ fn dead_server(lab: &Lab) -> Result<()> {
     without_a_loss(&mesh, &victim, || {
         seen::start(&victim)?;
         mesh.wait_whole(PATIENCE)?;
-        // The guard looks a second after the first plan.
+        // The guard checks a second after the first plan.
         thread::sleep(Duration::from_secs(3));
         Ok(())
     })
     .context("while the server came back")?;
     counted(&victim, &meanwhile)?;
-    let said = server::log(&victim)?;
+    let said = victim.server_log()?;
     let last = said.rsplit("listens on").next().unwrap_or_default();
     ensure!(
         !last.contains("create the interface") && !last.contains("add peer"),
@@ -341,7 +277,7 @@ fn dead_server(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every server has chosen its peers' endpoints: it changes nothing any more.
+/// Waits until every server has chosen its peers' endpoints, and changes nothing more.
 fn settled(mesh: &Mesh) -> Result<()> {
     for node in mesh.members() {
         wait_until("no keepalive to be needed any more", PATIENCE, || {
@@ -357,8 +293,8 @@ fn settled(mesh: &Mesh) -> Result<()> {
     Ok(())
 }
 
-/// The state of `node` now. Fails unless all sessions of `before` are the same and their counters
-/// went on.
+/// The state of `node` now. Fails unless all sessions of `before` are still the same and their
+/// counters have grown.
 fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface> {
     let own: Vec<WgPublicKey> = before.public_key.into_iter().collect();
     let own = own.first().context("the interface has no key")?;
@@ -383,8 +319,8 @@ fn counted(node: &Node, before: &ObservedInterface) -> Result<ObservedInterface>
     Ok(now)
 }
 
-/// Sends echoes from every other member to `node`, 20 a second over each family, while `work` goes
-/// on. Fails when one is lost.
+/// Sends echoes from every other member to `node`, 20 a second over each family, while `work` runs.
+/// Fails if one is lost.
 fn without_a_loss(mesh: &Mesh, node: &Node, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let index = mesh
         .members()
@@ -459,8 +395,8 @@ fn mixed(lab: &Lab) -> Result<()> {
         let chosen = mesh.status(node)?.backend;
         ensure!(chosen == backend, "{} runs {chosen}", node.name());
     }
-    all_answer(&mesh)?;
-    // A member of each kind goes; the server of a userspace member takes its interface along.
+    seen::all_answer(&mesh)?;
+    // One member of each kind goes; a userspace interface ends with its server.
     for number in [0, 1] {
         let node = mesh.members()[number].clone();
         server::kill_9(&node)?;
@@ -471,5 +407,5 @@ fn mixed(lab: &Lab) -> Result<()> {
         Ok(Some(mesh.status(&mesh.members()[1])?.peers.len()))
     })?;
     ensure!(victim == 3, "{victim} peers");
-    all_answer(&mesh)
+    seen::all_answer(&mesh)
 }

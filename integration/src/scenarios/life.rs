@@ -1,4 +1,4 @@
-//! How servers and members come and go: killed, started again, left, revoked, cut apart.
+//! How servers and members come and go: killed, restarted, leaving, revoked, cut apart.
 
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
@@ -19,51 +19,41 @@ use crate::scenario::Scenario;
 use crate::server;
 use crate::wait::{wait_for, wait_until};
 
-const GROUP: &str = "life";
-/// What a withdrawn member promise may take to reach everybody's WireGuard.
+/// How long a withdrawn member promise may take to reach everybody's WireGuard.
 const GONE: Duration = Duration::from_secs(5);
-/// What a server that was killed may take to be back in a whole mesh.
+/// How long a killed server may take to be back in a complete mesh.
 const BACK: Duration = Duration::from_secs(8);
 
-/// Run by `tests/life.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_killed_server_comes_back_as_itself",
         run: killed,
     },
     Scenario {
-        group: GROUP,
         name: "the_mesh_outlives_its_founder",
         run: without_founder,
     },
     Scenario {
-        group: GROUP,
         name: "all_servers_are_killed_at_once",
         run: all_at_once,
     },
     Scenario {
-        group: GROUP,
         name: "who_leaves_is_gone_and_can_come_back",
         run: leaves,
     },
     Scenario {
-        group: GROUP,
         name: "who_is_revoked_stays_out",
         run: revoked,
     },
     Scenario {
-        group: GROUP,
         name: "a_server_survives_its_terminal",
         run: hangup,
     },
     Scenario {
-        group: GROUP,
         name: "members_of_both_sides_meet_after_a_partition",
         run: partition,
     },
     Scenario {
-        group: GROUP,
         name: "changes_by_hand_in_user_space_are_put_right_at_once",
         run: |lab| super::foreign::run(lab, "userspace"),
     },
@@ -71,8 +61,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 fn killed(lab: &Lab) -> Result<()> {
     let mesh = Mesh::of_size(lab, "foo", 3, MeshOptions::default())?;
-    // The founder has no invite that would tell it whom to call: all that it knows is what it saved,
-    // moments after the others joined.
+    // The founder has no invite that names others: it knows only what it saved, moments after the
+    // others joined.
     for victim in &mesh.members()[..2] {
         let before = seen::identity(victim, "foo")?;
         server::kill_9(victim)?;
@@ -97,7 +87,7 @@ fn without_founder(lab: &Lab) -> Result<()> {
             }
         }
     }
-    // Nobody needs the founder to let others in, nor to restart.
+    // Nobody needs the founder to admit others, or to restart.
     let invite = mesh.invite_from(&others[0])?;
     let newcomer = lab.add_node("x")?;
     newcomer.grid_ok(&["join-wireguard-net", "foo", "-"], &invite)?;
@@ -176,7 +166,7 @@ fn revoked(lab: &Lab) -> Result<()> {
     wait_until("the revoked node's interface to go", GONE, || {
         Ok(!seen::has_interface(&bad, "foo")?)
     })
-    .with_context(|| server::log_tail_report(&bad, 20))?;
+    .with_context(|| bad.server_log_tail(20))?;
     let status = seen::status(&bad, "foo")?;
     ensure!(
         status["networks"][0]["standing"] == "expelled",
@@ -186,7 +176,7 @@ fn revoked(lab: &Lab) -> Result<()> {
     server::kill_9(&bad)?;
     seen::start(&bad)?;
     stays_out(&bad, &others, &before)?;
-    // Not with the old invite, whether it still counts itself in or has left.
+    // Not with the old invite, whether it still considers itself a member or has left.
     let join = ["join-wireguard-net", "foo", "-"];
     seen::refused(&bad, &join, mesh.invite(), &[1, 4])?;
     bad.grid_ok(&["leave-wireguard-net", "foo"], "")?;
@@ -196,7 +186,7 @@ fn revoked(lab: &Lab) -> Result<()> {
     mesh.wait_whole(PATIENCE)
 }
 
-/// Looks for as long as anti-entropy on connect needs, and some more.
+/// Watches for as long as anti-entropy on connect needs, and then some.
 fn stays_out(bad: &Node, others: &[&Node], before: &Identity) -> Result<()> {
     for _ in 0..10 {
         seen::cut_off(others, "foo", &before.public_key, Duration::ZERO)?;
@@ -234,7 +224,7 @@ fn hangup(lab: &Lab) -> Result<()> {
     let done = a.home().join("done");
     wait_until("the network to be founded", PATIENCE, || Ok(done.exists()))?;
     let server = server::pid(&a).context("no server runs")?;
-    // As when a window is closed: the kernel hangs up on the session.
+    // As when a terminal window is closed: the kernel hangs up on the session.
     drop(terminal);
     let ended = wait_for(
         "the shell to be hung up",
@@ -258,8 +248,8 @@ fn hangup(lab: &Lab) -> Result<()> {
     meet(&mesh)
 }
 
-/// `stop-server` ends the process, takes the interface along if this program runs it, and keeps
-/// everything on disk.
+/// `stop-server` ends the process, and with it an interface in user space, and keeps everything on
+/// disk.
 fn stop_and_go(node: &Node) -> Result<()> {
     let before = seen::identity(node, "foo")?;
     let backend = seen::network(node, "foo")?.backend;
@@ -269,7 +259,7 @@ fn stop_and_go(node: &Node) -> Result<()> {
         ensure!(!seen::has_interface(node, "foo")?, "the interface stayed");
     }
     seen::refused(node, &["status"], "", &[3])?;
-    // There is nothing left to stop, which is what was asked for.
+    // There is nothing left to stop, so the request is met.
     node.grid_ok(&["stop-server"], "")?;
     seen::start(node)?;
     is_still(node, &before)
@@ -279,8 +269,8 @@ fn stop_and_go(node: &Node) -> Result<()> {
 #[allow(unsafe_code)]
 fn lead_session(command: &mut std::process::Command) {
     let lead = || {
-        // Whoever runs this may ignore it (`nohup`), and a shell cannot take that back.
-        // SAFETY: sets what the signal does, to a value that is no function.
+        // Whoever runs this may ignore it (`nohup`), and a shell cannot undo that. SAFETY: sets
+        // what the signal does, to a value that is no function.
         nix::errno::Errno::result(unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) as isize })?;
         nix::unistd::setsid()?;
         // SAFETY: an ioctl on an open file that takes an integer and touches no memory of ours.
@@ -306,7 +296,7 @@ fn partition(lab: &Lab) -> Result<()> {
     }
     lab.heal_all()?;
     nodes.extend(newcomers);
-    // Connections to the other side are tried again with growing pauses.
+    // Connections to the other side are retried with growing pauses.
     meet_within(&nodes, Duration::from_secs(60))
 }
 

@@ -1,26 +1,20 @@
 //! One invite, five nodes, a full mesh.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 
-use super::seen::{self, PATIENCE};
+use super::seen;
 use crate::Missing;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions};
 use crate::node::Node;
 use crate::output::say;
-use crate::ping::matrix;
 use crate::scenario::Scenario;
-use crate::wait::wait_until;
 use crate::wireguard;
 
-/// Run by `tests/mesh.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "mesh",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "five_nodes_with_one_invite_form_a_full_mesh",
     run: full_mesh,
 }];
@@ -30,12 +24,12 @@ const RANGE: &str = "10.77.0.0/16";
 fn full_mesh(lab: &Lab) -> Result<()> {
     let options = MeshOptions {
         ipv4: Some(RANGE.to_owned()),
-        // As many as join: the fifth must not need another invite, a sixth would.
+        // As many as join: the fifth node must not need another invite; a sixth would.
         uses: 4,
         ..MeshOptions::default()
     };
     let mesh = Mesh::of_size(lab, "foo", 5, options)?;
-    every_pair_answers(&mesh)?;
+    seen::all_answer(&mesh)?;
     addresses_are_in_range(&mesh)?;
     for node in mesh.members() {
         interface_is_as_promised(&mesh, node)
@@ -49,20 +43,6 @@ fn full_mesh(lab: &Lab) -> Result<()> {
         &[4],
     )?;
     ensure!(said.contains("used up"), "{said}");
-    Ok(())
-}
-
-/// Traffic in both directions over both families: both ends derived the same pre-shared key.
-fn every_pair_answers(mesh: &Mesh) -> Result<()> {
-    let nodes: Vec<&Node> = mesh.members().iter().map(AsRef::as_ref).collect();
-    for family in 0..2 {
-        let to: Vec<IpAddr> = mesh.addresses()?.iter().map(|pair| pair[family]).collect();
-        wait_until("every pair to answer at once", PATIENCE, || {
-            let times = matrix(&nodes, &to, Duration::from_secs(1))?;
-            ensure!(times.iter().flatten().all(Option::is_some), "{times:?}");
-            Ok(true)
-        })?;
-    }
     Ok(())
 }
 
@@ -100,7 +80,7 @@ fn addresses_are_in_range(mesh: &Mesh) -> Result<()> {
     Ok(())
 }
 
-/// What WireGuard itself says, not what the program says of it.
+/// What WireGuard itself reports, not what the program says.
 fn interface_is_as_promised(mesh: &Mesh, node: &Node) -> Result<()> {
     let status = mesh.status(node)?;
     let interface = wireguard::read(node, mesh.name())?;
@@ -147,7 +127,7 @@ fn interface_is_as_promised(mesh: &Mesh, node: &Node) -> Result<()> {
     }
 }
 
-/// What people see who type `wg show foo`.
+/// What `wg show foo` shows to people.
 fn shows_the_same(shown: &str) -> Result<()> {
     let fields = |name: &str| -> Vec<String> {
         shown

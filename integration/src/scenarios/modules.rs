@@ -15,29 +15,23 @@ use crate::scenario::Scenario;
 use crate::tap::Tap;
 use crate::wait::wait_until;
 
-const GROUP: &str = "modules";
 const QUIC_PORT: u16 = 51821;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Run by `tests/modules.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "a_module_of_a_peer_is_adopted_and_run",
         run: adopted_and_run,
     },
     Scenario {
-        group: GROUP,
         name: "an_executable_of_a_peer_runs_once_it_is_allowed",
         run: executable,
     },
     Scenario {
-        group: GROUP,
         name: "a_name_that_is_here_stays_what_it_is",
         run: clash,
     },
     Scenario {
-        group: GROUP,
         name: "who_takes_no_part_in_fetching_says_so",
         run: no_part,
     },
@@ -53,7 +47,8 @@ pub(super) fn guest(name: &str) -> Result<String> {
     Ok(path.to_str().context("a path that is no text")?.to_owned())
 }
 
-/// Two nodes with a server each; the second has made the first a peer. Also how to name the first.
+/// Two nodes, each with a server; the second has made the first a peer. Also returns the first
+/// one's address.
 fn peers(lab: &Lab) -> Result<(Arc<Node>, Arc<Node>, String)> {
     let (a, b) = (lab.add_node("a")?, lab.add_node("b")?);
     a.grid_ok(&["start-server", "--background"], "")?;
@@ -67,7 +62,7 @@ fn adopted_and_run(lab: &Lab) -> Result<()> {
     let promise = fs::read_to_string(guest("hello.md")?)?;
     for (name, file) in [("hello", "hello-rust.wasm"), ("greet", "hello-c.wasm")] {
         a.grid_ok(&["publish", name, &guest(file)?], "")?;
-        // It is not run because a peer has it; and its promise can be read without taking it.
+        // A peer's having it is no reason to run it; its promise can be read without adopting it.
         let said = seen::refused(&b, &[name, "world"], "", &[2])?;
         ensure!(
             said.contains("grid adopt-symbols") && said.contains(name),
@@ -78,13 +73,13 @@ fn adopted_and_run(lab: &Lab) -> Result<()> {
         ensure!(b.grid_ok(&["--show", name], "")? == promise);
         ensure!(b.grid_ok(&[name, "world"], "")? == "hello, world");
     }
-    // What is here is run without a word to anybody: neither known results nor new ones.
+    // A module that is here runs without asking anybody, for known results and for new ones.
     let tap = Tap::count(&[&b])?;
     for word in ["world", "again"] {
         ensure!(b.grid_ok(&["hello", word], "")? == format!("hello, {word}"));
     }
     let sent = tap.sent("b");
-    // A keepalive of the connection may be among it, and no request.
+    // A keepalive of the connection may be among it, but no request.
     ensure!(sent.quic < 250, "it sent {} bytes to peers", sent.quic);
     drop(tap);
     // With the first node gone, everything is here.
@@ -136,7 +131,7 @@ fn clash(lab: &Lab) -> Result<()> {
         let hello = names.iter().find(|row| row["name"] == "hello");
         Ok(hello.context("no hello")?["module"]["id"].clone())
     };
-    // All that are new; what is here stays, and the clash is shown.
+    // All new names; existing ones stay, and the clash is shown.
     let shown = b.grid_ok(&["adopt-symbols", &place], "")?;
     ensure!(
         shown.contains("+ greet") && shown.contains("! hello"),
@@ -163,7 +158,7 @@ fn no_part(lab: &Lab) -> Result<()> {
     let (a, b, place) = peers(lab)?;
     a.grid_ok(&["publish", "hello", &guest("hello-c.wasm")?], "")?;
     a.grid_ok(&["contract", "--remove", "fetch"], "")?;
-    // Seen without a restart, as a publication is.
+    // This takes effect without a restart, as publishing does.
     wait_until("a to reject what it takes no part in", PATIENCE, || {
         let ran = b.grid(&["adopt-symbols", &place, "hello"])?;
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! More than one network on a node, and the ways into a network that need no invite.
+//! More than one network on a node, and ways into a network that need no invite.
 
 use std::net::IpAddr;
 use std::thread;
@@ -17,28 +17,22 @@ use crate::status::Status;
 use crate::wait::{wait_for, wait_until};
 use crate::wireguard;
 
-const GROUP: &str = "networks";
 const QUIC_PORT: u16 = 51821;
 
-/// Run by `tests/networks.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: GROUP,
         name: "two_networks_at_once",
         run: two_networks,
     },
     Scenario {
-        group: GROUP,
         name: "an_open_network_is_joined_by_name",
         run: open,
     },
     Scenario {
-        group: GROUP,
         name: "a_network_by_invite_is_not_joined_by_name",
         run: by_invite,
     },
     Scenario {
-        group: GROUP,
         name: "an_owner_admits_who_asked",
         run: by_approval,
     },
@@ -75,12 +69,12 @@ fn two_networks(lab: &Lab) -> Result<()> {
             "one WireGuard key for both networks"
         );
     }
-    // Each key is known in its own network only.
+    // Each key is known only in its own network.
     for net in ["foo", "bar"] {
         let key = seen::identity(&b, net)?.public_key;
         ensure!(seen::wireguard_peers(&a, net)? == [key].into());
     }
-    // Leaving one leaves the other alone: not even its session with b is begun anew.
+    // Leaving one does not affect the other: not even its session with b is renewed.
     let before = seen::identity(&b, "foo")?;
     let handshake = last_handshake(&a, "foo")?;
     meshes[1].leave(&b)?;
@@ -122,7 +116,7 @@ fn open(lab: &Lab) -> Result<()> {
     );
     b.grid_ok(&["join-wireguard-net", "foo"], "")?;
     answers(&a, &b)?;
-    // A third one that pins the key; and one that has the wrong key takes none.
+    // A third node pins the key; one that has the wrong key accepts none.
     let c = lab.add_node("c")?;
     let place = place(&a)?;
     let wrong = seen::identity(&b, "foo")?.node;
@@ -197,7 +191,7 @@ fn by_approval(lab: &Lab) -> Result<()> {
         asking.as_array().is_some_and(Vec::is_empty),
         "still asking: {asking}"
     );
-    // Nobody admits it: it is told who has to.
+    // Nobody has admitted it: it is told who can.
     let c = lab.add_node("c")?;
     exchange(&c, &a)?;
     let join = ["join-wireguard-net", "foo", "--wait", "2s"];
@@ -209,7 +203,7 @@ fn by_approval(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Founds a network on a new node, with a new node beside it.
+/// Founds a network on a new node, and adds a second node.
 fn founded(lab: &Lab, admission: &str) -> Result<(std::sync::Arc<Node>, std::sync::Arc<Node>)> {
     let (a, b) = (lab.add_node("a")?, lab.add_node("b")?);
     a.namespaces().in_net(crate::requirements::wireguard)??;

@@ -1,5 +1,5 @@
-//! The script that makes a virtual machine a node, run on machines of the lab: without Vagrant and
-//! without systemd.
+//! The script that makes a virtual machine a node, run on machines of the lab, without Vagrant or
+//! systemd.
 
 use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -18,26 +18,23 @@ use crate::server;
 use crate::supervise::GRID;
 use crate::wait::wait_until;
 
-/// Run by `tests/provision.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[
+pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
-        group: "provision",
         name: "provision_makes_three_machines_a_network",
         run: three_machines,
     },
     Scenario {
-        group: "provision",
         name: "provision_says_what_is_missing",
         run: missing,
     },
 ];
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vagrant/provision.sh");
-/// Where the script installs the program: in a folder of the node's own.
+/// Where the script installs the program: a private folder of the node.
 const PREFIX: &str = "/run/grid-lab/node/local";
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Those who join are started first: they have to wait for the invite.
+/// The joining machines start first: they have to wait for the invite.
 fn three_machines(lab: &Lab) -> Result<()> {
     let (a, b, c) = (lab.add_node("a")?, lab.add_node("b")?, lab.add_node("c")?);
     let nodes: [&Node; 3] = [&a, &b, &c];
@@ -64,13 +61,13 @@ fn three_machines(lab: &Lab) -> Result<()> {
         ensure!(installed.exists(), "{} is not there", installed.display());
     }
 
-    // Once more: nothing changes, and no server is started anew.
+    // Once more: nothing changes, and no server is restarted.
     let before = facts(&nodes)?;
     provision(&a, "found", share.path())?;
     provision(&b, "join", share.path())?;
     ensure!(facts(&nodes)? == before, "a second run changed something");
 
-    // A machine whose server is gone is put right.
+    // A machine whose server is gone is repaired.
     server::kill_9(&c)?;
     provision(&c, "join", share.path())?;
     let (_, identity) = before.last().context("there are no facts")?;
@@ -81,7 +78,7 @@ fn three_machines(lab: &Lab) -> Result<()> {
     every_pair_answers(&nodes)
 }
 
-/// What can be wrong is said in one sentence, and nothing is begun.
+/// Whatever is wrong is said in one sentence, and nothing is started.
 fn missing(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     node.namespaces().in_net(crate::requirements::wireguard)??;
@@ -104,7 +101,7 @@ fn missing(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// A folder that all nodes see, with the program in it.
+/// A folder that all nodes share, with the program in it.
 fn share() -> Result<tempfile::TempDir> {
     let share = tempfile::tempdir()?;
     symlink(GRID, share.path().join("grid"))?;
@@ -120,7 +117,7 @@ fn provision(node: &Node, role: &str, share: &Path) -> Result<()> {
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
-        server::log_tail_report(node, 20)
+        node.server_log_tail(20)
     );
     let printed = String::from_utf8_lossy(&output.stdout);
     ensure!(
@@ -136,7 +133,7 @@ fn run(node: &Node, role: &str, share: &Path, patience: &str) -> Result<Output> 
         .arg(role)
         .arg(share)
         .env("GRID_PREFIX", PREFIX)
-        // Also where the lab's host runs systemd: that is not this machine's.
+        // Even if the lab's host runs systemd: that is not this machine's.
         .env("GRID_SERVICE", "background")
         .env("GRID_PATIENCE", patience)
         .env("GRID_ENDPOINT", format!("{}:51821", node.ipv4()?));
@@ -144,7 +141,7 @@ fn run(node: &Node, role: &str, share: &Path, patience: &str) -> Result<Output> 
         .with_context(|| format!("`provision.sh {role}` on {}", node.name()))
 }
 
-/// Which server runs on each node, and who it is.
+/// Which server runs on each node, and its identity.
 fn facts(nodes: &[&Node]) -> Result<Vec<(Option<u32>, seen::Identity)>> {
     nodes
         .iter()

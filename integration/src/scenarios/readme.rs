@@ -19,9 +19,7 @@ use crate::server;
 use crate::status::{Network, Status};
 use crate::wait::wait_until;
 
-/// Run by `tests/readme.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "readme",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "readme_quick_start",
     run: quick_start,
 }];
@@ -141,7 +139,7 @@ fn type_on(node: &Node, line: &str, pasted: &str) -> Result<Option<String>> {
         node.name(),
         output.status,
         String::from_utf8_lossy(&output.stderr),
-        server::log_tail_report(node, 20)
+        node.server_log_tail(20)
     );
     Ok(Some(String::from_utf8(output.stdout)?))
 }

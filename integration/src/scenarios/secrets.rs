@@ -4,25 +4,18 @@
 mod search;
 mod sources;
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use grid_keys::Secret;
 
 use crate::lab::Lab;
 use crate::scenario::Scenario;
 use crate::wait::wait_until;
 use search::{Search, forms};
-use sources::{Member, Run, Sampler, Secrets};
+use sources::{Member, PATIENCE, Run, Sampler, Secrets};
 
-/// Run by `tests/secrets.rs`.
-pub(crate) const SCENARIOS: &[Scenario] = &[Scenario {
-    group: "secrets",
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "nothing_secret_leaves_a_node",
     run: nothing_leaves,
 }];
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn nothing_leaves(lab: &Lab) -> Result<()> {
     let nodes = [lab.add_node("a")?, lab.add_node("b")?, lab.add_node("c")?];
@@ -65,7 +58,7 @@ fn live(run: &mut Run) -> Result<(Secrets, Vec<Member>)> {
     run.grid(a, &["create-wireguard-net", "foo"], "")?;
     let first = run.invite(a)?;
     run.grid(b, &["join-wireguard-net", "foo", "-"], &first)?;
-    // Issued by a member that is no owner, so that the chain is longer.
+    // Issued by a member that is not an owner, so that the chain is longer.
     let second = run.invite(b)?;
     run.grid(c, &["join-wireguard-net", "foo", "-"], &second)?;
     for node in [a, b, c] {
@@ -82,7 +75,7 @@ fn live(run: &mut Run) -> Result<(Secrets, Vec<Member>)> {
             run.grid(node, arguments, "")?;
         }
     }
-    // What goes wrong is told, too, and must not tell more.
+    // Errors are reported too, and must not reveal more.
     let cut = first
         .get(..first.len() / 2)
         .context("the invite is short")?;
@@ -107,7 +100,7 @@ fn live(run: &mut Run) -> Result<(Secrets, Vec<Member>)> {
     Ok((secrets, members))
 }
 
-/// The search would find what it looks for: where it must be, and where it is planted.
+/// Checks that the search can find something: where it must be, and where it is planted.
 fn can_fail(search: &Search, secrets: &Secrets, sources: &sources::Sources) -> Result<()> {
     for (name, secret) in secrets.iter() {
         ensure!(
@@ -141,7 +134,7 @@ fn can_fail(search: &Search, secrets: &Secrets, sources: &sources::Sources) -> R
     Ok(())
 }
 
-/// Each source holds what is not secret and has to be there.
+/// Checks that each source holds what is not secret and must be there.
 fn were_heard(sources: &sources::Sources, members: &[Member]) -> Result<()> {
     let holds = |kind: &str, what: &[u8]| {
         let found = sources
@@ -174,11 +167,4 @@ fn were_heard(sources: &sources::Sources, members: &[Member]) -> Result<()> {
     );
     ensure!(sources.messages >= 20, "only {} messages", sources.messages);
     Ok(())
-}
-
-/// 32 bytes that stand as a line of base64.
-fn secret_in(line: &str) -> Result<Secret<32>> {
-    let bytes = data_encoding::BASE64.decode(line.trim().as_bytes()).ok();
-    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-    Ok(Secret::new(bytes.context("not 32 bytes in base64")?))
 }

@@ -1,5 +1,5 @@
-//! What the scenarios of the real program look at, and how they wait for it. Nothing here changes
-//! a node.
+//! What scenarios of the real program observe, and how they wait for it. Apart from starting a
+//! server, nothing here changes a node.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ipnet::IpNet;
 use serde_json::Value;
 
+use crate::mesh::Mesh;
 use crate::node::Node;
-use crate::ping::ping;
+use crate::ping::{matrix, ping};
 use crate::server;
 use crate::status::{Network, Status};
 use crate::wait::wait_until;
@@ -18,11 +19,11 @@ use crate::wireguard;
 
 /// How long things may take that have no bound of their own.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a server looks at WireGuard when all peers have answered (10 s), and as much for slow
-/// machines. Less than the guard's slow timer.
+/// How often a server checks WireGuard when all peers have answered (10 s), and as much again for
+/// slow machines. Less than the guard's slow timer.
 pub(super) const LOOKED_AT: Duration = Duration::from_secs(20);
 
-/// What a node keeps over restarts.
+/// What a node keeps across restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Its node id.
@@ -33,19 +34,19 @@ pub(super) struct Identity {
     pub(super) addresses: Vec<String>,
 }
 
-/// What `node` says of network `net`.
+/// What `node` reports about network `net`.
 pub(super) fn network(node: &Node, net: &str) -> Result<Network> {
     let json = node.grid_ok(&["status", net, "--json"], "")?;
     Ok(Status::parse(&json)?.network(net)?.clone())
 }
 
-/// All that `grid status NET --json` prints, also what the lab's types leave out.
+/// Everything that `grid status NET --json` prints, including what the lab's types leave out.
 pub(super) fn status(node: &Node, net: &str) -> Result<Value> {
     let json = node.grid_ok(&["status", net, "--json"], "")?;
     serde_json::from_str(&json).context("`grid status --json` did not print JSON")
 }
 
-/// Who `node` is in network `net`.
+/// The identity of `node` in network `net`.
 pub(super) fn identity(node: &Node, net: &str) -> Result<Identity> {
     let status = status(node, net)?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -62,7 +63,7 @@ pub(super) fn identity(node: &Node, net: &str) -> Result<Identity> {
     })
 }
 
-/// The peers that WireGuard itself has on interface `net`, by key, in base64.
+/// The keys, in base64, of the peers that WireGuard itself has on interface `net`.
 pub(super) fn wireguard_peers(node: &Node, net: &str) -> Result<BTreeSet<String>> {
     let interface = wireguard::read(node, net)?;
     Ok(interface
@@ -72,7 +73,8 @@ pub(super) fn wireguard_peers(node: &Node, net: &str) -> Result<BTreeSet<String>
         .collect())
 }
 
-/// What WireGuard itself routes to the peer with `key` on interface `net`; nothing without one.
+/// What WireGuard itself routes to the peer with `key` on interface `net`; nothing if there is no
+/// such peer.
 pub(super) fn allowed_ips(node: &Node, net: &str, key: &str) -> Result<BTreeSet<IpNet>> {
     let interface = wireguard::read(node, net)?;
     let peer = interface
@@ -109,10 +111,25 @@ pub(super) fn reaches(from: &Node, to: IpAddr, within: Duration) -> Result<()> {
     wait_until(&what, within, || {
         Ok(ping(from, to, Duration::from_millis(500))?.is_some())
     })
-    .with_context(|| server::log_tail_report(from, 20))
+    .with_context(|| from.server_log_tail(20))
 }
 
-/// Fails if `to` answers `from`: it gets three chances.
+/// Waits until every member answers every other at once, over both families: the two ends of each pair
+/// have then derived the same pre-shared key.
+pub(super) fn all_answer(mesh: &Mesh) -> Result<()> {
+    let nodes: Vec<&Node> = mesh.members().iter().map(AsRef::as_ref).collect();
+    for family in 0..2 {
+        let to: Vec<IpAddr> = mesh.addresses()?.iter().map(|pair| pair[family]).collect();
+        wait_until("every pair to answer at once", PATIENCE, || {
+            let times = matrix(&nodes, &to, Duration::from_secs(1))?;
+            ensure!(times.iter().flatten().all(Option::is_some), "{times:?}");
+            Ok(true)
+        })?;
+    }
+    Ok(())
+}
+
+/// Fails if `to` answers any of three echoes of `from`.
 pub(super) fn does_not_reach(from: &Node, to: IpAddr) -> Result<()> {
     for _ in 0..3 {
         let answered = ping(from, to, Duration::from_millis(300))?;
@@ -133,7 +150,7 @@ pub(super) fn start(node: &Node) -> Result<()> {
         .map(drop)
 }
 
-/// Runs `grid`, expects one of `codes`, none of which is 0, and a sentence; returns it.
+/// Runs `grid`, which must fail with one of `codes` and a sentence; returns the sentence.
 pub(super) fn refused(
     node: &Node,
     arguments: &[&str],

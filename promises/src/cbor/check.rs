@@ -10,7 +10,8 @@ use std::ops::Range;
 use minicbor::data::Type;
 use minicbor::decode::{Decoder, Error};
 
-use super::{Bounds, CborError, CborFault};
+use crate::cbor::bounds::Bounds;
+use crate::cbor::error::{CborError, CborFault};
 
 /// Checks that `bytes` are exactly one data item in deterministic encoding, within `bounds`.
 ///

@@ -4,6 +4,7 @@
 //! claim is on disk before WireGuard is configured with it and before anybody is told of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -13,14 +14,16 @@ use crate::content_id::ContentId;
 use crate::core::error::CommandError;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
+use crate::core::status::Expulsion;
 use crate::network::accept::Objection;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
 use grid_keys::NodeId;
 use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
 
 /// What is to be done.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Dial a node. Answered by `Connected` or `ConnectFailed`.
@@ -31,40 +34,29 @@ pub enum Effect {
         addrs: Vec<SocketAddr>,
     },
     /// Close the connection to a node, if there is one.
-    Disconnect {
-        /// To whom.
-        peer: NodeId,
-        /// Why.
-        why: Parting,
-    },
+    Disconnect { peer: NodeId, why: Parting },
     /// Ask a node. Answered by one `Response`.
     Request {
-        /// Names the request.
         id: RequestId,
-        /// Whom.
         peer: NodeId,
         /// The encoded message.
         message: Vec<u8>,
     },
     /// Answer a node's request.
     Respond {
-        /// Which.
         to: ReplyTo,
         /// The encoded message.
         message: Vec<u8>,
     },
     /// Make a change on disk durable.
     Store {
-        /// Whose.
         network: NetworkId,
         /// The folder's name.
         name: NetworkName,
-        /// What.
         change: Change,
     },
     /// Bring WireGuard to this state; take the interface down if `None`.
     Configure {
-        /// Whose interface.
         network: NetworkId,
         /// The interface's name.
         name: NetworkName,
@@ -73,7 +65,6 @@ pub enum Effect {
     },
     /// Ask a judge. Answered by one [`Judged`](crate::core::Input::Judged).
     Judge {
-        /// Of which network.
         network: NetworkId,
         /// The content id of its code.
         judge: ContentId,
@@ -82,9 +73,7 @@ pub enum Effect {
     },
     /// A command came to its end.
     Done {
-        /// Which.
         ticket: Ticket,
-        /// How.
         outcome: Result<Reply, CommandError>,
     },
     /// Something that people should be able to read in the log.
@@ -131,11 +120,11 @@ pub struct TunnelPeer {
 }
 
 /// What a command achieved.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Debug, PartialEq)]
 pub enum Reply {
     /// The network was founded or joined.
     Joined {
-        /// Its id.
         network: NetworkId,
         /// Its IPv4 range and this node's address in it.
         ipv4: (ipnet::Ipv4Net, Ipv4Addr),
@@ -157,7 +146,6 @@ pub enum Reply {
     Unchanged,
     /// A node was revoked.
     Revoked {
-        /// The node.
         node: NodeId,
         /// Those who had come in through it and were admitted by name in the same act.
         kept: Vec<NodeId>,
@@ -165,92 +153,89 @@ pub enum Reply {
 }
 
 /// What people should be able to read in the log.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A node became a member.
     MemberJoined {
-        /// The network.
         name: NetworkName,
-        /// The node.
         node: NodeId,
         /// What it calls itself.
         label: Label,
-        /// Its address.
         address: Ipv4Addr,
     },
-    /// A node is a member no longer.
+    /// A node is no longer a member.
     MemberGone {
-        /// The network.
         name: NetworkName,
-        /// The node.
         node: NodeId,
-        /// Left, lapsed, or revoked.
-        why: &'static str,
+        why: Departure,
     },
     /// This node's address belongs to another, whose evidence is older; it takes the next one.
     AddressMoved {
-        /// The network.
         name: NetworkName,
         /// The address that was lost.
         from: Ipv4Addr,
-        /// The new one.
         to: Ipv4Addr,
         /// Who holds the old one.
         holder: NodeId,
     },
     /// The range has no free address.
     RangeFull {
-        /// The network.
         name: NetworkName,
-        /// The range.
         range: ipnet::Ipv4Net,
     },
-    /// This node is a member no longer.
-    Expelled {
-        /// The network.
-        name: NetworkName,
-        /// Why.
-        why: String,
-    },
+    /// This node is no longer a member.
+    Expelled { name: NetworkName, why: Expulsion },
     /// A promise is not believed.
     PromiseRefused {
-        /// The network.
         name: NetworkName,
-        /// Who promised.
         node: NodeId,
-        /// What.
         prefix: IpNet,
-        /// Why not.
         objection: Objection,
     },
     /// The judge of a network did not speak; it will be asked again.
-    JudgeFailed {
-        /// The network.
-        name: NetworkName,
-        /// Why.
-        why: Reason,
-    },
+    JudgeFailed { name: NetworkName, why: Reason },
     /// A peer sent something that does not hold.
     BadMessage {
-        /// Who.
         peer: NodeId,
         /// What is wrong with it.
         why: String,
     },
     /// A node does not do what this one asked.
     Refused {
-        /// Who.
         peer: NodeId,
         /// Why, in its words.
         why: String,
     },
     /// A node asks to be admitted; an owner decides.
     AdmissionAsked {
-        /// The network.
         name: NetworkName,
-        /// The node.
         node: NodeId,
         /// What it calls itself.
         label: Label,
     },
+}
+
+/// Why a node is no longer a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It did not renew its promise in time.
+    Lapsed,
+    /// It withdrew its promise.
+    Left,
+    /// An owner named it.
+    Revoked,
+    /// Its admission depended on somebody or something that is gone.
+    NotAdmitted,
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lapsed => "its promise lapsed",
+            Self::Left => "it left",
+            Self::Revoked => "it was revoked",
+            Self::NotAdmitted => "its admission does not hold any longer",
+        })
+    }
 }

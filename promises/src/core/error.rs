@@ -1,10 +1,12 @@
-//! Why a command was not carried out.
+//! Why a command was not carried out: what and why. What to do about it is for the program to say, which
+//! knows its own commands.
 
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
+use crate::limits::MAX_PREFIXES;
 use crate::network::admission::AdmissionError;
 use crate::network::charter::AdmissionRule;
 use crate::network::invite::InviteError;
@@ -26,13 +28,14 @@ pub enum FailureKind {
 }
 
 /// Why a command was not carried out. Unless the text says otherwise, nothing was changed.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The node is in no network of that name.
-    #[error("this node is in no network \"{0}\"; `grid status` lists those it is in")]
+    #[error("this node is in no network \"{0}\"")]
     NoSuchNetwork(NetworkName),
     /// The name is taken.
-    #[error("this node is in a network \"{0}\" already; `grid leave-wireguard-net {0}` leaves it")]
+    #[error("this node is in a network \"{0}\" already")]
     NameTaken(NetworkName),
     /// The invite cannot be used.
     #[error(transparent)]
@@ -48,39 +51,23 @@ pub enum CommandError {
         "the network's range {range} overlaps {connected}, which this machine is connected to; \
          joining would cut one of them off"
     )]
-    RangeConnected {
-        /// The network's range.
-        range: IpNet,
-        /// What is connected.
-        connected: IpNet,
-    },
+    RangeConnected { range: IpNet, connected: IpNet },
     /// The members of the network make a promise that this program does not know.
     #[error(
         "the members of \"{name}\" make the promise {contract}, which this version of grid does not \
          keep; a newer one may"
     )]
     OtherContract {
-        /// The network.
         name: NetworkName,
         /// The promise in its charter.
         contract: ContentId,
     },
     /// The range overlaps that of another network of this node.
     #[error("the range {range} overlaps that of the network \"{other}\", which this node is in")]
-    RangeTaken {
-        /// The range.
-        range: Ipv4Net,
-        /// The other network.
-        other: NetworkName,
-    },
+    RangeTaken { range: Ipv4Net, other: NetworkName },
     /// The range cannot be a network's.
     #[error("{range} cannot be a network's range: {why}")]
-    BadRange {
-        /// The range.
-        range: Ipv4Net,
-        /// Why.
-        why: &'static str,
-    },
+    BadRange { range: Ipv4Net, why: &'static str },
     /// The range has no free address.
     #[error("every address of {0} is held; the network needs a wider range or fewer members")]
     RangeFull(Ipv4Net),
@@ -91,59 +78,40 @@ pub enum CommandError {
     #[error("an owner of the network revoked this node's admission")]
     Revoked,
     /// No known peer has such a network.
-    #[error(
-        "no peer that could be reached has an open network \"{0}\"; ask a member for an invite and \
-         run `grid join-wireguard-net {0} -`"
-    )]
+    #[error("no peer that could be reached has an open network \"{0}\"")]
     NobodyHasIt(NetworkName),
     /// Peers have different networks of that name.
     #[error("the peers know {count} different networks \"{name}\"; an invite names one of them")]
-    Ambiguous {
-        /// The name.
-        name: NetworkName,
-        /// How many.
-        count: usize,
-    },
+    Ambiguous { name: NetworkName, count: usize },
     /// There is nobody to ask.
-    #[error(
-        "this node knows no peers to ask for \"{0}\"; give an invite (`grid join-wireguard-net {0} -`) \
-         or make a node a peer (`grid exchange-keys HOST:PORT`)"
-    )]
+    #[error("this node knows no peers to ask for \"{0}\"")]
     NoPeers(NetworkName),
     /// Nobody answered in time. The node stays in the network and keeps trying.
     #[error(
         "no member of \"{0}\" answered in time; this node has claimed an address and keeps trying in \
-         the background (`grid status {0}` shows how it goes, `grid leave-wireguard-net {0}` ends it)"
+         the background"
     )]
     NobodyAnswered(NetworkName),
     /// An owner has to admit this node. The node keeps asking.
     #[error(
         "an owner of \"{name}\" has to admit this node ({node}); it keeps asking in the background"
     )]
-    WaitsForOwner {
-        /// The network.
-        name: NetworkName,
-        /// This node.
-        node: NodeId,
-    },
+    WaitsForOwner { name: NetworkName, node: NodeId },
     /// Only an owner can do it.
     #[error("only an owner of \"{0}\" can do this, and this node is none")]
     NotAnOwner(NetworkName),
     /// The network does not admit in that way.
     #[error("\"{name}\" admits by {rule}, so that there are no invites to it")]
     NoInvites {
-        /// The network.
         name: NetworkName,
-        /// Its rule.
         rule: AdmissionRule,
     },
     /// This node is not a member (yet, or any longer).
-    #[error("this node is not a member of \"{0}\" at present; `grid status {0}` says why")]
+    #[error("this node is not a member of \"{0}\" at present")]
     NotAMember(NetworkName),
     /// No such node.
-    #[error("no node of \"{name}\" is called \"{node}\"; `grid status {name}` lists them")]
+    #[error("no node of \"{name}\" is called \"{node}\"")]
     NoSuchNode {
-        /// The network.
         name: NetworkName,
         /// What was asked for.
         node: String,
@@ -158,38 +126,47 @@ pub enum CommandError {
     },
     /// Nothing of the kind was promised.
     #[error("{prefix} was not promised")]
-    NotPromised {
-        /// The prefix.
-        prefix: IpNet,
-    },
+    NotPromised { prefix: IpNet },
     /// The prefix cannot be promised.
     #[error("{prefix} cannot be promised: {why}")]
-    CannotPromise {
-        /// The prefix.
-        prefix: IpNet,
-        /// Why.
-        why: &'static str,
-    },
+    CannotPromise { prefix: IpNet, why: Unpromisable },
     /// A rule that can never accept anything.
     #[error("a rule cannot accept {prefix}: {why}")]
-    CannotAccept {
-        /// The prefix.
-        prefix: IpNet,
-        /// Why.
-        why: &'static str,
-    },
+    CannotAccept { prefix: IpNet, why: Unacceptable },
     /// The node cannot revoke itself.
-    #[error("this is the node itself; `grid leave-wireguard-net {0}` leaves the network")]
+    #[error("this is the node itself")]
     Oneself(NetworkName),
     /// The address does not belong to this machine, or nobody could reach it.
-    #[error(
-        "this node knows no address of its own that a joiner could reach; name one with \
-         `--endpoint HOST:PORT`"
-    )]
+    #[error("this node knows no address of its own that a joiner could reach")]
     NoEndpoint,
     /// The node's IPv4 address was lost to another and there is no other.
     #[error("{0} is held by another node")]
     AddressHeld(Ipv4Addr),
+}
+
+/// Why a node cannot promise a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unpromisable {
+    /// Loopback, link-local, multicast and the like.
+    #[error("hosts cannot have addresses in it")]
+    NotRoutable,
+    /// Its addresses belong to members.
+    #[error("it overlaps the range of one of this node's networks")]
+    OwnRange,
+    /// As many as a promise can hold are promised already.
+    #[error("a node promises at most {MAX_PREFIXES} prefixes")]
+    TooMany,
+}
+
+/// Why a rule could never accept anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unacceptable {
+    /// It names no node.
+    #[error("a rule accepts from one node")]
+    FromEverybody,
+    /// It covers the network's own range, which no rule gives to another.
+    #[error("it covers addresses of members, which only they can promise")]
+    MemberAddresses,
 }
 
 impl CommandError {

@@ -11,10 +11,11 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
 use crate::core::record::NetworkRecord;
-use crate::network::accept::Rule;
-use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::charter::AdmissionRule;
+use crate::network::ids::NetworkId;
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
+use crate::network::rules::Action;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::WgPublicKey;
@@ -32,6 +33,7 @@ pub struct ReplyTo(pub u64);
 pub struct Ticket(pub u64);
 
 /// What happened.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Debug)]
 pub enum Input {
     /// The moment that [`Core::next_timer`](crate::core::Core::next_timer) named has come.
@@ -40,7 +42,6 @@ pub enum Input {
     Restore(Box<NetworkRecord>),
     /// A node that a person made a peer of this one, or that was one before the restart.
     KnownPeer {
-        /// The node.
         node: NodeId,
         /// Where its QUIC was reached.
         addrs: Vec<SocketAddr>,
@@ -62,13 +63,9 @@ pub enum Input {
         peer: NodeId,
     },
     /// A [`Connect`](crate::core::Effect::Connect) came to nothing.
-    ConnectFailed {
-        /// Who was dialled.
-        peer: NodeId,
-    },
+    ConnectFailed { peer: NodeId },
     /// Another node asks. Answered by exactly one [`Respond`](crate::core::Effect::Respond).
     Request {
-        /// Who asks.
         peer: NodeId,
         /// The message, as received.
         message: Vec<u8>,
@@ -77,7 +74,6 @@ pub enum Input {
     },
     /// The answer to a [`Request`](crate::core::Effect::Request), or that there is none.
     Response {
-        /// The request.
         request: RequestId,
         /// The message as received; `None` when the stream, the connection or the time ran out.
         message: Option<Vec<u8>>,
@@ -91,7 +87,6 @@ pub enum Input {
     },
     /// What a judge answered to a [`Judge`](crate::core::Effect::Judge).
     Judged {
-        /// Of which network.
         network: NetworkId,
         /// Which judge: the content id of its code.
         judge: ContentId,
@@ -100,7 +95,6 @@ pub enum Input {
     },
     /// A person wants something. Answered by exactly one [`Done`](crate::core::Effect::Done).
     Command {
-        /// What.
         command: Box<Command>,
         /// What to answer to.
         ticket: Ticket,
@@ -162,11 +156,11 @@ pub struct PeerObservation {
 }
 
 /// What a person wants.
+#[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Debug)]
 pub enum Command {
     /// Found a network and join it.
     Create {
-        /// Its name.
         name: NetworkName,
         /// Its IPv4 range; a random one that is not connected here if `None`.
         ipv4: Option<Ipv4Net>,
@@ -177,9 +171,7 @@ pub enum Command {
     },
     /// Join a network.
     Join {
-        /// Its name.
         name: NetworkName,
-        /// With what.
         with: JoinWith,
         /// The port that its WireGuard listens on.
         listen_port: u16,
@@ -187,42 +179,25 @@ pub enum Command {
         wait: Duration,
     },
     /// Withdraw the promise and forget the network, but for what is needed to join it again.
-    Leave {
-        /// The network.
-        name: NetworkName,
-    },
+    Leave { name: NetworkName },
     /// Make an invite.
     Invite {
-        /// The network.
         name: NetworkName,
         /// How long it can be used.
         life: Duration,
-        /// How often.
         uses: u32,
         /// Where joiners should look for this node, before its own addresses.
         endpoints: Vec<SocketAddr>,
     },
     /// Promise to route a prefix.
-    Promise {
-        /// The network.
-        name: NetworkName,
-        /// The prefix.
-        prefix: IpNet,
-    },
+    Promise { name: NetworkName, prefix: IpNet },
     /// Take that promise back.
-    Withdraw {
-        /// The network.
-        name: NetworkName,
-        /// The prefix.
-        prefix: IpNet,
-    },
+    Withdraw { name: NetworkName, prefix: IpNet },
     /// Accept or reject promises of others.
     SetRule {
-        /// The network.
         name: NetworkName,
         /// `accept` or `reject`, the prefix.
-        action: crate::network::accept::Action,
-        /// The prefix.
+        action: Action,
         prefix: IpNet,
         /// Whose: a node id, the unique beginning of one, or a label; everybody's if `None`, which
         /// only a rejection may say.
@@ -230,21 +205,18 @@ pub enum Command {
     },
     /// Appoint a judge of what members promise, or dismiss it.
     SetJudge {
-        /// The network.
         name: NetworkName,
         /// The content id of its code; `None` for no judge.
         judge: Option<ContentId>,
     },
     /// Admit a node that asked, by an owner's signature.
     Approve {
-        /// The network.
         name: NetworkName,
         /// A node id, the unique beginning of one, or a label.
         node: String,
     },
     /// Withdraw a node's admission.
     Revoke {
-        /// The network.
         name: NetworkName,
         /// A node id, the unique beginning of one, or a label.
         node: String,
@@ -279,9 +251,6 @@ pub enum JoinWith {
     /// joined again.
     Peers,
 }
-
-/// The rules of a network, newest last.
-pub type Rules = Vec<Rule>;
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::network::address;
-use crate::network::charter::NetworkId;
+use crate::core::neighbours::Neighbours;
 use crate::time::Millis;
 use grid_keys::NodeId;
 
@@ -29,71 +28,22 @@ const MAX_STRIKES: u32 = 3;
 /// How long it stays away.
 const BAN: Duration = Duration::from_secs(60);
 
-/// How things stand with one node.
+/// The state of the connection to one node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Link {
     up: Option<SocketAddr>,
     dialling: bool,
-    /// Since when it stands, if this node dialled.
+    /// Since when it is up, if this node dialled.
     dialled: Option<Millis>,
     failures: u32,
     retry_at: Millis,
     strikes: u32,
     banned_until: Millis,
     /// Where the other side sees this node.
-    pub(crate) seen_at: Option<SocketAddr>,
+    seen_at: Option<SocketAddr>,
 }
 
-/// The members of a network in the orders in which this node would have them as neighbours. Hashing
-/// and sorting them all is too dear for every step, so that it is done when the members change.
-#[derive(Debug, Default)]
-pub(crate) struct Neighbours {
-    /// By their distance on the ring.
-    ring: Vec<NodeId>,
-    /// By this node's own taste.
-    liked: Vec<NodeId>,
-}
-
-impl Neighbours {
-    pub(crate) fn of(network: &NetworkId, own: &NodeId, members: &BTreeSet<NodeId>) -> Self {
-        let id = network.0.to_bytes();
-        let place = |node: &NodeId| address::hash("grid/1 ring", &[&id, &node.0]);
-        let mine = place(own);
-        let others = || members.iter().filter(|node| *node != own);
-        let mut ring: Vec<(bool, [u8; 32], NodeId)> = others()
-            .map(|node| {
-                let theirs = place(node);
-                (theirs < mine, theirs, *node)
-            })
-            .collect();
-        ring.sort_unstable();
-        let mut liked: Vec<([u8; 32], NodeId)> = others()
-            .map(|node| {
-                (
-                    address::hash("grid/1 choice", &[&id, &own.0, &node.0]),
-                    *node,
-                )
-            })
-            .collect();
-        liked.sort_unstable();
-        Self {
-            ring: ring.into_iter().map(|(_, _, node)| node).collect(),
-            liked: liked.into_iter().map(|(_, node)| node).collect(),
-        }
-    }
-
-    /// How many members there are besides this node.
-    pub(crate) fn len(&self) -> usize {
-        self.ring.len()
-    }
-
-    /// The members besides this node.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &NodeId> {
-        self.ring.iter()
-    }
-}
-
-/// Every node that there is or was a connection to.
+/// The connections to all nodes, present and past.
 #[derive(Debug, Default)]
 pub(crate) struct Links(BTreeMap<NodeId, Link>);
 
@@ -106,7 +56,7 @@ impl Links {
         self.0.get(node).is_some_and(|link| link.banned_until > now)
     }
 
-    /// The nodes that a connection stands to, in order.
+    /// The connected nodes, in order.
     pub(crate) fn up(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
         self.0
             .iter()
@@ -186,7 +136,7 @@ impl Links {
         }
     }
 
-    /// Notes a message that does not hold. Says whether the peer has to go.
+    /// Notes a message that does not hold. Returns whether the peer has to go.
     pub(crate) fn strike(&mut self, node: &NodeId, now: Millis) -> bool {
         let link = self.0.entry(*node).or_default();
         link.strikes += 1;
@@ -247,13 +197,9 @@ impl Links {
 
     /// The members that this node wants connections to.
     pub(crate) fn choose(&self, neighbours: &Neighbours) -> BTreeSet<NodeId> {
-        let mut chosen = self.take(neighbours.ring.iter().copied(), RING);
+        let mut chosen = self.take(neighbours.ring(), RING);
         let ring = chosen.clone();
-        let rest = neighbours
-            .liked
-            .iter()
-            .copied()
-            .filter(|node| !ring.contains(node));
+        let rest = neighbours.liked().filter(|node| !ring.contains(node));
         chosen.extend(self.take(rest, OWN_CHOICE));
         chosen
     }
@@ -288,6 +234,7 @@ pub(crate) fn jitter(most: Duration, entropy: &mut dyn rand_core::Rng) -> Durati
 mod tests {
     use super::*;
     use crate::content_id::ContentId;
+    use crate::network::ids::NetworkId;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
 

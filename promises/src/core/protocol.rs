@@ -10,35 +10,72 @@ use std::net::SocketAddr;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
-use crate::cbor::{self, Bounds, CborError};
+use crate::answer::{AnswerError, BODY, Response, read_response};
+use crate::cbor::{self, CborError};
 use crate::content_id::ContentId;
 use crate::message::{Message, MessageError};
-use crate::network::admission::RawLink;
-use crate::network::charter::NetworkId;
+use crate::network::admission::{AdmissionRequest, RawLink};
+use crate::network::ids::NetworkId;
 use crate::network::ledger::IndexEntry;
 use crate::network::name::NetworkName;
+use crate::network::statement::Signed;
 use crate::texts;
 use crate::wire;
-
-/// The most bytes of statements in one message; the rest comes with the next.
-pub(crate) const MAX_BATCH: usize = 256 * 1024;
-
-/// What a payload may be. An index of [`MAX_MEMBERS`](crate::limits::MAX_MEMBERS) fits.
-const BODY: Bounds = Bounds {
-    max_bytes: Message::MAX_PAYLOAD,
-    max_depth: 8,
-    max_items: 64 * 1024,
-};
 
 /// A request as it was understood.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Ask {
     Hello(Hello),
     Find(NetworkName),
-    Sync(NetworkId, SyncRequest),
-    Pull(NetworkId, Pull),
-    Push(NetworkId, Push),
-    Admit(NetworkId, AdmitRequest),
+    Network(NetworkId, NetworkAsk),
+}
+
+/// A request in a network.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum NetworkAsk {
+    Sync(SyncRequest),
+    Pull(Pull),
+    Push(Push),
+    Admit(AdmitRequest),
+}
+
+/// What a request in a network was about, which says how its answer is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NetworkAbout {
+    Sync {
+        /// Whether the request showed this node's admission.
+        introduced: bool,
+    },
+    Pull,
+    Push,
+    Admit,
+}
+
+/// What came back to a request in a network.
+#[derive(Debug)]
+pub(crate) enum NetworkReply {
+    Sync {
+        introduced: bool,
+        response: Response<SyncAnswer>,
+    },
+    Pull(Response<Push>),
+    Push(Response<PushAnswer>),
+    Admit(Response<AdmitAnswer>),
+}
+
+impl NetworkAbout {
+    /// Reads what came back.
+    pub(crate) fn read(self, bytes: &[u8]) -> Result<NetworkReply, AnswerError> {
+        Ok(match self {
+            Self::Sync { introduced } => NetworkReply::Sync {
+                introduced,
+                response: read_response(bytes)?,
+            },
+            Self::Pull => NetworkReply::Pull(read_response(bytes)?),
+            Self::Push => NetworkReply::Push(read_response(bytes)?),
+            Self::Admit => NetworkReply::Admit(read_response(bytes)?),
+        })
+    }
 }
 
 /// How the sender sees the receiver's address.
@@ -50,7 +87,7 @@ pub(crate) struct Hello {
 }
 
 /// The charters that a node knows by a name, for `find`.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Found {
     #[n(0)]
     pub(crate) charters: Vec<ByteVec>,
@@ -123,18 +160,24 @@ pub(crate) struct AdmitRequest {
     pub(crate) request: ByteVec,
 }
 
+impl AdmitRequest {
+    pub(crate) fn new(request: &Signed<AdmissionRequest>) -> Self {
+        Self {
+            request: ByteVec::from(request.bytes().to_vec()),
+        }
+    }
+
+    /// The request, if it holds.
+    pub(crate) fn open(&self) -> Option<Signed<AdmissionRequest>> {
+        Signed::decode(&self.request).ok()
+    }
+}
+
 /// The admission, where an owner has signed it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct AdmitAnswer {
     #[n(0)]
     pub(crate) admission: Vec<RawLink>,
-}
-
-/// Why a request is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Refused {
-    #[n(0)]
-    pub(crate) why: String,
 }
 
 /// Why bytes are not a request.
@@ -159,10 +202,16 @@ impl Ask {
                 let subject = name.as_str().as_bytes().to_vec();
                 (texts::EXCHANGE_KEYS, "find", Some(subject), Vec::new())
             }
-            Self::Sync(network, body) => mesh("sync", network, cbor::encode(body)),
-            Self::Pull(network, body) => mesh("pull", network, cbor::encode(body)),
-            Self::Push(network, body) => mesh("push", network, cbor::encode(body)),
-            Self::Admit(network, body) => mesh("ask", network, cbor::encode(body)),
+            Self::Network(network, ask) => {
+                let (name, body) = match ask {
+                    NetworkAsk::Sync(body) => ("sync", cbor::encode(body)),
+                    NetworkAsk::Pull(body) => ("pull", cbor::encode(body)),
+                    NetworkAsk::Push(body) => ("push", cbor::encode(body)),
+                    NetworkAsk::Admit(body) => ("ask", cbor::encode(body)),
+                };
+                let subject = network.0.to_bytes();
+                (texts::JOIN_WIREGUARD_NET, name, Some(subject), body)
+            }
         };
         let mut message = Message::new(promise.id()).arg(name);
         if let Some(subject) = subject {
@@ -196,66 +245,14 @@ impl Ask {
         let network = ContentId::from_bytes(network)
             .map(NetworkId)
             .map_err(|_| ProtocolError::Unknown)?;
-        match *name {
-            b"sync" => Ok(Self::Sync(network, cbor::decode(payload, &BODY)?)),
-            b"pull" => Ok(Self::Pull(network, cbor::decode(payload, &BODY)?)),
-            b"push" => Ok(Self::Push(network, cbor::decode(payload, &BODY)?)),
-            b"ask" => Ok(Self::Admit(network, cbor::decode(payload, &BODY)?)),
-            _ => Err(ProtocolError::Unknown),
-        }
-    }
-}
-
-fn mesh(
-    name: &'static str,
-    network: &NetworkId,
-    payload: Vec<u8>,
-) -> (texts::Promise, &'static str, Option<Vec<u8>>, Vec<u8>) {
-    (
-        texts::JOIN_WIREGUARD_NET,
-        name,
-        Some(network.0.to_bytes()),
-        payload,
-    )
-}
-
-/// An answer with this body.
-pub(crate) fn answer<T: Encode<()>>(body: &T) -> Vec<u8> {
-    Message::new(texts::ANSWER.id())
-        .payload(cbor::encode(body))
-        .encode()
-}
-
-/// A refusal with this reason.
-pub(crate) fn refusal(why: &str) -> Vec<u8> {
-    let body = Refused {
-        why: why.to_owned(),
-    };
-    Message::new(texts::REFUSAL.id())
-        .payload(cbor::encode(&body))
-        .encode()
-}
-
-/// What came back.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Response<T> {
-    Answer(T),
-    Refusal(String),
-}
-
-/// Reads a response.
-pub(crate) fn read_response<T>(bytes: &[u8]) -> Result<Response<T>, ProtocolError>
-where
-    T: for<'b> Decode<'b, ()> + Encode<()>,
-{
-    let message = Message::decode(bytes, &Message::BOUNDS)?;
-    if message.promise == texts::ANSWER.id() {
-        Ok(Response::Answer(cbor::decode(&message.payload, &BODY)?))
-    } else if message.promise == texts::REFUSAL.id() {
-        let refused: Refused = cbor::decode(&message.payload, &BODY)?;
-        Ok(Response::Refusal(refused.why.chars().take(300).collect()))
-    } else {
-        Err(ProtocolError::Promise)
+        let ask = match *name {
+            b"sync" => NetworkAsk::Sync(cbor::decode(payload, &BODY)?),
+            b"pull" => NetworkAsk::Pull(cbor::decode(payload, &BODY)?),
+            b"push" => NetworkAsk::Push(cbor::decode(payload, &BODY)?),
+            b"ask" => NetworkAsk::Admit(cbor::decode(payload, &BODY)?),
+            _ => return Err(ProtocolError::Unknown),
+        };
+        Ok(Self::Network(network, ask))
     }
 }
 

@@ -3,12 +3,13 @@
 //! Secrets are in fields of secret types; the driver writes each part to its own file.
 
 use crate::content_id::ContentId;
-use crate::network::accept::Rule;
 use crate::network::admission::RawLink;
-use crate::network::charter::{Charter, NetworkId};
+use crate::network::charter::Charter;
 use crate::network::history::NewEntry;
+use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
 use crate::network::name::NetworkName;
+use crate::network::rules::Rule;
 use crate::network::statement::Signed;
 use grid_keys::Secret;
 use grid_keys::WgSecretKey;
@@ -34,7 +35,7 @@ pub struct NetworkRecord {
     pub rules: Vec<Rule>,
     /// The judge: the content id of its code.
     pub judge: Option<ContentId>,
-    /// Nodes to begin with.
+    /// Nodes to connect to while no member is known.
     pub bootstrap: Vec<Bootstrap>,
 }
 

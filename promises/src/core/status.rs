@@ -1,16 +1,20 @@
 //! What a person can ask about a network, as values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::content_id::ContentId;
 use crate::core::input::PeerObservation;
-use crate::network::accept::{Rule, Verdict};
-use crate::network::charter::{AdmissionRule, NetworkId};
+use crate::network::accept::Verdict;
+use crate::network::charter::AdmissionRule;
+use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
+use crate::network::membership::NotAMember;
 use crate::network::name::{Label, NetworkName};
+use crate::network::rules::Rule;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::WgPublicKey;
@@ -24,10 +28,40 @@ pub enum OwnStanding {
     Waiting,
     /// It is a member.
     Member,
-    /// It is a member no longer, and why.
-    Expelled(String),
+    /// It is no longer a member.
+    Expelled(Expulsion),
     /// It left; what is needed to join again is kept.
     Left,
+}
+
+/// Why this node is no longer a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expulsion {
+    /// An owner withdrew its admission, or one that it depends on.
+    Revoked,
+    /// Others used its invite before it.
+    InviteSpent,
+    /// Its invite expired before anybody who counts saw it join.
+    InviteExpired,
+}
+
+impl From<&NotAMember> for Expulsion {
+    fn from(why: &NotAMember) -> Self {
+        match why {
+            NotAMember::InviteSpent { .. } => Self::InviteSpent,
+            NotAMember::InviteExpired { .. } => Self::InviteExpired,
+        }
+    }
+}
+
+impl fmt::Display for Expulsion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "an owner of the network revoked this node's admission",
+            Self::InviteSpent => "the invite was used by other nodes before this one",
+            Self::InviteExpired => "the invite expired before a member saw this node join",
+        })
+    }
 }
 
 /// A network as this node sees it.
@@ -74,7 +108,7 @@ pub struct NetworkStatus {
 /// An address that was lost to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressMove {
-    /// When.
+    /// When this node gave it up.
     pub at: Timestamp,
     /// The address that was lost.
     pub from: Ipv4Addr,

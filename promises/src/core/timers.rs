@@ -1,28 +1,14 @@
-//! The one table of timers.
+//! The one table of timers: what they are for, when they are set, and how long they take.
 //!
-//! | timer | set when | fires after | does |
-//! |---|---|---|---|
-//! | `Housekeeping(network)` | the network is there | 30 s | forgets what lapsed, looks at the view again, renews |
-//! | `AntiEntropy(network)` | the network is there | 45 to 75 s | compares with one random connected member |
-//! | `Resign(network)` | this node's promise should change | 100 ms | signs and pushes it, if it differs |
-//! | `Refresh(network)` | news came in right after a refresh | 50 ms after that | looks at the view again |
-//! | `Flush(network)` | news came in right after a push | 50 ms after that | pushes it |
-//! | `Save(network)` | statements changed | 5 s; at once, or 250 ms after the last, for a node that was not known | hands the statements to the driver |
-//! | `ClaimAnyway(network)` | joining | 3 s | claims an address without having heard from a member |
-//! | `AskAgain(network)` | waiting for an owner | 10 s | asks connected members for an admission |
-//! | `Paths(network)` | a member has not answered on its path | 2 s | tries its next endpoint |
-//! | `Judge(network)` | the judge failed | 10 s | asks it again |
-//! | `Dial` | a wanted connection is down | back-off, see `links` | dials |
-//! | `Deadline(ticket)` | a command waits for others | its own | answers the command |
-//! | `Part(node)` | a revoked node was told | 2 s | closes the connection |
-//!
-//! Timers that fire at the same moment fire in the order of this table, then by their subject.
+//! Timers that are due at the same moment fire in the order of [`Timer`] and [`NetworkTimer`], then by their subject. Most of the
+//! spans are short because something waits for them, and bounded below because what comes in bursts
+//! should cost once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::input::Ticket;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::time::Millis;
 use grid_keys::NodeId;
 
@@ -59,39 +45,46 @@ pub(crate) const PART: Duration = Duration::from_secs(2);
 /// How long leaving waits for members to confirm.
 pub(crate) const LEAVE: Duration = Duration::from_secs(2);
 
-/// What a timer is for.
+/// What a timer is for. Of each there is at most one for each subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    Housekeeping(NetworkId),
-    AntiEntropy(NetworkId),
-    Resign(NetworkId),
-    Refresh(NetworkId),
-    Flush(NetworkId),
-    Save(NetworkId),
-    ClaimAnyway(NetworkId),
-    AskAgain(NetworkId),
-    Paths(NetworkId),
-    Judge(NetworkId),
+    Network(NetworkTimer, NetworkId),
+    /// A wanted connection is down, and its back-off ([`links`](super::links)) ends: dials.
     Dial,
+    /// A command waits for others: answers it.
     Deadline(Ticket),
+    /// A revoked node was told: closes the connection to it.
     Part(NodeId),
 }
 
-impl Timer {
-    const fn network(&self) -> Option<NetworkId> {
-        match self {
-            Self::Housekeeping(network)
-            | Self::AntiEntropy(network)
-            | Self::Resign(network)
-            | Self::Refresh(network)
-            | Self::Flush(network)
-            | Self::Save(network)
-            | Self::ClaimAnyway(network)
-            | Self::AskAgain(network)
-            | Self::Paths(network)
-            | Self::Judge(network) => Some(*network),
-            Self::Dial | Self::Deadline(_) | Self::Part(_) => None,
-        }
+/// What a timer of a network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum NetworkTimer {
+    /// Runs while the network is there: forgets what lapsed, looks at the view again, renews the promise.
+    Housekeeping,
+    /// Runs while the network is there, after 45 to 75 seconds: compares with a random connected member.
+    AntiEntropy,
+    /// This node's promise should change: signs and pushes it, if it differs.
+    Resign,
+    /// News came in right after a refresh: looks at the view again.
+    Refresh,
+    /// News came in right after a push: pushes it.
+    Flush,
+    /// Statements changed: hands them to the driver.
+    Save,
+    /// Joining: claims an address without having heard from a member.
+    ClaimAnyway,
+    /// Waiting for an owner: asks connected members for an admission.
+    AskAgain,
+    /// A member has not answered on its path: tries its next endpoint.
+    Paths,
+    /// The judge failed: asks it again.
+    Judge,
+}
+
+impl NetworkTimer {
+    pub(crate) const fn of(self, network: NetworkId) -> Timer {
+        Timer::Network(self, network)
     }
 }
 
@@ -117,7 +110,8 @@ impl Timers {
 
     /// Cancels everything about a network.
     pub(crate) fn cancel_network(&mut self, network: NetworkId) {
-        self.0.retain(|timer, _| timer.network() != Some(network));
+        self.0
+            .retain(|timer, _| !matches!(timer, Timer::Network(_, of) if *of == network));
     }
 
     /// When the next one fires.

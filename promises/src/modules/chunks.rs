@@ -17,9 +17,9 @@ use std::ops::Range;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
-use super::object::{self, ObjectError, Version};
 use crate::cbor::{self, Bounds};
 use crate::content_id::ContentId;
+use crate::object::{self, ObjectError, Version};
 
 /// The length of every chunk but the last, in bytes: 256 KiB.
 ///

@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 use minicbor::{Decode, Encode};
 
 use super::name::{CallName, ModuleName, NameError};
-use super::object::{self, ObjectError, Version};
 use super::platform::{Platform, PlatformError};
 use crate::cbor::{self, Bounds};
 use crate::content_id::ContentId;
+use crate::object::{self, ObjectError, Version};
 
 /// What a module is. Every value of this type obeys the rules of [`Descriptor::decode`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::chunks::{CHUNK_LEN, MAX_CHUNKS, Manifest};
+use crate::answer::{Response, answer, read_response, refusal};
 use crate::cbor::{self, Bounds, CborError};
 use crate::content_id::ContentId;
-use crate::core::protocol::{Response, read_response};
 use crate::message::Message;
 use crate::texts;
 
@@ -135,7 +135,7 @@ pub trait Given: Encode<()> + for<'b> Decode<'b, ()> {
     where
         Self: Sized,
     {
-        crate::core::protocol::answer(self)
+        answer(self)
     }
 
     /// Reads an answer.
@@ -179,7 +179,7 @@ impl Given for Chunk {
 /// The encoded refusal of a request.
 #[must_use]
 pub fn refuse(why: &str) -> Vec<u8> {
-    crate::core::protocol::refusal(why)
+    refusal(why)
 }
 
 /// A message that rejects another: this node takes no part in its promise. The payload names the

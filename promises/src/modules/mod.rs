@@ -9,20 +9,21 @@
 //! run. Whether an id in a descriptor or a table leads to an object at all shows when it is fetched.
 
 pub mod adopt;
+pub mod builtins;
 pub mod chunks;
 pub mod descriptor;
 pub mod fetch;
 pub mod name;
-pub mod object;
 pub mod platform;
 pub mod progress;
 pub mod table;
 
+pub use crate::object;
+pub use crate::object::ObjectError;
 pub use adopt::{Adoption, Choice, Conflict, adopt};
 pub use chunks::{Manifest, ManifestBuilder};
 pub use descriptor::{Descriptor, ModuleKind, Protocol};
 pub use name::{CallName, ModuleName, NameError};
-pub use object::ObjectError;
 pub use platform::Platform;
 pub use progress::Progress;
 pub use table::{SymbolTable, TableDiff};

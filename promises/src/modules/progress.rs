@@ -10,9 +10,9 @@
 use minicbor::{Decode, Encode};
 
 use super::chunks::{CHUNK_LEN, MAX_CHUNKS, Manifest, NoSuchChunk, count, range};
-use super::object::{self, ObjectError, Version};
 use crate::cbor::{self, Bounds};
 use crate::content_id::ContentId;
+use crate::object::{self, ObjectError, Version};
 
 /// Which chunks of one manifest are here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use super::name::{ModuleName, NameError};
-use super::object::{self, ObjectError, Version};
 use crate::cbor::{self, Bounds};
 use crate::content_id::ContentId;
+use crate::object::{self, ObjectError, Version};
 
 /// Names, and the content ids of the descriptors that they stand for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

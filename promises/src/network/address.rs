@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use grid_keys::NodeId;
 
 /// How many candidates a node tries before it calls a range full.

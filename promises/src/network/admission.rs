@@ -15,7 +15,8 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
 use crate::network::address;
-use crate::network::charter::{AdmissionRule, Charter, NetworkId};
+use crate::network::charter::{AdmissionRule, Charter};
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
@@ -25,7 +26,7 @@ use grid_keys::NodeId;
 /// A member lets whoever holds the invite key admit nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Grant {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// The public half of the invite key.
@@ -48,7 +49,7 @@ pub struct Grant {
 /// The invite key admits one node.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct GrantUse {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// The invite key, which signs this.
@@ -65,7 +66,7 @@ pub struct GrantUse {
 /// An owner admits one node by name.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Direct {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// The owner, who signs this.
@@ -74,7 +75,7 @@ pub struct Direct {
     /// The node that is admitted.
     #[n(2)]
     pub node: NodeId,
-    /// When.
+    /// When it was signed.
     #[n(3)]
     pub issued: Timestamp,
 }
@@ -82,16 +83,16 @@ pub struct Direct {
 /// A node asks the owners to admit it. Signed by the node; admits nobody by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AdmissionRequest {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
-    /// The node.
+    /// The node that wants to be admitted, and signs this.
     #[n(1)]
     pub node: NodeId,
     /// What it calls itself.
     #[n(2)]
     pub label: Label,
-    /// When.
+    /// When it was signed.
     #[n(3)]
     pub issued: Timestamp,
 }
@@ -152,12 +153,6 @@ impl Statement for Direct {
         Ok(())
     }
 }
-
-/// Which chain it is: the grants, the owners who admitted by name, and the nodes on it, whatever
-/// was signed anew or added to it since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[cbor(transparent)]
-pub struct AdmissionId(#[cbor(with = "minicbor::bytes")] pub [u8; 32]);
 
 /// One link as it travels: the signed statements, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

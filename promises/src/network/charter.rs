@@ -15,22 +15,7 @@ use crate::time::Timestamp;
 use crate::wire;
 use grid_keys::NodeId;
 
-/// A network's identity: the content id of its signed charter.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(transparent)]
-pub struct NetworkId(#[n(0)] pub ContentId);
-
-impl fmt::Display for NetworkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for NetworkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NetworkId({})", self.0.short())
-    }
-}
+pub use crate::network::ids::NetworkId;
 
 /// How a node becomes a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]

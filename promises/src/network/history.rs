@@ -49,7 +49,7 @@ pub type Lines = BTreeMap<NodeId, Vec<Line>>;
 /// What a node decided at a moment, and about what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// When.
+    /// When it was made.
     pub at: Timestamp,
     /// The judge of the network, if it had one: the content id of its code.
     pub judge: Option<ContentId>,
@@ -160,7 +160,7 @@ pub enum HistoryError {
     /// It begins later.
     #[error("the history begins at {begins:?}, later than that")]
     TooEarly {
-        /// When.
+        /// When the first decision in it was made.
         begins: Timestamp,
     },
 }

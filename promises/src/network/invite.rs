@@ -64,7 +64,7 @@ pub struct Invite {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
     /// Nothing was given.
-    #[error("the invite is empty; `grid invite NET` on a member prints one")]
+    #[error("the invite is empty")]
     Empty,
     /// Longer than an invite can be.
     #[error("the text is longer than any invite ({MAX_INVITE_TEXT} characters)")]
@@ -85,9 +85,7 @@ pub enum InviteError {
     #[error(transparent)]
     Admission(#[from] AdmissionError),
     /// For a network of another name than the one asked for.
-    #[error(
-        "this invite is for the network \"{invited}\", not \"{asked}\"; run `grid join-wireguard-net {invited} -`"
-    )]
+    #[error("this invite is for the network \"{invited}\", not \"{asked}\"")]
     OtherNetwork {
         /// The network that the invite is for.
         invited: NetworkName,

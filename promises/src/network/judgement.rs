@@ -16,8 +16,8 @@ use ipnet::IpNet;
 use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Bounds};
-use crate::modules::object::{self, ObjectError, Version};
 use crate::network::records::Records;
+use crate::object::{self, ObjectError, Version};
 use grid_keys::NodeId;
 
 /// Why a judge says what it says: a short text for people, on one line.

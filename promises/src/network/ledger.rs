@@ -18,11 +18,13 @@ use crate::content_id::ContentId;
 use crate::limits::{CLOCK_SKEW, MAX_MEMBERS, MAX_REVOCATIONS, QUIET_TIME, SPARE_USES};
 use crate::network::address;
 use crate::network::admission::{Direct, Grant, Link, RawLink};
-use crate::network::charter::{Charter, NetworkId};
+use crate::network::charter::Charter;
+use crate::network::ids::NetworkId;
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
-use crate::network::membership::{Uses, Withdrawn};
 use crate::network::revocation::Revocation;
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
+use crate::network::uses::Uses;
+use crate::network::withdrawn::Withdrawn;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 

@@ -11,9 +11,10 @@ use crate::limits::{
     CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME,
 };
 use crate::network::address;
-use crate::network::admission::{Admission, AdmissionError, AdmissionId, Grant, RawLink};
-use crate::network::charter::{Charter, NetworkId};
+use crate::network::admission::{Admission, AdmissionError, Grant, RawLink};
+use crate::network::charter::Charter;
 use crate::network::endpoint::Endpoint;
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError};
@@ -25,7 +26,7 @@ use grid_keys::WgPublicKey;
 /// An IPv4 address and which of the node's candidates it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Claim {
-    /// The address.
+    /// The address that is claimed.
     #[n(0)]
     #[cbor(with = "wire::ipv4_addr")]
     pub address: Ipv4Addr,
@@ -49,7 +50,7 @@ pub enum Standing {
 /// A node's promise to one network.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct MemberPromise {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// The node, which signs this.
@@ -163,7 +164,7 @@ pub enum PromiseError {
     /// Lapsed so long ago that nothing follows from it.
     #[error("the promise lapsed at {expires}")]
     Lapsed {
-        /// When.
+        /// When it expired.
         expires: Timestamp,
     },
 }

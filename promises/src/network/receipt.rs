@@ -14,8 +14,7 @@ use std::net::Ipv4Addr;
 use minicbor::{Decode, Encode};
 
 use crate::limits::RECEIPT_LIFETIME;
-use crate::network::admission::AdmissionId;
-use crate::network::charter::NetworkId;
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::statement::{Kind, Statement};
 use crate::time::Timestamp;
 use crate::wire;
@@ -25,7 +24,7 @@ use grid_keys::WgPublicKey;
 /// What one member saw of another, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// Who saw it, and signs this.

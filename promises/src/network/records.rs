@@ -20,12 +20,12 @@ use minicbor::{Decode, Encode};
 use crate::cbor::Bounds;
 use crate::content_id::ContentId;
 use crate::limits::{MAX_MEMBERS, MAX_PREFIXES};
-use crate::modules::object::{self, ObjectError, Version};
-use crate::network::accept::{Action, LocalFacts, Rule};
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::ledger::Ledger;
 use crate::network::name::Label;
+use crate::network::rules::{Action, LocalFacts, Rule};
 use crate::network::view::{MemberView, Presence, View};
+use crate::object::{self, ObjectError, Version};
 use crate::wire;
 use grid_keys::NodeId;
 
@@ -41,7 +41,7 @@ pub struct Records {
 /// What a node says of itself and of its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Here {
-    /// The network.
+    /// The network that is judged.
     pub network: NetworkId,
     /// Its IPv4 range.
     pub ipv4: Ipv4Net,

@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::MAX_REVOKED;
 use crate::network::admission::RawLink;
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::statement::{Kind, Statement};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -28,7 +28,7 @@ pub struct Closure {
 /// What an owner withdraws.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Revocation {
-    /// The network.
+    /// The network that it holds in.
     #[n(0)]
     pub network: NetworkId,
     /// The owner, who signs this.
@@ -43,7 +43,7 @@ pub struct Revocation {
     /// Admissions by name for those who came in through a revoked node and stay.
     #[n(4)]
     pub readmit: Vec<RawLink>,
-    /// When.
+    /// When it was signed.
     #[n(5)]
     pub issued: Timestamp,
 }

@@ -45,7 +45,7 @@ pub struct MemberView {
 /// A network at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// The members.
+    /// Everybody whose admission holds, also those who are away or left, within their quiet time.
     pub members: BTreeMap<NodeId, MemberView>,
     /// Nodes with a verified promise that are no members, and why.
     pub refused: BTreeMap<NodeId, NotAMember>,

@@ -3,13 +3,14 @@
 //! Nothing is computed before it is asked for, and nothing is allocated: the first candidate is
 //! usually the last one that is needed.
 
-use crate::routes::Routes;
 use crate::routes::here::{Here, Spot};
 use crate::routes::key::{Key, SegmentBytes};
-use crate::routes::slab::Index;
+use crate::routes::path::Path;
+use crate::routes::slab::{Index, Slab};
 use crate::routes::strength::Strength;
 use crate::routes::target::{Class, Target};
-use crate::routes::tree::ROOT;
+use crate::routes::targets::Targets;
+use crate::routes::tree::{ROOT, Tree};
 use crate::time::Timestamp;
 
 /// A target that accepts a message, as far as is known.
@@ -24,10 +25,12 @@ pub struct Candidate<'a> {
     pub strength: Strength,
 }
 
-/// The candidates for a message, best first. See [`Routes::dispatch`].
+/// The candidates for a message, best first. See [`dispatch`](super::Routes::dispatch).
 #[derive(Clone)]
 pub struct Candidates<'a> {
-    routes: &'a Routes,
+    tree: &'a Tree,
+    paths: &'a Slab<Path>,
+    targets: &'a Targets,
     chain: Chain,
     now: Timestamp,
     /// Where in the chain, from its deepest node.
@@ -51,10 +54,18 @@ enum Group {
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(routes: &'a Routes, key: &Key<'_>, now: Timestamp) -> Self {
+    pub(super) fn new(
+        tree: &'a Tree,
+        paths: &'a Slab<Path>,
+        targets: &'a Targets,
+        key: &Key<'_>,
+        now: Timestamp,
+    ) -> Self {
         Self {
-            routes,
-            chain: Chain::new(routes, key),
+            tree,
+            paths,
+            targets,
+            chain: Chain::new(tree, key),
             now,
             level: 0,
             class: 0,
@@ -70,7 +81,7 @@ impl<'a> Candidates<'a> {
             return None;
         }
         Some(Candidate {
-            target: self.routes.targets.name(entry.target)?,
+            target: self.targets.name(entry.target)?,
             depth: usize::from(self.chain.get(level)?.depth),
             strength: entry.strength,
         })
@@ -84,11 +95,11 @@ impl<'a> Candidates<'a> {
     }
 
     fn here(&self, level: usize) -> Option<&'a Here> {
-        self.routes.tree.here(self.chain.get(level)?.node)
+        self.tree.here(self.chain.get(level)?.node)
     }
 
     fn is_rejecting(&self, spot: &Spot) -> bool {
-        let path = || self.routes.paths.get(spot.path);
+        let path = || self.paths.get(spot.path);
         spot.rejected && path().is_some_and(|path| path.is_rejecting(self.now))
     }
 
@@ -187,7 +198,7 @@ struct Link {
 }
 
 impl Chain {
-    fn new(routes: &Routes, key: &Key<'_>) -> Self {
+    fn new(tree: &Tree, key: &Key<'_>) -> Self {
         let unused = Link {
             node: ROOT,
             depth: 0,
@@ -200,11 +211,11 @@ impl Chain {
         let mut room = SegmentBytes::new();
         for (depth, level) in (1..).zip(0..key.depth().min(Key::MAX_DEPTH)) {
             let segment = key.segment(level, &mut room);
-            let Some(child) = segment.and_then(|segment| routes.tree.child(node, segment)) else {
+            let Some(child) = segment.and_then(|segment| tree.child(node, segment)) else {
                 break;
             };
             node = child;
-            if routes.tree.here(node).is_some_and(|here| !here.is_empty())
+            if tree.here(node).is_some_and(|here| !here.is_empty())
                 && let Some(place) = chain.links.get_mut(chain.length)
             {
                 *place = Link { node, depth };

@@ -7,7 +7,7 @@
 
 use crate::content_id::ContentId;
 use crate::message::Message;
-use crate::routes::RouteError;
+use crate::routes::target::Target;
 
 /// The longest segment of an id: the hash code and the longest digest.
 const MAX_ID: usize = 1 + 64;
@@ -214,6 +214,32 @@ fn read_id(segment: &[u8]) -> Option<ContentId> {
     let [version, codec] = CID_HEAD;
     let binary = [&[version, codec, *code, length], digest].concat();
     ContentId::from_bytes(&binary).ok()
+}
+
+/// Something that the tree has no room for. Nothing was recorded, and the same will fail again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// More arguments than a recorded key may have. Record at [`Key::within_bounds`].
+    #[error(
+        "the key has {found} arguments, more than the {} that are recorded",
+        Key::MAX_ARGS
+    )]
+    TooManyArgs {
+        /// How many there are.
+        found: usize,
+    },
+    /// More bytes of arguments than a recorded key may have. Record at [`Key::within_bounds`].
+    #[error(
+        "the arguments of the key have {found} bytes, more than the {} that are recorded",
+        Key::MAX_BYTES
+    )]
+    TooLong {
+        /// How many there are.
+        found: usize,
+    },
+    /// A builtin with an empty or a very long name: a mistake in this program.
+    #[error("the name of a builtin has 1 to {} bytes", Target::MAX_NAME)]
+    Name,
 }
 
 #[cfg(test)]

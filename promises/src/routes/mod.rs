@@ -25,10 +25,12 @@
 //! itself may be recorded, never what a peer says of another.
 
 mod candidates;
-mod entries;
+mod entry;
+mod error;
 mod export;
 mod here;
 mod key;
+mod path;
 mod segment;
 mod slab;
 mod strength;
@@ -42,17 +44,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use candidates::{Candidate, Candidates};
-pub use entries::{Entry, Sign};
-pub use export::ImportError;
-pub use key::{Key, Prefix};
+pub use entry::{Entry, Sign};
+pub use error::ImportError;
+pub use key::{Key, Prefix, RouteError};
 pub use strength::Strength;
 pub use target::{ByClass, Class, Target};
 pub use targets::{ClassLimits, Limits, Quota};
 
 use here::Spot;
+use path::Path;
 use slab::{Index, Slab};
 use targets::Targets;
-use tree::Tree;
+use tree::{ROOT, Tree};
 
 use crate::time::Timestamp;
 
@@ -74,31 +77,6 @@ pub struct Routes {
     /// The number that the next recording gets.
     turn: u64,
     limits: Limits,
-}
-
-/// What is known of one target at one prefix.
-#[derive(Clone, Copy)]
-struct Path {
-    node: Index,
-    target: Index,
-    /// Whether it has ever accepted. If not, there is a rejection.
-    accepted: bool,
-    /// Until when a rejection stands.
-    rejected_until: Option<Timestamp>,
-    kept: u32,
-    broken: u32,
-    strength: Strength,
-    last_used: Timestamp,
-    /// Which recording was the last one of it.
-    turn: u64,
-    /// What it is counted as.
-    bytes: usize,
-}
-
-impl Path {
-    fn is_rejecting(&self, now: Timestamp) -> bool {
-        self.rejected_until.is_some_and(|until| now < until)
-    }
 }
 
 impl Default for Routes {
@@ -136,7 +114,7 @@ impl Routes {
     /// The targets that accept messages with this key, best first, as the module's documentation
     /// says. Allocates nothing, and finds each candidate when it is asked for.
     pub fn dispatch(&self, key: Key<'_>, now: Timestamp) -> Candidates<'_> {
-        Candidates::new(self, &key, now)
+        Candidates::new(&self.tree, &self.paths, &self.targets, &key, now)
     }
 
     /// Whether a target is known to reject messages with this key, so that there is no use in asking
@@ -245,6 +223,45 @@ impl Routes {
             }
         }
         gone
+    }
+
+    /// All entries, in the order of their prefixes (a prefix before those that go on from it), at
+    /// one prefix in the order of targets. Entries whose rejection has lapsed are among them until
+    /// [`Self::prune`].
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.walk().filter_map(|(node, index)| {
+            let path = self.paths.get(index)?;
+            Some(Entry {
+                prefix: self.tree.prefix(node)?,
+                target: self.targets.name(path.target)?.clone(),
+                accepted: path.accepted,
+                rejected_until: path.rejected_until,
+                kept: path.kept,
+                broken: path.broken,
+                strength: path.strength,
+                last_used: path.last_used,
+            })
+        })
+    }
+
+    /// All paths with their nodes, in the order of [`Self::entries`].
+    pub(super) fn walk(&self) -> impl Iterator<Item = (Index, Index)> {
+        let mut open = vec![ROOT];
+        let nodes = std::iter::from_fn(move || {
+            let node = open.pop()?;
+            open.extend(self.tree.children(node).rev());
+            Some(node)
+        });
+        nodes.flat_map(|node| {
+            let here = self.tree.here(node);
+            let mut paths: Vec<(Index, &Path)> = here
+                .into_iter()
+                .flat_map(|here| here.all())
+                .filter_map(|spot| Some((spot.path, self.paths.get(spot.path)?)))
+                .collect();
+            paths.sort_by_key(|(_, path)| self.targets.name(path.target));
+            paths.into_iter().map(move |(index, _)| (node, index))
+        })
     }
 
     fn path(&self, prefix: &Key<'_>, target: Index) -> Option<&Path> {
@@ -390,30 +407,4 @@ impl std::fmt::Debug for Routes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.entries()).finish()
     }
-}
-
-/// Something that the tree has no room for. Nothing was recorded, and the same will fail again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
-    /// More arguments than a recorded key may have. Record at [`Key::within_bounds`].
-    #[error(
-        "the key has {found} arguments, more than the {} that are recorded",
-        Key::MAX_ARGS
-    )]
-    TooManyArgs {
-        /// How many there are.
-        found: usize,
-    },
-    /// More bytes of arguments than a recorded key may have. Record at [`Key::within_bounds`].
-    #[error(
-        "the arguments of the key have {found} bytes, more than the {} that are recorded",
-        Key::MAX_BYTES
-    )]
-    TooLong {
-        /// How many there are.
-        found: usize,
-    },
-    /// A builtin with an empty or a very long name: a mistake in this program.
-    #[error("the name of a builtin has 1 to {} bytes", Target::MAX_NAME)]
-    Name,
 }

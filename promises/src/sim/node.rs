@@ -7,7 +7,7 @@ use crate::content_id::ContentId;
 use crate::core::{
     Change, CommandError, Config, Core, HostFacts, NetworkRecord, Notice, Reply, Ticket, Tunnel,
 };
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::network::judgement::{self, Opinion};
 use crate::network::name::Label;
 use crate::network::records::Records;

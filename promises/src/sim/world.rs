@@ -9,7 +9,7 @@ use rand_core::Rng;
 use crate::core::{
     Command, CommandError, Effect, Input, PeerObservation, Reply, ReplyTo, RequestId, Ticket,
 };
-use crate::network::charter::NetworkId;
+use crate::network::ids::NetworkId;
 use crate::sim::node::SimNode;
 use crate::time::Millis;
 use grid_keys::WgPublicKey;
@@ -70,6 +70,8 @@ pub struct World<R> {
     pub nodes: Vec<SimNode>,
     /// How bad the network is.
     pub faults: Faults,
+    /// Every effect so far, hashed.
+    trace: blake3::Hasher,
     by_id: BTreeMap<NodeId, NodeIndex>,
     by_address: BTreeMap<SocketAddr, NodeIndex>,
     by_key: BTreeMap<(NetworkId, WgPublicKey), NodeIndex>,
@@ -81,12 +83,13 @@ pub struct World<R> {
 
 impl<R: Rng> World<R> {
     /// A world without machines, at a fixed moment.
-    pub const fn new(rng: R, faults: Faults) -> Self {
+    pub fn new(rng: R, faults: Faults) -> Self {
         Self {
             rng,
             now: Millis(1_700_000_000_000),
             nodes: Vec::new(),
             faults,
+            trace: blake3::Hasher::new(),
             by_id: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_key: BTreeMap::new(),
@@ -266,6 +269,7 @@ impl<R: Rng> World<R> {
         }
         let timer = core.next_timer();
         for effect in effects {
+            self.note(index, &effect);
             self.carry_out(index, effect);
         }
         self.nodes[index].timer += 1;
@@ -273,6 +277,27 @@ impl<R: Rng> World<R> {
             let number = self.nodes[index].timer;
             self.schedule(at - self.now, Event::Timer(index, number));
         }
+    }
+
+    /// A digest of every effect so far: which node wanted what, when, and in which order.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        *self.trace.finalize().as_bytes()
+    }
+
+    fn note(&mut self, index: NodeIndex, effect: &Effect) {
+        let what = match effect {
+            Effect::Request { id, peer, message } => {
+                self.trace.update(message);
+                format!("{index} {:?} request {id:?} {peer}", self.now)
+            }
+            Effect::Respond { to, message } => {
+                self.trace.update(message);
+                format!("{index} {:?} respond {to:?}", self.now)
+            }
+            other => format!("{index} {:?} {other:?}", self.now),
+        };
+        self.trace.update(what.as_bytes());
     }
 
     fn carry_out(&mut self, index: NodeIndex, effect: Effect) {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use grid_keys::NodeId;
+use grid_modules::Peer as Contact;
 use grid_promises::modules::ModuleName;
 use grid_promises::{ContentId, Message};
 
 use super::super::context::Context;
 use super::super::driver::Event;
-use super::super::fetching::Contact;
 use super::{Answer, Progress, answer, resolve};
 use crate::control::answer::{FetchedReport, FoundPeer, FoundReport, TableReport};
 use crate::exit::{Failure, Outcome};
@@ -55,9 +55,18 @@ pub(super) async fn fetch(
     }
 }
 
+/// Whoever is slow to read misses a sentence.
+fn teller(progress: &Progress) -> impl Fn(String) + Send + Sync + use<> {
+    let progress = progress.clone();
+    move |text| {
+        let _ = progress.try_send(text);
+    }
+}
+
 async fn symbols(context: &Context, peer: &str, progress: &Progress) -> Outcome<Answer> {
     let contact = choose(&peers(context).await?, peer).await?;
-    let table = context.fetching.symbols_of(&contact, Some(progress)).await;
+    let (fetching, tell) = (context.modules.fetching(), teller(progress));
+    let table = fetching.symbols_of(&contact, Some(&tell)).await;
     let table = table.map_err(|error| Failure::from(&*error))?;
     answer(&TableReport {
         peer: contact.node.to_string(),
@@ -83,7 +92,8 @@ async fn object(
     if named.is_empty() {
         from = everybody(&peers);
     }
-    let had = context.fetching.fetch(id, &from, Some(progress)).await;
+    let (fetching, tell) = (context.modules.fetching(), teller(progress));
+    let had = fetching.fetch(id, &from, Some(&tell)).await;
     let had = had.map_err(|error| Failure::from(&*error))?;
     answer(&FetchedReport {
         id: had.id.to_string(),
@@ -97,7 +107,7 @@ async fn find(context: &Context, name: &str) -> Outcome<Answer> {
     let peers = match name.parse::<ModuleName>() {
         Ok(name) => {
             let all = everybody(&peers(context).await?);
-            context.fetching.find(name.as_str(), &all).await
+            context.modules.fetching().find(name.as_str(), &all).await
         }
         Err(_) => BTreeMap::new(),
     };

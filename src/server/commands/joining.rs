@@ -96,7 +96,7 @@ fn check_invite(net: &NetworkName, payload: &[u8]) -> Outcome<Invite> {
 /// # Errors
 /// This node does not.
 pub(in super::super) fn check_contract(context: &Context, contract: &ContentId) -> Outcome {
-    if context.dispatcher.takes_part_in(contract) {
+    if context.config.takes_part_in(contract) {
         return Ok(());
     }
     let name = texts::by_id(contract).map_or("a promise unknown to this version", |p| p.name);

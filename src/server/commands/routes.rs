@@ -13,7 +13,7 @@ pub(super) async fn routes(context: &Context, message: &Message) -> Outcome<Answ
     let id = |bytes: &[u8]| ContentId::from_bytes(bytes).map_err(|_| unknown());
     match args.as_slice() {
         [] => {
-            let dispatcher = context.dispatcher.clone();
+            let dispatcher = context.modules.dispatcher().clone();
             let report = tokio::task::spawn_blocking(move || dispatcher.report());
             let report = report.await;
             let report = report.map_err(|_| Failure::failed("the tree could not be read"))?;
@@ -21,7 +21,10 @@ pub(super) async fn routes(context: &Context, message: &Message) -> Outcome<Answ
         }
         [how @ (b"kept" | b"broken"), promise, module] => {
             let is_kept = *how == b"kept";
-            context.dispatcher.count(id(promise)?, id(module)?, is_kept);
+            context
+                .modules
+                .dispatcher()
+                .count(id(promise)?, id(module)?, is_kept);
             answer(&())
         }
         _ => Err(unknown()),

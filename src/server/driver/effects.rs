@@ -46,9 +46,9 @@ impl Driver {
             }
             Effect::Request { id, peer, message } => self.request(id, peer, message),
             Effect::Respond { to, message } => {
-                if let Some((responder, own)) = self.responders.remove(&to) {
-                    if let Some(own) = own {
-                        self.dispatcher.answered(own, &message);
+                if let Some((responder, promise)) = self.responders.remove(&to) {
+                    if let Some(promise) = promise {
+                        self.modules.answered(&promise, &message);
                     }
                     responder.send(message);
                 }
@@ -81,10 +81,10 @@ impl Driver {
     }
 
     fn ask_judge(&self, network: NetworkId, judge: ContentId, records: Vec<u8>) {
-        let dispatcher = self.dispatcher.clone();
+        let modules = self.modules.clone();
         let events = self.events.clone();
         tokio::spawn(async move {
-            let answer = dispatcher.judge(judge, records).await;
+            let answer = modules.judge(judge, records).await;
             let _ = events.send(Event::Judged(network, judge, answer)).await;
         });
     }

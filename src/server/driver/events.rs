@@ -12,7 +12,6 @@ use grid_wg::Place;
 use tokio::sync::oneshot;
 
 use crate::control::answer::StatusReport;
-use crate::server::dispatch::Own;
 use crate::server::tunnels::Observations;
 use crate::store::{InterfaceOptions, KnownPeer, StoreError};
 
@@ -45,7 +44,7 @@ pub(in crate::server) enum Event {
     /// Nobody could be reached.
     ConnectFailed(NodeId),
     /// A request of a peer that asked faster than the core takes, and that has waited.
-    Delayed(NodeId, Vec<u8>, Responder, Option<Own>),
+    Delayed(NodeId, Vec<u8>, Responder, Option<ContentId>),
     /// A judge of a network spoke, or did not.
     Judged(NetworkId, ContentId, Result<Vec<u8>, String>),
     /// A request was answered, or not.

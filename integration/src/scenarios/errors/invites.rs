@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use grid_promises::ContentId;
 use grid_promises::network::invite::Invite;
 
-use super::{Bad, exit};
+use super::must_fail::{MustFail, exit};
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions};
 use crate::wait::wait_until;
@@ -49,14 +49,14 @@ pub(super) fn bad_invites(lab: &Lab) -> Result<()> {
             &["for the network \"bar\"", "grid join-wireguard-net bar -"],
         ),
     ] {
-        Bad::new(JOIN, exit, says).input(invite).fails_on(&b)?;
+        MustFail::new(JOIN, exit, says).input(invite).run_on(&b)?;
     }
     sleep(Duration::from_millis(2500));
     let says = &["the invite expired", "ask for a new one"];
-    Bad::new(JOIN, exit::REFUSED, says)
+    MustFail::new(JOIN, exit::REFUSED, says)
         .input(&short)
-        .fails_on(&b)?;
-    // The other way round: nothing of all that stands in the way of a good one.
+        .run_on(&b)?;
+    // Conversely, none of this prevents a good invite from working.
     b.grid_ok(&["join-wireguard-net", "foo", "-"], whole)
         .map(drop)
 }
@@ -72,9 +72,9 @@ pub(super) fn spent_invite(lab: &Lab) -> Result<()> {
     mesh.wait_whole(Duration::from_secs(30))?;
     c.grid_ok(&["start-server", "--background"], "")?;
     let says = &["used up by others", "ask for a new one"];
-    Bad::new(JOIN, exit::REFUSED, says)
+    MustFail::new(JOIN, exit::REFUSED, says)
         .input(mesh.invite())
-        .fails_on(&c)?;
+        .run_on(&c)?;
     wait_until(
         "the others to know only each other",
         Duration::from_secs(5),
@@ -82,7 +82,7 @@ pub(super) fn spent_invite(lab: &Lab) -> Result<()> {
     )
 }
 
-/// Another letter in the middle.
+/// Replaces a letter in the middle.
 fn alter(invite: &str) -> Result<String> {
     let middle = invite.len() / 2;
     let letter = invite.get(middle..=middle).context("no middle")?;
@@ -91,7 +91,7 @@ fn alter(invite: &str) -> Result<String> {
     Ok(format!("{before}{other}{}", &after[1..]))
 }
 
-/// A bit of a signature is another, and the checksum fits: this is no accident.
+/// Flips a bit of a signature and corrects the checksum, so that it cannot be an accident.
 fn forge(invite: &str) -> Result<String> {
     let text = invite.strip_prefix(PREFIX).context("no invite")?;
     let mut bytes = BASE64URL_NOPAD.decode(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! Files, capabilities, devices, ports, interfaces and ranges that are not as they should be.
+//! Files, capabilities, devices, ports, interfaces and ranges that are missing, taken or wrong.
 
 use std::ffi::CStr;
 use std::fs::{self, Permissions};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::super::seen::{self, PATIENCE};
-use super::{Bad, exit, prepare};
+use super::must_fail::{MustFail, exit, prepare};
 use crate::lab::Lab;
 use crate::link::{self, LinkIndex};
 use crate::mesh::{Mesh, MeshOptions};
@@ -34,7 +34,7 @@ const START_BEHIND: &[&str] = &["start-server", "--background"];
 pub(super) fn bad_files(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     prepare(&node)?;
-    let whole = State::read(&node)?;
+    let whole = Files::read(&node)?;
     let config = |text: &str| whole.with("config", text.as_bytes(), 0o600);
     let key = |text: &[u8], mode| whole.with("keys/node.key", text, mode);
     let seed = whole.content("keys/node.key")?.to_vec();
@@ -52,35 +52,35 @@ pub(super) fn bad_files(lab: &Lab) -> Result<()> {
         (key(half, 0o600), cut),
     ] {
         files.write(&node)?;
-        Bad::new(START, exit::FAILED, says).fails_on(&node)?;
-        Bad::new(START_BEHIND, exit::NO_SERVER, says).fails_on(&node)?;
-        Bad::new(CREATE, exit::NO_SERVER, says).fails_on(&node)?;
+        MustFail::new(START, exit::FAILED, says).run_on(&node)?;
+        MustFail::new(START_BEHIND, exit::NO_SERVER, says).run_on(&node)?;
+        MustFail::new(CREATE, exit::NO_SERVER, says).run_on(&node)?;
         ensure!(server::pid(&node).is_none(), "a server runs");
     }
     for (file, path) in [("config", "config"), ("keys/node.key", "node.key")] {
         whole.with(file, &whole.content(file)?, 0).write(&node)?;
         let says = &["cannot read", path, "ermission denied"];
-        Bad::new(CREATE, exit::NO_SERVER, says)
+        MustFail::new(CREATE, exit::NO_SERVER, says)
             .without(&[CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH])
-            .fails_on(&node)?;
+            .run_on(&node)?;
     }
-    // With the files as they were the node starts, and is the one that it was.
+    // With the files restored, the node starts, and is the same node.
     whole.write(&node)?;
     node.grid_ok(START_BEHIND, "")?;
-    Bad::new(
+    MustFail::new(
         START,
         exit::FAILED,
         &["another server holds", "grid stop-server"],
     )
-    .fails_on(&node)?;
+    .run_on(&node)?;
     ensure!(node.grid(&["status"])?.status.success());
     Ok(())
 }
 
-/// Two files of a home, as they are to be.
-struct State(Vec<(&'static str, Vec<u8>, u32)>);
+/// The contents and modes of two files of a home.
+struct Files(Vec<(&'static str, Vec<u8>, u32)>);
 
-impl State {
+impl Files {
     fn read(node: &Node) -> Result<Self> {
         let read = |name| -> Result<_> { Ok((name, fs::read(node.home().join(name))?, 0o600)) };
         Ok(Self(vec![read("config")?, read("keys/node.key")?]))
@@ -135,7 +135,7 @@ pub(super) fn bad_network_file(lab: &Lab) -> Result<()> {
         let shown = node.grid_ok(&["status"], "")?;
         ensure!(shown.contains(says) && shown.contains("foo"), "{shown}");
         let refused = &["could not be started", says, "move"];
-        Bad::new(CREATE, exit::REFUSED, refused).fails_on(&node)?;
+        MustFail::new(CREATE, exit::REFUSED, refused).run_on(&node)?;
         node.grid_ok(&["stop-server"], "")?;
     }
     fs::write(&path, &whole)?;
@@ -153,17 +153,17 @@ pub(super) fn lacking(lab: &Lab) -> Result<()> {
     for backend in ["auto", "userspace"] {
         prepare(&a)?;
         let create = [CREATE, &["--backend", backend]].concat();
-        Bad::new(&create, exit::FAILED, &["CAP_NET_ADMIN", "run it as root"])
+        MustFail::new(&create, exit::FAILED, &["CAP_NET_ADMIN", "run it as root"])
             .without(&[CAP_NET_ADMIN])
-            .fails_on(&a)?;
-        // The server that it started is without the capability too.
+            .run_on(&a)?;
+        // The server that it started lacks the capability too.
         a.grid_ok(&["stop-server"], "")?;
     }
     prepare(&b)?;
     empty_folder(&b, c"/dev/net")?;
     let create = [CREATE, &["--backend", "userspace"]].concat();
     let says = &["/dev/net/tun", "modprobe tun"];
-    Bad::new(&create, exit::FAILED, says).fails_on(&b)?;
+    MustFail::new(&create, exit::FAILED, says).run_on(&b)?;
     a.grid_ok(CREATE, "").map(drop)
 }
 
@@ -194,13 +194,13 @@ pub(super) fn taken(lab: &Lab) -> Result<()> {
     prepare(&node)?;
     let held = hold(&node, QUIC_PORT)?;
     let says = &["51821", "in use by", "--listen"];
-    Bad::new(START, exit::FAILED, says).fails_on(&node)?;
-    Bad::new(CREATE, exit::NO_SERVER, says).fails_on(&node)?;
+    MustFail::new(START, exit::FAILED, says).run_on(&node)?;
+    MustFail::new(CREATE, exit::NO_SERVER, says).run_on(&node)?;
     drop(held);
     node.grid_ok(START_BEHIND, "")?;
     let held = hold(&node, WIREGUARD_PORT)?;
     let says = &["51820", "in use by", "--port"];
-    Bad::new(CREATE, exit::FAILED, says).fails_on(&node)?;
+    MustFail::new(CREATE, exit::FAILED, says).run_on(&node)?;
     drop(held);
     let foreign = plug_in(lab, &node, "foo")?;
     let says = &[
@@ -209,30 +209,30 @@ pub(super) fn taken(lab: &Lab) -> Result<()> {
     ];
     for backend in ["auto", "userspace"] {
         let create = [CREATE, &["--backend", backend]].concat();
-        Bad::new(&create, exit::REFUSED, says).fails_on(&node)?;
+        MustFail::new(&create, exit::REFUSED, says).run_on(&node)?;
     }
     link::delete(&mut lab.netlink(), foreign)?;
     node.grid_ok(CREATE, "").map(drop)
 }
 
-/// A network whose port somebody else has when the server starts.
+/// A network whose port is taken when the server starts.
 pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
     let node = lab.add_node("a")?;
     node.namespaces().in_net(crate::requirements::wireguard)??;
     node.grid_ok(CREATE, "")?;
     node.grid_ok(&["stop-server"], "")?;
-    let state = State::read(&node)?;
+    let state = Files::read(&node)?;
     let verbose = [state.content("config")?, b"\nlog = \"debug\"\n".to_vec()].concat();
     state.with("config", &verbose, 0o600).write(&node)?;
     let held = hold(&node, WIREGUARD_PORT)?;
     node.grid_ok(START_BEHIND, "")?;
     let tries = || -> Result<usize> {
-        let log = server::log(&node)?;
+        let log = node.server_log()?;
         let (_, since) = log.rsplit_once("listens on UDP").context("no server")?;
         Ok(since.matches("create the interface").count())
     };
     wait_until("the port to be missed", PATIENCE, || Ok(tries()? > 0))?;
-    // Once more where what the server itself configured is looked at again.
+    // Retried once when the server checks its own configuration.
     thread::sleep(Duration::from_secs(8));
     let tried = tries()?;
     ensure!(tried <= 3, "the interface was tried {tried} times");
@@ -242,19 +242,19 @@ pub(super) fn taken_for_a_while(lab: &Lab) -> Result<()> {
     wait_until("the interface", Duration::from_secs(10), || {
         seen::has_interface(&node, "foo")
     })
-    .with_context(|| server::log_tail_report(&node, 20))?;
+    .with_context(|| node.server_log_tail(20))?;
     wait_until("the problem to be over", PATIENCE, || {
         Ok(seen::status(&node, "foo")?["networks"][0]["problem"].is_null())
     })
 }
 
-/// Another program that has a UDP port, as long as it is kept.
+/// Takes a UDP port until the socket is dropped.
 fn hold(node: &Node, port: u16) -> Result<UdpSocket> {
     let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
     Ok(node.namespaces().in_net(bind)??)
 }
 
-/// Gives the node one more interface. The other end of it is returned.
+/// Gives the node one more interface, and returns its other end.
 fn plug_in(lab: &Lab, node: &Node, name: &str) -> Result<LinkIndex> {
     let bridge = node.ports().first().context("no plug")?.bridge;
     let (netlink, net) = (&mut lab.netlink(), node.namespaces().net());
@@ -271,8 +271,8 @@ pub(super) fn full_range(lab: &Lab) -> Result<()> {
     c.grid_ok(START_BEHIND, "")?;
     let join = ["join-wireguard-net", "foo", "-"];
     let says = &["every address of 10.99.0.0/30 is held", "a wider range"];
-    Bad::new(&join, exit::FAILED, says)
+    MustFail::new(&join, exit::FAILED, says)
         .input(mesh.invite())
-        .fails_on(&c)?;
+        .run_on(&c)?;
     mesh.wait_whole(Duration::from_secs(10))
 }

@@ -11,13 +11,13 @@ use grid_promises::ContentId;
 
 use crate::node::Node;
 
-/// Files that say what happened, and to which process; a failure is written there.
+/// Files that record what happened, and which process runs; failures are written there.
 const ACCOUNTS: &[&str] = &["server.log", "server.lock", "grid.sock"];
 
-/// A machine at a moment.
+/// The state of a machine.
 #[derive(Debug, PartialEq)]
 pub(super) struct State {
-    /// Path inside the home: mode, and a hash of the content.
+    /// Mode and content hash, by path inside the home.
     files: BTreeMap<String, String>,
     network: Vec<String>,
 }
@@ -31,7 +31,7 @@ impl State {
         Ok(Self { files, network })
     }
 
-    /// Fails with what is another.
+    /// Fails with what differs.
     pub(super) fn same(&self, after: &Self) -> Result<()> {
         let files: Vec<_> = self
             .files

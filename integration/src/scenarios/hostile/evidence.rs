@@ -1,4 +1,4 @@
-//! Evidence that is false, given for another admission, or given by an accomplice.
+//! Evidence that is false, was given for another admission, or comes from an accomplice.
 
 use anyhow::{Result, ensure};
 use grid_promises::limits::SPARE_USES;
@@ -7,13 +7,13 @@ use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use minicbor::bytes::ByteVec;
 
-use super::rogue::{Rogue, key};
-use super::{Accused, Target};
+use super::rogue::{Accused, Rogue, key};
+use super::target::Target;
 
-/// How many nodes the loser of an invite lets in.
+/// How many nodes the losing claimant of an invite admits.
 const GUESTS: u64 = 60;
 
-/// Tries everything that false evidence could win.
+/// Tries everything that false evidence could gain.
 pub(super) async fn fake(target: &Target) -> Result<Vec<Accused>> {
     let victims = target.victims.as_slice();
     let mut taken: Vec<_> = victims.iter().map(|victim| victim.ipv4).collect();
@@ -24,7 +24,7 @@ pub(super) async fn fake(target: &Target) -> Result<Vec<Accused>> {
     let loser = take_a_spent_invite(target, &witness, early).await?;
     bring_guests(target, loser).await?;
 
-    // An accomplice has seen this one at a victim's address since the beginning.
+    // An accomplice claims to have seen this node at a victim's address from the start.
     let last = target.last()?;
     let mut claimant = Rogue::who_may_claim(&target.invite, last.ipv4, 9_000_000)?;
     let mut promise = claimant.antedated();
@@ -37,7 +37,7 @@ pub(super) async fn fake(target: &Target) -> Result<Vec<Accused>> {
     )])
 }
 
-/// One who has been seen by the owner changes over to an invite that the last victim used up.
+/// A node that the owner has vouched for switches to an invite that the last victim used up.
 async fn take_a_spent_invite(target: &Target, witness: &Rogue, mut rogue: Rogue) -> Result<Rogue> {
     let promise = rogue.sign(rogue.promise())?;
     let owner = target.first()?;
@@ -65,7 +65,7 @@ async fn take_a_spent_invite(target: &Target, witness: &Rogue, mut rogue: Rogue)
     Ok(rogue)
 }
 
-/// The loser of an invite makes invites of its own.
+/// The losing claimant of an invite issues invites.
 async fn bring_guests(target: &Target, mut loser: Rogue) -> Result<()> {
     let invite = key(40);
     let grant = Grant {
@@ -98,7 +98,7 @@ async fn bring_guests(target: &Target, mut loser: Rogue) -> Result<()> {
             for some in promises.chunks(20) {
                 refused += loser.tell(victim, some).await?.refused as usize;
             }
-            // Of those that were not refused the first time, some had to make room.
+            // Of those that were not refused at first, some were displaced.
             ensure!(
                 again == 0 || refused + SPARE_USES == promises.len(),
                 "{refused} guests were refused"

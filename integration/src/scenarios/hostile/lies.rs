@@ -1,16 +1,16 @@
-//! Promises that are signed and admitted, and not true.
+//! Promises that are signed and admitted, but not true.
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 
-use super::rogue::Rogue;
-use super::{Accused, Target};
+use super::rogue::{Accused, Rogue};
+use super::target::Target;
 
 /// Tells every lie to every victim.
 pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
     let (invite, victims) = (&target.invite, target.victims.as_slice());
     let mut accused = Vec::new();
-    // The address of each member, by a key that may claim it, dated as far back as can be.
+    // The address of each member, claimed by a key that may, dated back as far as possible.
     for (number, victim) in (0..).zip(victims) {
         let from = 1_000_000 * (number + 1);
         let mut rogue = Rogue::who_may_claim(invite, victim.ipv4, from)?;
@@ -24,7 +24,7 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
         );
         accused.push(Accused::new(&rogue, "claiming the address of another"));
     }
-    // An address that it may not have at all.
+    // An address that it may not claim at all.
     let victim = target.first()?.ipv4;
     let mut rogue = Rogue::out_of_the_way(invite, &[victim], 3000)?;
     rogue.join(victims).await?;
@@ -41,7 +41,7 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
     refused(&mut rogue, target, promise).await?;
     accused.push(Accused::new(&rogue, "claiming the IPv6 address of another"));
 
-    // Everything that there is, what the victims are connected to, the network, each of them.
+    // A default route, the victims' own subnet, the network's range, and each victim.
     let mut rogue = Rogue::admitted(invite, 3)?;
     let mut prefixes: Vec<IpNet> = Vec::new();
     for text in [
@@ -79,8 +79,8 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
         rogue.push(victims, &[promise]).await?;
     }
 
-    // What others said once, or somewhere else: an old statement is nothing bad by itself, since
-    // any honest node may be late.
+    // What others once said, or said elsewhere. An old statement alone is no offence, since any
+    // honest node may be behind.
     let mut rogue = Rogue::admitted(invite, 20)?;
     rogue.join(victims).await?;
     rogue
@@ -100,7 +100,7 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
     Ok(accused)
 }
 
-/// Pushes what no victim may take, and sees that none did.
+/// Pushes what every victim must refuse, and checks that they did.
 async fn refused(rogue: &mut Rogue, target: &Target, statement: Vec<u8>) -> Result<()> {
     let taken = rogue.push(&target.victims, &[statement]).await?;
     ensure!(!taken.contains(&true), "it was taken");

@@ -1,4 +1,4 @@
-//! Messages that are none, too many of them, too long ones, and ones that never end.
+//! Messages that are malformed, too many, too long, or never end.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use grid_net::Limits;
 use tokio::task::JoinSet;
 
-use super::rogue::Rogue;
-use super::{Accused, Target};
+use super::rogue::{Accused, Rogue};
+use super::target::Target;
 use crate::tap::{QUIC_PORT, WIREGUARD_PORT};
 
-/// How long each kind of noise is made that has no end of its own.
+/// How long each kind of noise lasts that does not end by itself.
 const LONG: Duration = Duration::from_secs(6);
 
 /// Makes every kind of noise.
@@ -28,7 +28,7 @@ pub(super) async fn make(target: &Target) -> Result<Vec<Accused>> {
     .collect())
 }
 
-/// Whole messages that mean nothing, until every victim has had enough.
+/// Complete but meaningless messages, until every victim drops the connection.
 async fn garbage(target: &Target) -> Result<Option<Accused>> {
     let mut rogue = Rogue::admitted(&target.invite, 30)?;
     rogue.join(&target.victims).await?;
@@ -40,7 +40,7 @@ async fn garbage(target: &Target) -> Result<Option<Accused>> {
                 1 => Vec::new(),
                 // Arrays in arrays in arrays.
                 2 => vec![0x9f; 4096],
-                // A string that says that it has 2^63 bytes.
+                // A string that claims to be 2^63 bytes long.
                 _ => vec![0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0],
             };
             match rogue.ask(victim, message).await {
@@ -54,7 +54,7 @@ async fn garbage(target: &Target) -> Result<Option<Accused>> {
     Ok(Some(Accused::new(&rogue, "garbage")))
 }
 
-/// Valid requests, as fast as they go.
+/// Valid requests, as fast as possible.
 async fn flood(target: &Target) -> Result<Option<Accused>> {
     let mut rogue = Rogue::admitted(&target.invite, 31)?;
     rogue.join(&target.victims).await?;
@@ -81,7 +81,7 @@ async fn flood(target: &Target) -> Result<Option<Accused>> {
     Ok(None)
 }
 
-/// Messages above what a node takes: of 32 MiB, on all streams that there are.
+/// Messages larger than a node accepts: 32 MiB, on all available streams.
 async fn too_long(target: &Target) -> Result<Option<Accused>> {
     let mut rogue = Rogue::limited(&target.invite, 32, wide())?;
     rogue.join(&target.victims).await?;
@@ -99,7 +99,7 @@ async fn too_long(target: &Target) -> Result<Option<Accused>> {
     Ok(Some(Accused::new(&rogue, "messages that are too long")))
 }
 
-/// Messages that are begun on all streams, and trickle: this runtime sleeps most of the time.
+/// Messages that trickle in on all streams: this runtime sleeps most of the time.
 async fn endless(target: &Target) -> Result<Option<Accused>> {
     let mut rogue = Rogue::limited(&target.invite, 33, wide())?;
     rogue.join(&target.victims).await?;
@@ -114,14 +114,14 @@ async fn endless(target: &Target) -> Result<Option<Accused>> {
     let until = Instant::now() + LONG;
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(2)).await;
-        // Not of the runtime: while this thread sleeps, nothing is sent.
+        // Not the runtime's sleep: while this thread sleeps, nothing is sent.
         std::thread::sleep(Duration::from_millis(200));
     }
     sent.shutdown().await;
     Ok(None)
 }
 
-/// Datagrams that are neither QUIC nor WireGuard, and some that begin like it.
+/// Datagrams that are neither QUIC nor WireGuard, and some that start like one.
 fn datagrams(target: &Target) -> Result<Option<Accused>> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     for victim in &target.victims {
@@ -148,7 +148,7 @@ fn datagrams(target: &Target) -> Result<Option<Accused>> {
                     4 => packet.resize(1200, 7),
                     _ => {}
                 }
-                // A full queue is not what this is about.
+                // A full queue does not matter here.
                 let _ = socket.send_to(&packet, to);
             }
         }
@@ -156,7 +156,7 @@ fn datagrams(target: &Target) -> Result<Option<Accused>> {
     Ok(None)
 }
 
-/// Limits that hold an endpoint back from nothing.
+/// Limits that do not restrict an endpoint.
 fn wide() -> Limits {
     Limits {
         max_message: 64 << 20,
@@ -166,7 +166,7 @@ fn wide() -> Limits {
     }
 }
 
-/// Bytes in no order, the same for the same number (xorshift).
+/// Pseudo-random bytes, the same for the same seed (xorshift).
 fn noise(number: usize, length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (number as u64).wrapping_mul(0x2545_f491_4f6c_dd1d);
     (0..length)

@@ -22,7 +22,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc::Receiver;
 
-use super::Victim;
+use super::target::Victim;
 use crate::tap::QUIC_PORT;
 
 /// The body of a push, as the protocol has it.
@@ -32,7 +32,7 @@ struct Push {
     statements: Vec<ByteVec>,
 }
 
-/// What is said to a push, as far as it matters here.
+/// The answer to a push, as far as it matters here.
 #[derive(Debug, Decode)]
 pub(super) struct Pushed {
     #[n(0)]
@@ -60,12 +60,12 @@ pub(super) struct Rogue {
 }
 
 impl Rogue {
-    /// The node key that begins with the number `seed`.
+    /// With the node key that starts with the number `seed`.
     pub(super) fn admitted(invite: &Invite, seed: u64) -> Result<Self> {
         Self::limited(invite, seed, Limits::default())
     }
 
-    /// One that holds itself to other limits.
+    /// As [`Rogue::admitted`], with other limits on its own endpoint.
     pub(super) fn limited(invite: &Invite, seed: u64, limits: Limits) -> Result<Self> {
         let key = key(seed);
         let mut config = Config::new(key.clone());
@@ -74,7 +74,7 @@ impl Rogue {
         let (endpoint, events) = Endpoint::bind(config)?;
         Ok(Self {
             wireguard: WgSecretKey::from_bytes(&key.seed()),
-            // It says that it joined as early as the invite lets it.
+            // It claims to have joined as early as the invite allows.
             admission: invite.admit(key.id(), invite.grant.issued)?,
             charter: invite.charter.clone(),
             key,
@@ -131,7 +131,7 @@ impl Rogue {
         }
     }
 
-    /// One that was made when the network was founded, as it says.
+    /// One that claims to be as old as the network.
     pub(super) fn antedated(&self) -> MemberPromise {
         let issued = self.charter.created;
         let invited = self.admission.links().last().map(|link| link.made());
@@ -173,7 +173,7 @@ impl Rogue {
         Ok(())
     }
 
-    /// Dates a claim of another back: it has been there since the network was founded.
+    /// A receipt that dates another's claim back to the founding of the network.
     pub(super) fn vouch(&self, subject: &MemberPromise, admission: &Admission) -> Result<ByteVec> {
         let since = self.charter.created;
         let receipt = Receipt {
@@ -191,7 +191,7 @@ impl Rogue {
         Ok(Signed::sign(receipt, &self.key)?.bytes().to_vec().into())
     }
 
-    /// Pushes statements to one victim, which has to take the message.
+    /// Pushes statements to one victim, which must accept the message.
     pub(super) async fn tell(&mut self, victim: &Victim, statements: &[Vec<u8>]) -> Result<Pushed> {
         self.connect(victim).await?;
         let answer = self.ask(victim, self.pushing(statements)).await?;
@@ -200,7 +200,7 @@ impl Rogue {
         Ok(minicbor::decode(&answer.payload)?)
     }
 
-    /// Pushes statements to each victim. Says which of them took the message as one.
+    /// Pushes statements to each victim. Returns which of them accepted the message.
     pub(super) async fn push(
         &mut self,
         victims: &[Victim],
@@ -217,7 +217,7 @@ impl Rogue {
         Ok(taken)
     }
 
-    /// Becomes a member of good standing in the eyes of all victims.
+    /// Becomes a member in good standing with all victims.
     pub(super) async fn join(&mut self, victims: &[Victim]) -> Result<()> {
         let promise = self.sign(self.promise())?;
         let taken = self.push(victims, &[promise]).await?;
@@ -228,7 +228,7 @@ impl Rogue {
         Ok(())
     }
 
-    /// Asks a victim, and lets its own requests go unanswered.
+    /// Asks a victim, and leaves the victim's own requests unanswered.
     pub(super) async fn ask(&mut self, victim: &Victim, message: Vec<u8>) -> Result<Vec<u8>> {
         let request = self.endpoint.request(victim.id, message);
         tokio::pin!(request);
@@ -251,9 +251,21 @@ impl Rogue {
             .encode()
     }
 
-    /// Lets events that wait go.
+    /// Drops the events that wait.
     pub(super) fn ignore_events(&mut self) {
         while self.events.try_recv().is_ok() {}
+    }
+}
+
+/// A node key that did something, and what.
+pub(super) struct Accused {
+    pub(super) id: NodeId,
+    pub(super) of: &'static str,
+}
+
+impl Accused {
+    pub(super) fn new(rogue: &Rogue, of: &'static str) -> Self {
+        Self { id: rogue.id(), of }
     }
 }
 

@@ -1,10 +1,10 @@
-//! An interface of WireGuard's that somebody else made is taken over when a person says so, and only
-//! then.
+//! A WireGuard interface that somebody else made is adopted only if a person says so.
 
 use anyhow::{Result, ensure};
 use grid_netlink::Netlink;
 
-use super::{observed, require_kernel, seen};
+use super::super::seen;
+use super::members::{observed, require_kernel};
 use crate::lab::Lab;
 use crate::link;
 use crate::snapshot;
@@ -35,7 +35,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         now.index == index && now.up,
         "it is not the one that was there: {now:?}"
     );
-    // From now on it is the network's own, and goes with it.
+    // From now on it belongs to the network, and goes with it.
     node.grid_ok(&["leave-wireguard-net", "foo"], "")?;
     ensure!(!seen::has_interface(&node, "foo")?, "it is still there");
     Ok(())

@@ -1,15 +1,17 @@
-//! Two ends whose first handshake comes to nothing.
+//! Two ends whose first handshake fails.
 
 use std::thread;
 
 use anyhow::{Result, anyhow};
 
-use super::{PATIENCE, require_kernel, seen, server, wait_until};
+use super::super::seen::{self, PATIENCE};
+use super::members::require_kernel;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::nft::load;
+use crate::wait::wait_until;
 
-/// The founder hears nothing from WireGuard, so that its own initiation is answered in vain.
+/// The founder receives nothing for WireGuard, so the answers to its initiations are lost.
 const DEAF: &str = "table inet deaf {
     chain in {
         type filter hook input priority 0; policy accept;
@@ -17,7 +19,7 @@ const DEAF: &str = "table inet deaf {
     }
 }";
 
-/// One of them begins again, without waiting for the kernel to do so.
+/// One of them starts again, without waiting for the kernel to do so.
 pub(super) fn run(lab: &Lab) -> Result<()> {
     require_kernel()?;
     let (founder, node) = (lab.add_node(&node_name(0))?, lab.add_node(&node_name(1))?);
@@ -31,7 +33,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     thread::scope(|scope| {
         let heals = scope.spawn(|| {
             wait_until("a handshake to be begun again", PATIENCE, || {
-                let logs = server::log(&founder)? + &server::log(&node)?;
+                let logs = founder.server_log()? + &node.server_log()?;
                 Ok(logs.contains("restarting handshakes that have stalled: remove peer"))
             })?;
             load(&founder, "delete table inet deaf")
@@ -43,7 +45,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
         healed.and(joined)
     })?;
     mesh.wait_whole(PATIENCE)?;
-    // Put in again with all that it had.
+    // The peer was added again with everything that it had.
     for (from, to) in [(&founder, &node), (&node, &founder)] {
         for address in seen::identity(to, "foo")?.addresses {
             let address: ipnet::IpNet = address.parse()?;

@@ -1,24 +1,26 @@
-//! Leaving a network: the machine is configured as it was before, and as others changed it since.
+//! Leaving a network restores the machine's configuration, and keeps what others have changed
+//! since.
 
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use grid_netlink::Netlink;
 
-use super::{PATIENCE, mesh, seen};
+use super::super::seen::{self, PATIENCE};
+use super::members::mesh;
 use crate::lab::Lab;
 use crate::link;
 use crate::snapshot::{self, Snapshot};
 use crate::wait::wait_until;
 
-/// TEST-NET-2 of RFC 5737: nobody in the lab has it.
+/// TEST-NET-2 of RFC 5737: unused in the lab.
 const SUBNET: &str = "198.51.100.0/24";
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
     let mut mesh = mesh(lab, 2)?;
     let b = mesh.members()[1].clone();
     let c = lab.add_node("c")?;
-    // Another interface of WireGuard's, that a person made, and something on the loopback.
+    // A WireGuard interface that somebody made by hand, and an address on the loopback interface.
     c.namespaces().in_net(by_hand)??;
     let before = snapshot::at_rest(&c)?;
     mesh.join(&c)?;

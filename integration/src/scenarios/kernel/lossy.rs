@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{require_kernel, seen};
+use super::super::seen;
+use super::members::require_kernel;
 use crate::lab::Lab;
 use crate::mesh::{Mesh, MeshOptions, node_name};
 use crate::netem::impair;
@@ -14,7 +15,7 @@ use crate::ping::Pinger;
 
 const DELAY: Duration = Duration::from_millis(100);
 const LOSS: u32 = 100;
-/// How often everybody is asked by everybody, after all have joined: 20 to 100 s.
+/// How often everybody pings everybody, after all have joined: 20 to 100 s.
 const ROUNDS: u32 = 8;
 
 pub(super) fn run(lab: &Lab) -> Result<()> {
@@ -40,7 +41,7 @@ pub(super) fn run(lab: &Lab) -> Result<()> {
     stay(&mesh)
 }
 
-/// Everybody goes on to answer everybody, and to list everybody.
+/// Everybody still answers everybody, and lists everybody.
 fn stay(mesh: &Mesh) -> Result<()> {
     let addresses = mesh.addresses()?;
     let (mut sent, mut came, mut fastest) = (0_u32, 0_u32, Duration::MAX);
@@ -63,8 +64,8 @@ fn stay(mesh: &Mesh) -> Result<()> {
         "{came} of {sent} echoes came back, the fastest in {}",
         millis(fastest)
     ));
-    // Twice a tenth is lost on the way: 81 of 100 come back. Of 96, half or fewer do so, or all, once
-    // in more than a hundred million runs.
+    // A tenth is lost each way: 81 of 100 come back. That half or fewer of 96 do, or all, happens
+    // once in more than a hundred million runs.
     ensure!(came * 2 > sent, "{came} of {sent} echoes came back");
     ensure!(came < sent, "nothing was lost, so nothing was tested");
     ensure!(

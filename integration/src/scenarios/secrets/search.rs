@@ -1,18 +1,18 @@
-//! Looking for 32 secret bytes in any form in which they could have slipped out.
+//! A search for 32 secret bytes in every form in which they could have leaked.
 
 use std::collections::HashMap;
 
 use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXUPPER};
 use grid_keys::Secret;
 
-/// How many bytes of a form are looked up at once.
+/// How many bytes of a form the search indexes.
 const HEAD: usize = 8;
 
 /// Looks for many secrets in one pass.
 pub(super) struct Search(HashMap<[u8; HEAD], Vec<(String, Vec<u8>)>>);
 
 impl Search {
-    /// Looks for these, each with a name for the report.
+    /// Looks for these secrets, each with a name for the report.
     pub(super) fn for_all<'a>(
         secrets: impl IntoIterator<Item = (&'a str, &'a Secret<32>)>,
     ) -> Self {
@@ -28,7 +28,7 @@ impl Search {
         Self(by_head)
     }
 
-    /// The name and form of the first secret that stands in `bytes`.
+    /// The name and form of the first secret in `bytes`.
     pub(super) fn first_in(&self, bytes: &[u8]) -> Option<&str> {
         bytes.windows(HEAD).enumerate().find_map(|(at, window)| {
             let head: &[u8; HEAD] = window.try_into().ok()?;
@@ -41,7 +41,7 @@ impl Search {
     }
 }
 
-/// A secret raw, in hexadecimal, and in base64, wherever in a longer text that begins.
+/// A secret raw, in hexadecimal, and in base64 at every offset in a longer text.
 pub(super) fn forms(secret: &Secret<32>) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = secret.expose();
     let mut forms = vec![
@@ -52,7 +52,7 @@ pub(super) fn forms(secret: &Secret<32>) -> Vec<(&'static str, Vec<u8>)> {
     for (name, encoding) in [("base64", &BASE64), ("base64url", &BASE64URL)] {
         for before in 0..3 {
             let text = encoding.encode(&[&[0; 3][..before], bytes, &[0; 3]].concat());
-            // Only those characters whose six bits are all the secret's.
+            // Only the characters whose six bits all belong to the secret.
             let (first, behind) = ((before * 8).div_ceil(6), (before + 32) * 8 / 6);
             let own = text.as_bytes().get(first..behind).unwrap_or_default();
             forms.push((name, own.to_vec()));

@@ -1,4 +1,4 @@
-//! Nodes that are listened to in every way there is, and what was heard.
+//! Nodes that are observed in every possible way, and what was observed.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_promises::network::invite::Invite;
 
-use super::{PATIENCE, secret_in};
 use crate::holder::TEMPORARY;
 use crate::node::Node;
 use crate::ping::ping;
@@ -24,9 +23,11 @@ use crate::tap::Tap;
 use crate::wait::wait_until;
 use crate::wireguard::PublicKey;
 
-/// Room for packets; what finds none fails the test.
+/// How long to wait for what nodes tell one another.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Room for packets; the test fails if it does not suffice.
 const ROOM: usize = 64 << 20;
-/// Files that hold a secret, and have to.
+/// Files that must hold a secret.
 const SECRET_FILES: &[&str] = &[
     "node.key",
     "wireguard.key",
@@ -34,13 +35,13 @@ const SECRET_FILES: &[&str] = &[
     "wg-quick.conf",
 ];
 
-/// A node that takes part.
+/// A node of the network.
 pub(super) struct Member {
     pub(super) node: Arc<Node>,
     pub(super) id: NodeId,
     pub(super) public_key: PublicKey,
     pub(super) wireguard: Secret<32>,
-    /// Whether it is a member at the end.
+    /// Whether it is still a member at the end.
     pub(super) stays: bool,
 }
 
@@ -61,7 +62,7 @@ impl Member {
 pub(super) struct Secrets(Vec<(String, Secret<32>)>);
 
 impl Secrets {
-    /// Those on the nodes' disks, those in the invites, and those that follow from them.
+    /// Those on the nodes' disks, those in the invites, and those derived from them.
     pub(super) fn of(nodes: &[Arc<Node>], invites: &[&str]) -> Result<Self> {
         let mut all = Vec::new();
         let mut keys = Vec::new();
@@ -112,7 +113,14 @@ fn read_secret(node: &Node, file: &str) -> Result<Secret<32>> {
     secret_in(&text).with_context(|| path.display().to_string())
 }
 
-/// Servers that tell all, and what commands said.
+/// Decodes a line of base64 into 32 bytes.
+fn secret_in(line: &str) -> Result<Secret<32>> {
+    let bytes = data_encoding::BASE64.decode(line.trim().as_bytes()).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(Secret::new(bytes.context("not 32 bytes in base64")?))
+}
+
+/// Servers that log everything, and the output of commands.
 pub(super) struct Run {
     nodes: Vec<Arc<Node>>,
     servers: Vec<Child>,
@@ -174,7 +182,7 @@ impl Run {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// A command that does not.
+    /// A command that fails.
     pub(super) fn grid_fails(&mut self, node: usize, words: &[&str], input: &str) -> Result<()> {
         ensure!(!self.call(node, words, input)?.status.success());
         Ok(())
@@ -217,7 +225,7 @@ impl Run {
         Ok(())
     }
 
-    /// All that was heard.
+    /// Everything that was observed.
     pub(super) fn sources(self, processes: Vec<u8>) -> Result<Sources> {
         let mut named = Vec::new();
         let mut messages = 0;
@@ -254,7 +262,7 @@ fn log_path(node: &Node) -> PathBuf {
     node.path(TEMPORARY).join("log")
 }
 
-/// The messages of a tap, one behind the other, and how many there are.
+/// The number of messages in a tap's file, and their bytes one after the other.
 fn bodies(tapped: &[u8]) -> Result<(usize, Vec<u8>)> {
     let (mut count, mut all, mut rest) = (0, Vec::new(), tapped);
     while let Some((length, behind)) = rest.split_first_chunk() {
@@ -270,7 +278,7 @@ fn bodies(tapped: &[u8]) -> Result<(usize, Vec<u8>)> {
     Ok((count, all))
 }
 
-/// What was heard, by where.
+/// What was observed, by source.
 pub(super) struct Sources {
     named: Vec<(String, Vec<u8>)>,
     pub(super) packets: Vec<Vec<u8>>,
@@ -308,8 +316,8 @@ pub(super) fn files(node: &Node) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Fails unless every folder of a node's home is for its owner only, and every file and socket that
-/// holds or hands out a secret.
+/// Fails unless every folder of a node's home, and every file and socket that holds or gives out a
+/// secret, is accessible only to its owner.
 pub(super) fn modes_are_private(node: &Node) -> Result<()> {
     let mut checked = 0;
     walk(&node.home(), &mut |path, about| {
@@ -336,7 +344,7 @@ pub(super) fn modes_are_private(node: &Node) -> Result<()> {
 
 fn walk(path: &Path, look: &mut dyn FnMut(&Path, &fs::Metadata) -> Result<()>) -> Result<()> {
     let about = match fs::symlink_metadata(path) {
-        // A temporary file that was renamed in the meantime.
+        // A temporary file that has been renamed since.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         about => about?,
     };
@@ -349,7 +357,7 @@ fn walk(path: &Path, look: &mut dyn FnMut(&Path, &fs::Metadata) -> Result<()>) -
     Ok(())
 }
 
-/// Reads the arguments and the environment of every process on the nodes, again and again.
+/// Repeatedly reads the arguments and the environment of every process on the nodes.
 pub(super) struct Sampler {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<HashSet<Vec<u8>>>,

@@ -1,0 +1,394 @@
+//! Giving: what this node does when a peer asks for objects.
+//!
+//! Given is what this node's symbol table leads to, and nothing else. Whatever is asked, and by whom:
+//! there is an answer, if only a refusal, and asking costs nobody its connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use grid_keys::NodeId;
+use grid_net::Responder;
+use grid_promises::content_id::ContentId;
+use grid_promises::modules::SymbolTable;
+use grid_promises::modules::fetch::{
+    Chunk, FetchRequest, Given as _, MAX_WHOLE, Offer, Symbols, refuse, reject,
+};
+use grid_promises::{Message, texts};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use super::recent::Shelf;
+use crate::objects::{Cache as _, CacheError, Layers, MAX_REACHED, Reference};
+use crate::roots::references;
+use crate::settings::Host;
+use grid_promises::modules::builtins;
+
+/// How many requests are worked on at once.
+const AT_ONCE: usize = 16;
+/// How many of one peer.
+const AT_ONCE_PER_PEER: usize = 4;
+/// For how long it is not looked again what a table leads to of which something is missing.
+const INCOMPLETE: Duration = Duration::from_secs(5);
+/// Gives objects. Cheap to clone.
+#[derive(Clone)]
+pub struct Serving(Arc<Inner>);
+
+struct Inner {
+    host: Arc<dyn Host>,
+    shelf: Shelf,
+    reached: Mutex<Option<Arc<Table>>>,
+    /// The table of a node whose configuration names none.
+    first: Option<SymbolTable>,
+    room: Semaphore,
+    peers: Mutex<BTreeMap<NodeId, Arc<Semaphore>>>,
+}
+
+/// A symbol table and what it leads to.
+struct Table {
+    id: ContentId,
+    reached: BTreeSet<ContentId>,
+    /// When to look again, if something is missing that names others: it may come.
+    until: Option<Instant>,
+}
+
+impl Serving {
+    /// What is given is read from `local`.
+    pub(super) fn new(host: Arc<dyn Host>, local: Layers) -> Self {
+        Self(Arc::new(Inner {
+            host,
+            shelf: Shelf::new(local),
+            reached: Mutex::default(),
+            first: SymbolTable::first(builtins::names()).ok(),
+            room: Semaphore::new(AT_ONCE),
+            peers: Mutex::default(),
+        }))
+    }
+
+    /// Answers a request of a peer, in the background.
+    /// `done` is shown the answer before it goes.
+    pub fn take(
+        &self,
+        peer: NodeId,
+        message: Vec<u8>,
+        respond: Responder,
+        done: impl FnOnce(&[u8]) + Send + 'static,
+    ) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let own = inner.room_of(peer);
+            // Neither is ever closed. First the peer's own, so that one peer does not fill the other.
+            let _own = own.acquire().await;
+            let _room = inner.room.acquire().await;
+            if respond.is_closed() {
+                return;
+            }
+            let worker = Arc::clone(&inner);
+            let answer = tokio::task::spawn_blocking(move || worker.answer(peer, &message)).await;
+            if let Ok(answer) = answer {
+                done(&answer);
+                respond.send(answer);
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn room_of(&self, peer: NodeId) -> Arc<Semaphore> {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody waits for are new again when they are wanted.
+        peers.retain(|_, room| Arc::strong_count(room) > 1);
+        let room = peers.entry(peer);
+        Arc::clone(room.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE_PER_PEER))))
+    }
+
+    /// Blocks.
+    fn answer(&self, peer: NodeId, message: &[u8]) -> Vec<u8> {
+        let promise = texts::FETCH.id();
+        if !self.host.takes_part_in(&promise) {
+            return reject(&promise);
+        }
+        let request = Message::decode(message, &Message::BOUNDS)
+            .map_err(|error| error.to_string())
+            .and_then(|message| FetchRequest::read(&message).map_err(|error| error.to_string()));
+        let request = match request {
+            Ok(request) => request,
+            Err(why) => return refuse(&why),
+        };
+        match self.give(self.host.settings().symbols, &request) {
+            Ok(answer) => answer,
+            Err(why) => {
+                debug!("{} is not given {request:?}: {why}", peer.short());
+                refuse(&why)
+            }
+        }
+    }
+
+    fn give(&self, symbols: Option<ContentId>, request: &FetchRequest) -> Result<Vec<u8>, String> {
+        let table = self.table(symbols)?;
+        match request {
+            FetchRequest::Symbols => Ok(Symbols { table: table.id }.answer()),
+            FetchRequest::Object(id) => self.object(&table, id),
+            FetchRequest::Chunk(id, index) => self.chunk(&table, id, *index),
+        }
+    }
+
+    fn object(&self, table: &Table, id: &ContentId) -> Result<Vec<u8>, String> {
+        table.allows(id)?;
+        if let Some(bytes) = self.first_table(id) {
+            return Ok(Offer::Whole(bytes.into()).answer());
+        }
+        let held = self.held(id)?;
+        if held.object.len() > MAX_WHOLE as u64 {
+            let manifest = held.manifest().map_err(|error| self.damaged(id, &error))?;
+            return Ok(Offer::InChunks(manifest.to_vec().into()).answer());
+        }
+        let bytes = held
+            .object
+            .chunk(0)
+            .map_err(|error| self.damaged(id, &error))?;
+        Ok(Offer::Whole(bytes.into()).answer())
+    }
+
+    fn chunk(&self, table: &Table, id: &ContentId, index: u32) -> Result<Vec<u8>, String> {
+        table.allows(id)?;
+        let held = self.held(id)?;
+        let number = usize::try_from(index).unwrap_or(usize::MAX);
+        let bytes = held
+            .object
+            .chunk(number)
+            .map_err(|error| self.damaged(id, &error))?;
+        if bytes.is_empty() {
+            return Err(format!("{id} has no chunk {index}"));
+        }
+        Ok(Chunk {
+            bytes: bytes.into(),
+        }
+        .answer())
+    }
+
+    fn held(&self, id: &ContentId) -> Result<Arc<super::recent::Held>, String> {
+        let held = self
+            .shelf
+            .get(id)
+            .map_err(|error| self.damaged(id, &error))?;
+        held.ok_or_else(|| format!("this node's table leads to {id}, but it does not have it"))
+    }
+
+    /// What is wrong with this node's disk is for its own log.
+    fn damaged(&self, id: &ContentId, error: &CacheError) -> String {
+        warn!("a peer asked for {id}: {error}");
+        self.shelf.forget(id);
+        format!("{id} cannot be read here at present")
+    }
+
+    /// The bytes of the table of a node whose configuration names none, by its id.
+    fn first_table(&self, id: &ContentId) -> Option<Vec<u8>> {
+        let first = self.first.as_ref()?;
+        (first.id() == *id).then(|| first.encode())
+    }
+
+    /// The table, and what it leads to.
+    fn table(&self, symbols: Option<ContentId>) -> Result<Arc<Table>, String> {
+        let first = || self.first.as_ref().map(SymbolTable::id);
+        let id = symbols
+            .or_else(first)
+            .ok_or("this node has no symbol table")?;
+        // Held while it is read: others want the same.
+        let mut cached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |table: &&Arc<Table>| {
+            table.id == id && table.until.is_none_or(|until| Instant::now() < until)
+        };
+        if let Some(table) = cached.as_ref().filter(is_fresh) {
+            return Ok(Arc::clone(table));
+        }
+        let (reached, is_complete) = self.reach(id)?;
+        let until = (!is_complete).then(|| Instant::now() + INCOMPLETE);
+        let table = Arc::new(Table { id, reached, until });
+        *cached = Some(Arc::clone(&table));
+        Ok(table)
+    }
+
+    /// What a table leads to, as far as it is here, and whether all of what names others is. Another
+    /// walk than the collector's, which must not go on where it does not see.
+    fn reach(&self, table: ContentId) -> Result<(BTreeSet<ContentId>, bool), String> {
+        let mut reached = BTreeSet::new();
+        let mut unread = vec![table];
+        let mut is_complete = true;
+        while let Some(id) = unread.pop() {
+            if !reached.insert(id) {
+                continue;
+            }
+            let first = self.first_table(&id);
+            let named = match (first, self.shelf.local().get(&id)) {
+                (Some(bytes), _) => references(&id, &bytes),
+                (None, Ok(Some(object))) => {
+                    object.bytes().map_or_else(Vec::new, |b| references(&id, b))
+                }
+                (None, missing) => {
+                    if let Err(error) = missing {
+                        warn!("the symbol table leads to {id}: {error}");
+                    }
+                    is_complete = false;
+                    Vec::new()
+                }
+            };
+            for reference in named {
+                match reference {
+                    Reference::Leaf(id) => _ = reached.insert(id),
+                    Reference::Maybe(id) | Reference::Inner(id) => unread.push(id),
+                }
+                if reached.len() > MAX_REACHED {
+                    return Err("this node's symbol table leads to too much".to_owned());
+                }
+            }
+        }
+        Ok((reached, is_complete))
+    }
+}
+
+impl Table {
+    fn allows(&self, id: &ContentId) -> Result<(), String> {
+        if self.reached.contains(id) {
+            Ok(())
+        } else {
+            Err(format!("this node's symbol table does not lead to {id}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache_dir::CacheDir;
+    use crate::objects::Objects;
+    use crate::roots;
+    use crate::settings::FixedHost;
+    use grid_promises::content_id::HashCode;
+    use grid_promises::modules::fetch::{Fetched, read_rejection};
+    use grid_promises::modules::{Descriptor, Manifest, ModuleKind};
+
+    struct Node {
+        _dir: tempfile::TempDir,
+        objects: Objects,
+        host: FixedHost,
+    }
+
+    fn node() -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::of(&CacheDir::new(dir.path().join("cache")));
+        let host = FixedHost {
+            accept: vec![texts::FETCH.id()],
+            symbols: None,
+        };
+        Node {
+            _dir: dir,
+            objects,
+            host,
+        }
+    }
+
+    impl Node {
+        fn put(&self, bytes: &[u8]) -> ContentId {
+            self.objects.put(HashCode::Sha2_256, bytes).unwrap().id
+        }
+
+        fn serving(&self) -> Serving {
+            Serving::new(Arc::new(self.host.clone()), roots::local(&self.objects))
+        }
+
+        fn ask(&self, request: &FetchRequest) -> Vec<u8> {
+            self.serving().0.answer(NodeId([1; 32]), &request.encode())
+        }
+
+        fn offer(&self, id: ContentId) -> Fetched<Offer> {
+            Offer::read_answer(&self.ask(&FetchRequest::Object(id))).unwrap()
+        }
+    }
+
+    fn is_refused(offer: &Fetched<Offer>) -> bool {
+        matches!(offer, Fetched::Refused(_))
+    }
+
+    #[test]
+    fn what_the_table_leads_to_is_given_and_nothing_else() {
+        let mut node = node();
+        let code = node.put(&vec![3; 300_000]);
+        let text = node.put(b"I will");
+        let secret = node.put(b"nobody's business");
+        let module = Descriptor::new(text, ModuleKind::Wasm, code);
+        let descriptor = node.put(&module.encode());
+        let old = SymbolTable::first([("old".parse().unwrap(), descriptor)].into()).unwrap();
+        node.put(&old.encode());
+        let missing = ContentId::of(b"not here");
+        let table = old.with("new".parse().unwrap(), missing).unwrap().unwrap();
+        node.put(&table.encode());
+        // As long as the configuration does not name it, nothing of it is given.
+        assert!(is_refused(&node.offer(descriptor)));
+        node.host.symbols = Some(table.id());
+        let symbols = Symbols::read_answer(&node.ask(&FetchRequest::Symbols));
+        assert_eq!(symbols, Ok(Fetched::Given(Symbols { table: table.id() })));
+        for (id, bytes) in [
+            (table.id(), table.encode()),
+            (old.id(), old.encode()),
+            (descriptor, module.encode()),
+            (text, b"I will".to_vec()),
+        ] {
+            assert_eq!(node.offer(id), Fetched::Given(Offer::Whole(bytes.into())));
+        }
+        let manifest = Manifest::of(&vec![3; 300_000]).unwrap().encode();
+        let chunks = Offer::InChunks(manifest.into());
+        assert_eq!(node.offer(code), Fetched::Given(chunks));
+        let chunk = |index| Chunk::read_answer(&node.ask(&FetchRequest::Chunk(code, index)));
+        let Ok(Fetched::Given(last)) = chunk(1) else {
+            panic!("no second chunk");
+        };
+        assert_eq!(last.bytes.len(), 300_000 - (256 << 10));
+        assert!(matches!(chunk(2), Ok(Fetched::Refused(_))));
+        for id in [secret, missing, ContentId::of(b"never heard of")] {
+            assert!(is_refused(&node.offer(id)));
+        }
+        let secret = node.ask(&FetchRequest::Chunk(secret, 0));
+        assert!(matches!(
+            Chunk::read_answer(&secret),
+            Ok(Fetched::Refused(_))
+        ));
+    }
+
+    #[test]
+    fn a_node_without_a_table_stands_by_that_of_its_builtins() {
+        let node = node();
+        let first = SymbolTable::first(builtins::names()).unwrap();
+        let Fetched::Given(Offer::Whole(bytes)) = node.offer(first.id()) else {
+            panic!("the table is not given");
+        };
+        assert_eq!(SymbolTable::decode(&bytes), Ok(first.clone()));
+        for id in first.names().values() {
+            assert!(!is_refused(&node.offer(*id)));
+        }
+        assert!(!is_refused(&node.offer(texts::STATUS.id())));
+        assert!(is_refused(&node.offer(texts::FETCH.id())));
+    }
+
+    #[test]
+    fn who_takes_no_part_says_so() {
+        let mut node = node();
+        node.host.accept.clear();
+        let answer = node.ask(&FetchRequest::Symbols);
+        assert_eq!(read_rejection(&answer), Ok(Some(texts::FETCH.id())));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let node = node();
+        let serving = node.serving();
+        let fetch = Message::new(texts::FETCH.id()).arg("everything").encode();
+        for message in [&fetch[..], &fetch[..fetch.len() - 1], b"", b"junk"] {
+            let answer = serving.0.answer(NodeId([1; 32]), message);
+            assert!(matches!(
+                Offer::read_answer(&answer),
+                Ok(Fetched::Refused(_))
+            ));
+        }
+    }
+}

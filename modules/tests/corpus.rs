@@ -1,0 +1,17 @@
+//! Replays the fuzz corpus of what is read of code: what a fuzzer found once is tested on every run.
+#![allow(clippy::cast_possible_truncation, clippy::panic, clippy::unwrap_used)]
+
+use std::path::Path;
+
+// Public for the fuzz crate.
+#[allow(unreachable_pub)]
+#[path = "../../fuzz/src/code.rs"]
+mod code;
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+
+#[test]
+fn every_file_of_the_corpus_passes() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    replay::replay(&fuzz, "code", code::TARGETS);
+}

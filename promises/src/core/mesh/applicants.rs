@@ -1,0 +1,97 @@
+//! Admission by an owner: which nodes asked for it, and which were admitted.
+
+use std::collections::BTreeMap;
+
+use crate::core::effect::{Notice, Reply};
+use crate::core::error::CommandError;
+use crate::core::local::Local;
+use crate::core::mesh::roster::{Roster, pick};
+use crate::core::step::Queue;
+use crate::network::admission::{Admission, AdmissionRequest, Direct, Link, RawLink};
+use crate::network::name::Label;
+use crate::network::statement::Signed;
+use crate::time::Timestamp;
+use grid_keys::NodeId;
+
+/// Nodes that may wait for an owner at once.
+const MAX_ASKING: usize = 32;
+
+/// The nodes that asked this one to be admitted.
+#[derive(Debug, Default)]
+pub(crate) struct Applicants {
+    asking: BTreeMap<NodeId, Label>,
+    approved: BTreeMap<NodeId, Admission>,
+}
+
+impl Applicants {
+    /// The nodes that no owner has admitted yet.
+    pub(crate) const fn asking(&self) -> &BTreeMap<NodeId, Label> {
+        &self.asking
+    }
+
+    pub(crate) fn approved(&self, node: &NodeId) -> Option<&Admission> {
+        self.approved.get(node)
+    }
+
+    /// Takes a request in; if this node is an owner, reports it once. Returns whether there was room.
+    pub(crate) fn add(
+        &mut self,
+        request: &AdmissionRequest,
+        is_owner: bool,
+        roster: &Roster,
+        effects: &mut Queue,
+    ) -> bool {
+        let (node, label) = (request.node, request.label.clone());
+        let known = self.asking.contains_key(&node);
+        if !known && self.asking.len() >= MAX_ASKING {
+            return false;
+        }
+        self.asking.insert(node, label.clone());
+        if is_owner && !known {
+            let name = roster.name().clone();
+            effects.notice(Notice::AdmissionAsked { name, node, label });
+        }
+        true
+    }
+
+    /// Admits a node that asked; this node signs as an owner.
+    pub(crate) fn approve(
+        &mut self,
+        node: &str,
+        roster: &Roster,
+        local: &Local,
+        now: Timestamp,
+    ) -> Result<Reply, CommandError> {
+        let known = self
+            .asking
+            .iter()
+            .map(|(id, label)| (*id, label.as_str().to_owned()));
+        let node = pick(roster.name(), node, known.collect())?;
+        let direct = Direct {
+            network: roster.id(),
+            owner: local.id(),
+            node,
+            issued: now,
+        };
+        let link = Link::Direct(Signed::sign(direct, local.key())?);
+        let admission = Admission::default().extended(link);
+        admission.verify(roster.charter(), &node)?;
+        self.admit(node, admission);
+        Ok(Reply::Changed)
+    }
+
+    /// Takes in an admission by another owner, for those who asked through this node.
+    pub(crate) fn hand_on(&mut self, raw: &[RawLink], roster: &Roster) {
+        let asking: Vec<NodeId> = self.asking.keys().copied().collect();
+        for node in asking {
+            if let Ok(admission) = Admission::decode(raw, roster.charter(), &node) {
+                self.admit(node, admission);
+            }
+        }
+    }
+
+    fn admit(&mut self, node: NodeId, admission: Admission) {
+        self.asking.remove(&node);
+        self.approved.insert(node, admission);
+    }
+}

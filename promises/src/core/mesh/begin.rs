@@ -1,0 +1,180 @@
+//! How a network comes to be one of this node: found on disk, founded, or about to be joined.
+
+use crate::core::links::jitter;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::acceptance::Acceptance;
+use crate::core::mesh::applicants::Applicants;
+use crate::core::mesh::device::Device;
+use crate::core::mesh::outbox::Outbox;
+use crate::core::mesh::own_promise::OwnPromise;
+use crate::core::mesh::paths::Paths;
+use crate::core::mesh::phase::Phase;
+use crate::core::mesh::roster::Roster;
+use crate::core::mesh::witness::Witness;
+use crate::core::record::{Change, NetworkRecord};
+use crate::core::step::Step;
+use crate::core::timers::{self, NetworkTimer};
+use crate::network::admission::Admission;
+use crate::network::charter::Charter;
+use crate::network::invite::Bootstrap;
+use crate::network::ledger::{Item, Ledger};
+use crate::network::member::{Member, Standing};
+use crate::network::statement::Signed;
+use crate::time::{Millis, Timestamp};
+use grid_keys::{Secret, WgSecretKey};
+
+/// What a new network of this node begins with.
+pub(crate) struct Beginning {
+    pub(crate) charter: Signed<Charter>,
+    pub(crate) secret: Option<Secret<32>>,
+    pub(crate) admission: Option<Admission>,
+    pub(crate) bootstrap: Vec<Bootstrap>,
+    /// The last promise, in a network that was left before.
+    pub(crate) last_promise: Option<Vec<u8>>,
+}
+
+impl Mesh {
+    fn new(
+        ledger: Ledger,
+        secret: Option<Secret<32>>,
+        device: Device,
+        acceptance: Acceptance,
+        bootstrap: Vec<Bootstrap>,
+        phase: Phase,
+    ) -> Self {
+        Self {
+            roster: Roster::new(ledger),
+            secret,
+            bootstrap,
+            phase,
+            overtake: 0,
+            pending: None,
+            heard: false,
+            acceptance,
+            applicants: Applicants::default(),
+            witness: Witness::default(),
+            outbox: Outbox::default(),
+            paths: Paths::default(),
+            device,
+            dirty: true,
+            refreshed_at: None,
+            saved_at: None,
+        }
+    }
+
+    /// Restores a network from what is on disk.
+    pub(crate) fn restore(
+        record: NetworkRecord,
+        private_key: WgSecretKey,
+        local: &Local,
+        now: Millis,
+    ) -> Self {
+        let now = now.timestamp();
+        let mut ledger = Ledger::new(record.charter.clone());
+        for bytes in &record.statements {
+            // Statements that lapsed or are damaged come again from the members.
+            let _ = ledger.insert_bytes(bytes, now);
+        }
+        let admission = record
+            .admission
+            .and_then(|raw| Admission::decode(&raw, &record.charter, &local.id()).ok());
+        let mut mesh = Self::new(
+            ledger,
+            record.secret,
+            Device::new(private_key, record.listen_port),
+            Acceptance::new(record.rules, record.judge),
+            record.bootstrap,
+            Phase::new(admission.clone()),
+        );
+        if let Some(bytes) = &record.promise
+            && let Ok(own) = Member::decode(bytes, &record.charter)
+            && own.node() == local.id()
+        {
+            mesh.restore_promise(own, admission, now);
+        }
+        mesh
+    }
+
+    fn restore_promise(&mut self, own: Member, admission: Option<Admission>, now: Timestamp) {
+        if own.promise().standing == Standing::Withdrawn {
+            // Killed between withdrawing and leaving, or joining again: the next promise overtakes it.
+            self.overtake = own.promise().sequence;
+            self.phase = Phase::Joining {
+                admission: admission.unwrap_or_else(|| own.admission().clone()),
+                receipts: own.receipts().to_vec(),
+            };
+            return;
+        }
+        let bytes = own.promise().bytes().to_vec();
+        let item = Item::Member(Box::new(own.clone()));
+        if self.roster.insert(item, now).is_ok() {
+            self.outbox.push(bytes, None);
+        }
+        self.phase = Phase::Member(OwnPromise::restored(own, admission));
+    }
+
+    /// Begins with a network, and stores it.
+    pub(crate) fn begin(beginning: Beginning, listen_port: u16, step: &mut Step<'_>) -> Self {
+        let Beginning {
+            charter,
+            secret,
+            admission,
+            bootstrap,
+            last_promise,
+        } = beginning;
+        let private_key = WgSecretKey::generate(step.entropy);
+        let record = NetworkRecord {
+            charter: charter.clone(),
+            secret: secret.clone(),
+            private_key: Some(private_key.clone()),
+            listen_port,
+            admission: admission.as_ref().map(Admission::raw),
+            promise: last_promise.clone(),
+            statements: Vec::new(),
+            rules: Vec::new(),
+            judge: None,
+            bootstrap: bootstrap.clone(),
+        };
+        let mut mesh = Self::new(
+            Ledger::new(charter),
+            secret,
+            Device::new(private_key, listen_port),
+            Acceptance::new(Vec::new(), None),
+            bootstrap,
+            Phase::new(admission),
+        );
+        if let Some(last) =
+            last_promise.and_then(|bytes| Member::decode(&bytes, mesh.roster.charter()).ok())
+        {
+            mesh.overtake = last.promise().sequence;
+        }
+        mesh.roster
+            .store(Change::Network(Box::new(record)), step.effects);
+        mesh
+    }
+
+    pub(crate) fn set_timers(&self, step: &mut Step<'_>) {
+        let (network, now) = (self.id(), step.now);
+        let pause = jitter(timers::ANTI_ENTROPY, step.entropy);
+        let timers = &mut step.timers;
+        timers.set(NetworkTimer::AntiEntropy.of(network), now + pause);
+        timers.set(
+            NetworkTimer::Housekeeping.of(network),
+            now + timers::HOUSEKEEPING,
+        );
+        match &self.phase {
+            Phase::Member(_) => timers.set(NetworkTimer::Resign.of(network), now + timers::RESIGN),
+            Phase::Joining { .. } => {
+                timers.set(
+                    NetworkTimer::ClaimAnyway.of(network),
+                    now + timers::CLAIM_ANYWAY,
+                );
+            }
+            Phase::Waiting => {
+                timers.set(NetworkTimer::AskAgain.of(network), now + timers::ASK_AGAIN)
+            }
+            Phase::Expelled { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The WireGuard interface of a network: its keys, and its wanted state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::core::effect::{Effect, Tunnel, TunnelPeer};
+use crate::core::local::Local;
+use crate::core::mesh::acceptance::Acceptance;
+use crate::core::mesh::paths::{Path, Paths};
+use crate::core::mesh::roster::Roster;
+use crate::core::step::Queue;
+use crate::network::member::MemberPromise;
+use grid_keys::{NodeId, PresharedKey, Secret, WgPublicKey, WgSecretKey};
+
+/// Seconds between keepalives, where they are needed. WireGuard's documentation recommends 25: shorter
+/// than the time for which NATs remember a flow.
+const KEEPALIVE: u16 = 25;
+
+/// The interface of one network.
+pub(crate) struct Device {
+    private_key: WgSecretKey,
+    public_key: WgPublicKey,
+    listen_port: u16,
+    /// Of each peer, because deriving them is slow.
+    preshared: BTreeMap<WgPublicKey, PresharedKey>,
+    /// What was asked for last; `None` while there is no interface.
+    configured: Option<Box<Tunnel>>,
+}
+
+impl Device {
+    pub(crate) fn new(private_key: WgSecretKey, listen_port: u16) -> Self {
+        Self {
+            public_key: private_key.public(),
+            private_key,
+            listen_port,
+            preshared: BTreeMap::new(),
+            configured: None,
+        }
+    }
+
+    pub(crate) const fn public_key(&self) -> WgPublicKey {
+        self.public_key
+    }
+
+    pub(crate) const fn listen_port(&self) -> u16 {
+        self.listen_port
+    }
+
+    /// Forgets what was derived for keys that are no longer in use.
+    pub(crate) fn prune(&mut self, used: &BTreeSet<WgPublicKey>) {
+        self.preshared.retain(|key, _| used.contains(key));
+    }
+
+    /// Asks for the wanted state, if it differs from what was asked for last.
+    pub(crate) fn configure(
+        &mut self,
+        wanted: Option<Tunnel>,
+        roster: &Roster,
+        effects: &mut Queue,
+    ) {
+        let wanted = wanted.map(Box::new);
+        if wanted != self.configured {
+            self.configured.clone_from(&wanted);
+            effects.push(Effect::Configure {
+                network: roster.id(),
+                name: roster.name().clone(),
+                tunnel: wanted,
+            });
+        }
+    }
+
+    /// The state that follows from this node's promise and from what it accepts of others.
+    pub(crate) fn wanted(
+        &mut self,
+        own: &MemberPromise,
+        secret: Option<&Secret<32>>,
+        roster: &Roster,
+        acceptance: &Acceptance,
+        paths: &Paths,
+        local: &Local,
+    ) -> Tunnel {
+        let (ipv4, ipv6) = roster.ranges();
+        let mut addresses = BTreeSet::from([net(own.ipv6.into(), ipv6.prefix_len())]);
+        if roster.view().addresses.get(&own.ipv4.address) == Some(&own.node) {
+            addresses.insert(net(own.ipv4.address.into(), ipv4.prefix_len()));
+        }
+        let natted = local.is_natted();
+        let mut peers = BTreeMap::new();
+        let mut routes = BTreeSet::new();
+        let keys: Vec<(NodeId, WgPublicKey)> = roster
+            .view()
+            .live()
+            .filter(|(node, _)| **node != own.node)
+            .filter_map(|(node, member)| member.public_key.map(|key| (*node, key)))
+            .collect();
+        for (node, key) in keys {
+            let allowed_ips: BTreeSet<IpNet> = acceptance.accepted_of(&node).collect();
+            let host_route = |prefix: &&IpNet| prefix.prefix_len() < prefix.max_prefix_len();
+            routes.extend(allowed_ips.iter().filter(host_route).copied());
+            let path = paths.get(&node);
+            // Keepalives open the way through a NAT; without one they only prove, once, that the
+            // path works, and then cost nothing.
+            let keepalive = if natted || !path.is_some_and(Path::is_verified) {
+                KEEPALIVE
+            } else {
+                0
+            };
+            let endpoint = path.and_then(Path::endpoint);
+            let preshared_key = self.preshared_key(&key, secret, roster);
+            peers.insert(
+                key,
+                TunnelPeer {
+                    preshared_key,
+                    endpoint,
+                    allowed_ips,
+                    keepalive,
+                },
+            );
+        }
+        Tunnel {
+            private_key: self.private_key.clone(),
+            listen_port: self.listen_port,
+            addresses,
+            routes,
+            peers,
+        }
+    }
+
+    fn preshared_key(
+        &mut self,
+        peer: &WgPublicKey,
+        secret: Option<&Secret<32>>,
+        roster: &Roster,
+    ) -> PresharedKey {
+        if let Some(key) = self.preshared.get(peer) {
+            return key.clone();
+        }
+        let network = roster.id().0.to_bytes();
+        let secret = secret.map_or(&[][..], |secret| secret.expose());
+        let key = self.private_key.preshared_key(peer, &network, secret);
+        self.preshared.insert(*peer, key.clone());
+        key
+    }
+}
+
+/// An address with the length of the prefix that it lies in.
+fn net(address: IpAddr, prefix_len: u8) -> IpNet {
+    // The length comes from a prefix of the same family, so that it is in range.
+    IpNet::new(address, prefix_len).unwrap_or_else(|_| IpNet::from(address))
+}

@@ -1,0 +1,162 @@
+//! Becoming a member, and answering the command that waits for it.
+
+use std::collections::BTreeSet;
+
+use crate::core::effect::Reply;
+use crate::core::error::CommandError;
+use crate::core::input::Ticket;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::own_promise::{Making, OwnPromise, Terms};
+use crate::core::mesh::phase::{Ending, Pending, Phase};
+use crate::core::peers::Peers;
+use crate::core::step::Step;
+use crate::core::timers::NetworkTimer;
+use crate::network::address;
+use crate::network::member::Claim;
+
+impl Mesh {
+    /// Answers `ticket` once this node has joined. Greets the bootstrap nodes that are connected.
+    pub(crate) fn await_join(
+        &mut self,
+        ticket: Ticket,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        self.pending = Some(Pending::Join(ticket));
+        for bootstrap in &self.bootstrap {
+            peers.hurry(&bootstrap.node);
+        }
+        for peer in self.connected_bootstrap(peers) {
+            self.greet(peer, local, peers, step);
+        }
+    }
+
+    /// Claims an address and promises it, if this node has an admission and no claim yet.
+    pub(crate) fn claim(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
+        step.timers.cancel(NetworkTimer::ClaimAnyway.of(self.id()));
+        if !matches!(self.phase, Phase::Joining { .. }) {
+            return None;
+        }
+        self.refresh(local, step);
+        let Phase::Joining {
+            admission,
+            receipts,
+        } = &self.phase
+        else {
+            return None;
+        };
+        // The first candidate that nobody is known to hold.
+        let held = self.roster.view().held_by_others(&local.id());
+        let range = self.roster.charter().ipv4;
+        let Some((number, address)) = address::first_free(&self.id(), range, &local.id(), 0, &held)
+        else {
+            return self.fail_join(CommandError::RangeFull(range));
+        };
+        let terms = Terms {
+            admission: admission.clone(),
+            claim: Claim { address, number },
+            prefixes: BTreeSet::new(),
+            receipts: receipts.clone(),
+        };
+        let making = Making {
+            roster: &self.roster,
+            device: &self.device,
+            local,
+            overtake: self.overtake,
+            now: step.now.timestamp(),
+        };
+        if let Some(own) = OwnPromise::first(terms, &making) {
+            let member = own.standing().clone();
+            self.phase = Phase::Member(own);
+            self.publish(member, step);
+        }
+        self.refresh(local, step);
+        None
+    }
+
+    /// Answers the command that waits for the join, when it is over.
+    pub(crate) fn conclude_join(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
+        let Some(Pending::Join(ticket)) = self.pending else {
+            return None;
+        };
+        match &self.phase {
+            Phase::Member(own) if self.heard => {
+                let reply = self.joined(own, local);
+                self.pending = None;
+                step.done(ticket, Ok(reply));
+                None
+            }
+            Phase::Expelled { .. } => self.fail_join(if self.roster.is_revoked(&local.id()) {
+                CommandError::Revoked
+            } else {
+                CommandError::InviteSpent
+            }),
+            _ => None,
+        }
+    }
+
+    /// Ends a join that cannot succeed, if a command waits for it.
+    fn fail_join(&self, error: CommandError) -> Option<Ending> {
+        match self.pending {
+            Some(Pending::Join(ticket)) => Some(Ending::NotJoined { ticket, error }),
+            _ => None,
+        }
+    }
+
+    /// What the person who founded or joined it is told.
+    pub(crate) fn joined_reply(&self, local: &Local) -> Result<Reply, CommandError> {
+        match &self.phase {
+            Phase::Member(own) => Ok(self.joined(own, local)),
+            _ => Err(CommandError::RangeFull(self.ranges().0)),
+        }
+    }
+
+    fn joined(&self, own: &OwnPromise, local: &Local) -> Reply {
+        let (ipv4, ipv6) = self.ranges();
+        Reply::Joined {
+            network: self.id(),
+            ipv4: (ipv4, own.claim().address),
+            ipv6: (ipv6, address::ipv6(ipv6, &local.id())),
+            members: self.roster.others(&local.id()).count(),
+        }
+    }
+
+    /// Whether a command waits for this network.
+    pub(crate) fn waits(&self, ticket: Ticket) -> bool {
+        match self.pending {
+            Some(
+                Pending::Join(waiting)
+                | Pending::Leave {
+                    ticket: waiting, ..
+                },
+            ) => waiting == ticket,
+            None => false,
+        }
+    }
+
+    /// The command that waits for this network has run out of time.
+    pub(crate) fn deadline(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
+        match self.pending {
+            Some(Pending::Join(ticket)) => {
+                let failed = self.claim(local, step);
+                if failed.is_none() {
+                    self.pending = None;
+                    let name = self.name().clone();
+                    let error = match self.phase {
+                        Phase::Waiting => CommandError::WaitsForOwner {
+                            name,
+                            node: local.id(),
+                        },
+                        _ => CommandError::NobodyAnswered(name),
+                    };
+                    step.done(ticket, Err(error));
+                }
+                failed
+            }
+            Some(Pending::Leave { ticket, told, .. }) => Some(Ending::Left { ticket, told }),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! This node's part in one network: what it knows of it, what it promises in it, and the tunnel that
+//! follows.
+//!
+//! Statements turn into configuration in one place, [`Mesh::refresh`]. It is idempotent: without news it
+//! does nothing. A claim is on disk before it is used: the effect that stores the promise comes before
+//! those that configure WireGuard or tell anybody.
+
+pub(crate) mod acceptance;
+pub(crate) mod applicants;
+mod ask;
+pub(crate) mod begin;
+pub(crate) mod device;
+pub(crate) mod ingest;
+mod join;
+mod leave;
+pub(crate) mod outbox;
+pub(crate) mod own_promise;
+pub(crate) mod paths;
+pub(crate) mod phase;
+mod replies;
+mod report;
+mod respond;
+pub(crate) mod revoke;
+pub(crate) mod roster;
+mod wishes;
+pub(crate) mod witness;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::content_id::ContentId;
+use crate::core::effect::Notice;
+use crate::core::endpoints;
+use crate::core::input::PeerObservation;
+use crate::core::links::Links;
+use crate::core::local::Local;
+use crate::core::mesh::acceptance::Acceptance;
+use crate::core::mesh::applicants::Applicants;
+use crate::core::mesh::device::Device;
+use crate::core::mesh::outbox::Outbox;
+use crate::core::mesh::own_promise::{Making, OwnPromise};
+use crate::core::mesh::paths::Paths;
+use crate::core::mesh::phase::{Ending, Pending, Phase};
+use crate::core::mesh::roster::Roster;
+use crate::core::mesh::witness::Witness;
+use crate::core::peers::Peers;
+use crate::core::record::Change;
+use crate::core::status::Expulsion;
+use crate::core::step::{Queue, Step};
+use crate::core::timers::{self, NetworkTimer};
+use crate::network::charter::{AdmissionRule, Charter};
+use crate::network::ids::NetworkId;
+use crate::network::invite::Bootstrap;
+use crate::network::ledger::Item;
+use crate::network::member::Member;
+use crate::network::name::NetworkName;
+use crate::network::statement::Signed;
+use crate::time::Millis;
+use grid_keys::{NodeId, Secret, WgPublicKey};
+
+/// This node's part in one network.
+pub(crate) struct Mesh {
+    roster: Roster,
+    /// Shared by all members, in networks that admit by invite.
+    secret: Option<Secret<32>>,
+    /// Nodes to connect to while no member is known.
+    bootstrap: Vec<Bootstrap>,
+    phase: Phase,
+    /// The sequence number of a promise of this node that others hold, or held; the next one is higher.
+    overtake: u64,
+    pending: Option<Pending>,
+    /// Whether statements were compared with a member since this node started.
+    heard: bool,
+    acceptance: Acceptance,
+    applicants: Applicants,
+    witness: Witness,
+    outbox: Outbox,
+    paths: Paths,
+    device: Device,
+    /// Whether anything changed since the last refresh.
+    dirty: bool,
+    refreshed_at: Option<Millis>,
+    /// When newcomers were last stored at once.
+    saved_at: Option<Millis>,
+}
+
+/// What other parts ask.
+impl Mesh {
+    pub(crate) const fn id(&self) -> NetworkId {
+        self.roster.id()
+    }
+
+    pub(crate) fn name(&self) -> &NetworkName {
+        self.roster.name()
+    }
+
+    pub(crate) fn ranges(&self) -> (Ipv4Net, Ipv6Net) {
+        self.roster.ranges()
+    }
+
+    pub(crate) const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The charter, if a node may join by it without an invite.
+    pub(crate) fn offered_charter(&self) -> Option<&Signed<Charter>> {
+        let charter = self.roster.charter();
+        (self.phase.is_member() && charter.admission != AdmissionRule::Invite).then_some(charter)
+    }
+
+    /// Whether a node is a member or a bootstrap node.
+    pub(crate) fn knows(&self, node: &NodeId) -> bool {
+        self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
+    }
+
+    /// The members and the bootstrap nodes.
+    pub(crate) fn known(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let members = self.roster.view().members.keys().copied();
+        members.chain(self.bootstrap.iter().map(|b| b.node))
+    }
+
+    /// Where a node's QUIC may be reached, best first.
+    pub(crate) fn addresses_of(&self, node: &NodeId, local: &Local) -> Vec<SocketAddr> {
+        let promised = self
+            .roster
+            .promise_of(node)
+            .map(|promise| endpoints::ranked_here(&promise.quic, local))
+            .unwrap_or_default();
+        let bootstrap = self.bootstrap.iter().filter(|b| b.node == *node);
+        promised
+            .into_iter()
+            .map(|endpoint| endpoint.addr)
+            .chain(bootstrap.flat_map(|b| b.quic.iter().copied()))
+            .collect()
+    }
+
+    /// The nodes that this network wants connections to.
+    pub(crate) fn wanted(&self, links: &Links) -> BTreeSet<NodeId> {
+        let neighbours = self.roster.neighbours();
+        let bootstrap = self.bootstrap.iter().map(|bootstrap| bootstrap.node);
+        let mut wanted = BTreeSet::new();
+        match self.phase {
+            Phase::Member(_) => {
+                wanted.extend(links.choose(neighbours));
+                if !neighbours.ring().any(|node| links.is_up(&node)) {
+                    wanted.extend(bootstrap);
+                }
+            }
+            Phase::Joining { .. } | Phase::Waiting => {
+                wanted.extend(bootstrap);
+                wanted.extend(links.choose(neighbours));
+            }
+            Phase::Expelled { .. } => {}
+        }
+        wanted
+    }
+
+    fn connected_bootstrap(&self, peers: &Peers) -> Vec<NodeId> {
+        self.bootstrap
+            .iter()
+            .map(|bootstrap| bootstrap.node)
+            .filter(|node| peers.is_up(node))
+            .collect()
+    }
+}
+
+/// What follows from inputs and timers.
+impl Mesh {
+    /// One of this network's timers is due.
+    pub(crate) fn fire(
+        &mut self,
+        timer: NetworkTimer,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Option<Ending> {
+        match timer {
+            NetworkTimer::Housekeeping => self.maintain(local, step),
+            NetworkTimer::AntiEntropy => self.sync_with_one(local, peers, step),
+            NetworkTimer::Resign => self.resign(local, step),
+            NetworkTimer::Save => self.save(local, step.effects),
+            NetworkTimer::ClaimAnyway => return self.claim(local, step),
+            NetworkTimer::AskAgain => self.request_admission(local, peers, step),
+            NetworkTimer::Paths => self.touch(),
+            NetworkTimer::Judge => self.dirty |= self.acceptance.retry_judge(),
+            // Done at the end of every step.
+            NetworkTimer::Refresh | NetworkTimer::Flush => {}
+        }
+        None
+    }
+
+    /// Asks for a refresh at the end of this step.
+    pub(crate) const fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// Refreshes if there is news: at once, unless that was done a moment ago. Statements that come in
+    /// bursts cost one reconfiguration, not one each. Returns whether it did.
+    pub(crate) fn refresh_if_dirty(&mut self, local: &Local, step: &mut Step<'_>) -> bool {
+        if !self.dirty {
+            return false;
+        }
+        let due = self
+            .refreshed_at
+            .map_or(step.now, |last| last + timers::REFRESH);
+        if due > step.now {
+            step.timers.set_by(NetworkTimer::Refresh.of(self.id()), due);
+            return false;
+        }
+        // A refresh that makes this node move on to another address asks for one more.
+        for _ in 0..4 {
+            self.refresh(local, step);
+            if !self.dirty {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Recomputes everything from the statements, and asks for what follows.
+    fn refresh(&mut self, local: &Local, step: &mut Step<'_>) {
+        let own = local.id();
+        let now = step.now.timestamp();
+        self.dirty = false;
+        self.refreshed_at = Some(step.now);
+        let before = self.roster.presences();
+        self.roster.review(now);
+        self.check_own_standing(&own, step);
+        self.move_if_lost(local, step);
+        self.roster.update_neighbours(&own);
+        self.roster.report_changes(&before, &own, step.effects);
+        self.acceptance.decide(
+            &self.roster,
+            local,
+            self.phase.is_member(),
+            now,
+            step.effects,
+        );
+        self.paths.update(&self.roster, local, step.now);
+        let wanted = match &self.phase {
+            Phase::Member(own) => Some(self.device.wanted(
+                own.standing().promise(),
+                self.secret.as_ref(),
+                &self.roster,
+                &self.acceptance,
+                &self.paths,
+                local,
+            )),
+            _ => None,
+        };
+        self.device.configure(wanted, &self.roster, step.effects);
+    }
+
+    /// Notices that this node was revoked or that its invite was used by others before.
+    fn check_own_standing(&mut self, own: &NodeId, step: &mut Step<'_>) {
+        let why = if self.is_revoked(own) {
+            Some(Expulsion::Revoked)
+        } else {
+            self.roster.view().refused.get(own).map(Expulsion::from)
+        };
+        match why {
+            Some(why) if !self.phase.is_expelled() => {
+                step.effects.notice(Notice::Expelled {
+                    name: self.name().clone(),
+                    why,
+                });
+                self.phase.expel(why);
+            }
+            // Late evidence can reverse a lost contest for an invite.
+            None => self.phase.reinstate(),
+            Some(_) => {}
+        }
+    }
+
+    fn is_revoked(&self, own: &NodeId) -> bool {
+        let withdrawn = self.roster.ledger().withdrawn();
+        withdrawn.is_revoked(own)
+            || self
+                .phase
+                .own()
+                .is_some_and(|own| withdrawn.voids(own.standing()))
+    }
+
+    fn move_if_lost(&mut self, local: &Local, step: &mut Step<'_>) {
+        let now = step.now.timestamp();
+        let Phase::Member(own) = &mut self.phase else {
+            return;
+        };
+        if !own.move_if_lost(&self.roster, &local.id(), now, step.effects) {
+            return;
+        }
+        self.make(local, step, OwnPromise::remake);
+        self.roster.review(now);
+    }
+
+    /// Makes this node's promise by `how`, if there is one, and publishes it if that worked.
+    fn make(
+        &mut self,
+        local: &Local,
+        step: &mut Step<'_>,
+        how: impl FnOnce(&mut OwnPromise, &Making<'_>) -> bool,
+    ) {
+        let making = Making {
+            roster: &self.roster,
+            device: &self.device,
+            local,
+            overtake: self.overtake,
+            now: step.now.timestamp(),
+        };
+        if let Some(own) = self.phase.own_mut()
+            && how(own, &making)
+        {
+            let member = own.standing().clone();
+            self.publish(member, step);
+        }
+    }
+
+    /// Stores a promise that this node made, and puts it into the outbox.
+    fn publish(&mut self, member: Member, step: &mut Step<'_>) {
+        let bytes = member.promise().bytes().to_vec();
+        self.roster
+            .store(Change::Promise(bytes.clone()), step.effects);
+        let item = Item::Member(Box::new(member));
+        if self.roster.insert(item, step.now.timestamp()).is_ok() {
+            self.outbox.push(bytes, None);
+        }
+        self.dirty = true;
+    }
+
+    /// Renews the promise if it should say something else and this node may speak: as a member, or to show
+    /// evidence that came in after it lost a contest for its invite. A revoked node has nothing to show.
+    fn resign(&mut self, local: &Local, step: &mut Step<'_>) {
+        if self.may_speak() {
+            self.make(local, step, OwnPromise::renew);
+        }
+    }
+
+    fn may_speak(&self) -> bool {
+        let withdrawn = self.roster.ledger().withdrawn();
+        self.phase
+            .own()
+            .is_some_and(|own| self.phase.is_member() || !withdrawn.voids(own.standing()))
+    }
+
+    /// Renews the promise and forgets what lapsed, from time to time.
+    fn maintain(&mut self, local: &Local, step: &mut Step<'_>) {
+        let network = self.id();
+        step.timers.set(
+            NetworkTimer::Housekeeping.of(network),
+            step.now + timers::HOUSEKEEPING,
+        );
+        self.dirty = true;
+        if self.phase.is_member() {
+            self.make(local, step, OwnPromise::renew);
+        }
+        if self.roster.prune(step.now.timestamp()) {
+            step.timers
+                .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
+        }
+        self.device.prune(&self.roster.public_keys());
+    }
+
+    /// Sets the timer that looks at paths without an answer.
+    pub(crate) fn watch_paths(&self, step: &mut Step<'_>) {
+        let timer = NetworkTimer::Paths.of(self.id());
+        if self.paths.has_unverified() {
+            step.timers.set_by(timer, step.now + timers::PATHS);
+        } else {
+            step.timers.cancel(timer);
+        }
+    }
+
+    /// Takes in what WireGuard measured.
+    pub(crate) fn observe(
+        &mut self,
+        observed: BTreeMap<WgPublicKey, PeerObservation>,
+        now: Millis,
+    ) {
+        self.dirty |= self.paths.observe(observed, &self.roster, now);
+    }
+
+    /// A judge was asked, and spoke or did not.
+    pub(crate) fn judged(
+        &mut self,
+        judge: ContentId,
+        answer: Result<Vec<u8>, String>,
+        step: &mut Step<'_>,
+    ) {
+        self.dirty |= self.acceptance.judged(judge, answer, &self.roster, step);
+    }
+
+    /// Pushes what is new to the connected members.
+    pub(crate) fn flush(&mut self, peers: &mut Peers, step: &mut Step<'_>) {
+        let urgent = self.is_leaving();
+        let sent = self
+            .outbox
+            .flush(urgent, &self.roster, &self.bootstrap, peers, step);
+        if let Some(Pending::Leave { waiting, .. }) = &mut self.pending {
+            *waiting += sent;
+        }
+    }
+
+    /// Stores the statements.
+    fn save(&self, local: &Local, effects: &mut Queue) {
+        self.roster.store_statements(&local.id(), effects);
+    }
+}

@@ -1,0 +1,126 @@
+//! News on its way to the connected members: each is told at once of everything that it did not send
+//! itself.
+
+use minicbor::bytes::ByteVec;
+
+use crate::content_id::ContentId;
+use crate::core::batches::batches;
+use crate::core::mesh::roster::{Roster, came_by};
+use crate::core::peers::{About, Peers};
+use crate::core::protocol::{Ask, NetworkAbout, NetworkAsk, Push};
+use crate::core::step::Step;
+use crate::core::timers::{self, NetworkTimer};
+use crate::network::invite::Bootstrap;
+use crate::network::ledger::invite_of;
+use crate::time::Millis;
+use grid_keys::NodeId;
+
+/// A statement on its way.
+#[derive(Clone, Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    /// The node that sent it, which need not be told.
+    source: Option<NodeId>,
+}
+
+/// The statements of one network that connected members have not been told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    waiting: Vec<Outgoing>,
+    flushed_at: Option<Millis>,
+}
+
+impl Outbox {
+    /// Takes in a statement of this node, or one that `source` sent.
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, source: Option<NodeId>) {
+        self.waiting.push(Outgoing { bytes, source });
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Pushes what is new to the connected members, and says in how many messages.
+    ///
+    /// At once, unless that was done a moment ago and is not `urgent`: what comes in bursts goes out in
+    /// one message for each member, not in one for each statement.
+    pub(crate) fn flush(
+        &mut self,
+        urgent: bool,
+        roster: &Roster,
+        bootstrap: &[Bootstrap],
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> usize {
+        if self.waiting.is_empty() {
+            return 0;
+        }
+        let network = roster.id();
+        let due = self
+            .flushed_at
+            .map_or(step.now, |last| last + timers::FLUSH);
+        if due > step.now && !urgent {
+            step.timers.set_by(NetworkTimer::Flush.of(network), due);
+            return 0;
+        }
+        self.flushed_at = Some(step.now);
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut sent = 0;
+        for (peer, batches) in messages(waiting, roster, bootstrap, peers) {
+            for statements in batches {
+                sent += 1;
+                let ask = Ask::Network(network, NetworkAsk::Push(Push { statements }));
+                let about = About::Network(network, NetworkAbout::Push);
+                peers.request(peer, &ask, about, step.effects);
+            }
+        }
+        step.timers
+            .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
+        sent
+    }
+}
+
+/// Who is told what, cut into messages.
+fn messages(
+    mut waiting: Vec<Outgoing>,
+    roster: &Roster,
+    bootstrap: &[Bootstrap],
+    peers: &Peers,
+) -> Vec<(NodeId, Vec<Vec<ByteVec>>)> {
+    let ledger = roster.ledger();
+    // What a later statement replaced meanwhile need not be sent.
+    waiting.retain(|out| ledger.knows(&out.bytes));
+    let receivers = receivers(roster, bootstrap, peers);
+    // A node that lost an invite to others, or is about to, is told of them and of nothing else.
+    let rivals = peers.links().up().filter_map(|(node, _)| {
+        let theirs = invite_of(ledger.members().get(node)?)?;
+        (!receivers.contains(node)).then(|| (*node, Some(theirs.id())))
+    });
+    let all = receivers.iter().map(|node| (*node, None));
+    let concerns = |only: Option<ContentId>, bytes: &[u8]| {
+        let mut members = ledger.members().values();
+        only.is_none_or(|grant| members.any(|m| came_by(m, &grant) && m.promise().bytes() == bytes))
+    };
+    all.chain(rivals)
+        .map(|(peer, only)| {
+            let fresh = waiting.iter().filter(|out| out.source != Some(peer));
+            let fresh = fresh.map(|out| out.bytes.as_slice());
+            (peer, batches(fresh.filter(|bytes| concerns(only, bytes))))
+        })
+        .collect()
+}
+
+/// The connected nodes that are told everything: members, bootstrap nodes, and nodes that were revoked,
+/// which have to hear of it.
+fn receivers(roster: &Roster, bootstrap: &[Bootstrap], peers: &Peers) -> Vec<NodeId> {
+    peers
+        .links()
+        .up()
+        .map(|(node, _)| *node)
+        .filter(|node| {
+            roster.is_member(node)
+                || roster.is_revoked(node)
+                || bootstrap.iter().any(|b| b.node == *node)
+        })
+        .collect()
+}

@@ -1,0 +1,267 @@
+//! The replies to what this node asked in a network.
+
+use std::collections::BTreeSet;
+
+use minicbor::bytes::{ByteArray, ByteVec};
+
+use crate::answer::Response;
+use crate::core::batches::batches;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::ingest::{Ingested, ingest};
+use crate::core::mesh::phase::{Ending, Phase};
+use crate::core::peers::Peers;
+use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
+use crate::core::record::Change;
+use crate::core::step::Step;
+use crate::core::timers::{self, NetworkTimer};
+use crate::network::admission::{Admission, RawLink};
+use crate::network::receipt::Receipt;
+use crate::network::statement::Signed;
+use grid_keys::NodeId;
+
+impl Mesh {
+    /// A request was not answered.
+    pub(crate) fn unanswered(
+        &mut self,
+        about: NetworkAbout,
+        step: &mut Step<'_>,
+    ) -> Option<Ending> {
+        match about {
+            NetworkAbout::Sync { .. } => {
+                self.retry_sync(step);
+                None
+            }
+            NetworkAbout::Push => {
+                // It may have arrived all the same: a comparison will show.
+                self.sync_by(step.now + timers::AFTER_LOSS, step);
+                self.leave_told(false)
+            }
+            NetworkAbout::Pull | NetworkAbout::Admit => None,
+        }
+    }
+
+    /// Takes an answer in.
+    pub(crate) fn answered(
+        &mut self,
+        peer: NodeId,
+        reply: NetworkReply,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Option<Ending> {
+        match reply {
+            NetworkReply::Sync {
+                response: Response::Answer(answer),
+                ..
+            } => self.take_sync(peer, answer, local, peers, step),
+            // The peer does not know this node as a member (yet): the promise was lost on the way.
+            NetworkReply::Sync {
+                introduced: false,
+                response: Response::Refusal(_),
+            } => {
+                self.sync(peer, true, peers, step);
+                None
+            }
+            NetworkReply::Sync {
+                introduced: true,
+                response: Response::Refusal(_),
+            } => {
+                if matches!(self.phase, Phase::Joining { .. }) {
+                    self.retry_sync(step);
+                }
+                None
+            }
+            NetworkReply::Pull(response) => {
+                if let Response::Answer(push) = response {
+                    self.take_statements(peer, &push.statements, local, peers, step);
+                }
+                None
+            }
+            NetworkReply::Push(Response::Answer(answer)) => {
+                self.take_receipt(answer, local, step);
+                self.leave_told(true)
+            }
+            NetworkReply::Push(Response::Refusal(_)) => self.leave_told(false),
+            NetworkReply::Admit(response) => {
+                if let Response::Answer(answer) = response {
+                    self.take_admission(&answer.admission, local, peers, step);
+                }
+                None
+            }
+        }
+    }
+
+    fn take_sync(
+        &mut self,
+        peer: NodeId,
+        answer: SyncAnswer,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Option<Ending> {
+        self.show_promise(peer, peers, step);
+        match answer {
+            SyncAnswer::Equal => {}
+            SyncAnswer::Index(index) => {
+                let difference = self.roster.ledger().compare(&index);
+                let wanted: Vec<ByteArray<8>> = difference
+                    .i_lack
+                    .iter()
+                    .map(|id| ByteArray::from(*id))
+                    .collect();
+                for statements in batches(difference.they_lack.iter().copied()) {
+                    self.push(peer, statements, peers, step);
+                }
+                if !wanted.is_empty() {
+                    let ask = NetworkAsk::Pull(Pull { wanted });
+                    self.request(peer, ask, NetworkAbout::Pull, peers, step);
+                }
+            }
+            SyncAnswer::Difference(statements, wanted, more) => {
+                self.take_statements(peer, &statements, local, peers, step);
+                let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
+                for statements in batches(self.roster.ledger().statements_of(&ids)) {
+                    self.push(peer, statements, peers, step);
+                }
+                // The rest comes with the next comparison, unless this one made no progress.
+                if more && !statements.is_empty() {
+                    self.sync(peer, true, peers, step);
+                    return None;
+                }
+            }
+        }
+        // A joiner now knows which addresses are taken.
+        self.heard = true;
+        self.claim(local, step)
+    }
+
+    /// Pushes the own promise to a peer that could give a receipt and has not: it may have the promise from
+    /// others, and a node signs receipts only for what it was told directly.
+    fn show_promise(&self, peer: NodeId, peers: &mut Peers, step: &mut Step<'_>) {
+        if let Phase::Member(own) = &self.phase
+            && own.lacks_receipt_of(&peer, &self.roster)
+        {
+            let statements = vec![ByteVec::from(own.standing().promise().bytes().to_vec())];
+            self.push(peer, statements, peers, step);
+        }
+    }
+
+    fn take_receipt(&mut self, answer: PushAnswer, local: &Local, step: &mut Step<'_>) {
+        let receipt = answer
+            .receipt
+            .and_then(|bytes| Signed::<Receipt>::decode(&bytes).ok());
+        let public_key = self.device.public_key();
+        let now = step.now.timestamp();
+        if let Some(receipt) = receipt
+            && self.may_speak()
+            && let Some(own) = self.phase.own_mut()
+            && own.keep_receipt(receipt, &self.roster, &local.id(), &public_key, now)
+        {
+            step.timers.set_by(
+                NetworkTimer::Resign.of(self.id()),
+                step.now + timers::RESIGN,
+            );
+        }
+    }
+
+    /// An admission came in: for this node, or for one that asked through it.
+    fn take_admission(
+        &mut self,
+        raw: &[RawLink],
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        if !matches!(self.phase, Phase::Waiting) {
+            self.applicants.hand_on(raw, &self.roster);
+            return;
+        }
+        let Ok(admission) = Admission::decode(raw, self.roster.charter(), &local.id()) else {
+            return;
+        };
+        self.roster
+            .store(Change::Admission(admission.raw()), step.effects);
+        self.phase = Phase::new(Some(admission));
+        step.timers.cancel(NetworkTimer::AskAgain.of(self.id()));
+        self.set_timers(step);
+        for peer in self.connected_bootstrap(peers) {
+            self.greet(peer, local, peers, step);
+        }
+    }
+
+    fn take_statements(
+        &mut self,
+        peer: NodeId,
+        statements: &[ByteVec],
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        let result = self.ingest(peer, statements, local, step);
+        if let Some(why) = result.hostile {
+            peers.misbehaved(peer, why, step);
+        }
+    }
+
+    /// Merges statements that a node sent, and stores what must not wait.
+    pub(super) fn ingest(
+        &mut self,
+        source: NodeId,
+        statements: &[ByteVec],
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Ingested {
+        let own = local.id();
+        let now = step.now.timestamp();
+        let statements = statements.iter().map(|bytes| bytes.as_slice());
+        let result = ingest(
+            statements,
+            source,
+            &own,
+            &mut self.roster,
+            &mut self.outbox,
+            now,
+        );
+        self.dirty |= result.news;
+        if let Some(sequence) = result.own_sequence {
+            self.own_promise_seen(sequence, step);
+        }
+        if result.revoked {
+            // A node that is killed right after it was told must not forget the revocation.
+            self.save(local, step.effects);
+        }
+        if result.newcomers {
+            self.save_newcomers(local, step);
+        }
+        result
+    }
+
+    /// Others hold a promise of this node. If this node lost its disk, that promise may be later than any it
+    /// remembers, and the next one has to overtake it.
+    fn own_promise_seen(&mut self, sequence: u64, step: &mut Step<'_>) {
+        let standing = self.phase.own();
+        let standing = standing.map_or(0, |own| own.standing().promise().sequence);
+        if sequence > standing.max(self.overtake) {
+            self.overtake = sequence;
+            step.timers.set_by(
+                NetworkTimer::Resign.of(self.id()),
+                step.now + timers::RESIGN,
+            );
+        }
+    }
+
+    /// Stores newcomers: at once, unless that was done a moment ago. A node that is killed right after a
+    /// join must still know whom to call.
+    fn save_newcomers(&mut self, local: &Local, step: &mut Step<'_>) {
+        let due = self
+            .saved_at
+            .map_or(step.now, |last| last + timers::SAVE_NEWCOMERS);
+        if due > step.now {
+            step.timers.set_by(NetworkTimer::Save.of(self.id()), due);
+            return;
+        }
+        self.saved_at = Some(step.now);
+        self.save(local, step.effects);
+    }
+}

@@ -1,0 +1,242 @@
+//! What this node answers to requests in a network.
+//!
+//! Its statements are for its members, and for nodes that an admission makes members. Others are shown why
+//! they may not see them.
+
+use std::collections::BTreeSet;
+
+use minicbor::bytes::{ByteArray, ByteVec};
+
+use crate::answer::{answer, refusal};
+use crate::content_id::ContentId;
+use crate::core::batches::first_batch;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::roster::{Roster, came_by};
+use crate::core::mesh::witness::Witness;
+use crate::core::peers::Peers;
+use crate::core::protocol::{
+    AdmitAnswer, AdmitRequest, NetworkAbout, NetworkAsk, Pull, Push, PushAnswer, SyncAnswer,
+    SyncRequest,
+};
+use crate::core::step::Step;
+use crate::network::admission::{Admission, Link, RawLink};
+use crate::network::charter::AdmissionRule;
+use crate::network::statement::Signed;
+use grid_keys::NodeId;
+
+/// What a member answers a node that is not one.
+const NO_MEMBER: &str = "no member of that network";
+
+/// Whether a node may see a network's statements.
+enum Reader {
+    Yes,
+    /// It may see the revocations that name it.
+    Revoked,
+    /// It may see who used its invite before it.
+    Spent(ContentId),
+    No(&'static str),
+}
+
+impl Mesh {
+    /// Answers a request.
+    pub(crate) fn answer(
+        &mut self,
+        peer: NodeId,
+        ask: &NetworkAsk,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        match ask {
+            NetworkAsk::Sync(request) => sync(&peer, request, &self.roster, &self.witness),
+            NetworkAsk::Pull(request) => pull(&peer, request, &self.roster, &self.witness),
+            NetworkAsk::Push(push) => self.answer_push(peer, push, local, peers, step),
+            NetworkAsk::Admit(request) => self.answer_admit(peer, request, local, peers, step),
+        }
+    }
+
+    fn answer_push(
+        &mut self,
+        peer: NodeId,
+        push: &Push,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        let result = self.ingest(peer, &push.statements, local, step);
+        if let Some(why) = result.hostile {
+            let refused = refusal(&why);
+            peers.misbehaved(peer, why, step);
+            return refused;
+        }
+        let receipt = if result.of_sender {
+            self.sign_receipt(&peer, local, step)
+        } else {
+            None
+        };
+        answer(&PushAnswer {
+            refused: result.refused,
+            why: result.why,
+            receipt,
+        })
+    }
+
+    fn sign_receipt(
+        &mut self,
+        peer: &NodeId,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Option<ByteVec> {
+        // The receipt is about the view with the promise in it.
+        if self.dirty {
+            self.refresh(local, step);
+        }
+        if !self.phase.is_member() {
+            return None;
+        }
+        let receipt = self
+            .witness
+            .sign(peer, &self.roster, local, step.now.timestamp())?;
+        Some(ByteVec::from(receipt.bytes().to_vec()))
+    }
+
+    /// A node asks to be admitted, directly or through a member.
+    fn answer_admit(
+        &mut self,
+        peer: NodeId,
+        request: &AdmitRequest,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        let Some(signed) = request.open() else {
+            let why = "an admission request that does not hold".to_owned();
+            peers.misbehaved(peer, why, step);
+            return refusal("the request does not hold");
+        };
+        let charter = self.roster.charter();
+        if signed.network != self.id()
+            || !self.phase.is_member()
+            || charter.admission != AdmissionRule::Approve
+        {
+            return refusal("this network does not admit in that way");
+        }
+        if self.roster.is_revoked(&signed.node) {
+            return refusal("the node's admission was revoked");
+        }
+        if let Some(admission) = self.applicants.approved(&signed.node) {
+            return answer(&AdmitAnswer {
+                admission: admission.raw(),
+            });
+        }
+        let is_owner = charter.is_owner(&local.id());
+        if !self
+            .applicants
+            .add(&signed, is_owner, &self.roster, step.effects)
+        {
+            return refusal("too many nodes wait already");
+        }
+        // A member that is not an owner passes the request on to the owners it is connected to.
+        let owners = charter
+            .owners
+            .iter()
+            .filter(|owner| !is_owner && **owner != peer && peers.is_up(owner));
+        for owner in owners.copied().collect::<Vec<_>>() {
+            let ask = NetworkAsk::Admit(request.clone());
+            self.request(owner, ask, NetworkAbout::Admit, peers, step);
+        }
+        refusal("an owner has to decide")
+    }
+}
+
+/// Answers a comparison of statements.
+fn sync(peer: &NodeId, request: &SyncRequest, roster: &Roster, witness: &Witness) -> Vec<u8> {
+    let ledger = roster.ledger();
+    match reader(peer, request.admission.as_deref(), roster, witness) {
+        Reader::No(why) => return refusal(why),
+        Reader::Revoked => {
+            let revocations = ledger
+                .revocations()
+                .filter(|revocation| revocation.nodes.contains(peer))
+                .map(Signed::bytes);
+            let (statements, _) = first_batch(revocations);
+            return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
+        }
+        Reader::Spent(grant) => {
+            let users = ledger.members().values().filter(|m| came_by(m, &grant));
+            let (statements, _) = first_batch(users.map(|member| member.promise().bytes()));
+            return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
+        }
+        Reader::Yes => {}
+    }
+    if request.root == ledger.root() {
+        return answer(&SyncAnswer::Equal);
+    }
+    let Some(index) = &request.index else {
+        return answer(&SyncAnswer::Index(ledger.index()));
+    };
+    let difference = ledger.compare(index);
+    let wanted = difference
+        .i_lack
+        .iter()
+        .map(|id| ByteArray::from(*id))
+        .collect();
+    let (statements, more) = first_batch(difference.they_lack.iter().copied());
+    answer(&SyncAnswer::Difference(statements, wanted, more))
+}
+
+/// Answers a request for single statements.
+fn pull(peer: &NodeId, request: &Pull, roster: &Roster, witness: &Witness) -> Vec<u8> {
+    if !matches!(reader(peer, None, roster, witness), Reader::Yes) {
+        return refusal(NO_MEMBER);
+    }
+    let wanted: BTreeSet<[u8; 8]> = request.wanted.iter().map(|id| **id).collect();
+    let (statements, _) = first_batch(roster.ledger().statements_of(&wanted));
+    answer(&Push { statements })
+}
+
+fn reader(
+    peer: &NodeId,
+    admission: Option<&[RawLink]>,
+    roster: &Roster,
+    witness: &Witness,
+) -> Reader {
+    if roster.is_revoked(peer) {
+        return Reader::Revoked;
+    }
+    if roster.is_member(peer) {
+        return Reader::Yes;
+    }
+    let Some(raw) = admission else {
+        return Reader::No(NO_MEMBER);
+    };
+    match Admission::decode(raw, roster.charter(), peer) {
+        Ok(admission) => spent_invite(peer, &admission, roster, witness),
+        Err(_) => Reader::No("the admission does not admit"),
+    }
+}
+
+/// What the invite that this admission ends with lets its holder see. If members with evidence have used
+/// it up, the holder can convince itself: their promises show that they were first. If this node has just
+/// given that evidence, they will in a moment.
+fn spent_invite(
+    peer: &NodeId,
+    admission: &Admission,
+    roster: &Roster,
+    witness: &Witness,
+) -> Reader {
+    let Some(Link::Invite { grant, .. }) = admission.links().last() else {
+        return Reader::Yes;
+    };
+    let is_full = |users: &BTreeSet<NodeId>| {
+        users.iter().filter(|node| *node != peer).count() >= grant.uses as usize
+    };
+    if is_full(&roster.ledger().seen_users(grant)) {
+        Reader::Spent(grant.id())
+    } else if is_full(&witness.known_users(grant, roster)) {
+        Reader::No("others are just using that invite; ask again")
+    } else {
+        Reader::Yes
+    }
+}

@@ -1,0 +1,247 @@
+//! Who is in a network, as far as this node knows: the statements, and the view that follows from
+//! them.
+//!
+//! The view is as of the last [`review`](Roster::review); statements that came in since are in the
+//! ledger only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::content_id::ContentId;
+use crate::core::effect::{Departure, Effect, Notice};
+use crate::core::error::CommandError;
+use crate::core::neighbours::Neighbours;
+use crate::core::record::Change;
+use crate::core::step::Queue;
+use crate::network::charter::Charter;
+use crate::network::ids::NetworkId;
+use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
+use crate::network::member::{Member, MemberPromise};
+use crate::network::name::NetworkName;
+use crate::network::statement::Signed;
+use crate::network::view::{Presence, View};
+use crate::time::Timestamp;
+use grid_keys::{NodeId, WgPublicKey};
+
+/// The statements of a network, and who is in it by them.
+pub(crate) struct Roster {
+    ledger: Ledger,
+    view: View,
+    neighbours: Neighbours,
+}
+
+impl Roster {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            view: View::default(),
+            neighbours: Neighbours::default(),
+        }
+    }
+
+    pub(crate) const fn id(&self) -> NetworkId {
+        self.ledger.network()
+    }
+
+    pub(crate) fn name(&self) -> &NetworkName {
+        &self.ledger.charter().name
+    }
+
+    pub(crate) const fn charter(&self) -> &Signed<Charter> {
+        self.ledger.charter()
+    }
+
+    pub(crate) fn ranges(&self) -> (Ipv4Net, Ipv6Net) {
+        (self.ledger.charter().ipv4, self.ledger.charter().ipv6)
+    }
+
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The other members, in this node's orders of preference as neighbours.
+    pub(crate) const fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// The last promise of a node, whether it is a member or not.
+    pub(crate) fn promise_of(&self, node: &NodeId) -> Option<&Signed<MemberPromise>> {
+        self.ledger.members().get(node).map(Member::promise)
+    }
+
+    /// Whether these bytes are the last promise of a node.
+    pub(crate) fn is_promise_of(&self, node: &NodeId, bytes: &[u8]) -> bool {
+        self.promise_of(node)
+            .is_some_and(|promise| promise.bytes() == bytes)
+    }
+
+    pub(crate) fn is_member(&self, node: &NodeId) -> bool {
+        self.view.members.contains_key(node)
+    }
+
+    pub(crate) fn is_revoked(&self, node: &NodeId) -> bool {
+        self.ledger.withdrawn().is_revoked(node)
+    }
+
+    /// Members that are there, without this node.
+    pub(crate) fn others<'a>(&'a self, own: &'a NodeId) -> impl Iterator<Item = &'a NodeId> {
+        self.view
+            .live()
+            .map(|(node, _)| node)
+            .filter(move |node| *node != own)
+    }
+
+    /// The WireGuard keys of everybody who ever promised one and is not forgotten.
+    pub(crate) fn public_keys(&self) -> BTreeSet<WgPublicKey> {
+        self.ledger
+            .members()
+            .values()
+            .map(|member| member.promise().public_key)
+            .collect()
+    }
+
+    pub(crate) fn insert(&mut self, item: Item, now: Timestamp) -> Result<Merged, Refusal> {
+        self.ledger.insert(item, now)
+    }
+
+    /// Forgets what lapsed. Returns whether anything did.
+    pub(crate) fn prune(&mut self, now: Timestamp) -> bool {
+        !self.ledger.prune(now).is_empty()
+    }
+
+    /// Recomputes the view from the statements.
+    pub(crate) fn review(&mut self, now: Timestamp) {
+        self.view = View::of(&self.ledger, now);
+    }
+
+    /// Reorders the neighbours if the members changed.
+    pub(crate) fn update_neighbours(&mut self, own: &NodeId) {
+        let members: BTreeSet<NodeId> = self.others(own).copied().collect();
+        if !self.neighbours.are(&members) {
+            self.neighbours = Neighbours::of(&self.id(), own, &members);
+        }
+    }
+
+    /// Stores a change of this network.
+    pub(crate) fn store(&self, change: Change, effects: &mut Queue) {
+        effects.push(Effect::Store {
+            network: self.id(),
+            name: self.name().clone(),
+            change,
+        });
+    }
+
+    /// Stores the statements, without this node's own promise, which is stored by itself.
+    pub(crate) fn store_statements(&self, own: &NodeId, effects: &mut Queue) {
+        let statements = self
+            .ledger
+            .statements()
+            .filter(|bytes| !self.is_promise_of(own, bytes))
+            .map(<[u8]>::to_vec)
+            .collect();
+        self.store(Change::Statements(statements), effects);
+    }
+
+    /// The presence of every member, to compare with after a review.
+    pub(crate) fn presences(&self) -> BTreeMap<NodeId, Presence> {
+        self.view
+            .members
+            .iter()
+            .map(|(node, member)| (*node, member.presence))
+            .collect()
+    }
+
+    /// Reports who came and went since `before`.
+    pub(crate) fn report_changes(
+        &self,
+        before: &BTreeMap<NodeId, Presence>,
+        own: &NodeId,
+        effects: &mut Queue,
+    ) {
+        let live = |presence: Option<&Presence>| presence == Some(&Presence::Live);
+        for (node, member) in &self.view.members {
+            if node == own || live(before.get(node)) || member.presence != Presence::Live {
+                continue;
+            }
+            if let Some(promise) = self.promise_of(node) {
+                effects.notice(Notice::MemberJoined {
+                    name: self.name().clone(),
+                    node: *node,
+                    label: promise.label.clone(),
+                    address: promise.ipv4.address,
+                });
+            }
+        }
+        for (node, _) in before.iter().filter(|(_, presence)| live(Some(presence))) {
+            let why = match self.view.members.get(node).map(|member| member.presence) {
+                Some(Presence::Live) => continue,
+                Some(Presence::Lapsed) => Departure::Lapsed,
+                Some(Presence::Left) => Departure::Left,
+                None if self.is_revoked(node) => Departure::Revoked,
+                None => Departure::NotAdmitted,
+            };
+            if node != own {
+                effects.notice(Notice::MemberGone {
+                    name: self.name().clone(),
+                    node: *node,
+                    why,
+                });
+            }
+        }
+    }
+
+    /// The node that a person means by a name, among those that promised something.
+    pub(crate) fn resolve(&self, name: &str) -> Result<NodeId, CommandError> {
+        let known = self
+            .ledger
+            .members()
+            .values()
+            .map(|member| (member.node(), member.promise().label.as_str().to_owned()))
+            .collect();
+        pick(self.name(), name, known)
+    }
+}
+
+/// A node by its id, else by its label, else by the beginning of its id (4 characters or more).
+pub(crate) fn pick(
+    network: &NetworkName,
+    name: &str,
+    known: Vec<(NodeId, String)>,
+) -> Result<NodeId, CommandError> {
+    if let Ok(id) = name.parse::<NodeId>() {
+        return Ok(id);
+    }
+    let mut found: Vec<NodeId> = known
+        .iter()
+        .filter(|(_, label)| label == name)
+        .map(|(id, _)| *id)
+        .collect();
+    if found.is_empty() && name.len() >= 4 {
+        found = known
+            .iter()
+            .filter(|(id, _)| id.to_string().starts_with(&name.to_ascii_lowercase()))
+            .map(|(id, _)| *id)
+            .collect();
+    }
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CommandError::NoSuchNode {
+            name: network.clone(),
+            node: name.to_owned(),
+        }),
+        many => Err(CommandError::AmbiguousNode {
+            node: name.to_owned(),
+            count: many.len(),
+        }),
+    }
+}
+
+/// Whether a member came by this grant: a second one of the same invite key is another.
+pub(crate) fn came_by(member: &Member, grant: &ContentId) -> bool {
+    invite_of(member).is_some_and(|theirs| theirs.id() == *grant)
+}

@@ -1,0 +1,241 @@
+//! What people want of a network that this node is in.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::content_id::ContentId;
+use crate::core::effect::Reply;
+use crate::core::error::{CommandError, Unpromisable};
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::own_promise::OwnPromise;
+use crate::core::mesh::phase::Phase;
+use crate::core::mesh::revoke::{Revoked, revoke};
+use crate::core::step::{Queue, Step};
+use crate::limits::MAX_ENDPOINTS;
+use crate::network::accept::overlaps;
+use crate::network::admission::Grant;
+use crate::network::charter::AdmissionRule;
+use crate::network::endpoint::is_reachable;
+use crate::network::invite::{Bootstrap, Invite};
+use crate::network::ledger::Item;
+use crate::network::rules::{Action, Rule};
+use crate::network::statement::Signed;
+use crate::time::Timestamp;
+use grid_keys::{NodeKey, Secret};
+
+/// Members in an invite besides its maker, so that it works while the maker is down. More would make it
+/// long.
+const OTHERS_IN_INVITE: usize = 2;
+
+impl Mesh {
+    /// Makes an invite. It leads to this node, at `endpoints` before its own, and to `others`.
+    pub(crate) fn invite(
+        &self,
+        life: Duration,
+        uses: u32,
+        endpoints: Vec<SocketAddr>,
+        others: Vec<Bootstrap>,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        let name = self.name().clone();
+        let charter = self.roster.charter();
+        if charter.admission == AdmissionRule::Approve {
+            return Err(CommandError::NoInvites {
+                name,
+                rule: charter.admission,
+            });
+        }
+        let Phase::Member(own) = &self.phase else {
+            return Err(CommandError::NotAMember(name));
+        };
+        let mut quic = endpoints;
+        quic.extend(own.standing().promise().quic.iter().map(|e| e.addr));
+        quic.retain(is_reachable);
+        let mut seen = BTreeSet::new();
+        quic.retain(|addr| seen.insert(*addr));
+        quic.truncate(MAX_ENDPOINTS);
+        if quic.is_empty() {
+            return Err(CommandError::NoEndpoint);
+        }
+        let node = local.id();
+        let mut bootstrap = vec![Bootstrap { node, quic }];
+        bootstrap.extend(others.into_iter().take(OTHERS_IN_INVITE).map(|mut other| {
+            other.quic.truncate(4);
+            other
+        }));
+        let key = NodeKey::generate(step.entropy);
+        let issued = step.now.timestamp();
+        let grant = Grant {
+            network: self.id(),
+            invite: key.id(),
+            issuer: node,
+            uses,
+            issued,
+            expires: issued.after(life),
+        };
+        let invite = Invite {
+            charter: charter.clone(),
+            bootstrap,
+            grant: Signed::sign(grant, local.key())?,
+            issuer: own.shown_admission(&self.roster),
+            key,
+            secret: self.secret.clone().unwrap_or_else(|| Secret::new([0; 32])),
+        };
+        // Refuses to hand out an invite whose chain is too long for anybody to use.
+        invite.admit(node, issued)?;
+        Ok(Reply::Invite(invite.to_text()))
+    }
+
+    /// Promises to route a prefix.
+    pub(crate) fn promise_prefix(
+        &mut self,
+        prefix: IpNet,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        let prefix = prefix.trunc();
+        check_prefix(&prefix, local)?;
+        let Phase::Member(own) = &mut self.phase else {
+            return Err(CommandError::NotAMember(self.roster.name().clone()));
+        };
+        let reply = own.add_prefix(prefix)?;
+        if reply == Reply::Changed {
+            self.make(local, step, OwnPromise::remake);
+        }
+        Ok(reply)
+    }
+
+    /// Takes that promise back.
+    pub(crate) fn withdraw_prefix(
+        &mut self,
+        prefix: IpNet,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        let prefix = prefix.trunc();
+        let own = self.phase.own_mut();
+        if !own.is_some_and(|own| own.remove_prefix(&prefix)) {
+            return Err(CommandError::NotPromised { prefix });
+        }
+        self.make(local, step, OwnPromise::remake);
+        Ok(Reply::Changed)
+    }
+
+    /// Accepts or rejects promises of one node, or of all.
+    pub(crate) fn set_rule(
+        &mut self,
+        action: Action,
+        prefix: IpNet,
+        from: Option<&str>,
+        effects: &mut Queue,
+    ) -> Result<Reply, CommandError> {
+        let rule = Rule {
+            action,
+            prefix: prefix.trunc(),
+            from: from.map(|name| self.roster.resolve(name)).transpose()?,
+        };
+        let reply = self.acceptance.set_rule(rule, &self.roster, effects)?;
+        self.dirty |= reply == Reply::Changed;
+        Ok(reply)
+    }
+
+    pub(crate) fn set_judge(&mut self, judge: Option<ContentId>, effects: &mut Queue) -> Reply {
+        let reply = self.acceptance.appoint(judge, &self.roster, effects);
+        self.dirty |= reply == Reply::Changed;
+        reply
+    }
+
+    /// Admits a node that asked, as an owner.
+    pub(crate) fn approve(
+        &mut self,
+        node: &str,
+        local: &Local,
+        now: Timestamp,
+    ) -> Result<Reply, CommandError> {
+        self.check_owner(local)?;
+        self.applicants.approve(node, &self.roster, local, now)
+    }
+
+    /// Withdraws a node's admission, as an owner.
+    pub(crate) fn revoke(
+        &mut self,
+        node: &str,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.check_owner(local)?;
+        let now = step.now.timestamp();
+        let node = self.roster.resolve(node)?;
+        if node == local.id() {
+            return Err(CommandError::Oneself(self.name().clone()));
+        }
+        if self.roster.is_revoked(&node) {
+            return Ok(Reply::Unchanged);
+        }
+        let Revoked { statements, kept } = revoke(&node, &self.roster, local, now)?;
+        for revocation in statements {
+            let bytes = revocation.bytes().to_vec();
+            let item = Item::Revocation(Box::new(revocation));
+            if self.roster.insert(item, now).is_ok() {
+                self.outbox.push(bytes, None);
+            }
+        }
+        self.dirty = true;
+        // Until others know the revocation, it must survive a crash of this node.
+        self.save(local, step.effects);
+        Ok(Reply::Revoked { node, kept })
+    }
+
+    fn check_owner(&self, local: &Local) -> Result<(), CommandError> {
+        if self.roster.charter().is_owner(&local.id()) {
+            Ok(())
+        } else {
+            Err(CommandError::NotAnOwner(self.name().clone()))
+        }
+    }
+}
+
+/// Whether a node here can answer for a prefix.
+fn check_prefix(prefix: &IpNet, local: &Local) -> Result<(), CommandError> {
+    let cannot = |why| {
+        Err(CommandError::CannotPromise {
+            prefix: *prefix,
+            why,
+        })
+    };
+    if !is_routable(prefix) {
+        return cannot(Unpromisable::NotRoutable);
+    }
+    for (v4, v6) in local.facts().ranges.values() {
+        let own = overlaps(prefix, &(*v4).into()) || overlaps(prefix, &(*v6).into());
+        if own && prefix.prefix_len() != 0 {
+            return cannot(Unpromisable::OwnRange);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a prefix can lie behind a node: no loopback, link-local or multicast addresses.
+fn is_routable(prefix: &IpNet) -> bool {
+    if prefix.prefix_len() == 0 {
+        return true;
+    }
+    const NOWHERE: [&str; 7] = [
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/3",
+        "::/127",
+        "fe80::/10",
+        "ff00::/8",
+    ];
+    NOWHERE
+        .iter()
+        .filter_map(|text| text.parse::<IpNet>().ok())
+        .all(|nowhere| !overlaps(prefix, &nowhere))
+}

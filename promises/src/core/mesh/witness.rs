@@ -1,0 +1,119 @@
+//! What this node has seen others promise, and the receipts that it signs for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::content_id::ContentId;
+use crate::core::local::Local;
+use crate::core::mesh::roster::Roster;
+use crate::limits::RECEIPT_RENEWAL;
+use crate::network::admission::{Grant, is_heard};
+use crate::network::evidence::Evidence;
+use crate::network::ledger::invite_of;
+use crate::network::member::Member;
+use crate::network::receipt::Receipt;
+use crate::network::statement::Signed;
+use crate::network::uses::evidence_of_use;
+use crate::time::Timestamp;
+use grid_keys::NodeId;
+
+/// The nodes whose use of a grant this node has signed receipts for since it started, by grant.
+#[derive(Debug, Default)]
+pub(crate) struct Witness(BTreeMap<ContentId, BTreeSet<NodeId>>);
+
+impl Witness {
+    /// Those whose use of a grant was seen, by others or by this node itself.
+    pub(crate) fn known_users(&self, grant: &Signed<Grant>, roster: &Roster) -> BTreeSet<NodeId> {
+        let mut users = roster.ledger().seen_users(grant);
+        users.extend(self.0.get(&grant.id()).into_iter().flatten());
+        users
+    }
+
+    /// Signs a receipt for what another member promised to this node directly, where it lacks one.
+    /// Remembers that this node vouched for its use of an invite, even before it shows the receipt. The
+    /// view has to be up to date.
+    pub(crate) fn sign(
+        &mut self,
+        subject: &NodeId,
+        roster: &Roster,
+        local: &Local,
+        now: Timestamp,
+    ) -> Option<Signed<Receipt>> {
+        let receipt = self.receipt_for(subject, roster, local, now)?;
+        let receipt = Signed::sign(receipt, local.key()).ok()?;
+        let member = roster.ledger().members().get(subject);
+        if let Some(grant) = member.and_then(invite_of).map(Signed::id) {
+            self.0.entry(grant).or_default().insert(*subject);
+        }
+        Some(receipt)
+    }
+
+    /// Whether this node knows that others used up the invite that a member came by. Contests are decided
+    /// by the second, so a receipt for a latecomer could put the first user out.
+    fn is_late(&self, member: &Member, roster: &Roster) -> bool {
+        let Some(grant) = invite_of(member) else {
+            return false;
+        };
+        let users = self.known_users(grant, roster);
+        !users.contains(&member.node()) && users.len() >= grant.uses as usize
+    }
+
+    fn receipt_for(
+        &self,
+        subject: &NodeId,
+        roster: &Roster,
+        local: &Local,
+        now: Timestamp,
+    ) -> Option<Receipt> {
+        let charter = roster.charter();
+        let own = local.id();
+        let member = roster.ledger().members().get(subject)?;
+        let view = roster.view().members.get(subject)?;
+        let promise = member.promise();
+        if *subject == own
+            || *subject == charter.founder
+            || view.ipv4 != Some(promise.ipv4.address)
+            || view.public_key != Some(promise.public_key)
+            || self.is_late(member, roster)
+        {
+            return None;
+        }
+        let evidence = Evidence::of(roster.ledger(), now);
+        let is_owner = charter.is_owner(&own);
+        // A receipt is worth what its witness's standing is worth.
+        if !is_owner {
+            evidence.member_since(&own)?;
+        }
+        let address = promise.ipv4.address;
+        let links = member.admission().links();
+        let decides = links
+            .last()
+            .is_some_and(|link| is_owner || link.issuer() == own);
+        // Those who decide contests for the invite hand on what one of them said, and nobody else's word.
+        let membership = if decides {
+            evidence_of_use(charter, member)
+        } else {
+            evidence.member_since(subject)
+        };
+        let vouches = decides || is_heard(&own, links, charter);
+        let key_since = evidence.key_since(member, &promise.public_key);
+        let stale = evidence
+            .last_seen(member, address)
+            .is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL);
+        if !(stale || key_since.is_none() || (vouches && membership.is_none())) {
+            return None;
+        }
+        let address_since = evidence.address_since(member, address);
+        Some(Receipt {
+            network: roster.id(),
+            witness: own,
+            subject: *subject,
+            admission: member.admission_id(),
+            member_since: membership.unwrap_or(now).min(now),
+            public_key: promise.public_key,
+            key_since: key_since.unwrap_or(now).min(now),
+            address,
+            address_since: address_since.unwrap_or(now).min(now),
+            issued: now,
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! What people want.
+
+use crate::core::error::CommandError;
+use crate::core::input::{Command, JoinWith, Ticket};
+use crate::core::mesh::begin::Beginning;
+use crate::core::router::Router;
+use crate::core::searches::{Discovery, Search};
+use crate::core::step::Step;
+use crate::core::timers::Timer;
+use crate::limits::MAX_ENDPOINTS;
+use crate::network::admission::Admission;
+use crate::network::charter::AdmissionRule;
+use crate::network::invite::Bootstrap;
+use grid_keys::NodeId;
+
+impl Router {
+    pub(super) fn command(&mut self, command: Command, ticket: Ticket, step: &mut Step<'_>) {
+        let name = command.network().clone();
+        let Self {
+            local,
+            peers,
+            networks,
+            ..
+        } = self;
+        let others = match (&command, networks.named(&name)) {
+            (Command::Invite { .. }, Some(mesh)) => networks.bootstrap_of(mesh, local, peers),
+            _ => Vec::new(),
+        };
+        let Some(mesh) = networks.named_mut(&name) else {
+            self.enter(command, ticket, step);
+            return;
+        };
+        let outcome = match command {
+            Command::Create { .. } | Command::Join { .. } => Err(CommandError::NameTaken(name)),
+            // Another command waits for that already.
+            Command::Leave { .. } if mesh.is_leaving() => Err(CommandError::NoSuchNetwork(name)),
+            Command::Leave { .. } => {
+                let network = mesh.id();
+                if let Some(ending) = mesh.leave(ticket, local, peers, step) {
+                    networks.end(network, ending, local, peers, step);
+                }
+                return;
+            }
+            Command::Invite {
+                life,
+                uses,
+                endpoints,
+                ..
+            } => mesh.invite(life, uses, endpoints, others, local, step),
+            Command::Promise { prefix, .. } => mesh.promise_prefix(prefix, local, step),
+            Command::Withdraw { prefix, .. } => mesh.withdraw_prefix(prefix, local, step),
+            Command::SetRule {
+                action,
+                prefix,
+                from,
+                ..
+            } => mesh.set_rule(action, prefix, from.as_deref(), step.effects),
+            Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
+            Command::Approve { node, .. } => mesh.approve(&node, local, step.now.timestamp()),
+            Command::Revoke { node, .. } => mesh.revoke(&node, local, step),
+        };
+        step.done(ticket, outcome);
+    }
+
+    /// Carries out a command about a network that this node is not in.
+    fn enter(&mut self, command: Command, ticket: Ticket, step: &mut Step<'_>) {
+        match command {
+            Command::Create {
+                name,
+                ipv4,
+                admission,
+                listen_port,
+            } => {
+                let local = &mut self.local;
+                let outcome = self
+                    .networks
+                    .found(name, ipv4, admission, listen_port, local, step);
+                step.done(ticket, outcome);
+            }
+            Command::Join {
+                name,
+                with,
+                listen_port,
+                wait,
+            } => {
+                let until = step.now + wait;
+                step.timers.set(Timer::Deadline(ticket), until);
+                let beginning = match with {
+                    JoinWith::Invite(invite) => {
+                        self.networks
+                            .with_invite(&name, *invite, &self.local, step.now)
+                    }
+                    JoinWith::Peers => match self.networks.again(&name, &self.local) {
+                        Some(beginning) => beginning,
+                        None => {
+                            let peers = &mut self.peers;
+                            self.searches
+                                .begin(ticket, &name, listen_port, until, peers, step);
+                            return;
+                        }
+                    },
+                };
+                match beginning {
+                    Ok(beginning) => self.join(beginning, listen_port, ticket, step),
+                    Err(error) => step.done(ticket, Err(error)),
+                }
+            }
+            other => {
+                let name = other.network().clone();
+                step.done(ticket, Err(CommandError::NoSuchNetwork(name)));
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        beginning: Beginning,
+        listen_port: u16,
+        ticket: Ticket,
+        step: &mut Step<'_>,
+    ) {
+        self.networks
+            .begin(beginning, listen_port, &mut self.local, step)
+            .await_join(ticket, &self.local, &mut self.peers, step);
+    }
+
+    /// A peer that should be asked cannot be reached.
+    pub(super) fn search_lost(&mut self, peer: &NodeId, step: &mut Step<'_>) {
+        for (ticket, search) in self.searches.lost(peer) {
+            self.conclude_search(ticket, search, step);
+        }
+    }
+
+    /// Joins what was found, if it is one network.
+    pub(super) fn conclude_search(&mut self, ticket: Ticket, search: Search, step: &mut Step<'_>) {
+        let found = search.result().and_then(|found| {
+            self.networks
+                .check_charter(&found.charter, self.local.host())?;
+            Ok(found)
+        });
+        match found {
+            Ok(found) => {
+                let listen_port = found.listen_port;
+                let until = found.until.max(step.now);
+                let beginning = self.beginning_of(found);
+                // Set again: the command now waits for the join.
+                step.timers.set(Timer::Deadline(ticket), until);
+                self.join(beginning, listen_port, ticket, step);
+            }
+            Err(error) => step.done(ticket, Err(error)),
+        }
+    }
+
+    fn beginning_of(&self, found: Discovery) -> Beginning {
+        let known = self.peers.known();
+        let bootstrap = found.holders.iter().filter_map(|node| {
+            let mut quic = known.get(node).cloned().unwrap_or_default();
+            quic.extend(self.peers.links().remote(node));
+            quic.truncate(MAX_ENDPOINTS);
+            (!quic.is_empty()).then_some(Bootstrap { node: *node, quic })
+        });
+        Beginning {
+            bootstrap: bootstrap.collect(),
+            secret: None,
+            admission: match found.charter.admission {
+                AdmissionRule::Open => Some(Admission::default()),
+                _ => None,
+            },
+            charter: found.charter,
+            last_promise: None,
+        }
+    }
+
+    /// A command has run out of time.
+    pub(super) fn deadline(&mut self, ticket: Ticket, step: &mut Step<'_>) {
+        if let Some(search) = self.searches.end(ticket) {
+            self.conclude_search(ticket, search, step);
+        } else if let Some(network) = self.networks.waiting_for(ticket) {
+            self.with_network(&network, step, |mesh, local, _, step| {
+                mesh.deadline(local, step)
+            });
+        }
+    }
+}

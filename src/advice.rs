@@ -1,0 +1,113 @@
+//! What a person can do about an error, in the commands of this program: the one place where errors of
+//! the libraries, which say what and why, meet the names of commands and options.
+
+use grid_promises::core::CommandError;
+use grid_promises::core::error::Unacceptable;
+use grid_promises::network::invite::InviteError;
+use grid_wg::Error as WireguardError;
+
+/// Why a command was not carried out, and what to do about it.
+#[must_use]
+pub fn on_command(error: &CommandError) -> String {
+    match error {
+        CommandError::NoSuchNetwork(_) => format!("{error}; `grid status` lists those it is in"),
+        CommandError::NameTaken(name) | CommandError::Oneself(name) => {
+            let leaves = match error {
+                CommandError::NameTaken(_) => "leaves it",
+                _ => "leaves the network",
+            };
+            format!("{error}; `grid leave-wireguard-net {name}` {leaves}")
+        }
+        CommandError::Invite(invite) => on_invite(invite),
+        CommandError::NobodyHasIt(name) => format!(
+            "{error}; ask a member for an invite and run `grid join-wireguard-net {name} -`"
+        ),
+        CommandError::NoPeers(name) => format!(
+            "{error}; give an invite (`grid join-wireguard-net {name} -`) or make a node a peer \
+             (`grid exchange-keys HOST:PORT`)"
+        ),
+        CommandError::NobodyAnswered(name) => format!(
+            "{error} (`grid status {name}` shows how it goes, `grid leave-wireguard-net {name}` ends \
+             it)"
+        ),
+        CommandError::NotAMember(name) => format!("{error}; `grid status {name}` says why"),
+        CommandError::NoSuchNode { name, .. } => {
+            format!("{error}; `grid status {name}` lists them")
+        }
+        CommandError::NoEndpoint => format!("{error}; name one with `--endpoint HOST:PORT`"),
+        CommandError::CannotAccept {
+            why: Unacceptable::FromEverybody,
+            ..
+        } => format!("{error} (`--from NODE`)"),
+        _ => error.to_string(),
+    }
+}
+
+/// Why an invite cannot be used, and what to do about it.
+#[must_use]
+pub fn on_invite(error: &InviteError) -> String {
+    match error {
+        InviteError::Empty => format!("{error}; `grid invite NET` on a member prints one"),
+        InviteError::OtherNetwork { invited, .. } => {
+            format!("{error}; run `grid join-wireguard-net {invited} -`")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Why an interface is not as it should be, and what to do about it.
+#[must_use]
+pub fn on_wireguard(error: &WireguardError) -> String {
+    match error.root() {
+        WireguardError::ForeignInterface { kind, .. } if kind == "wireguard" => {
+            format!("{error}; --adopt takes it over")
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_follows_what_happened() {
+        let name = || "foo".parse().unwrap();
+        let hinted = [
+            (
+                CommandError::NoSuchNetwork(name()),
+                "this node is in no network \"foo\"; `grid status` lists those it is in",
+            ),
+            (
+                CommandError::Oneself(name()),
+                "this is the node itself; `grid leave-wireguard-net foo` leaves the network",
+            ),
+            (
+                CommandError::Invite(InviteError::Empty),
+                "the invite is empty; `grid invite NET` on a member prints one",
+            ),
+            (
+                CommandError::CannotAccept {
+                    prefix: "192.0.2.0/24".parse().unwrap(),
+                    why: Unacceptable::FromEverybody,
+                },
+                "a rule cannot accept 192.0.2.0/24: a rule accepts from one node (`--from NODE`)",
+            ),
+            (
+                CommandError::NobodyAnswered(name()),
+                "no member of \"foo\" answered in time; this node has claimed an address and keeps \
+                 trying in the background (`grid status foo` shows how it goes, `grid \
+                 leave-wireguard-net foo` ends it)",
+            ),
+        ];
+        for (error, text) in hinted {
+            assert_eq!(on_command(&error), text);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_hint_the_error_stands_alone() {
+        let error = CommandError::InviteSpent;
+        assert_eq!(on_command(&error), error.to_string());
+    }
+}
