@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gives a virtual machine its name and its address on the network between the machines, now and after
-# every start: the steps of Vagrant itself, in a few commands instead of many logins.
+# every start. It does what Vagrant itself would do, in a few commands instead of many logins.
 #
 #     machine.sh NAME ADDRESS
 set -eu

@@ -1,17 +1,17 @@
 #!/bin/sh
-# Makes a machine a node of the network `foo`: installs the program, has it run, founds or joins.
+# Makes a machine a node of the network `foo`: installs the program, starts it, founds or joins.
 #
 #     provision.sh found|join SHARE
 #
-# SHARE is a folder with `grid.deb` or `grid`, the program; what is there is installed. Who founds
-# leaves an invite in it, `foo.invite`, and who joins waits for that. Run by Vagrant in its machines (as
-# root), and by the scenario `provision_makes_three_machines_a_network` in the lab. It may run again, and
-# changes then only what is not as it should be.
+# SHARE is a folder with the program, `grid.deb` or `grid`; whichever is there is installed. The founder
+# leaves an invite in it, `foo.invite`, and those who join wait for that. Vagrant runs this script in its
+# machines (as root), and the scenario `provision_makes_three_machines_a_network` runs it in the lab. It may
+# be run again, and then changes only what is not as it should be.
 #
 # GRID_HOME      the node's home; default /var/lib/grid
 # GRID_PREFIX    where a program that is not a package goes: GRID_PREFIX/bin; default /usr/local
-# GRID_SERVICE   systemd or background; default: systemd where it is the init of the machine
-# GRID_ENDPOINT  ADDRESS:PORT of this machine that the others can reach, for the invite
+# GRID_SERVICE   systemd or background; default: systemd if it is the machine's init
+# GRID_ENDPOINT  ADDRESS:PORT at which the others can reach this machine, for the invite
 # GRID_PATIENCE  how long to wait for the invite, in seconds; default 600
 set -eu
 
@@ -45,7 +45,7 @@ fail() {
     exit 1
 }
 
-# Whether the program and the units of the package are those that are installed.
+# Whether the package's program and units are already installed.
 is_installed() {
     dpkg -s grid 2>/dev/null | grep -q '^Status: install ok installed' || return 1
     new=$(mktemp -d) same=yes
@@ -64,10 +64,10 @@ install_program() {
         fi
     elif [ -e "$share/grid" ] && ! cmp -s "$share/grid" "$prefix/bin/grid"; then
         mkdir -p "$prefix/bin"
-        # Beside it and renamed: a program that runs cannot be written to.
+        # Written beside it and renamed: a running program cannot be overwritten.
         install -m 0755 "$share/grid" "$prefix/bin/grid.new"
         mv "$prefix/bin/grid.new" "$prefix/bin/grid"
-        # A package does this by itself.
+        # A package does this itself.
         if [ "$service" = systemd ]; then
             systemctl try-restart grid.service 2>/dev/null || true
         fi
@@ -76,8 +76,8 @@ install_program() {
 Build it on Debian 12 or for musl."
 }
 
-# Without a server some commands speak for a home that is in no network. An invite needs one, and for a
-# network that is nowhere it does nothing else.
+# Some commands also answer without a server, for a home that is in no network. `invite` needs a server, and
+# does nothing for a network that does not exist.
 server_answers() {
     code=0
     grid invite no-such-net >/dev/null 2>&1 || code=$?
@@ -105,7 +105,7 @@ is_member() {
     grid status "$net" >/dev/null 2>&1
 }
 
-# Whole or not at all, and for its owner only: whoever has it can join.
+# Written whole or not at all, and readable by its owner only: whoever has it can join.
 leave_invite() {
     new=$(mktemp "$share/.$net.XXXXXX")
     if [ -n "${GRID_ENDPOINT:-}" ]; then

@@ -1,3 +1,5 @@
+//! The back end in memory keeps the rules that the kernel keeps, and refuses what it refuses.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use grid_keys::{Secret, WgSecretKey};

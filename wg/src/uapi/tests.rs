@@ -1,3 +1,5 @@
+//! Requests of WireGuard's configuration protocol: which are read, which are refused, and what `wg` gets.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
