@@ -229,5 +229,5 @@ pub const fn goes_to_another_table() -> &'static str {
 /// For a full disk.
 #[must_use]
 pub const fn makes_room() -> &'static str {
-    "make room (`grid cas collect`) and try again"
+    "make room (`grid cas gc`) and try again"
 }

@@ -12,18 +12,18 @@ pub fn print(text: &str) -> Outcome {
     print_bytes(text.as_bytes())
 }
 
-/// As [`print`].
+/// As [`print()`].
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_bytes(bytes: &[u8]) -> Outcome {
     print_with(|out| out.write_all(bytes))
 }
 
-/// As [`print`], of what `write` writes.
+/// As [`print()`], of what `write` writes.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
     let mut out = io::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {

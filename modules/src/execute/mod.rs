@@ -16,7 +16,7 @@
 //!   well-known promises ([`Verdicts`]): it will handle such a call, or it will not.
 //! - *handle* is shown the same message with the payload, and answers with any message.
 //!
-//! The bytes that cross are those of [`Message::encode`], both ways; see `docs/modules.md`. Between
+//! The bytes that cross are those of [`Message::encode`](grid_promises::Message::encode), both ways; see `docs/modules.md`. Between
 //! the two calls nothing is kept. A module that says yes and then yields no answer has broken its
 //! promise; [`CallError::fault`] tells that from trouble of this node.
 //!
