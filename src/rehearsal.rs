@@ -47,8 +47,9 @@ impl Rehearsal {
     /// What is on disk, or this machine, cannot be read.
     pub fn begin(home: &Home) -> Outcome<Self> {
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+        getrandom::fill(&mut seed).map_err(|error| {
+            Failure::failed(format!("cannot get randomness from the system: {error}"))
+        })?;
         let mut entropy = ChaCha20Rng::from_seed(seed);
         let store = Store::look(home);
         let config = store.config()?;

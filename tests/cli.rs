@@ -146,7 +146,10 @@ fn without_a_server_commands_say_how_to_get_one() {
         assert!(ran.err.contains("grid start-server"), "{}", ran.err);
     }
     let stop = home.run(&["stop-server"]);
-    assert_eq!((stop.code, stop.err.as_str()), (0, "no server runs\n"));
+    assert_eq!(
+        (stop.code, stop.err.as_str()),
+        (0, "no server is running\n")
+    );
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn ask_through<R: Served<Report: Report>>(
     if R::ends_the_server(&answered.report) && !client.wait_for_end(ENDING) {
         return Err(Failure::new(
             Exit::TimedOut,
-            "the server said that it ends and is still there; its log says why",
+            "the server agreed to stop but is still running; its log says why",
         ));
     }
     Ok(())
@@ -65,7 +65,7 @@ pub fn no_server(caller: &Caller) -> Failure {
     Failure::new(
         Exit::NoServer,
         format!(
-            "no server runs for {}; {}",
+            "no server is running for {}; {}",
             caller.home().path().display(),
             advice::runs_a_server()
         ),

@@ -66,7 +66,7 @@ pub fn stop_if_idle(home: &Home) {
             .is_ok_and(|status| status.networks.is_empty())
     });
     if is_idle && ask(texts::STOP_SERVER).is_some_and(|(client, _)| client.wait_for_end(ENDING)) {
-        output::say("the server that was started is stopped again");
+        output::say("the server that was started is being stopped again");
     }
 }
 
@@ -181,13 +181,13 @@ fn wait(home: &Home, child: &mut Child) -> Result<Client, String> {
         }
         if let Some(status) = ended {
             return Err(format!(
-                "a server was started and ended at once ({status}):"
+                "the server was started but exited at once ({status}):"
             ));
         }
         sleep(LOOK);
     }
     Err(format!(
-        "a server was started (process {}) and does not answer:",
+        "the server was started (process {}) but does not answer:",
         child.id()
     ))
 }

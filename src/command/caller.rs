@@ -34,7 +34,7 @@ pub trait Report: Serialize {
 /// What is common to all commands.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
-    /// The folder of this node [default: $GRID_HOME, ~/.grid or /var/lib/grid]
+    /// This node's folder [default: $GRID_HOME, ~/.grid or /var/lib/grid]
     #[arg(
         long,
         global = true,
@@ -47,12 +47,12 @@ pub struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 
-    /// Say more in the log of the server that this command starts (-vv: all of it)
+    /// Log more in the server that this command starts (-vv: everything)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
 
-    /// What a module is given beside its arguments: a file, or `-` for standard input; at most 1 MiB.
-    /// Before the module's name
+    /// Input for a module besides its arguments: a file, or `-` for standard input; at most 1 MiB.
+    /// Goes before the module's name
     #[arg(long, value_name = "FILE|-", help_heading = "Global options")]
     pub payload: Option<PathBuf>,
 }

@@ -28,7 +28,7 @@ pub fn stood_at(home: &Home, net: &NetworkName, at: Timestamp) -> Outcome<Moment
             advice::lists_the_networks()
         )),
         HistoryError::TooEarly { begins } => Failure::failed(format!(
-            "what was decided in \"{net}\" at {} is not known any more: the history begins at {}",
+            "what was decided in \"{net}\" at {} is no longer known: the history begins at {}",
             moment::format(at),
             moment::format(begins)
         )),

@@ -15,7 +15,7 @@ use crate::exit::{Failure, Outcome};
 use crate::node::{NodeHandle, Progress};
 use crate::values::{prefix, text};
 
-/// Accept a prefix that a node promises, or (as an owner) admit a node that asked
+/// Accept a prefix that a node promises; or, as an owner, admit a node that asked to join
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(value_name = "PREFIX|NODE")]
     what: String,
 
-    /// Whose promise of that prefix: a node id, the beginning of one, or a name
+    /// The node that promises it: its id, the beginning of its id, or its name
     #[arg(long, value_name = "NODE")]
     from: Option<String>,
 }

@@ -17,20 +17,20 @@ use crate::exit::{Failure, Outcome};
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
 
-/// Take names of a peer into the symbol table; run nothing
+/// Add names from a peer's symbol table to this node's; run nothing
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The peer: its node id or the beginning of it, or HOST:PORT
     peer: String,
 
-    /// The names to take; all that are new, if none is given
+    /// The names to take [default: all new ones]
     names: Vec<ModuleName>,
 
-    /// Take these names also where this node has them for something else
+    /// Take a name even if it means something else on this node
     #[arg(long, requires = "names")]
     replace: bool,
 
-    /// Show what would be taken, and take nothing
+    /// Show what would be taken, and change nothing
     #[arg(long)]
     dry_run: bool,
 }

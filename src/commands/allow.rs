@@ -17,10 +17,10 @@ use crate::symbols::{self, Symbols};
 /// Allow a native executable to run here
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The name of a module, or the content id of an executable; all that are allowed, if none is given
+    /// A module's name or an executable's content id; without it, list what is allowed
     what: Option<String>,
 
-    /// Take the permission back
+    /// Withdraw the permission
     #[arg(long, requires = "what")]
     remove: bool,
 }
@@ -84,7 +84,7 @@ impl Command for Args {
             output::say(match (self.remove, changed) {
                 (false, true) => "it may run here now",
                 (false, false) => "nothing changes: it may run here already",
-                (true, true) => "it may not run here any more",
+                (true, true) => "it may no longer run here",
                 (true, false) => "nothing changes: it was not allowed",
             });
         }

@@ -26,7 +26,7 @@ use crate::values::{moment, text};
 /// The word for no judge.
 const NONE: &str = "none";
 
-/// Have a module judge what members promise, beside the rules; or dismiss it
+/// Appoint a module to judge members' promises in addition to the rules, or dismiss it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(value_name = "MODULE|none")]
     module: String,
 
-    /// Show what it would decide about what is promised now, and change nothing
+    /// Show what it would decide about the current promises, and change nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::store::config::DEFAULT_CACHE_LIMIT;
 use report::{AuditReport, CollectedReport, ListReport, PutReport};
 
-/// Store objects by content id, read them, and keep the store in order
+/// Store and read objects by content id, and maintain the store
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to do.
@@ -57,7 +57,7 @@ enum CasCommand {
     },
     /// List the objects: content id, size, when it was used last
     Ls,
-    /// Evict what was not used for the longest time, if there is more than the limit
+    /// Evict the least recently used objects if the store exceeds its limit
     ///
     /// The limit is `cache_limit` in the home's configuration. What the symbol table reaches stays,
     /// and so does what was put or read in the last 10 minutes.
@@ -66,7 +66,7 @@ enum CasCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Read every object and set aside what is damaged
+    /// Check every object, and set damaged ones aside
     Verify,
 }
 
@@ -259,7 +259,7 @@ fn verify(caller: &Caller, objects: &Objects) -> Outcome {
     caller.show(&report)?;
     match (report.damaged.len(), report.unread.len()) {
         (0, 0) => Ok(()),
-        (0, unread) => Err(Failure::failed(format!("{unread} could not be looked at"))),
+        (0, unread) => Err(Failure::failed(format!("{unread} could not be read"))),
         (damaged, _) => Err(Failure::failed(format!(
             "{damaged} damaged; fetch or put them again"
         ))),

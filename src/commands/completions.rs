@@ -8,7 +8,7 @@ use crate::exit::Outcome;
 #[derive(Debug, clap::Args)]
 #[command(hide = true)]
 pub struct Args {
-    /// For which shell
+    /// The shell
     shell: clap_complete::Shell,
 }
 

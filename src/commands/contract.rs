@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "PROMISE")]
     add: Vec<String>,
 
-    /// Take no part in this promise any more
+    /// Stop taking part in this promise
     #[arg(long, value_name = "PROMISE")]
     remove: Vec<String>,
 
@@ -104,7 +104,7 @@ impl Args {
             }
             if accept != config.accept {
                 draft.set_accept(&accept, &names);
-                output::say("a server that runs takes this up within a second");
+                output::say("a running server applies this within a second");
             }
             Ok(())
         })

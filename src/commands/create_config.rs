@@ -24,7 +24,7 @@ use crate::store::{Store, WG_QUICK};
 use crate::values::text;
 use crate::wg_quick;
 
-/// Write the present configuration of a network as a file for wg-quick
+/// Write a network's current configuration as a wg-quick file
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network

@@ -17,7 +17,7 @@ use crate::values::{moment, text};
 /// Make another node a peer: it can be asked for open networks
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the node is; with #KEY, the node id that it must have
+    /// The node's address; #KEY pins the node id that it must have
     #[arg(value_name = "HOST:PORT[#KEY]")]
     peer: String,
 }
@@ -51,7 +51,7 @@ pub struct ExchangedReport {
 impl Report for ExchangedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         let next = if self.pinned {
-            "That is the key that you named."
+            "That is the key that you gave."
         } else {
             "Compare both with what the other person sees, over a channel that you trust."
         };

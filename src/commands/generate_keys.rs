@@ -11,7 +11,7 @@ use crate::command::{Caller, Command, Report};
 use crate::exit::{Failure, Outcome};
 use crate::store::Store;
 
-/// Make this node's key if there is none, and print the node id
+/// Generate this node's key unless there is one, and print the node id
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -30,8 +30,9 @@ impl Report for KeyReport {
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed)
-            .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+        getrandom::fill(&mut *seed).map_err(|error| {
+            Failure::failed(format!("cannot get randomness from the system: {error}"))
+        })?;
         let store = Store::open(caller.home())?;
         let new = store.node_key()?.is_none();
         let key = store.node_key_or_new(&mut ChaCha20Rng::from_seed(*seed))?;

@@ -42,10 +42,10 @@ const PACKAGED: [&str; 2] = ["usr/lib/systemd/system", "lib/systemd/system"];
 /// What the service cannot see, or what does not outlive a boot.
 const UNSEEN: [&str; 5] = ["/home", "/root", "/run", "/tmp", "/var/tmp"];
 
-/// Have systemd run a node of this machine, from boot on
+/// Run a node on this machine as a systemd service, from boot
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Take it back: stop the service and remove the units; the node's home stays
+    /// Stop the service and remove its units; the node's home stays
     #[arg(long)]
     remove: bool,
 
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "remove")]
     program: Option<PathBuf>,
 
-    /// Install into the system whose root this folder is, an image for example; start nothing
+    /// Install into the system with this root folder, such as an image; start nothing
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
 
@@ -120,7 +120,9 @@ impl Command for Args {
             let program = match self.program {
                 Some(program) => program,
                 None => std::env::current_exe().map_err(|error| {
-                    Failure::failed(format!("this program cannot find itself: {error}"))
+                    Failure::failed(format!(
+                        "cannot locate this program's own executable: {error}"
+                    ))
                 })?,
             };
             installation(&root, program_name(&program)?, systemd)?

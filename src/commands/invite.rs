@@ -24,7 +24,7 @@ pub struct Args {
     /// The network
     net: NetworkName,
 
-    /// How long it can be used: 30s, 10m, 24h, 7d
+    /// How long it is valid: 30s, 10m, 24h, 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
     expires: Duration,
 
@@ -33,7 +33,7 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_USES)))]
     uses: u32,
 
-    /// Where joiners should look for this node first
+    /// Where joiners should try to reach this node first
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Vec<String>,
 }

@@ -108,7 +108,7 @@ impl Request {
         }
         if !rehearsal.wants(&self.net) {
             return Err(Failure::failed(format!(
-                "what joining \"{}\" changes depends on its members, and nobody is asked in a dry run",
+                "what joining \"{}\" changes depends on its members, and a dry run asks nobody",
                 self.net
             )));
         }

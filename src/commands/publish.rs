@@ -19,7 +19,7 @@ use crate::symbols;
 /// Store a module under its content id and give it a name
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What people type to call it
+    /// The name that people call it by
     name: ModuleName,
 
     /// The module: WebAssembly, or a native executable
@@ -29,12 +29,12 @@ pub struct Args {
     #[arg(long, value_name = "TEXT|FILE")]
     promise: Option<String>,
 
-    /// How a native executable is spoken to
+    /// How to talk to a native executable
     #[arg(long, value_enum, default_value_t)]
     protocol: ExecProtocol,
 }
 
-/// How a native executable is spoken to.
+/// How to talk to a native executable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum ExecProtocol {
     /// It gets the arguments and the terminal

@@ -13,7 +13,7 @@ use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
 use crate::values::{prefix, text};
 
-/// Do not accept a prefix, from one node or from anybody
+/// Reject a prefix, from one node or from anybody
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
@@ -26,7 +26,7 @@ pub struct Args {
     #[serde(with = "text")]
     prefix: IpNet,
 
-    /// Whose promise of that prefix [default: anybody's]
+    /// The node that promises it [default: anybody]
     #[arg(long, value_name = "NODE")]
     from: Option<String>,
 }

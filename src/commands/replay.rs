@@ -13,13 +13,13 @@ use crate::command::{Caller, Command, Report};
 use crate::exit::{Failure, Outcome};
 use crate::values::moment;
 
-/// Show what was decided about promises at a time, and decide it again
+/// Show what was decided about promises at a given time, and decide it again
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network
     net: NetworkName,
 
-    /// When: 2026-11-21T20:15:00Z (UTC), or how long ago, as 10m [default: now]
+    /// When: 2026-11-21T20:15:00Z (UTC), or how long ago, such as 10m [default: now]
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     at: Option<Timestamp>,
 }
@@ -52,7 +52,7 @@ impl Command for Args {
 fn decide_again(caller: &Caller, decision: &Decision) -> Result<Lines, String> {
     if let Some(why) = &decision.failure {
         return Err(format!(
-            "the judge did not speak then ({why}); what it had said before stood"
+            "the judge failed then ({why}); its earlier verdicts stood"
         ));
     }
     let opinions = decision.judge.map(|id| opinions(caller, &id, decision));

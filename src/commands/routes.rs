@@ -26,7 +26,7 @@ use crate::values::{moment, text};
 /// How much of a content id or a node is shown where there is a name or many columns, in characters.
 const SHORT: usize = 12;
 
-/// Show who takes messages under which promise, and how often they kept it
+/// Show who handles messages under which promise, and how often they kept it
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

@@ -12,7 +12,7 @@ use crate::server;
 /// Run this node in the foreground
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where QUIC listens, if not where the home's configuration says
+    /// Where QUIC listens, overriding the home's configuration
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR:PORT")]
     endpoint: Vec<SocketAddr>,
 
-    /// Join by the invites in this folder (*.invite, mode 0600), and remove those that are used up
+    /// Join with the invites in this folder (*.invite, mode 0600), and remove each once it is used
     #[arg(long, value_name = "FOLDER", conflicts_with = "dry_run")]
     join_dir: Option<PathBuf>,
 

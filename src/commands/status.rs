@@ -19,7 +19,7 @@ use crate::store::{Loaded, Store};
 use crate::values::units::{bytes, span};
 use crate::values::{moment, text};
 
-/// Say what is promised, accepted and kept
+/// Show this node's networks and peers: what is promised, accepted and kept
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
@@ -140,7 +140,7 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     let standing = match (network.standing.as_str(), &network.why) {
         ("joining", _) => "joining: looking for members".to_owned(),
         ("waiting", _) => "waiting for an owner to admit this node".to_owned(),
-        ("expelled", Some(why)) => format!("a member no longer: {why}"),
+        ("expelled", Some(why)) => format!("no longer a member: {why}"),
         (standing, _) => format!("{standing}{}", if network.owner { ", owner" } else { "" }),
     };
     let backend = match &network.backend_reason {
@@ -178,10 +178,7 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     rows.extend(network.rules.iter().map(|rule| ("rule", rule.clone())));
     rows.extend(network.judge.iter().map(|judge| ("judge", judge.clone())));
     if let Some(why) = &network.judge_failure {
-        rows.push((
-            "",
-            format!("it does not speak: {why}; what it said before stands"),
-        ));
+        rows.push(("", format!("it failed: {why}; its earlier verdicts stand")));
     }
     for moved in &network.moves {
         rows.push((

@@ -21,7 +21,7 @@ use crate::tunnels::name_of;
 /// Stop this home's server; interfaces in userspace go with it, the networks stay on disk
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Take down the interfaces of the kernel as well, which go on otherwise. Also without a server
+    /// Also take down kernel interfaces, which otherwise keep running; works without a server
     #[arg(long)]
     down: bool,
 }
@@ -36,7 +36,7 @@ impl Command for Args {
         match Client::connect(caller.home())? {
             Some(client) => asking::ask_through(client, caller, &Request {})?,
             None if self.down => {}
-            None => output::say("no server runs"),
+            None => output::say("no server is running"),
         }
         if self.down {
             take_down(caller.home())?;

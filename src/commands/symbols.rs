@@ -14,10 +14,10 @@ use crate::exit::{Failure, Outcome};
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
 
-/// Show the names that this node knows, and the tables before; or go back to one of those
+/// Show the names that this node knows and earlier tables, or go back to one of them
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Show the tables before this one, and what each changed
+    /// Show earlier tables, and what each changed
     #[arg(long, conflicts_with = "back")]
     history: bool,
 

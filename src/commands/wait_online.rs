@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Wait until the addresses of this node's networks are up
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this network, which this node may not be in yet
+    /// Only this network; this node need not be in it yet
     net: Option<NetworkName>,
 
     /// How long to wait: 30s, 10m
@@ -78,7 +78,7 @@ fn look(home: &Home, net: Option<&NetworkName>, limit: Duration) -> Outcome<Stat
     let mut client = Client::connect(home)?.ok_or_else(|| {
         Failure::new(
             Exit::NoServer,
-            format!("no server runs for {}", home.path().display()),
+            format!("no server is running for {}", home.path().display()),
         )
     })?;
     let status = status::Args::of(net.cloned());

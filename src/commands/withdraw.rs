@@ -12,7 +12,7 @@ use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
 use crate::values::{prefix, text};
 
-/// Take the promise to route a subnet back
+/// Withdraw the promise to route a subnet
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
@@ -38,7 +38,7 @@ impl Served for Args {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let (name, prefix) = (self.net, self.prefix);
-        let text = format!("this node does not promise {prefix} any more");
+        let text = format!("this node no longer promises {prefix}");
         let reply = node.command(Wish::Withdraw { name, prefix }, None).await?;
         Ok(ChangedReport::of(&reply, text))
     }

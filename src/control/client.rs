@@ -158,7 +158,7 @@ fn lost(error: &io::Error) -> Failure {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::new(
             Exit::TimedOut,
             format!(
-                "the server did not answer in time; what was asked may still come about ({})",
+                "the server did not answer in time; the request may still be carried out ({})",
                 advice::STATUS
             ),
         ),

@@ -234,5 +234,5 @@ async fn nobody_answered(node: &NodeHandle, net: &NetworkName, members: usize) -
 /// The core answered what its command cannot come to.
 #[must_use]
 pub fn unexpected() -> Failure {
-    Failure::failed("the server came to an answer that it does not know; report it")
+    Failure::failed("the server got an answer that it does not know; please report this")
 }

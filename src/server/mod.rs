@@ -215,8 +215,9 @@ async fn serve(
 
 fn entropy() -> Outcome<ChaCha20Rng> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+    getrandom::fill(&mut seed).map_err(|error| {
+        Failure::failed(format!("cannot get randomness from the system: {error}"))
+    })?;
     let entropy = ChaCha20Rng::from_seed(seed);
     seed.zeroize();
     Ok(entropy)

@@ -77,7 +77,7 @@ impl Notices {
                     String::new()
                 };
                 warn!(
-                    "{name}: its judge does not speak: {why}; its earlier verdicts stand, and nobody \
+                    "{name}: its judge failed: {why}; its earlier verdicts stand, and nobody \
                      else is let in{hint}"
                 );
             }

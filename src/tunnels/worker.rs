@@ -145,8 +145,9 @@ impl Worker {
         let mut backend = grid_wg::open(options.backend.into(), &options.place())?;
         // No interface can have a key that nobody has seen.
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Failure::failed(format!("the system has no randomness: {error}")))?;
+        getrandom::fill(&mut bytes).map_err(|error| {
+            Failure::failed(format!("cannot get randomness from the system: {error}"))
+        })?;
         let nobody = WgSecretKey::from_bytes(&Secret::new(bytes)).public();
         match backend.observe(&name, &nobody) {
             Err(grid_wg::Error::ForeignInterface { .. }) if adopt => {

@@ -234,7 +234,7 @@ fn waits_online(lab: &Lab) -> Result<()> {
     let a = lab.add_node("a")?;
     let wait = ["wait-online", "foo", "--timeout", "1s"];
     let said = seen::refused(&a, &wait, "", &[3])?;
-    ensure!(said.contains("no server runs"), "{said}");
+    ensure!(said.contains("no server is running"), "{said}");
     seen::start(&a)?;
     // There is nothing to wait for; but a network that is named is waited for.
     a.grid_ok(&["wait-online", "--timeout", "1s"], "")?;

@@ -223,7 +223,7 @@ fn hangup(lab: &Lab) -> Result<()> {
     drop(command);
     let done = a.home().join("done");
     wait_until("the network to be founded", PATIENCE, || Ok(done.exists()))?;
-    let server = server::pid(&a).context("no server runs")?;
+    let server = server::pid(&a).context("no server is running")?;
     // As when a terminal window is closed: the kernel hangs up on the session.
     drop(terminal);
     let ended = wait_for(

@@ -106,7 +106,7 @@ impl<'a> MustFail<'a> {
 
 /// Whether a line says that a server was started for the command, or stopped again.
 fn is_of_a_server(line: &str) -> bool {
-    line == "the server that was started is stopped again"
+    line == "the server that was started is being stopped again"
         || line
             .strip_prefix("started a server in the background (process ")
             .and_then(|rest| rest.split_once("); its log is "))
