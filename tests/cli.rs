@@ -27,6 +27,7 @@ const COMMANDS: &[&str] = &[
     "create-config",
     "install-service",
     "wait-online",
+    #[cfg(feature = "modules")]
     "cas",
 ];
 
