@@ -11,6 +11,7 @@ use grid_keys::NodeId;
 use quinn::ConnectionError;
 
 use crate::codes::{CloseCode, StreamCode};
+use crate::peer_text::peer_text;
 
 /// The endpoint could not start. Nothing is left open.
 #[derive(Debug, thiserror::Error)]
@@ -193,15 +194,15 @@ impl DisconnectReason {
         match error {
             ConnectionError::ApplicationClosed(close) => Self::PeerClosed {
                 code: CloseCode::from_wire(close.error_code),
-                reason: readable(&close.reason),
+                reason: peer_text(&close.reason),
             },
             ConnectionError::TimedOut => Self::IdleTimeout,
             ConnectionError::Reset => Self::Reset,
             ConnectionError::LocallyClosed => Self::Local(local),
             ConnectionError::ConnectionClosed(close) => {
-                Self::ProtocolError(readable(close.to_string().as_bytes()))
+                Self::ProtocolError(peer_text(close.to_string().as_bytes()))
             }
-            other => Self::ProtocolError(readable(other.to_string().as_bytes())),
+            other => Self::ProtocolError(peer_text(other.to_string().as_bytes())),
         }
     }
 }
@@ -218,19 +219,19 @@ impl AttemptError {
                     CloseCode::BUSY => Self::Busy,
                     code => Self::Closed {
                         code,
-                        reason: readable(&close.reason),
+                        reason: peer_text(&close.reason),
                     },
                 }
             }
             ConnectionError::ConnectionClosed(close) => match close.error_code {
                 Code::CONNECTION_REFUSED => Self::Busy,
-                code if is_tls(code) => Self::NotAGridNode(readable(close.to_string().as_bytes())),
-                _ => Self::Lost(readable(close.to_string().as_bytes())),
+                code if is_tls(code) => Self::NotAGridNode(peer_text(close.to_string().as_bytes())),
+                _ => Self::Lost(peer_text(close.to_string().as_bytes())),
             },
             ConnectionError::TransportError(error) if is_tls(error.code) => {
-                Self::NotAGridNode(readable(error.to_string().as_bytes()))
+                Self::NotAGridNode(peer_text(error.to_string().as_bytes()))
             }
-            other => Self::Lost(readable(other.to_string().as_bytes())),
+            other => Self::Lost(peer_text(other.to_string().as_bytes())),
         }
     }
 }
@@ -238,15 +239,6 @@ impl AttemptError {
 /// Whether a transport error stands for a TLS alert (RFC 9001 section 4.8).
 fn is_tls(code: quinn::TransportErrorCode) -> bool {
     (0x100..0x200).contains(&u64::from(code))
-}
-
-/// A peer's text, made fit for a log: at most 120 characters, none of them a control character.
-fn readable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(120)
-        .collect()
 }
 
 fn parenthesised(text: &str) -> String {
@@ -268,13 +260,6 @@ fn list(attempts: &[(SocketAddr, AttemptError)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_of_peers_are_cut_and_cleaned() {
-        let text = readable(&[b"a\x1b[31m\n".as_slice(), &[0xff; 300]].concat());
-        assert_eq!(text.chars().count(), 120);
-        assert!(!text.contains(char::is_control), "{text:?}");
-    }
 
     #[test]
     fn a_failure_names_every_address() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
-use grid_net::{CloseCode, DisconnectReason};
+use grid_net::{CloseCode, DisconnectReason, peer_text};
 use grid_promises::core::Notice;
 use tracing::{debug, info, warn};
 
@@ -85,7 +85,7 @@ impl Notices {
                 self.complain(peer, &format!("sent something invalid: {why}"));
             }
             Notice::Refused { peer, why } => {
-                let why = readable(&why);
+                let why = peer_text(why.as_bytes());
                 self.complain(peer, &format!("refused a request: {why}"));
             }
         }
@@ -114,25 +114,5 @@ impl Notices {
             peer.short()
         );
         self.complaints.insert(peer, now);
-    }
-}
-
-/// A peer's text, made fit for a log: at most 200 characters, none of them a control character.
-fn readable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(200)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_cannot_write_lines_of_the_log() {
-        let text = readable(&format!("a\n\x1b[31m{}", "x".repeat(500)));
-        assert_eq!(text.chars().count(), 200);
-        assert!(text.starts_with("a  [31m"), "{text}");
     }
 }

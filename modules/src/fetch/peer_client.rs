@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use grid_keys::NodeId;
 use grid_net::Pace;
-use grid_net::{ConnectError, Endpoint, RequestError};
+use grid_net::{ConnectError, Endpoint, RequestError, peer_text};
 use grid_promises::modules::fetch::{FetchRequest, Fetched, Given, read_rejection};
 use parking_lot::Mutex;
 use tracing::warn;
 
 use super::limits::{REQUEST_BURST, REQUEST_RATE};
-use super::peer_failure::{PeerFailure, readable};
+use super::peer_failure::PeerFailure;
 use crate::peer::Peer;
 
 /// The sustained rate of requests to one peer, a second, and the burst. Nine tenths of what every server
@@ -135,10 +135,10 @@ impl PeerClient {
 pub(super) fn read<T: Given>(bytes: &[u8]) -> Result<T, PeerFailure> {
     match T::read_answer(bytes) {
         Ok(Fetched::Given(given)) => Ok(given),
-        Ok(Fetched::Refused(why)) => Err(PeerFailure::Refused(readable(&why))),
+        Ok(Fetched::Refused(why)) => Err(PeerFailure::Refused(peer_text(why.as_bytes()))),
         Err(error) => match read_rejection(bytes) {
             Ok(Some(_)) => Err(PeerFailure::TakesNoPart),
-            _ => Err(PeerFailure::Lied(readable(&error.to_string()))),
+            _ => Err(PeerFailure::Lied(peer_text(error.to_string().as_bytes()))),
         },
     }
 }

@@ -57,23 +57,3 @@ impl fmt::Display for PeerFailures {
         }
     }
 }
-
-/// A text from a peer made fit for the log: at most 200 characters, without control characters.
-pub(super) fn readable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(200)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_cannot_write_lines_of_the_log() {
-        let text = readable(&format!("a\n\x1b[31m{}", "x".repeat(500)));
-        assert_eq!(text.chars().count(), 200);
-        assert!(text.starts_with("a  [31m"), "{text}");
-    }
-}
