@@ -70,8 +70,8 @@ pub struct World<R> {
     pub nodes: Vec<SimNode>,
     /// How bad the network is.
     pub faults: Faults,
-    /// Every effect so far, hashed.
-    trace: blake3::Hasher,
+    /// Every effect since [`trace`](Self::trace), hashed.
+    trace: Option<blake3::Hasher>,
     by_id: BTreeMap<NodeId, NodeIndex>,
     by_address: BTreeMap<SocketAddr, NodeIndex>,
     by_key: BTreeMap<(NetworkId, WgPublicKey), NodeIndex>,
@@ -89,7 +89,7 @@ impl<R: Rng> World<R> {
             now: Millis(1_700_000_000_000),
             nodes: Vec::new(),
             faults,
-            trace: blake3::Hasher::new(),
+            trace: None,
             by_id: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_key: BTreeMap::new(),
@@ -279,25 +279,34 @@ impl<R: Rng> World<R> {
         }
     }
 
-    /// A digest of every effect so far: which node wanted what, when, and in which order.
+    /// From here on, hashes every effect, which makes a run slower.
+    pub fn trace(&mut self) {
+        self.trace = Some(blake3::Hasher::new());
+    }
+
+    /// A digest of every effect since [`trace`](Self::trace): which node wanted what, when, and in which
+    /// order. `None` if nothing was traced.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        *self.trace.finalize().as_bytes()
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.trace
+            .as_ref()
+            .map(|trace| *trace.finalize().as_bytes())
     }
 
     fn note(&mut self, index: NodeIndex, effect: &Effect) {
+        let Some(trace) = &mut self.trace else { return };
         let what = match effect {
             Effect::Request { id, peer, message } => {
-                self.trace.update(message);
+                trace.update(message);
                 format!("{index} {:?} request {id:?} {peer}", self.now)
             }
             Effect::Respond { to, message } => {
-                self.trace.update(message);
+                trace.update(message);
                 format!("{index} {:?} respond {to:?}", self.now)
             }
             other => format!("{index} {:?} {other:?}", self.now),
         };
-        self.trace.update(what.as_bytes());
+        trace.update(what.as_bytes());
     }
 
     fn carry_out(&mut self, index: NodeIndex, effect: Effect) {
