@@ -49,13 +49,13 @@ pub(super) struct Forwarded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ForwardedError {
     /// The arguments do not fit the promise. No correct node sends this.
-    #[error("the promise to forward wants one byte, and the node ids of the candidate behind it")]
+    #[error("the promise to forward wants one byte, and the node ids of the route behind it")]
     Args,
     /// The route and the hops left exceed the limit.
     #[error("a message is handed on {MAX_HOPS} times at most")]
     TooFar,
     /// The last node on the route is not the sender.
-    #[error("the last node of the candidate has to be the one that sends the message")]
+    #[error("the last node of the route has to be the one that sends the message")]
     OtherSender,
     /// It has been here before.
     #[error("the message has passed this node already")]
@@ -212,7 +212,7 @@ impl Inner {
             Ok(Ok(answer)) => answer,
             Ok(Err(RequestError::NotConnected(_))) => return PeerAnswer::NotThere,
             Ok(Err(error)) => return PeerAnswer::Failed(error.to_string()),
-            Err(_) => return PeerAnswer::Failed("no answer ran in time".to_owned()),
+            Err(_) => return PeerAnswer::Failed("no answer came in time".to_owned()),
         };
         match Message::decode(&answer, &Message::BOUNDS) {
             Ok(message) if message.promise == texts::REJECT_MESSAGE.id() => PeerAnswer::Rejected,
