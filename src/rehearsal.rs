@@ -3,6 +3,7 @@
 //! Nothing is written, sent or configured.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use grid_keys::NodeKey;
@@ -124,7 +125,7 @@ impl Rehearsal {
     ///
     /// # Errors
     /// None is free.
-    pub fn port(&self, wished: Option<u16>) -> Outcome<u16> {
+    pub fn port(&self, wished: Option<NonZeroU16>) -> Outcome<u16> {
         ports::choose(wished, &self.ports, grid_net::DEFAULT_PORT)
     }
 

@@ -1,6 +1,9 @@
 //! How this node runs the WireGuard of a network: arguments that `create-` and `join-wireguard-net` share.
 
+use std::num::NonZeroU16;
+
 use clap::Args;
+use clap::builder::TypedValueParser as _;
 use grid_wg::{Netns, Routing, Table};
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +19,8 @@ pub struct TunnelOptions {
     pub backend: Backend,
 
     /// WireGuard's UDP port [default: 51820, for further networks the next free one from 51822]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..).try_map(NonZeroU16::try_from))]
+    pub port: Option<NonZeroU16>,
 
     /// The network namespace that the interface lives in; its UDP socket stays in the server's. A name as
     /// `ip netns` has it, or a path

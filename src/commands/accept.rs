@@ -5,7 +5,6 @@ use grid_promises::core::Command as Wish;
 use grid_promises::network::accept::Action;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
@@ -13,7 +12,8 @@ use crate::command::changed::ChangedReport;
 use crate::command::{Caller, Command, Served, asking};
 use crate::exit::{Failure, Outcome};
 use crate::node::{NodeHandle, Progress};
-use crate::values::{prefix, text};
+use crate::values::prefix::Prefix;
+use crate::values::text;
 
 /// Accept a prefix that a node promises; or, as an owner, admit a node that asked to join
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub struct Request {
 enum What {
     Prefix {
         #[serde(with = "text")]
-        prefix: IpNet,
+        prefix: Prefix,
         from: String,
     },
     Node(String),
@@ -52,12 +52,12 @@ enum What {
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        let what = match (prefix::parse(&self.what), self.from) {
+        let what = match (self.what.parse::<Prefix>(), self.from) {
             (Ok(prefix), Some(from)) => What::Prefix { prefix, from },
             (Ok(prefix), None) => {
                 return Err(Failure::usage(format!(
                     "whose promise of {prefix} is to be accepted? {}",
-                    advice::accepts_from(&self.net, &prefix)
+                    advice::accepts_from(&self.net, &prefix.net())
                 )));
             }
             (Err(why), Some(_)) => {
@@ -78,6 +78,7 @@ impl Served for Request {
         let name = self.net;
         let (wish, text) = match self.what {
             What::Prefix { prefix, from } => {
+                let prefix = prefix.net();
                 let mut text = format!("{prefix} from {from} is accepted");
                 if prefix.prefix_len() == 0 {
                     text.push_str(

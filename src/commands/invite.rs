@@ -2,7 +2,6 @@
 //! was.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::limits::MAX_USES;
@@ -15,8 +14,9 @@ use crate::exit::Outcome;
 use crate::node::host_port::HostPort;
 use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
+use crate::values::duration::Span;
 use crate::values::secret::SecretText;
-use crate::values::{duration, text};
+use crate::values::text;
 
 /// Print an invite to a network, and nothing else
 #[derive(Debug, clap::Args)]
@@ -25,8 +25,8 @@ pub struct Args {
     net: NetworkName,
 
     /// How long it is valid: 30s, 10m, 24h, 7d
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
-    expires: Duration,
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    expires: Span,
 
     /// How many nodes may join with it
     #[arg(long, default_value_t = 1,
@@ -44,7 +44,8 @@ pub struct Args {
 pub struct Request {
     #[serde(with = "text")]
     net: NetworkName,
-    expires: Duration,
+    #[serde(with = "text")]
+    expires: Span,
     uses: u32,
     #[serde(with = "text::list")]
     endpoints: Vec<HostPort>,
@@ -86,7 +87,7 @@ impl Served for Request {
         }
         let wish = Wish::Invite {
             name: self.net,
-            life: self.expires,
+            life: self.expires.get(),
             uses: self.uses,
             endpoints,
         };

@@ -3,7 +3,6 @@
 use grid_promises::core::Command as Wish;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::command::changed::ChangedReport;
@@ -11,7 +10,8 @@ use crate::command::{Caller, Command, Served, asking};
 use crate::exit::Outcome;
 use crate::host;
 use crate::node::{NodeHandle, Progress};
-use crate::values::{prefix, text};
+use crate::values::prefix::Prefix;
+use crate::values::text;
 
 /// Promise to route a subnet
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
@@ -22,9 +22,8 @@ pub struct Args {
     net: NetworkName,
 
     /// The prefix
-    #[arg(value_parser = prefix::parse)]
     #[serde(with = "text")]
-    prefix: IpNet,
+    prefix: Prefix,
 }
 
 impl Command for Args {
@@ -38,7 +37,7 @@ impl Served for Args {
     type Report = ChangedReport;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
-        let (name, prefix) = (self.net, self.prefix);
+        let (name, prefix) = (self.net, self.prefix.net());
         let mut text = format!("this node promises {prefix}");
         let place = node.place(name.clone()).await?.unwrap_or_default();
         let wish = Wish::Promise { name, prefix };

@@ -4,14 +4,14 @@ use grid_promises::core::Command as Wish;
 use grid_promises::network::accept::Action;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::command::changed::ChangedReport;
 use crate::command::{Caller, Command, Served, asking};
 use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
-use crate::values::{prefix, text};
+use crate::values::prefix::Prefix;
+use crate::values::text;
 
 /// Reject a prefix, from one node or from anybody
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
@@ -22,9 +22,8 @@ pub struct Args {
     net: NetworkName,
 
     /// The prefix
-    #[arg(value_parser = prefix::parse)]
     #[serde(with = "text")]
-    prefix: IpNet,
+    prefix: Prefix,
 
     /// The node that promises it [default: anybody]
     #[arg(long, value_name = "NODE")]
@@ -47,7 +46,7 @@ impl Served for Args {
         let wish = Wish::SetRule {
             name: self.net,
             action: Action::Reject,
-            prefix: self.prefix,
+            prefix: self.prefix.net(),
             from: self.from,
         };
         let reply = node.command(wish, None).await?;

@@ -15,7 +15,7 @@ use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
 use crate::node::status::{NetworkReport, StatusReport};
-use crate::values::duration;
+use crate::values::duration::Span;
 
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(100);
@@ -27,8 +27,8 @@ pub struct Args {
     net: Option<NetworkName>,
 
     /// How long to wait: 30s, 10m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
-    timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    timeout: Span,
 }
 
 /// The networks that are up.
@@ -55,13 +55,13 @@ impl Report for OnlineReport {
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        let until = Instant::now() + self.timeout;
+        let until = Instant::now() + self.timeout.get();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match look(caller.home(), self.net.as_ref(), left.max(LOOK)) {
                 Ok(report) => return show(caller, report),
                 Err(failure) if left.is_zero() => {
-                    let seconds = self.timeout.as_secs();
+                    let seconds = self.timeout.get().as_secs();
                     return Err(Failure::new(
                         failure.exit,
                         format!("not online after {seconds} s: {}", failure.text),

@@ -3,14 +3,14 @@
 use grid_promises::core::Command as Wish;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::command::changed::ChangedReport;
 use crate::command::{Caller, Command, Served, asking};
 use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
-use crate::values::{prefix, text};
+use crate::values::prefix::Prefix;
+use crate::values::text;
 
 /// Withdraw the promise to route a subnet
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
@@ -21,9 +21,8 @@ pub struct Args {
     net: NetworkName,
 
     /// The prefix
-    #[arg(value_parser = prefix::parse)]
     #[serde(with = "text")]
-    prefix: IpNet,
+    prefix: Prefix,
 }
 
 impl Command for Args {
@@ -37,7 +36,7 @@ impl Served for Args {
     type Report = ChangedReport;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
-        let (name, prefix) = (self.net, self.prefix);
+        let (name, prefix) = (self.net, self.prefix.net());
         let text = format!("this node no longer promises {prefix}");
         let reply = node.command(Wish::Withdraw { name, prefix }, None).await?;
         Ok(ChangedReport::of(&reply, text))

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::num::NonZeroU16;
 
 use crate::exit::{Failure, Outcome};
 
@@ -16,8 +17,8 @@ const TRIES: u16 = 1000;
 ///
 /// # Errors
 /// The wished port is taken, or no port is free.
-pub fn choose(wished: Option<u16>, taken: &[u16], quic: u16) -> Outcome<u16> {
-    if let Some(port) = wished {
+pub fn choose(wished: Option<NonZeroU16>, taken: &[u16], quic: u16) -> Outcome<u16> {
+    if let Some(port) = wished.map(NonZeroU16::get) {
         if taken.contains(&port) {
             return Err(Failure::failed(format!(
                 "UDP port {port} belongs to another network of this node; choose another with --port"
@@ -126,15 +127,16 @@ mod tests {
         let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
         let port = socket.local_addr().unwrap().port();
         assert!(!is_free(port));
-        let failure = choose(Some(port), &[], 51821).unwrap_err();
+        let wished = NonZeroU16::new(port);
+        let failure = choose(wished, &[], 51821).unwrap_err();
         let pid = std::process::id().to_string();
         assert!(
             failure.text.contains(&format!("process {pid}")),
             "{failure}"
         );
         drop(socket);
-        assert_eq!(choose(Some(port), &[], 51821), Ok(port));
-        assert!(choose(Some(port), &[port], 51821).is_err());
+        assert_eq!(choose(wished, &[], 51821), Ok(port));
+        assert!(choose(wished, &[port], 51821).is_err());
     }
 
     #[test]

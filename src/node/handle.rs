@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use grid_keys::NodeId;
@@ -254,7 +255,11 @@ impl NodeHandle {
     ///
     /// # Errors
     /// None is free.
-    pub fn reserve(&self, wished: Option<u16>, taken: &Taken) -> Outcome<(u16, Reservation)> {
+    pub fn reserve(
+        &self,
+        wished: Option<NonZeroU16>,
+        taken: &Taken,
+    ) -> Outcome<(u16, Reservation)> {
         let mut reserved = self.0.reserved.lock();
         let mut ports = taken.ports.clone();
         ports.extend(reserved.iter());

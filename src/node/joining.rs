@@ -2,6 +2,7 @@
 //! success is reported only once another member has answered through WireGuard.
 
 use std::io::{self, Write};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use grid_promises::core::{CommandError, Reply};
@@ -92,7 +93,7 @@ pub async fn prepare(
     node: &NodeHandle,
     net: &NetworkName,
     interface: InterfaceOptions,
-    port: Option<u16>,
+    port: Option<NonZeroU16>,
     adopt: bool,
 ) -> Outcome<(u16, Reservation)> {
     let taken = node.taken().await?;

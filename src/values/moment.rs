@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grid_promises::Timestamp;
 
-use super::duration;
+use super::duration::Span;
 
 /// The wall clock.
 #[must_use]
@@ -20,7 +20,7 @@ pub fn since_epoch() -> Duration {
 }
 
 /// Reads a moment: a time of RFC 3339 in UTC (the `T` may be a space, the `Z` may be left out), Unix
-/// time as `@SECONDS`, or how long ago it was, as [`duration::parse`] reads it.
+/// time as `@SECONDS`, or how long ago it was, as [`Span`] reads it.
 ///
 /// # Errors
 /// What is wrong with it, for the person who typed it.
@@ -31,8 +31,8 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
             .map_err(|_| format!("\"{text}\" is not @SECONDS"))?;
         return Ok(Timestamp(seconds));
     }
-    if let Ok(ago) = duration::parse(text) {
-        return Ok(Timestamp(since_epoch().saturating_sub(ago).as_secs()));
+    if let Ok(ago) = text.parse::<Span>() {
+        return Ok(Timestamp(since_epoch().saturating_sub(ago.get()).as_secs()));
     }
     let wrong = |_| {
         format!(

@@ -1,32 +1,56 @@
 //! Prefixes as people type them: `192.168.7.0/24`, or a single address.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// Reads a prefix; a single address counts as one.
-///
-/// # Errors
-/// What is wrong with it, for the person who typed it.
-pub fn parse(text: &str) -> Result<IpNet, String> {
-    let wrong = |_| "it is not a prefix such as 192.168.7.0/24 or fd00:7::/48";
-    let prefix = match text.parse::<IpNet>() {
-        Ok(prefix) => prefix,
-        Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(wrong)?,
-    };
-    if prefix == prefix.trunc() {
-        Ok(prefix)
-    } else {
-        Err(format!(
-            "it has bits behind its length; {} is meant?",
-            prefix.trunc()
-        ))
+/// A prefix without bits behind its length. A single address counts as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix(IpNet);
+
+impl Prefix {
+    /// The same as the core has it.
+    #[must_use]
+    pub const fn net(self) -> IpNet {
+        self.0
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| "it is not a prefix such as 192.168.7.0/24 or fd00:7::/48";
+        let prefix = match text.parse::<IpNet>() {
+            Ok(prefix) => prefix,
+            Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(wrong)?,
+        };
+        if prefix == prefix.trunc() {
+            Ok(Self(prefix))
+        } else {
+            Err(format!(
+                "it has bits behind its length; {} is meant?",
+                prefix.trunc()
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Result<Prefix, String> {
+        text.parse()
+    }
 
     #[test]
     fn prefixes_are_taken_as_people_write_them() {
