@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Server, TestHome, wait_for};
+use grid::control::confidential::Confidential;
 use grid::control::{frame, request};
 use grid_keys::{NodeId, NodeKey, Secret};
 use grid_modules::CacheDir;
@@ -91,7 +92,7 @@ fn know(home: &TestHome, place: &str) {
 }
 
 /// A request under `fetch`, as other commands make it. Said in words: what is wanted, and of whom.
-fn request(words: &[&str]) -> Message {
+fn request(words: &[&str]) -> Confidential {
     let request = match words {
         ["symbols", peer] => json!({ "symbols": { "peer": peer } }),
         ["object", id, peers @ ..] => json!({ "object": { "id": id, "peers": peers } }),

@@ -31,7 +31,8 @@ pub fn frame(data: &[u8]) {
             assert!(received.is_err() && pieced.is_err());
             break;
         };
-        assert!(received.is_ok_and(|other| other == message) && asynchronous == rest);
+        let received = received.is_ok_and(|other| other.as_deref() == message.as_ref());
+        assert!(received && asynchronous == rest);
         assert!(pieced.is_ok_and(|other| other == message) && pieces.0 == rest);
         let Some(message) = message else {
             assert!(before.is_empty());

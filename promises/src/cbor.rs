@@ -58,7 +58,12 @@ fn decoder_position(error: &minicbor::decode::Error, bytes: &[u8]) -> usize {
 /// return what no decoder accepts (in the first case: no bytes at all).
 #[must_use]
 pub fn encode<T: Encode<()> + ?Sized>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
+    encode_into(Vec::new(), value)
+}
+
+/// As [`encode`], into a buffer that is empty and may have room.
+#[must_use]
+pub(crate) fn encode_into<T: Encode<()> + ?Sized>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
     if let Err(error) = minicbor::encode(value, &mut out) {
         debug_assert!(false, "an encoder failed: {error}");
         return Vec::new();

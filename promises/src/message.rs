@@ -110,10 +110,14 @@ impl Message {
     /// The bytes to send. Limits are not checked here: see [`Message::check_limits`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        cbor::encode(&Parts {
+        // A buffer that grew would leave copies of what may be secret.
+        let args: usize = self.args.iter().map(|arg| arg.len() + 3).sum();
+        let room = self.payload.len() + args + 512;
+        let parts = Parts {
             message: self,
             proof: self.proof.as_ref(),
-        })
+        };
+        cbor::encode_into(Vec::with_capacity(room), &parts)
     }
 
     /// The content id of the encoded message, which is that of the received bytes.

@@ -57,7 +57,7 @@ pub fn stop_if_idle(home: &Home) {
     // Bare messages, which a server of any version reads.
     let ask = |promise: texts::Promise| {
         let mut client = Client::connect(home).ok()??;
-        let request = Message::new(promise.id());
+        let request = Message::new(promise.id()).into();
         let answer = client.call(request, ENDING, |_| {}).ok()?;
         Some((client, answer))
     };

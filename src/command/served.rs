@@ -89,12 +89,12 @@ pub fn call_within<R: Served>(
 /// The message holds no such request, or why the request failed.
 pub async fn answer<R: Served>(
     node: &NodeHandle,
-    message: Message,
+    message: &Message,
     progress: &Progress,
 ) -> Outcome<Answer> {
     let request: R = request::decode(message)?;
     let report = request.handle(node, progress).await?;
-    let mut payload = Zeroizing::new(Vec::with_capacity(4096));
+    let mut payload = Zeroizing::new(Vec::with_capacity(request::ROOM));
     serde_json::to_writer(&mut *payload, &report)
         .map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))?;
     Ok(Answer {
@@ -107,6 +107,10 @@ pub async fn answer<R: Served>(
 #[must_use]
 pub fn unknown(message: &Message) -> Failure {
     match texts::by_id(&message.promise) {
+        Some(promise) if cfg!(not(feature = "modules")) => Failure::usage(format!(
+            "this server cannot carry out \"{}\": it was built without modules",
+            promise.name
+        )),
         Some(_) => Failure::usage("that is not for a server to do"),
         None => Failure::usage(format!(
             "this server knows no promise {}; it is of another version than the command line",

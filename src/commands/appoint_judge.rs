@@ -1,26 +1,23 @@
-//! `grid appoint-judge NET MODULE|none`: has a module judge what members promise, beside the rules; or
-//! dismisses it.
+//! `grid appoint-judge NET MODULE|none`: has a module judge what members promise, in addition to the rules;
+//! or dismisses it. A build without modules can only dismiss: without an answer from the judge, nobody is let
+//! in.
 
 use std::io::{self, Write};
 
-use grid_modules::call::Found;
 use grid_promises::ContentId;
 use grid_promises::core::Command as Wish;
-use grid_promises::modules::ModuleKind;
 use grid_promises::network::history::{Decision, Moment};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use super::fetch;
+use super::{judge_code, judge_opinions};
 use crate::advice;
 use crate::command::changed::ChangedReport;
 use crate::command::decisions::{self, RowReport};
-use crate::command::{Caller, Command, Report, Served, asking, judging};
+use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::{Failure, Outcome};
 use crate::node::{NodeHandle, Progress};
-use crate::store::Store;
-use crate::symbols;
 use crate::values::{moment, text};
 
 /// The word for no judge.
@@ -72,16 +69,7 @@ impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         let judge = match self.module.as_str() {
             NONE => None,
-            module => {
-                let id = code_of(caller, module)?;
-                let fetch = |id: &ContentId| fetch::object(caller, id);
-                judging::can_judge(caller.home(), &id, &fetch).map_err(|why| {
-                    Failure::failed(format!(
-                        "\"{module}\" cannot be a judge: {why}; nothing was changed"
-                    ))
-                })?;
-                Some(id)
-            }
+            module => Some(judge_code(caller, module)?),
         };
         let net = self.net;
         if self.dry_run {
@@ -113,11 +101,9 @@ impl Served for Request {
 
 /// Shows what another judge, or none, would decide about what is promised now.
 fn rehearse(caller: &Caller, net: &NetworkName, judge: Option<ContentId>) -> Outcome {
-    let home = caller.home();
-    let stood = decisions::stood_at(home, net, moment::now())?.decision;
-    let fetch = |id: &ContentId| fetch::object(caller, id);
+    let stood = decisions::stood_at(caller.home(), net, moment::now())?.decision;
     let opinions = judge
-        .map(|id| judging::opinions(home, &id, &stood, &fetch))
+        .map(|id| judge_opinions(caller, &id, &stood))
         .transpose();
     let opinions = opinions.map_err(|why| {
         Failure::failed(format!("it says nothing about what is promised now: {why}"))
@@ -138,26 +124,4 @@ fn rehearse(caller: &Caller, net: &NetworkName, judge: Option<ContentId>) -> Out
         verdicts: rows.iter().map(decisions::Row::now).collect(),
         table: decisions::table(&rows, "now it is"),
     })
-}
-
-/// The code that a name or a content id stands for.
-fn code_of(caller: &Caller, module: &str) -> Outcome<ContentId> {
-    if let Ok(id) = module.parse() {
-        return Ok(id);
-    }
-    let config = Store::look(caller.home()).config()?;
-    let fetch = |id: &ContentId| fetch::object(caller, id);
-    let found =
-        Found::find(symbols::open(caller.home(), &config)?, module, &fetch)?.ok_or_else(|| {
-            Failure::usage(format!(
-                "no module is called \"{module}\"; {}",
-                advice::lists_names_or_publishes(module)
-            ))
-        })?;
-    match found.module.kind() {
-        ModuleKind::Wasm => Ok(*found.module.code()),
-        _ => Err(Failure::failed(format!(
-            "\"{module}\" cannot be a judge: a judge is a module in WebAssembly; nothing was changed"
-        ))),
-    }
 }

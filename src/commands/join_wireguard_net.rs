@@ -22,8 +22,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::node::joining::{self, JoinedReport};
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::{Rehearsal, WATCHED};
+use crate::values::duration::Span;
 use crate::values::secret::SecretText;
-use crate::values::{duration, moment, text};
+use crate::values::{moment, text};
 
 /// Join a network, with an invite or by asking known peers
 #[derive(Debug, clap::Args)]
@@ -38,8 +39,8 @@ pub struct Args {
     invite: Option<SecretText>,
 
     /// How long to wait for other members: 30s, 10m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
-    wait: Duration,
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    wait: Span,
 
     /// How this node runs WireGuard.
     #[command(flatten)]
@@ -54,7 +55,8 @@ pub struct Request {
     net: NetworkName,
     /// The invite itself; none to ask known peers.
     invite: Option<SecretText>,
-    wait: Duration,
+    #[serde(with = "text")]
+    wait: Span,
     tunnel: TunnelOptions,
 }
 
@@ -125,11 +127,11 @@ impl Served for Request {
     type Report = Joined;
 
     fn patience(&self) -> Duration {
-        PATIENCE + self.wait
+        PATIENCE + self.wait.get()
     }
 
     async fn handle(self, node: &NodeHandle, progress: &Progress) -> Outcome<Joined> {
-        let deadline = Instant::now() + self.wait;
+        let deadline = Instant::now() + self.wait.get();
         let with = match &self.invite {
             None => {
                 joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;
@@ -150,7 +152,7 @@ impl Served for Request {
             name: self.net.clone(),
             with,
             listen_port,
-            wait: self.wait,
+            wait: self.wait.get(),
         };
         let what = waiting::for_members(&self.net);
         let joined = node.command(wish, Some(interface));
@@ -180,7 +182,7 @@ mod tests {
         let request = Request {
             net: "foo".parse().unwrap(),
             invite: Some("grid-invite-1.secret".parse().unwrap()),
-            wait: Duration::from_secs(30),
+            wait: "30s".parse().unwrap(),
             tunnel: TunnelOptions::default(),
         };
         assert!(!format!("{request:?}").contains("secret"));
@@ -193,7 +195,7 @@ mod tests {
                 .any(|word| word == b"secret")
         );
         assert!(message.payload.windows(6).any(|word| word == b"secret"));
-        let read: Request = request::decode(message).unwrap();
+        let read: Request = request::decode(&message).unwrap();
         assert_eq!(read.invite, request.invite);
         assert_eq!(read.net, request.net);
         assert_eq!(read.tunnel.interface(), request.tunnel.interface());

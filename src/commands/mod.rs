@@ -9,7 +9,6 @@ pub mod accept;
 pub mod adopt_symbols;
 #[cfg(feature = "modules")]
 pub mod allow;
-#[cfg(feature = "modules")]
 pub mod appoint_judge;
 #[cfg(feature = "modules")]
 pub mod call_module;
@@ -26,6 +25,8 @@ pub mod generate_keys;
 pub mod install_service;
 pub mod invite;
 pub mod join_wireguard_net;
+#[cfg(feature = "modules")]
+mod judges;
 pub mod leave_wireguard_net;
 pub mod man;
 #[cfg(not(feature = "modules"))]
@@ -48,8 +49,12 @@ pub mod withdraw;
 
 #[cfg(feature = "modules")]
 pub use call_module::{call, show};
+#[cfg(feature = "modules")]
+use judges::{judge_code, judge_opinions};
 #[cfg(not(feature = "modules"))]
 pub use no_modules::{call, show};
+#[cfg(not(feature = "modules"))]
+use no_modules::{judge_code, judge_opinions};
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -57,6 +62,7 @@ use std::process::ExitCode;
 use grid_promises::Message;
 
 use crate::command::{Caller, Command as _, Served, served};
+use crate::control::confidential::Confidential;
 use crate::exit::Outcome;
 use crate::node::service::Answering;
 use crate::node::{NodeHandle, Progress};
@@ -94,7 +100,7 @@ macro_rules! commands {
 
         async fn carry_out(
             node: &NodeHandle,
-            message: Message,
+            message: &Message,
             progress: &Progress,
         ) -> Outcome<crate::node::Answer> {
             $($(#[$attribute])* {
@@ -106,7 +112,7 @@ macro_rules! commands {
             if message.promise == <$other as Served>::PROMISE.id() {
                 return served::answer::<$other>(node, message, progress).await;
             })*
-            Err(served::unknown(&message))
+            Err(served::unknown(message))
         }
 
         /// Calls `look` for each request with the name of its command, its promise, and what serde says to
@@ -134,7 +140,6 @@ commands! {
         Status(status::Args) asks status::Args;
         Accept(accept::Args) asks accept::Request;
         Reject(reject::Args) asks reject::Args;
-        #[cfg(feature = "modules")]
         AppointJudge(appoint_judge::Args) asks appoint_judge::Request;
         Replay(replay::Args);
         Promise(promise::Args) asks promise::Args;
@@ -171,8 +176,8 @@ commands! {
 
 /// Carries out the request in a message from the control socket.
 #[must_use]
-pub fn serve(node: NodeHandle, message: Message, progress: Progress) -> Answering {
-    Box::pin(async move { carry_out(&node, message, &progress).await })
+pub fn serve(node: NodeHandle, message: Confidential, progress: Progress) -> Answering {
+    Box::pin(async move { carry_out(&node, &message, &progress).await })
 }
 
 #[cfg(test)]
@@ -185,6 +190,8 @@ fn complaint<R: Served>() -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     /// A server that ignored a field of a newer program would do something else than what was meant.
@@ -196,6 +203,75 @@ mod tests {
                 "{request}: {complaint}"
             );
         });
+    }
+
+    /// Whether a request is read whose field at `place`, a JSON pointer, has another value.
+    fn reads<R: Served>(request: &Value, place: &str, value: Value) -> bool {
+        let mut request = request.clone();
+        *request.pointer_mut(place).unwrap() = value;
+        serde_json::from_value::<R>(request).is_ok()
+    }
+
+    /// The parser's bounds hold in the server too: another program can send a request as well.
+    #[test]
+    fn a_request_holds_only_what_the_command_line_takes() {
+        let tunnel = json!({
+            "backend": "auto", "port": null, "netns": null, "table": "auto", "metric": null, "adopt": false
+        });
+        let join = json!({ "net": "foo", "invite": null, "wait": "30s", "tunnel": tunnel });
+        type Join = join_wireguard_net::Request;
+        assert!(reads::<Join>(&join, "/wait", json!("1s")));
+        assert!(reads::<Join>(&join, "/tunnel/port", json!(1)));
+        for (place, value) in [
+            ("/net", json!("a b")),
+            ("/wait", json!("0s")),
+            ("/wait", json!("18446744073709551615s")),
+            ("/wait", json!({ "secs": 1, "nanos": 0 })),
+            ("/tunnel/port", json!(0)),
+            ("/tunnel/port", json!(65_536)),
+            ("/tunnel/table", json!("255")),
+            ("/tunnel/netns", json!("../x")),
+            ("/tunnel/metric", json!(-1)),
+        ] {
+            assert!(
+                !reads::<Join>(&join, place, value.clone()),
+                "{place} {value}"
+            );
+        }
+
+        let found = json!({ "net": "foo", "ipv4": null, "admission": "invite", "tunnel": tunnel });
+        assert!(!reads::<create_wireguard_net::Args>(
+            &found,
+            "/tunnel/port",
+            json!(0)
+        ));
+        assert!(!reads::<create_wireguard_net::Args>(
+            &found,
+            "/ipv4",
+            json!("10.0.0.0/33")
+        ));
+
+        let invite = json!({ "net": "foo", "expires": "24h", "uses": 1, "endpoints": [] });
+        assert!(!reads::<invite::Request>(
+            &invite,
+            "/expires",
+            json!("9999999d")
+        ));
+
+        let rule = json!({ "net": "foo", "prefix": "10.0.0.0/8" });
+        let other = json!("10.1.2.3/8");
+        assert!(reads::<promise::Args>(&rule, "/prefix", json!("10.1.2.3")));
+        assert!(!reads::<promise::Args>(&rule, "/prefix", other.clone()));
+        assert!(!reads::<withdraw::Args>(&rule, "/prefix", other.clone()));
+        let rule = json!({ "net": "foo", "prefix": "10.0.0.0/8", "from": null });
+        assert!(!reads::<reject::Args>(&rule, "/prefix", other.clone()));
+        let rule =
+            json!({ "net": "foo", "what": { "prefix": { "prefix": "10.0.0.0/8", "from": "a" } } });
+        assert!(!reads::<accept::Request>(
+            &rule,
+            "/what/prefix/prefix",
+            other
+        ));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use grid_promises::texts;
+use grid_promises::network::history::Decision;
+use grid_promises::network::judgement::Opinions;
+use grid_promises::{ContentId, texts};
 
 use crate::advice;
 use crate::command::Caller;
@@ -24,6 +26,25 @@ pub fn call(_: &Caller, words: &[OsString]) -> Outcome<ExitCode> {
 /// Always.
 pub fn show(_: &Caller, name: &str) -> Outcome {
     Err(absent(name))
+}
+
+/// The code of a judge: no build without modules can ask one.
+///
+/// # Errors
+/// Always.
+pub fn judge_code(_: &Caller, module: &str) -> Outcome<ContentId> {
+    Err(Failure::usage(format!(
+        "\"{module}\" cannot be appointed: a judge is a module, and this build of grid has none; nothing was \
+         changed"
+    )))
+}
+
+/// What a judge says about a decision: it cannot be asked.
+///
+/// # Errors
+/// Always.
+pub fn judge_opinions(_: &Caller, _: &ContentId, _: &Decision) -> Result<Opinions, String> {
+    Err("this build of grid has no modules, so it cannot ask the judge".to_owned())
 }
 
 /// Why there is no such name. A promise that people can call and that is no command of this build is

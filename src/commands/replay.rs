@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
+use grid_promises::Timestamp;
 use grid_promises::network::history::{Decision, Lines, Moment};
-use grid_promises::network::judgement::Opinions;
 use grid_promises::network::name::NetworkName;
-use grid_promises::{ContentId, Timestamp};
 use serde::Serialize;
 
+use super::judge_opinions;
 use crate::command::decisions::{self, Row, RowReport};
 use crate::command::{Caller, Command, Report};
 use crate::exit::{Failure, Outcome};
@@ -55,19 +55,10 @@ fn decide_again(caller: &Caller, decision: &Decision) -> Result<Lines, String> {
             "the judge failed then ({why}); its earlier verdicts stood"
         ));
     }
-    let opinions = decision.judge.map(|id| opinions(caller, &id, decision));
+    let opinions = decision
+        .judge
+        .map(|id| judge_opinions(caller, &id, decision));
     Ok(decision.decide_again(opinions.transpose()?.as_ref()))
-}
-
-#[cfg(feature = "modules")]
-fn opinions(caller: &Caller, id: &ContentId, decision: &Decision) -> Result<Opinions, String> {
-    let fetch = |id: &ContentId| super::fetch::object(caller, id);
-    crate::command::judging::opinions(caller.home(), id, decision, &fetch)
-}
-
-#[cfg(not(feature = "modules"))]
-fn opinions(_: &Caller, _: &ContentId, _: &Decision) -> Result<Opinions, String> {
-    Err("this build of grid has no modules, so it cannot ask the judge".to_owned())
 }
 
 /// A decision, and what it comes to now.

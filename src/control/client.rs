@@ -12,6 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::confidential::Confidential;
 use super::{MAX_ANSWER, MORE, PROGRESS, frame, request};
 use crate::advice;
 use crate::exit::{Exit, Failure};
@@ -59,7 +60,7 @@ impl Client {
     /// What the server says, or that it says nothing.
     pub fn call(
         &mut self,
-        message: Message,
+        message: Confidential,
         limit: Duration,
         mut progress: impl FnMut(&str),
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -70,14 +71,14 @@ impl Client {
             .set_read_timeout(Some(limit))
             .and_then(|()| frame::write(&mut self.stream, &message))
             .map_err(|error| lost(&error))?;
-        // The payload may hold an invite.
-        let _wiped = Zeroizing::new(message.payload);
-        let mut whole = Zeroizing::new(Vec::new());
+        drop(message);
+        let mut whole = Zeroizing::new(Vec::with_capacity(request::ROOM));
         loop {
             let answer = frame::read(&mut self.stream)
                 .map_err(|error| lost(&error))?
                 .ok_or_else(|| lost(&io::ErrorKind::UnexpectedEof.into()))?;
-            let part = Zeroizing::new(answer.payload);
+            let mut answer = Confidential::from(answer);
+            let part = answer.take_payload();
             if answer.promise == texts::REFUSAL.id() {
                 let refusal = serde_json::from_slice(&part).map(request::explain);
                 return Err(refusal.unwrap_or_else(|_| unreadable()));

@@ -7,6 +7,8 @@ use grid_promises::frame::{decode, encode, length};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
+use super::confidential::Confidential;
+
 pub use grid_promises::frame::{read, write};
 
 /// As [`write()`].
@@ -21,7 +23,7 @@ pub async fn send(to: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::
 ///
 /// # Errors
 /// As [`read`].
-pub async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Message>> {
+pub async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Confidential>> {
     let mut head = [0; 4];
     let (first, rest) = head.split_at_mut(1);
     if from.read(first).await? == 0 {
@@ -35,7 +37,7 @@ pub async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<M
     if bytes.len() < claimed {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    decode(&bytes).map(Some)
+    decode(&bytes).map(|message| Some(message.into()))
 }
 
 #[cfg(test)]
@@ -56,7 +58,7 @@ mod tests {
         assert_eq!(read(&mut bytes.as_slice()).unwrap(), Some(message()));
         assert_eq!(
             receive(&mut bytes.as_slice()).await.unwrap(),
-            Some(message())
+            Some(message().into())
         );
         assert_eq!(receive(&mut [].as_slice()).await.unwrap(), None);
         for cut in 1..bytes.len().min(200) {

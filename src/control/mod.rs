@@ -6,6 +6,7 @@
 //! (the payload continues in the next message).
 
 pub mod client;
+pub mod confidential;
 pub mod frame;
 pub mod request;
 pub mod waiting;

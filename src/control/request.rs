@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use super::confidential::Confidential;
 use crate::advice;
 use crate::exit::{Failure, Outcome};
 
@@ -19,34 +20,33 @@ use crate::exit::{Failure, Outcome};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How the argument begins; the version follows.
 const FORM: &str = "--request-of=";
-/// The room for a request, in bytes: enough for an invite. A buffer that grows would leave copies behind.
-const ROOM: usize = 64 << 10;
+/// The room for what may hold an invite, in bytes: enough for the longest. A buffer that grows would leave copies behind.
+pub const ROOM: usize = 64 << 10;
 /// A request without content.
 const BARE: &[u8] = b"{}";
 
-/// Puts a request into a message. The payload may be secret: wipe it after use.
+/// Puts a request into a message.
 ///
 /// # Errors
 /// The request cannot be written as JSON.
-pub fn encode(promise: ContentId, request: &impl Serialize) -> Outcome<Message> {
+pub fn encode(promise: ContentId, request: &impl Serialize) -> Outcome<Confidential> {
     let mut payload = Zeroizing::new(Vec::with_capacity(ROOM));
     serde_json::to_writer(&mut *payload, request)
         .map_err(|error| Failure::failed(format!("the command cannot be written: {error}")))?;
     if *payload == BARE {
-        return Ok(Message::new(promise));
+        return Ok(Message::new(promise).into());
     }
     let form = format!("{FORM}{VERSION}");
-    Ok(Message::new(promise)
-        .arg(form)
-        .payload(std::mem::take(&mut *payload)))
+    let message = Message::new(promise).arg(form);
+    Ok(message.payload(std::mem::take(&mut *payload)).into())
 }
 
-/// Reads the request from a message, and wipes the payload.
+/// Reads the request from a message.
 ///
 /// # Errors
 /// Another version of the program sent it, and this one does not understand it.
-pub fn decode<T: DeserializeOwned>(message: Message) -> Outcome<T> {
-    let payload = Zeroizing::new(message.payload);
+pub fn decode<T: DeserializeOwned>(message: &Message) -> Outcome<T> {
+    let payload = &message.payload;
     let read = |bytes: &[u8]| serde_json::from_slice(bytes).ok();
     let (request, from) = match message.args.as_slice() {
         [] if payload.is_empty() => (read(BARE), None),
@@ -54,7 +54,7 @@ pub fn decode<T: DeserializeOwned>(message: Message) -> Outcome<T> {
             .ok()
             .and_then(|arg| arg.strip_prefix(FORM))
         {
-            Some(version) => (read(&payload), Some(version)),
+            Some(version) => (read(payload), Some(version)),
             None => (None, None),
         },
         _ => (None, None),
@@ -66,6 +66,7 @@ pub fn decode<T: DeserializeOwned>(message: Message) -> Outcome<T> {
 fn not_understood(from: Option<&str>) -> Failure {
     let from =
         match from.filter(|from| from.len() < 64 && from.bytes().all(|b| b.is_ascii_graphic())) {
+            Some(version) if version == VERSION => "of another build of this version".to_owned(),
             Some(version) => format!("of version {version}"),
             None => "of another version".to_owned(),
         };
@@ -117,15 +118,15 @@ mod tests {
         for request in [Request::default(), Request { net }] {
             let message = encode(texts::STATUS.id(), &request).unwrap();
             assert_eq!(message.promise, texts::STATUS.id());
-            assert_eq!(decode::<Request>(message).unwrap(), request);
+            assert_eq!(decode::<Request>(&message).unwrap(), request);
         }
     }
 
     #[test]
     fn what_asks_for_no_more_than_its_promise_is_a_bare_message() {
         let bare = encode(texts::STATUS.id(), &Request::default()).unwrap();
-        assert_eq!(bare, message());
-        assert!(decode::<Needy>(bare).is_err());
+        assert_eq!(*bare, message());
+        assert!(decode::<Needy>(&bare).is_err());
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
             (message().arg("--request-of=\u{1b}[2J"), "another version"),
             (message().payload("{}"), "another version"),
         ] {
-            let failure = decode::<Request>(message).unwrap_err();
+            let failure = decode::<Request>(&message).unwrap_err();
             assert_eq!(failure.exit, crate::exit::Exit::Usage);
             assert!(failure.text.contains(said), "{failure}");
             assert!(failure.text.contains(VERSION), "{failure}");

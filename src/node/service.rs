@@ -3,11 +3,11 @@
 
 use std::pin::Pin;
 
-use grid_promises::Message;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::handle::NodeHandle;
+use crate::control::confidential::Confidential;
 use crate::exit::Outcome;
 
 /// The result of a request.
@@ -26,4 +26,4 @@ pub type Progress = mpsc::Sender<String>;
 pub type Answering = Pin<Box<dyn Future<Output = Outcome<Answer>> + Send>>;
 
 /// Carries out the request in a message.
-pub type Service = fn(NodeHandle, Message, Progress) -> Answering;
+pub type Service = fn(NodeHandle, Confidential, Progress) -> Answering;

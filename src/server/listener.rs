@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::control::confidential::Confidential;
 use crate::control::{MORE, PROGRESS, frame};
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -121,7 +122,7 @@ async fn serve(means: &Means, mut stream: UnixStream) -> io::Result<()> {
 async fn attend(
     means: &Means,
     stream: &mut UnixStream,
-    message: Message,
+    message: Confidential,
 ) -> io::Result<Outcome<Answer>> {
     let (progress, mut said) = mpsc::channel(8);
     let mut work = (means.service)(means.node.clone(), message, progress);
@@ -147,9 +148,9 @@ async fn send_answer(stream: &mut UnixStream, payload: &[u8]) -> io::Result<()> 
     while let Some((part, more)) = rest.split_at_checked(Message::MAX_PAYLOAD)
         && !more.is_empty()
     {
-        frame::send(stream, &answer(MORE).payload(part)).await?;
+        frame::send(stream, &Confidential::from(answer(MORE).payload(part))).await?;
         rest = more;
     }
-    let last = Message::new(texts::ANSWER.id()).payload(rest);
+    let last = Confidential::from(Message::new(texts::ANSWER.id()).payload(rest));
     frame::send(stream, &last).await
 }

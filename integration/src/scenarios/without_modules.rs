@@ -36,7 +36,7 @@ fn commands(lab: &Lab) -> Result<()> {
         &["allow"],
         &["cas", "ls"],
         &["routes"],
-        &["appoint-judge", "foo", "none"],
+        &["appoint-judge", "foo", "x"],
         &["hello", "world"],
         &["--show", "hello"],
     ] {
@@ -61,7 +61,8 @@ fn commands(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// As with a judge that fails from the start: nothing is accepted without it, and status says why.
+/// As with a judge that fails from the start: nothing is accepted without it, status says why, and the judge
+/// can be dismissed.
 fn judge(lab: &Lab) -> Result<()> {
     let (a, b) = (lab.add_node("a")?, lab.add_node("b")?);
     a.grid_ok(&["create-wireguard-net", "foo"], "")?;
@@ -111,7 +112,15 @@ fn judge(lab: &Lab) -> Result<()> {
         Ok(failed.then(|| String::from_utf8_lossy(&replayed.stderr).into_owned()))
     })?;
     ensure!(error.contains("no modules"), "{error}");
-    replayed_with_rules(&b)
+    replayed_with_rules(&b)?;
+
+    a.grid_ok(&["appoint-judge", "foo", "none"], "")?;
+    wait_for("the prefix with a rule", PATIENCE, || {
+        let network = seen::network(&a, "foo")?;
+        let accepted = network.peers.first().map(|peer| peer.accepted.clone());
+        Ok(accepted.filter(|all| all.iter().any(|prefix| prefix == BY_RULE)))
+    })?;
+    replayed_with_rules(&a)
 }
 
 /// A decision without a judge can be made again.
