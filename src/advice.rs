@@ -121,6 +121,14 @@ pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
     format!("`grid accept {net} {prefix} --from NODE` (`grid status {net}` lists the nodes)")
 }
 
+/// For an invite that stands where another argument belongs. It is a secret, so it is not quoted.
+#[must_use]
+pub fn misplaced_invite() -> String {
+    "an invite is where another argument belongs; write `grid join-wireguard-net NET -` and give the invite on \
+     standard input"
+        .to_owned()
+}
+
 /// For a network whose judge does not speak.
 #[must_use]
 pub fn dismisses_the_judge(net: &NetworkName) -> String {

@@ -50,6 +50,21 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn an_invite_in_the_wrong_place_is_not_repeated() {
+    let home = TestHome::new();
+    for words in [
+        &["join-wireguard-net", "grid-invite-1.c2VjcmV0", "foo"][..],
+        &["--grid-invite-1.c2VjcmV0"],
+        &["invite", "foo", "--uses", "grid-invite-1.c2VjcmV0"],
+    ] {
+        let ran = home.run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(!ran.err.contains("c2VjcmV0"), "{ran:?}");
+        assert!(ran.err.contains("grid join-wireguard-net NET -"), "{ran:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_a_usage_error() {
     let home = TestHome::new();
     for words in [

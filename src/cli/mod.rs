@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use grid_promises::ContentId;
 use grid_promises::modules::ModuleName;
+use grid_promises::network::invite::PREFIX;
 use grid_promises::texts::{self, Promise};
 
 use crate::advice;
@@ -28,6 +29,11 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match read {
         Ok(cli) => cli,
         Err(error) => {
+            // The parser would quote it.
+            if error.to_string().contains(PREFIX) {
+                output::complain(&advice::misplaced_invite());
+                return code(Exit::Usage);
+            }
             // Help that nobody reads is no failure.
             let _ = error.print();
             return match error.kind() {

@@ -24,7 +24,8 @@ use crate::wire;
 use grid_keys::Secret;
 use grid_keys::{NodeId, NodeKey};
 
-const PREFIX: &str = "grid-invite-1.";
+/// How the text of every invite begins.
+pub const PREFIX: &str = "grid-invite-1.";
 const BOUNDS: Bounds = Bounds {
     max_bytes: MAX_INVITE_TEXT,
     max_depth: 8,
