@@ -133,10 +133,14 @@ pub fn decide(records: &Records, judge: Option<&Opinions>) -> Verdicts {
 /// What a judge said about a prefix; `None` if there is none, `Some(None)` if it has not spoken.
 type Said<'a> = Option<Option<&'a Opinion>>;
 
-fn rule_about(records: &Records, node: &NodeId, prefix: &IpNet) -> Option<Action> {
-    let mut rules = records.here.rules.iter().rev();
-    let rule = rules.find(|rule| rule.matches(node, prefix));
-    rule.map(|rule| rule.action)
+/// The rules that match, the last one first: it counts.
+fn rules_about<'a>(
+    records: &'a Records,
+    node: &NodeId,
+    prefix: &IpNet,
+) -> impl Iterator<Item = &'a Rule> {
+    let rules = records.here.rules.iter().rev();
+    rules.filter(move |rule| rule.matches(node, prefix))
 }
 
 fn by_judge(said: Option<&Opinion>) -> Result<Grounds, Objection> {
@@ -157,7 +161,9 @@ fn decide_own(
     if let (IpNet::V4(_), Some(holder)) = (prefix, promised.held_by) {
         return Err(Objection::HeldBy(holder));
     }
-    match (rule_about(records, node, prefix), said) {
+    // A rule about everything is about routes: who gives up an exit does not mean to lose the members.
+    let rule = rules_about(records, node, prefix).find(|rule| rule.prefix.prefix_len() != 0);
+    match (rule.map(|rule| rule.action), said) {
         (Some(Action::Reject), _) => Err(Objection::Rule),
         (_, Some(said)) => by_judge(said),
         (_, None) => Ok(Grounds::OwnAddress),
@@ -183,7 +189,8 @@ fn decide_wide(
             }
         }
     }
-    match (rule_about(records, node, prefix), said) {
+    let rule = rules_about(records, node, prefix).next();
+    match (rule.map(|rule| rule.action), said) {
         (Some(Action::Reject), _) => Err(Objection::Rule),
         // All traffic is more than code may decide about.
         (None, _) if default_route => Err(Objection::DefaultRoute),

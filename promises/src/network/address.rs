@@ -32,10 +32,10 @@ pub(crate) fn hash(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
 /// The rule that it breaks: /8 to /30, unicast, and neither loopback, link-local nor "this network".
 pub fn check_range(range: Ipv4Net) -> Result<(), &'static str> {
     if !(8..=30).contains(&range.prefix_len()) {
-        return Err("an IPv4 range has a length of 8 to 30 bits");
+        return Err("the prefix length of an IPv4 range must be 8 to 30");
     }
     if range.addr() != range.network() {
-        return Err("the IPv4 range has bits set behind its prefix");
+        return Err("the IPv4 range has host bits set");
     }
     let first = range.network();
     if first.is_loopback()

@@ -25,7 +25,8 @@ pub struct Rule {
     /// What it does.
     pub action: Action,
     /// Which promises: those of this prefix and of any inside it. To accept a default route accepts it
-    /// alone: who sends what has no better way through a member does not mean to lose the ways it has.
+    /// alone: who sends what has no better way through a member does not mean to lose the ways it has. To
+    /// reject one rejects every subnet too, but not the members' own addresses.
     pub prefix: IpNet,
     /// Whose; everybody's if `None`, which only a rejection may say.
     pub from: Option<NodeId>,

@@ -106,7 +106,10 @@ const MEMBERS: Result<Grounds, Objection> = Err(Objection::MemberAddresses);
 fn a_members_own_addresses_are_accepted_by_default() {
     assert_eq!(scene().own(), [OWN, OWN]);
     assert_eq!(scene().reject("10.7.0.0/16").own(), [REJECTED, OWN]);
-    assert_eq!(scene().reject("::/0").own(), [OWN, REJECTED]);
+    assert_eq!(scene().reject("fc00::/7").own(), [OWN, REJECTED]);
+    // What undoes the acceptance of an exit does not cut the members off.
+    let exit = scene().accept("0.0.0.0/0").reject("0.0.0.0/0");
+    assert_eq!(exit.rule(Action::Reject, "::/0", None).own(), [OWN, OWN]);
     assert_eq!(
         scene().reject("10.7.0.0/16").accept("10.0.0.0/8").own(),
         [OWN, OWN]

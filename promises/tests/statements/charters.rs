@@ -31,7 +31,7 @@ fn the_network_is_the_content_id_of_the_charter() {
 #[test]
 fn ranges_that_hosts_cannot_have_are_refused() {
     let range = |text: &str| why(|charter| charter.ipv4 = text.parse().unwrap());
-    let length = "an IPv4 range has a length of 8 to 30 bits";
+    let length = "the prefix length of an IPv4 range must be 8 to 30";
     let unicast = "the IPv4 range is not one that hosts can have";
     for (text, expected) in [
         ("10.0.0.0/7", length),
