@@ -187,7 +187,7 @@ pub fn takes_the_peers(peer: &str, name: &ModuleName) -> String {
 #[must_use]
 pub fn adopts(peer: &str, name: &str) -> String {
     format!(
-        "`grid adopt-symbols {peer} {name}` takes it, and `grid --show {name}` says what it promises"
+        "`grid adopt-symbols {peer} {name}` adopts it, and `grid --show {name}` says what it promises"
     )
 }
 
@@ -200,7 +200,7 @@ pub const fn lists_names_or_adopts() -> &'static str {
 /// For a promise that is not known.
 #[must_use]
 pub const fn lists_the_names_of_promises() -> &'static str {
-    "`grid symbols` lists the names, and a content id does too"
+    "`grid symbols` lists the names; you can also give a content id"
 }
 
 /// For a name that is not known.

@@ -234,7 +234,7 @@ fn gc_evicts_the_oldest_and_keeps_the_table_and_what_is_new() {
     age(&home, &old);
     let within = home.run(&["cas", "gc"]);
     assert_eq!((within.code, within.err.as_str()), (0, ""));
-    assert!(within.out.contains("nothing had to go"), "{}", within.out);
+    assert!(within.out.contains("nothing to evict"), "{}", within.out);
 
     let config = format!("cache_limit = \"1KiB\"\nsymbols = \"{table}\"\n");
     home.write("config", &config, 0o600);

@@ -137,7 +137,7 @@ fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
         let status = home.run(words);
         assert_eq!((status.code, status.out.as_str()), (1, ""), "{words:?}");
         assert!(
-            status.err.contains("in no network \"foo\""),
+            status.err.contains("not in a network \"foo\""),
             "{}",
             status.err
         );

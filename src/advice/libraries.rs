@@ -76,11 +76,11 @@ mod tests {
         let hinted = [
             (
                 CommandError::NoSuchNetwork(name()),
-                "this node is in no network \"foo\"; `grid status` lists those it is in",
+                "this node is not in a network \"foo\"; `grid status` lists those it is in",
             ),
             (
                 CommandError::Oneself(name()),
-                "this is the node itself; `grid leave-wireguard-net foo` leaves the network",
+                "that is this node; `grid leave-wireguard-net foo` leaves the network",
             ),
             (
                 CommandError::Invite(InviteError::Empty),

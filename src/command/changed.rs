@@ -32,11 +32,7 @@ impl ChangedReport {
 
 impl Report for ChangedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        let already = if self.changed {
-            ""
-        } else {
-            " (it was so already)"
-        };
+        let already = if self.changed { "" } else { " (already so)" };
         writeln!(out, "{}{already}", self.text)
     }
 }

@@ -14,7 +14,7 @@ use crate::values::text;
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelOptions {
-    /// Who runs WireGuard on this machine
+    /// What runs WireGuard on this machine
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
 
@@ -35,7 +35,7 @@ pub struct TunnelOptions {
     #[serde(with = "table")]
     pub table: Table,
 
-    /// The metric of those routes; of two ways to one prefix the lower counts
+    /// The metric of those routes; of two routes to a prefix the lower metric wins
     #[arg(long, value_name = "N")]
     pub metric: Option<u32>,
 

@@ -56,7 +56,7 @@ impl Command for Args {
             (Ok(prefix), Some(from)) => What::Prefix { prefix, from },
             (Ok(prefix), None) => {
                 return Err(Failure::usage(format!(
-                    "whose promise of {prefix} is to be accepted? {}",
+                    "say whose promise of {prefix} to accept: {}",
                     advice::accepts_from(&self.net, &prefix.net())
                 )));
             }

@@ -17,7 +17,7 @@ use crate::exit::{Failure, Outcome};
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
 
-/// Add names from a peer's symbol table to this node's; run nothing
+/// Add names from a peer's symbol table to this node's; this runs nothing
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The peer: its node id or the beginning of it, or HOST:PORT
@@ -115,9 +115,7 @@ impl Args {
                 clash.theirs,
                 advice::takes_the_peers(short, &clash.name),
             ))),
-            _ => Err(Failure::failed(
-                "not all of the names were there to be taken",
-            )),
+            _ => Err(Failure::failed("some of the names were not found")),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Command for Args {
         if !caller.wants_json() {
             output::say(match (self.remove, changed) {
                 (false, true) => "it may run here now",
-                (false, false) => "nothing changes: it may run here already",
+                (false, false) => "already allowed; nothing was changed",
                 (true, true) => "it may no longer run here",
                 (true, false) => "nothing changes: it was not allowed",
             });

@@ -61,7 +61,7 @@ struct RehearsedReport {
 
 impl Report for RehearsedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{}, if it were so\n{}", self.network, self.table)
+        write!(out, "{}, with this judge\n{}", self.network, self.table)
     }
 }
 

@@ -55,7 +55,7 @@ enum CasCommand {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// List the objects: content id, size, when it was used last
+    /// List the objects: content id, size, when last used
     Ls,
     /// Evict the least recently used objects if the store exceeds its limit
     ///

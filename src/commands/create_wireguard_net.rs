@@ -72,7 +72,7 @@ impl Command for Args {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
             let port = rehearsal.port(self.tunnel.port)?;
             rehearsal.carry_out(self.wish(port))?;
-            output::say("the keys and addresses below are drawn anew when the network is founded");
+            output::say("the keys and addresses below will be others when the network is founded");
             return rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt);
         }
         asking::ask_or_start(caller, &self)

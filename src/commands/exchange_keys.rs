@@ -116,10 +116,10 @@ impl Served for Request {
 fn failure(place: &HostPort, error: &ConnectError) -> Failure {
     match error {
         ConnectError::IdentityMismatch { found, .. } => Failure::refused(format!(
-            "{place} is another node than the one that was named: {found}; no key was taken. \
+            "{place} is node {found}, not the one that you named; nothing was saved. \
              Check the address, and ask the person for the key again"
         )),
-        ConnectError::Myself => Failure::usage(format!("{place} is this node itself")),
+        ConnectError::Myself => Failure::usage(format!("{place} is this node")),
         ConnectError::Failed(attempts)
             if attempts
                 .iter()

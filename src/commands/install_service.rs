@@ -205,7 +205,7 @@ fn program_name(program: &Path) -> Outcome<&str> {
             wrong("cannot stand in a unit: an absolute path of a-z, 0-9 and ._+- can")
         })?;
     if UNSEEN.iter().any(|folder| program.starts_with(folder)) {
-        return Err(wrong("is where a service cannot see it"));
+        return Err(wrong("is where a service cannot read it"));
     }
     Ok(name)
 }

@@ -18,7 +18,7 @@ use crate::node::{NodeHandle, Progress};
 use crate::store::{Loaded, ServerLock, Store, Stored};
 use crate::tunnels::name_of;
 
-/// Stop this home's server; interfaces in userspace go with it, the networks stay on disk
+/// Stop this home's server; userspace interfaces are removed, the networks stay on disk
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Also take down kernel interfaces, which otherwise keep running; works without a server

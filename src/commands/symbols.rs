@@ -135,7 +135,7 @@ fn go_back(caller: &Caller, to: &ContentId) -> Outcome {
     })?;
     if !caller.wants_json() {
         output::say(if changed {
-            "the names are those of that table again"
+            "back to the names of that table"
         } else {
             "nothing changes: these are the names"
         });

@@ -35,7 +35,7 @@ impl StatusReport {
         }
         Err(Failure::failed(if self.left.is_empty() {
             format!(
-                "this node is in no network \"{net}\"; {}",
+                "this node is not in a network \"{net}\"; {}",
                 advice::lists_those_it_is_in()
             )
         } else {

@@ -102,7 +102,7 @@ pub fn run(home: &Home, options: &Options, service: Service) -> Outcome {
         Notifier::default()
     });
     for key in &config.unknown {
-        warn!("{}: \"{key}\" means nothing", home.config().display());
+        warn!("{}: unknown key \"{key}\"", home.config().display());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -101,7 +101,7 @@ pub fn table_word(table: Table) -> String {
 }
 
 const TABLES: &str =
-    "a table is \"auto\", \"off\", or a number from 1 on but 255, the kernel's own";
+    "a table is \"auto\", \"off\", or a number from 1, except 255, which is the kernel's own";
 
 /// 0 means no table, and 255 holds the addresses of this machine.
 const fn is_table(number: u32) -> bool {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// A prefix without bits behind its length. A single address counts as one.
+/// A prefix without host bits. A single address counts as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix(IpNet);
 
@@ -31,7 +31,7 @@ impl FromStr for Prefix {
             Ok(Self(prefix))
         } else {
             Err(format!(
-                "it has bits behind its length; {} is meant?",
+                "host bits are set; did you mean {}?",
                 prefix.trunc()
             ))
         }

@@ -36,7 +36,7 @@ pub enum Error {
     /// An interface of that name exists and is not ours ([`crate::ownership`]).
     #[error(
         "the interface {name} exists and is not ours (kind {kind}): choose another name, or remove \
-         it first; it was left alone"
+         it first; it was left unchanged"
     )]
     ForeignInterface {
         /// Its name.

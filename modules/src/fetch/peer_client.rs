@@ -73,9 +73,9 @@ impl PeerClient {
             .connect(Some(contact.node), &contact.addresses);
         match tokio::time::timeout(limit, connecting).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(ConnectError::Myself)) => Err(PeerFailure::Unreachable(
-                "that is this node itself".to_owned(),
-            )),
+            Ok(Err(ConnectError::Myself)) => {
+                Err(PeerFailure::Unreachable("that is this node".to_owned()))
+            }
             Ok(Err(error)) => Err(PeerFailure::Unreachable(error.to_string())),
             Err(_) => Err(PeerFailure::Unreachable("no answer in time".to_owned())),
         }

@@ -32,10 +32,10 @@ pub enum FailureKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The node is in no network of that name.
-    #[error("this node is in no network \"{0}\"")]
+    #[error("this node is not in a network \"{0}\"")]
     NoSuchNetwork(NetworkName),
     /// The name is taken.
-    #[error("this node is in a network \"{0}\" already")]
+    #[error("this node is already in a network \"{0}\"")]
     NameTaken(NetworkName),
     /// The invite cannot be used.
     #[error(transparent)]
@@ -98,10 +98,10 @@ pub enum CommandError {
     )]
     WaitsForOwner { name: NetworkName, node: NodeId },
     /// Only an owner can do it.
-    #[error("only an owner of \"{0}\" can do this, and this node is none")]
+    #[error("only an owner of \"{0}\" can do this, and this node is not an owner")]
     NotAnOwner(NetworkName),
     /// The network does not admit in that way.
-    #[error("\"{name}\" admits by {rule}, so that there are no invites to it")]
+    #[error("\"{name}\" admits by {rule}, so it has no invites")]
     NoInvites {
         name: NetworkName,
         rule: AdmissionRule,
@@ -134,7 +134,7 @@ pub enum CommandError {
     #[error("a rule cannot accept {prefix}: {why}")]
     CannotAccept { prefix: IpNet, why: Unacceptable },
     /// The node cannot revoke itself.
-    #[error("this is the node itself")]
+    #[error("that is this node")]
     Oneself(NetworkName),
     /// The address does not belong to this machine, or nobody could reach it.
     #[error("this node knows no address of its own that a joiner could reach")]

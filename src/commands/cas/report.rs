@@ -268,7 +268,7 @@ impl Report for CollectedReport {
         }
         let evicted = self.evicted.len() as u64 + self.calls.count + self.partial.count;
         let standing = match (self.after <= self.limit, evicted) {
-            (true, 0) => "nothing had to go",
+            (true, 0) => "nothing to evict",
             (true, _) => "that is within the limit",
             (false, _) => "that is still more than the limit",
         };
