@@ -66,7 +66,7 @@ kinds! {
     Grant = 2, "invite grant";
     /// The holder of an invite key admits one node.
     GrantUse = 3, "invite use";
-    /// An owner admits one node by name.
+    /// An owner admits one node by name: a direct admission.
     Direct = 4, "admission";
     /// A node speaks for itself.
     Member = 5, "member promise";
