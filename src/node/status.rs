@@ -90,7 +90,7 @@ pub struct NetworkReport {
     pub id: String,
     /// The name of its WireGuard interface.
     pub interface: String,
-    /// Who runs WireGuard: `kernel` or `userspace`; the wish (`auto`) until that is known.
+    /// Who runs WireGuard, as a word of `--backend`; the wish (`auto`) until that is known.
     pub backend: String,
     /// Why that one.
     pub backend_reason: Option<String>,

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use grid_wg::{BackendChoice, Netns, Place, Routing, Table};
 use serde::{Deserialize, Serialize};
 use toml_edit::{Document, DocumentMut, Item, value};
@@ -12,7 +13,7 @@ use super::error::StoreError;
 use super::files::toml_error;
 
 /// Who is to run WireGuard for a network. The words are those of `--backend`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// The kernel where it has WireGuard, else this program
@@ -36,9 +37,17 @@ impl Backend {
     }
 
     fn from_word(word: &str) -> Option<Self> {
-        [Self::Auto, Self::Kernel, Self::Userspace]
-            .into_iter()
-            .find(|backend| backend.as_str() == word)
+        let mut variants = Self::value_variants().iter();
+        variants.find(|backend| backend.as_str() == word).copied()
+    }
+
+    /// The words, as a sentence lists them: `"a", "b" or "c"`.
+    fn words() -> String {
+        let mut words = Self::value_variants()
+            .iter()
+            .map(|backend| format!("\"{}\"", backend.as_str()));
+        let last = words.next_back().unwrap_or_default();
+        format!("{} or {last}", words.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -141,7 +150,7 @@ impl Settings {
         let document = Document::parse(text)
             .map_err(|error| toml_error(path, text, error.span(), error.message()))?;
         let wrong = |item: &Item, why: &str| toml_error(path, text, item.span(), why);
-        let required = |key: &str, why| match document.get(key) {
+        let required = |key: &str, why: &str| match document.get(key) {
             Some(item) => Ok(item),
             None => Err(toml_error(path, text, None, why)),
         };
@@ -150,10 +159,10 @@ impl Settings {
         let port = item.as_integer().and_then(|port| u16::try_from(port).ok());
         let listen_port = port.filter(|port| *port != 0);
         let listen_port = listen_port.ok_or_else(|| wrong(item, why))?;
-        let why = "backend must be \"auto\", \"kernel\" or \"userspace\"";
-        let item = required("backend", why)?;
+        let why = format!("backend must be {}", Backend::words());
+        let item = required("backend", &why)?;
         let backend = item.as_str().and_then(Backend::from_word);
-        let backend = backend.ok_or_else(|| wrong(item, why))?;
+        let backend = backend.ok_or_else(|| wrong(item, &why))?;
         let optional = |key: &str| document.get(key).filter(|item| !item.is_none());
         let netns = optional("netns").map(|item| {
             let netns = item.as_str().and_then(|word| word.parse().ok());
@@ -208,7 +217,13 @@ mod tests {
                 metric: Some(50),
             },
         });
-        for settings in [plain, all] {
+        let each = Backend::value_variants().iter().map(|backend| {
+            settings(InterfaceOptions {
+                backend: *backend,
+                ..InterfaceOptions::default()
+            })
+        });
+        for settings in each.chain([all]) {
             assert_eq!(
                 Settings::decode(path, &settings.encode()).unwrap(),
                 settings
@@ -218,6 +233,34 @@ mod tests {
         let text = "listen_port = 51820\nbackend = \"auto\"\ntable = 7\n";
         let read = Settings::decode(path, text).unwrap();
         assert_eq!(read.interface.routing.table, Table::Number(7));
+    }
+
+    /// In the file, on the command line and in requests, a back end is called by the same word; and
+    /// the pages name them all.
+    #[test]
+    fn the_words_for_a_back_end_are_the_same_everywhere() {
+        let variants = Backend::value_variants();
+        for backend in variants {
+            let word = backend.as_str();
+            let option = backend.to_possible_value().unwrap();
+            assert_eq!(option.get_name(), word);
+            let request = serde_json::to_value(backend).unwrap();
+            assert_eq!(request, word);
+            assert!(Backend::words().contains(&format!("\"{word}\"")));
+        }
+        let words: Vec<_> = variants.iter().map(|backend| backend.as_str()).collect();
+        let option = format!("--backend {}]", words.join(r"\|"));
+        let running = variants.iter().filter(|b| !matches!(b, Backend::Auto));
+        let running: Vec<_> = running.map(|backend| backend.as_str()).collect();
+        let field = format!(r#""backend": "{}""#, running.join("|"));
+        let (readme, cli) = (
+            include_str!("../../README.md"),
+            include_str!("../../docs/cli.md"),
+        );
+        assert!(readme.contains(&option), "README.md lacks {option}");
+        for text in [option, field] {
+            assert!(cli.contains(&text), "docs/cli.md lacks {text}");
+        }
     }
 
     #[test]

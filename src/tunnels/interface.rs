@@ -157,8 +157,8 @@ impl Interface {
         observed: &Observed,
         now: Instant,
     ) -> Result<(), Error> {
-        let kernels = |seen: &&ObservedInterface| seen.kind == BackendKind::Kernel;
-        let Some(seen) = observed.interface.as_ref().filter(kernels) else {
+        let waits = |seen: &&ObservedInterface| !seen.kind.retries_handshakes();
+        let Some(seen) = observed.interface.as_ref().filter(waits) else {
             return Ok(());
         };
         let own = self.tunnel.private_key.public();

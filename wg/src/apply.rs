@@ -1,4 +1,4 @@
-//! Applying a plan, as far as both back ends do it alike: the order of the steps, the kernel's half
+//! Applying a plan, as far as all back ends do it alike: the order of the steps, the kernel's half
 //! of the interface, and the roll-back if the plan had created the interface.
 
 use std::io;

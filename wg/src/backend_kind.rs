@@ -11,6 +11,18 @@ pub enum BackendKind {
     Userspace,
 }
 
+impl BackendKind {
+    /// Whether it retries a stalled handshake within moments, rather than after WireGuard's
+    /// `REKEY_TIMEOUT`.
+    #[must_use]
+    pub const fn retries_handshakes(self) -> bool {
+        match self {
+            Self::Kernel => false,
+            Self::Userspace => true,
+        }
+    }
+}
+
 /// Who is to run WireGuard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendChoice {

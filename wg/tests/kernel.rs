@@ -13,6 +13,7 @@ use grid_wg::ownership::GROUP;
 use grid_wg::{Backend, BackendChoice, BackendKind, Error, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Kernel;
+const KIND: BackendKind = BackendKind::Kernel;
 
 fn backend() -> Box<dyn Backend> {
     open(CHOICE, &Place::default()).unwrap()
@@ -53,12 +54,6 @@ fn auto_takes_the_kernel() {
         preflight(BackendChoice::Auto, &Place::default()).unwrap(),
         BackendKind::Kernel
     );
-}
-
-#[test]
-fn a_plan_comes_true_and_leaves_nothing_to_do() {
-    or_skip!();
-    in_namespace(|| common::comes_true(&mut *backend(), BackendKind::Kernel));
 }
 
 shared_tests!();

@@ -18,18 +18,10 @@ use common::{netns, routing, scenarios};
 use grid_wg::{Backend, BackendChoice, BackendKind, Error, Observed, Place, open, plan, preflight};
 
 const CHOICE: BackendChoice = BackendChoice::Userspace;
+const KIND: BackendKind = BackendKind::Userspace;
 
 fn backend() -> Box<dyn Backend> {
     open(CHOICE, &Place::default()).unwrap()
-}
-
-#[test]
-fn a_plan_comes_true_and_leaves_nothing_to_do() {
-    or_skip!();
-    in_namespace(|| {
-        let mut backend = backend();
-        common::comes_true(&mut *backend, BackendKind::Userspace);
-    });
 }
 
 #[test]

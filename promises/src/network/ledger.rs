@@ -171,22 +171,33 @@ impl Ledger {
     /// # Errors
     /// Why it does not hold.
     pub fn verify(&self, bytes: &[u8]) -> Result<Item, Refusal> {
-        match peek_kind(bytes) {
-            Some(kind) if kind == Kind::Revocation as u8 => self.verify_revocation(bytes),
-            Some(kind) if kind != Kind::Member as u8 => Err(Refusal::Kind(kind)),
-            _ => {
-                let promise: Signed<MemberPromise> = Signed::decode(bytes)?;
-                let known = Known {
-                    predecessor: self.members.get(&promise.node),
-                    grants: Some(&self.grants),
-                };
-                Ok(Item::Member(Box::new(Member::verify(
-                    promise,
-                    &self.charter,
-                    &known,
-                )?)))
-            }
+        let Some(number) = peek_kind(bytes) else {
+            // No statement at all; this says what is wrong with the bytes.
+            return self.verify_member(bytes);
+        };
+        match Kind::of(number) {
+            Some(Kind::Member) => self.verify_member(bytes),
+            Some(Kind::Revocation) => self.verify_revocation(bytes),
+            None
+            | Some(
+                Kind::Charter
+                | Kind::Grant
+                | Kind::GrantUse
+                | Kind::Direct
+                | Kind::Receipt
+                | Kind::Request,
+            ) => Err(Refusal::Kind(number)),
         }
+    }
+
+    fn verify_member(&self, bytes: &[u8]) -> Result<Item, Refusal> {
+        let promise: Signed<MemberPromise> = Signed::decode(bytes)?;
+        let known = Known {
+            predecessor: self.members.get(&promise.node),
+            grants: Some(&self.grants),
+        };
+        let member = Member::verify(promise, &self.charter, &known)?;
+        Ok(Item::Member(Box::new(member)))
     }
 
     fn verify_revocation(&self, bytes: &[u8]) -> Result<Item, Refusal> {
@@ -416,17 +427,8 @@ impl Ledger {
     /// What this ledger holds, in a fixed order.
     #[must_use]
     pub fn index(&self) -> Vec<IndexEntry> {
-        let members = self.members.values().map(|member| IndexEntry {
-            key: first_8(&member.node().0),
-            sequence: member.promise().sequence,
-            id: first_8(member.promise().id().digest()),
-        });
-        let revocations = self.revocations.keys().map(|id| IndexEntry {
-            key: first_8(id.digest()),
-            sequence: 0,
-            id: first_8(id.digest()),
-        });
-        members.chain(revocations).collect()
+        let (promises, revocations) = self.held();
+        promises.chain(revocations).map(|held| held.entry).collect()
     }
 
     /// A hash over the index: equal ledgers have equal ones.
@@ -443,32 +445,50 @@ impl Ledger {
 
     /// The bytes of every statement, revocations first.
     pub fn statements(&self) -> impl Iterator<Item = &[u8]> {
-        self.revocations
-            .values()
-            .map(Signed::bytes)
-            .chain(self.members.values().map(|member| member.promise().bytes()))
+        self.to_send().map(|held| held.bytes)
     }
 
     /// The statements that belong to entries of this ledger's [`index`](Self::index).
     pub fn statements_of<'a>(
         &'a self,
-        wanted: &'a BTreeSet<[u8; 8]>,
+        wanted: &BTreeSet<[u8; 8]>,
     ) -> impl Iterator<Item = &'a [u8]> {
-        self.statements_with_id()
-            .filter(|(id, _)| wanted.contains(id))
-            .map(|(_, bytes)| bytes)
+        self.to_send()
+            .filter(move |held| wanted.contains(&held.entry.id))
+            .map(|held| held.bytes)
     }
 
-    fn statements_with_id(&self) -> impl Iterator<Item = ([u8; 8], &[u8])> {
-        self.revocations
-            .values()
-            .map(|r| (first_8(r.id().digest()), r.bytes()))
-            .chain(self.members.values().map(|member| {
-                (
-                    first_8(member.promise().id().digest()),
-                    member.promise().bytes(),
-                )
-            }))
+    /// Every statement, revocations first, so that what they void is not merged in the first place.
+    fn to_send(&self) -> impl Iterator<Item = Held<'_>> {
+        let (promises, revocations) = self.held();
+        revocations.chain(promises)
+    }
+
+    /// Every statement by kind: promises and revocations. Whatever else goes through all statements
+    /// begins here. A new field has to be named, so that no statements are held and not passed on.
+    fn held(
+        &self,
+    ) -> (
+        impl Iterator<Item = Held<'_>>,
+        impl Iterator<Item = Held<'_>>,
+    ) {
+        let Self {
+            members,
+            revocations,
+            charter: _,
+            known: _,
+            withdrawn: _,
+            grants: _,
+            by_grant: _,
+        } = self;
+        let promises = members.iter().map(|(node, member)| {
+            let promise = member.promise();
+            Held::new(&node.0, promise.sequence, promise)
+        });
+        let revocations = revocations
+            .iter()
+            .map(|(id, revocation)| Held::new(id.digest(), 0, revocation));
+        (promises, revocations)
     }
 
     /// Compares with another node's index: the statements it lacks, and the ids of those that this
@@ -489,16 +509,32 @@ impl Ledger {
             .map(|entry| entry.id)
             .collect();
         Difference {
-            they_lack: self
-                .statements_with_id()
-                .filter(|(id, _)| lacks.contains(id))
-                .map(|(_, bytes)| bytes)
-                .collect(),
+            they_lack: self.statements_of(&lacks).collect(),
             i_lack: theirs
                 .iter()
                 .filter(|entry| mine.get(&entry.key).is_none_or(|m| later(entry, m)))
                 .map(|entry| entry.id)
                 .collect(),
+        }
+    }
+}
+
+/// A statement that stands, with its entry in the index.
+struct Held<'a> {
+    entry: IndexEntry,
+    bytes: &'a [u8],
+}
+
+impl<'a> Held<'a> {
+    /// Of the statements with one key, the one with the highest `(sequence, id)` is the latest.
+    fn new<T>(key: &[u8], sequence: u64, statement: &'a Signed<T>) -> Self {
+        Self {
+            entry: IndexEntry {
+                key: first_8(key),
+                sequence,
+                id: first_8(statement.id().digest()),
+            },
+            bytes: statement.bytes(),
         }
     }
 }

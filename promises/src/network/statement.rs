@@ -25,40 +25,73 @@ pub const STATEMENT_BOUNDS: Bounds = Bounds {
     max_items: 2048,
 };
 
-/// What a statement is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+/// Generates [`Kind`] from one list, so that no list of all kinds can lack one.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $number:literal, $name:literal;)*) => {
+        /// What a statement is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$doc])* $kind = $number,)*
+        }
+
+        impl Kind {
+            /// Every kind, by ascending number.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The kind's name, as signed and as shown to people.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// The kind of a number.
+            #[must_use]
+            pub const fn of(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+// Numbers and names enter the signed bytes and never change.
+kinds! {
     /// Founds a network.
-    Charter = 1,
+    Charter = 1, "charter";
     /// Lets the holder of an invite key admit nodes.
-    Grant = 2,
+    Grant = 2, "invite grant";
     /// The holder of an invite key admits one node.
-    GrantUse = 3,
-    /// An owner admits one node by name.
-    Direct = 4,
+    GrantUse = 3, "invite use";
+    /// An owner admits one node by name: a direct admission.
+    Direct = 4, "admission";
     /// A node speaks for itself.
-    Member = 5,
+    Member = 5, "member promise";
     /// An owner withdraws admissions.
-    Revocation = 6,
+    Revocation = 6, "revocation";
     /// A node saw what another promised.
-    Receipt = 7,
+    Receipt = 7, "receipt";
     /// A node asks the owners to admit it.
-    Request = 8,
+    Request = 8, "admission request";
 }
 
 impl Kind {
-    /// The kind's name, as signed and as shown to people.
+    /// Whether it is state: a ledger merges it, and nodes compare and push it. A node that gets another
+    /// kind of state than it knows takes the sender for hostile, so all nodes under one text of
+    /// `join-wireguard-net` have to agree on this.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn is_state(self) -> bool {
         match self {
-            Self::Charter => "charter",
-            Self::Grant => "invite grant",
-            Self::GrantUse => "invite use",
-            Self::Direct => "admission",
-            Self::Member => "member promise",
-            Self::Revocation => "revocation",
-            Self::Receipt => "receipt",
-            Self::Request => "admission request",
+            Self::Member | Self::Revocation => true,
+            Self::Charter
+            | Self::Grant
+            | Self::GrantUse
+            | Self::Direct
+            | Self::Receipt
+            | Self::Request => false,
         }
     }
 }

@@ -446,7 +446,12 @@ impl Node {
     }
 }
 
-/// One statement of each kind, under the kind's name.
+/// The lowest number that is no kind's.
+pub fn first_unknown() -> u8 {
+    (1..).find(|number| Kind::of(*number).is_none()).unwrap()
+}
+
+/// One statement of each kind, in the order of the kinds.
 pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
     let net = Net::new(AdmissionRule::Invite);
     let founder = net.founder();

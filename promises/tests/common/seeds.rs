@@ -51,7 +51,10 @@ fn statements(seeds: &mut Vec<Seed>) {
             Kind::Member => "member",
             Kind::Revocation => "revocation",
             Kind::Receipt => "receipt",
-            _ => continue,
+            // Part of a chain, whose target makes its own.
+            Kind::Grant | Kind::GrantUse | Kind::Direct => continue,
+            // The payload of a request: see `messages`.
+            Kind::Request => continue,
         };
         let mut altered = bytes.clone();
         if let Some(last) = altered.last_mut() {

@@ -7,6 +7,7 @@ use grid_keys::NodeId;
 use grid_promises::Timestamp;
 use grid_promises::limits::{QUIET_TIME, SPARE_USES};
 use grid_promises::network::ledger::{Item, Ledger, Merged};
+use grid_promises::network::statement::{Kind, peek_kind};
 use grid_promises::network::view::View;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -43,6 +44,18 @@ fn pool(net: Net, bytes: &[Vec<u8>]) -> Pool {
     Pool {
         items: bytes.iter().map(verify).collect(),
         net,
+    }
+}
+
+/// The laws speak of every kind that is state.
+#[test]
+fn every_kind_of_state_occurs_in_the_story() {
+    let told: BTreeSet<_> = plain(&network())
+        .iter()
+        .map(|bytes| peek_kind(bytes))
+        .collect();
+    for kind in Kind::ALL.iter().filter(|kind| kind.is_state()) {
+        assert!(told.contains(&Some(*kind as u8)), "{kind:?}");
     }
 }
 

@@ -1,19 +1,19 @@
 //! Member promises that a ledger refuses, each with its error and the ledger unchanged.
 
-use grid_promises::Timestamp;
 use std::time::Duration;
 
-use grid_promises::limits;
 use grid_promises::network::address;
 use grid_promises::network::admission::AdmissionError;
 use grid_promises::network::ledger::{Ledger, Merged, Refusal};
 use grid_promises::network::member::{Claim, Member, MemberPromise, PromiseError, Standing};
 use grid_promises::network::statement::{Kind, StatementError};
 use grid_promises::network::{AdmissionRule, Label};
+use grid_promises::{Timestamp, limits, texts};
 use minicbor::bytes::ByteVec;
 
+use crate::common::exchange::settle;
 use crate::common::{
-    DAY, INVITES, MINUTE, Net, Node, SECOND, T0, endpoint, forge, key, one_of_each,
+    DAY, INVITES, MINUTE, Net, Node, SECOND, T0, endpoint, first_unknown, forge, key, one_of_each,
 };
 use crate::refusal;
 
@@ -332,10 +332,15 @@ fn labels_that_break_the_rules_are_refused() {
 fn statements_that_are_no_state_are_refused() {
     let (_, ledger, _) = scene();
     for (kind, bytes) in one_of_each() {
-        if !matches!(kind, Kind::Member | Kind::Revocation) {
+        if !kind.is_state() {
             assert_eq!(refusal(&ledger, &bytes, T0), Refusal::Kind(kind as u8));
         }
     }
+    let unknown = [0x83, first_unknown()];
+    assert_eq!(
+        refusal(&ledger, &unknown, T0),
+        Refusal::Kind(first_unknown())
+    );
     for garbage in [
         &b""[..],
         b"\x83",
@@ -349,6 +354,55 @@ fn statements_that_are_no_state_are_refused() {
             Refusal::Statement(StatementError::Encoding { .. })
         ));
     }
+}
+
+/// Whatever is state is held, and reaches other nodes: in the index, in what is sent, in what is stored.
+#[test]
+fn statements_that_are_state_are_held_and_passed_on() {
+    let net = Net::new(AdmissionRule::Invite);
+    for (kind, bytes) in one_of_each() {
+        if !kind.is_state() {
+            continue;
+        }
+        let mut ledger = net.ledger();
+        let now = T0.after(MINUTE);
+        assert_eq!(
+            ledger.insert_bytes(&bytes, now),
+            Ok(Merged::New),
+            "{kind:?}"
+        );
+        assert!(ledger.knows(&bytes), "{kind:?}");
+        let item = ledger.verify(&bytes).unwrap();
+        assert_eq!(item.bytes(), bytes);
+        assert_eq!(ledger.insert(item, now), Ok(Merged::Known), "{kind:?}");
+        assert_ne!(ledger.root(), net.ledger().root(), "{kind:?}");
+        assert_eq!(ledger.statements().collect::<Vec<_>>(), [&bytes[..]]);
+        let wanted = ledger.index().iter().map(|entry| entry.id).collect();
+        assert_eq!(
+            ledger.statements_of(&wanted).collect::<Vec<_>>(),
+            [&bytes[..]]
+        );
+        let mut other = net.ledger();
+        settle(&mut ledger, &mut other, now);
+        assert!(other.knows(&bytes), "{kind:?}");
+    }
+}
+
+/// The nodes under one text of `join-wireguard-net` take the same kinds. One that was pushed another would
+/// take the sender for hostile, so a new kind of state needs another text: then its id gets an arm here.
+#[test]
+fn kinds_of_state_belong_to_the_promise_of_members() {
+    let promise = texts::JOIN_WIREGUARD_NET.id().to_string();
+    let agreed = match promise.as_str() {
+        "bafkreiejbjiosylrjm6vwqneposxnyhakys73o3w2rptxdanvxvsy7xtxy" => [5, 6],
+        other => panic!("which kinds are state under {other}?"),
+    };
+    let state = Kind::ALL.iter().filter(|kind| kind.is_state());
+    let state: Vec<u8> = state.map(|kind| *kind as u8).collect();
+    assert_eq!(
+        state, agreed,
+        "another set of kinds needs another text of join-wireguard-net"
+    );
 }
 
 /// Receipts are hints: one that does not hold is left out, and the promise stands.

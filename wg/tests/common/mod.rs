@@ -1,4 +1,4 @@
-//! What the tests of both back ends share: namespaces, cables, sites.
+//! What the tests of all back ends share: namespaces, cables, sites.
 
 // Each test program uses a part of it, and a failure here fails a test.
 #![allow(
@@ -41,10 +41,15 @@ macro_rules! or_skip {
     };
 }
 
-/// The tests on one host that are the same for both back ends, with the `CHOICE` and the `backend()`
-/// of the program that calls it.
+/// The tests on one host that are the same for all back ends. The program that calls it defines `CHOICE`,
+/// the `KIND` that this gives, `backend()` and `missing()`.
 macro_rules! shared_tests {
     () => {
+        #[test]
+        fn a_plan_comes_true_and_leaves_nothing_to_do() {
+            or_skip!();
+            in_namespace(|| common::comes_true(&mut *backend(), KIND));
+        }
         shared_tests! { &mut *backend() =>
             common::changes_come_true,
             common::five_thousand_peers,

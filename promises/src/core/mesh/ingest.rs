@@ -50,16 +50,19 @@ pub(crate) fn ingest<'a>(
                 break;
             }
         };
-        let of_sender = matches!(&item, Item::Member(m) if m.node() == source);
-        if let Item::Member(promised) = &item
-            && promised.node() == *own
-        {
-            let sequence = promised.promise().sequence;
-            result.own_sequence = result.own_sequence.max(Some(sequence));
-            continue;
+        let (mut of_sender, mut newcomer, mut revokes) = (false, false, false);
+        match &item {
+            Item::Member(promised) if promised.node() == *own => {
+                let sequence = promised.promise().sequence;
+                result.own_sequence = result.own_sequence.max(Some(sequence));
+                continue;
+            }
+            Item::Member(promised) => {
+                of_sender = promised.node() == source;
+                newcomer = roster.promise_of(&promised.node()).is_none();
+            }
+            Item::Revocation(_) => revokes = true,
         }
-        let revokes = matches!(item, Item::Revocation(_));
-        let newcomer = matches!(&item, Item::Member(m) if roster.promise_of(&m.node()).is_none());
         match roster.insert(item, now) {
             Ok(Merged::New) => {
                 result.news = true;
