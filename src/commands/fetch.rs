@@ -129,6 +129,9 @@ impl Served for Request {
     const PROMISE: Promise = texts::FETCH;
     type Report = FetchReport;
 
+    // What is fetched is in the store.
+    const RELIES_ON_THE_SERVER: bool = false;
+
     fn patience(&self) -> Duration {
         match self {
             Self::Find { .. } => FINDING,
@@ -220,7 +223,7 @@ pub fn short(peer: &str) -> &str {
 /// # Errors
 /// The peer is not known, cannot be reached, or takes no part in this.
 pub fn symbols_of(caller: &Caller, peer: &str) -> Outcome<(String, ContentId)> {
-    let (mut client, _) = background::connect_or_start(caller)?;
+    let mut client = background::connect_or_start(caller)?;
     let peer = peer.to_owned();
     let answered = served::call(&mut client, &Request::Symbols { peer }, output::say)?;
     let unreadable = || Failure::failed("the server's answer cannot be read");
@@ -237,7 +240,7 @@ pub fn symbols_of(caller: &Caller, peer: &str) -> Outcome<(String, ContentId)> {
 /// # Errors
 /// Nobody who could be asked has it.
 pub fn object(caller: &Caller, id: &ContentId) -> Outcome {
-    let (mut client, _) = background::connect_or_start(caller)?;
+    let mut client = background::connect_or_start(caller)?;
     let (id, peers) = (*id, Vec::new());
     served::call(&mut client, &Request::Object { id, peers }, output::say)?;
     Ok(())

@@ -2,12 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::command::{Caller, Command, background};
 use crate::console::output;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::rehearsal::Rehearsal;
 use crate::server;
+
+/// How often a server is looked for or started, if the one that was found is ending.
+const TRIES: u32 = 5;
+/// How long one that is ending may take.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Run this node in the foreground
 #[derive(Debug, clap::Args)]
@@ -74,10 +80,6 @@ impl Command for Args {
 
 impl Args {
     fn in_background(&self, caller: &Caller) -> Outcome {
-        if background::running(caller.home())?.is_some() {
-            output::say("a server runs already");
-            return Ok(());
-        }
         let mut more = Vec::new();
         if let Some(listen) = self.listen {
             more.push(format!("--listen={listen}"));
@@ -97,6 +99,22 @@ impl Args {
                 })?;
             more.push(format!("--join-dir={whole}"));
         }
-        background::launch(caller, &more).map(drop)
+        for _ in 0..TRIES {
+            let (mut client, is_own) = match background::running(caller.home())? {
+                Some(client) => (client, false),
+                None => background::launch(caller, &more)?,
+            };
+            if background::rely_on(&mut client)? {
+                if !is_own {
+                    output::say("a server runs already");
+                }
+                return Ok(());
+            }
+            client.wait_for_end(ENDING);
+        }
+        Err(Failure::new(
+            Exit::NoServer,
+            "each server that was found or started ended at once; the log says why",
+        ))
     }
 }

@@ -45,11 +45,13 @@ use crate::host::{self, ports};
 use crate::node::config_file::ConfigFile;
 use crate::node::handle::Parts;
 use crate::node::question::Question;
+use crate::node::requests::Requests;
 use crate::node::status::BrokenReport;
 use crate::node::{NodeHandle, Service};
 use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
 use crate::tunnels::Tunnels;
 use driver::{Beginning, Driver};
+use listener::Listener;
 use modules::Modules;
 use notify::Notifier;
 
@@ -125,6 +127,8 @@ async fn serve(
     service: Service,
     notifier: Notifier,
 ) -> Outcome {
+    // Before anything is configured: it may be impossible.
+    let mut listener = Listener::prepare(home)?;
     // Beside the rest: at the first start it waits for the disk.
     #[cfg(feature = "modules")]
     let symbols = tokio::task::spawn_blocking({
@@ -161,6 +165,7 @@ async fn serve(
     });
     driver.begin(records, peers)?;
     let (stop, stopped) = watch::channel(false);
+    let requests = Requests::default();
     let node = NodeHandle::new(Parts {
         questions: questions.clone(),
         tunnels: tunnels.clone(),
@@ -171,13 +176,19 @@ async fn serve(
         fetching: modules.fetching().clone(),
         #[cfg(feature = "modules")]
         dispatcher: modules.dispatcher().clone(),
+        requests: requests.clone(),
         background: options.background,
     });
     let mut tasks = modules.tasks();
     tasks.extend([
         tokio::spawn(look(tunnels.clone(), questions.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
-        tokio::spawn(end(stopped, questions)),
+        tokio::spawn(end(
+            stopped,
+            requests.clone(),
+            home.clone(),
+            questions,
+        )),
         tokio::spawn(take_up(
             node.clone(),
             tunnels.clone(),
@@ -190,18 +201,18 @@ async fn serve(
         warn!("the symbol table was not brought up to date: {error}");
     }
     // Last: who can connect finds a server that is ready.
-    let listener = listener::bind(home)?;
+    listener.publish()?;
     let means = listener::Means {
         node,
         service,
+        requests: requests.clone(),
         stop,
     };
     let listening = tokio::spawn(listener::listen(means, listener));
     let outcome = driver.run(asked, net).await;
     info!("the server ends");
     notifier.stopping();
-    listening.abort();
-    let _ = std::fs::remove_file(home.socket());
+    leave(&requests, home);
     for task in tasks {
         task.abort();
     }
@@ -210,6 +221,8 @@ async fn serve(
     tunnels.close();
     // Interfaces in userspace go down with their thread.
     let _ = tokio::task::block_in_place(|| thread.join());
+    // Until now it refused those who had connected before the socket was gone.
+    listening.abort();
     outcome
 }
 
@@ -328,7 +341,12 @@ async fn look(tunnels: Tunnels, questions: mpsc::Sender<Question>) {
 }
 
 /// Ends the driver when a signal or a command says so.
-async fn end(mut stopped: watch::Receiver<bool>, questions: mpsc::Sender<Question>) {
+async fn end(
+    mut stopped: watch::Receiver<bool>,
+    requests: Requests,
+    home: Home,
+    questions: mpsc::Sender<Question>,
+) {
     let terminate = signal(SignalKind::terminate());
     let interrupt = signal(SignalKind::interrupt());
     match (terminate, interrupt) {
@@ -339,6 +357,13 @@ async fn end(mut stopped: watch::Receiver<bool>, questions: mpsc::Sender<Questio
         },
         _ => drop(stopped.wait_for(|stop| *stop).await),
     }
+    leave(&requests, &home);
     // The driver is gone already, if this fails.
     let _ = questions.send(Question::Stop).await;
+}
+
+/// From here on nobody takes this server for one that goes on.
+fn leave(requests: &Requests, home: &Home) {
+    requests.close();
+    let _ = std::fs::remove_file(home.socket());
 }

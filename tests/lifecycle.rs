@@ -1,0 +1,135 @@
+//! How a server begins and ends, and what commands say meanwhile. No network is founded, so that nothing
+//! needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "this is a test, though clippy cannot see it in helpers"
+)]
+
+mod common;
+
+use std::fs;
+use std::thread::scope;
+
+use common::TestHome;
+use grid::home::Home;
+use grid::store::ServerLock;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const IN_BACKGROUND: &[&str] = &["start-server", "--background"];
+/// Fails in the server: there is nobody to ask.
+const FAILING: &[&str] = &["join-wireguard-net", "zz", "--wait", "1s"];
+
+/// A home whose servers listen on a port that nobody else has.
+fn home() -> TestHome {
+    let home = TestHome::new();
+    home.write("config", "listen = \"127.0.0.1:0\"\n", 0o600);
+    home
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// The process that holds a home.
+fn holder(home: &TestHome) -> Option<u32> {
+    let home = Home::find(Some(&home.path())).unwrap();
+    ServerLock::holder(&home).map(|pid| pid.parse().unwrap())
+}
+
+fn stop(home: &TestHome) {
+    let ran = home.run(&["stop-server"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "the server stopped\n"));
+    assert_eq!(holder(home), None);
+}
+
+#[test]
+fn a_command_that_fails_stops_no_server_under_one_that_succeeds() {
+    for _ in 0..6 {
+        let home = home();
+        let started = scope(|scope| {
+            let failing: Vec<_> = (0..3).map(|_| scope.spawn(|| home.run(FAILING))).collect();
+            let started = scope.spawn(|| home.run(IN_BACKGROUND)).join().unwrap();
+            for ran in failing {
+                assert_eq!(ran.join().unwrap().code, 1);
+            }
+            started
+        });
+        assert_eq!(started.code, 0, "{started:?}");
+        let status = home.run(&["status"]);
+        assert_eq!(status.code, 0, "{started:?}, but then {status:?}");
+        stop(&home);
+    }
+}
+
+#[test]
+fn the_last_of_commands_that_fail_stops_the_server_that_was_started_for_them() {
+    for _ in 0..3 {
+        let home = home();
+        scope(|scope| {
+            let failing: Vec<_> = (0..4).map(|_| scope.spawn(|| home.run(FAILING))).collect();
+            for ran in failing {
+                let ran = ran.join().unwrap();
+                assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+                assert!(ran.err.contains("knows no peers"), "{}", ran.err);
+            }
+        });
+        assert_eq!(holder(&home), None);
+    }
+}
+
+#[test]
+fn a_socket_that_was_removed_comes_back() {
+    let home = TestHome::new();
+    let server = home.server();
+    fs::remove_file(home.file("grid.sock")).unwrap();
+    let status = home.run(&["status"]);
+    assert_eq!((status.code, status.err.as_str()), (0, ""), "{status:?}");
+    assert_eq!(common::mode(&home.file("grid.sock")), 0o600);
+    fs::remove_file(home.file("grid.sock")).unwrap();
+    let again = home.run(IN_BACKGROUND);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(again.err, "a server runs already\n");
+    fs::remove_file(home.file("grid.sock")).unwrap();
+    stop(&home);
+    assert_eq!(server.code(), 0);
+    assert!(!home.file("grid.sock").exists());
+}
+
+#[test]
+fn a_server_without_a_socket_is_named() {
+    let test = home();
+    let home = Home::find(Some(&test.path())).unwrap();
+    let _held = ServerLock::take(&home).unwrap();
+    let pid = std::process::id();
+    scope(|scope| {
+        for words in [&["status"][..], &["stop-server"], IN_BACKGROUND, FAILING] {
+            let test = &test;
+            scope.spawn(move || {
+                let ran = test.run(words);
+                assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{words:?}: {ran:?}");
+                let said = format!("process {pid} runs for this home");
+                assert!(ran.err.contains(&said), "{words:?}: {}", ran.err);
+                assert!(ran.err.contains("grid.sock"), "{words:?}: {}", ran.err);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_ending_is_replaced() {
+    let home = home();
+    assert_eq!(home.run(IN_BACKGROUND).code, 0);
+    for _ in 0..5 {
+        let old = holder(&home).unwrap();
+        signal(old, Signal::SIGTERM);
+        let ran = home.run(IN_BACKGROUND);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let new = holder(&home).unwrap();
+        assert_ne!(new, old, "{ran:?}");
+        assert!(ran.err.contains(&format!("(process {new})")), "{ran:?}");
+        assert_eq!(home.run(&["status"]).code, 0);
+    }
+    stop(&home);
+}
