@@ -10,6 +10,7 @@ mod common;
 
 use std::fs;
 use std::thread::scope;
+use std::time::{Duration, Instant};
 
 use common::TestHome;
 use grid::home::Home;
@@ -132,4 +133,27 @@ fn a_server_that_is_ending_is_replaced() {
         assert_eq!(home.run(&["status"]).code, 0);
     }
     stop(&home);
+}
+
+#[test]
+fn a_server_that_hangs_is_named_soon() {
+    let home = TestHome::new();
+    let server = home.server();
+    signal(server.pid(), Signal::SIGSTOP);
+    let pid = server.pid();
+    scope(|scope| {
+        for words in [&["status"][..], &["stop-server"], IN_BACKGROUND] {
+            let home = &home;
+            scope.spawn(move || {
+                let begun = Instant::now();
+                let ran = home.run(words);
+                assert_eq!((ran.code, ran.out.as_str()), (5, ""), "{words:?}: {ran:?}");
+                assert!(begun.elapsed() < Duration::from_secs(20), "{words:?}");
+                for said in [format!("process {pid}"), format!("`kill -9 {pid}`")] {
+                    assert!(ran.err.contains(&said), "{words:?}: {}", ran.err);
+                }
+            });
+        }
+    });
+    signal(server.pid(), Signal::SIGCONT);
 }

@@ -13,7 +13,8 @@ use crate::control::request;
 use crate::exit::{Failure, Outcome};
 use crate::node::{Answer, NodeHandle, Progress};
 
-/// How long the server may stay silent, beyond what the request itself allows.
+/// How long the server may stay silent where it waits for peers or for WireGuard, beyond what the request
+/// itself allows.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may stay silent where there is nothing to wait for.
 pub const HASTE: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ pub trait Served: Serialize + DeserializeOwned + Send + 'static {
 
     /// How long the server may stay silent.
     fn patience(&self) -> Duration {
-        PATIENCE
+        HASTE
     }
 
     /// Whether the server ends after this report.

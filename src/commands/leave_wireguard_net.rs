@@ -1,5 +1,7 @@
 //! `grid leave-wireguard-net NET`: withdraws this node's promise and takes the interface down.
 
+use std::time::Duration;
+
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::command::changed::ChangedReport;
+use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Served, asking};
 use crate::console::output;
 use crate::exit::Outcome;
@@ -43,6 +46,10 @@ impl Command for Args {
 impl Served for Args {
     const PROMISE: Promise = texts::LEAVE_WIREGUARD_NET;
     type Report = ChangedReport;
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let net = self.net;

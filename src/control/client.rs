@@ -114,14 +114,15 @@ impl Client {
             .map_err(|error| Failure::usage(format!("the command is too long: {error}")))?;
         self.stream
             .set_read_timeout(Some(limit))
+            .and_then(|()| self.stream.set_write_timeout(Some(limit)))
             .and_then(|()| frame::write(&mut self.stream, &message))
-            .map_err(|error| self.lost(&error))?;
+            .map_err(|error| self.lost(&error, limit))?;
         drop(message);
         let mut whole = Zeroizing::new(Vec::with_capacity(request::ROOM));
         loop {
             let answer = frame::read(&mut self.stream)
                 .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
-                .map_err(|error| self.lost(&error))?;
+                .map_err(|error| self.lost(&error, limit))?;
             let mut answer = Confidential::from(answer);
             let part = answer.take_payload();
             if answer.promise == texts::REFUSAL.id() {
@@ -149,13 +150,22 @@ impl Client {
         }
     }
 
-    fn lost(&self, error: &io::Error) -> Failure {
+    fn lost(&self, error: &io::Error, limit: Duration) -> Failure {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let (who, remedy) = match self.server() {
+                    Some(pid) => (
+                        format!(" (process {pid})"),
+                        format!("; if it hangs, `kill -9 {pid}` ends it"),
+                    ),
+                    None => (String::new(), String::new()),
+                };
                 Failure::new(
                     Exit::TimedOut,
                     format!(
-                        "the server did not answer in time; the request may still be carried out ({})",
+                        "the server{who} did not answer within {} s; the request may still be carried out \
+                         ({}){remedy}",
+                        limit.as_secs(),
                         advice::STATUS
                     ),
                 )
