@@ -9,10 +9,11 @@
 mod common;
 
 use std::fs;
-use std::thread::scope;
+use std::process::Stdio;
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use common::TestHome;
+use common::{TestHome, wait_for};
 use grid::home::Home;
 use grid::store::ServerLock;
 use nix::sys::signal::{Signal, kill};
@@ -156,4 +157,57 @@ fn a_server_that_hangs_is_named_soon() {
         }
     });
     signal(server.pid(), Signal::SIGCONT);
+}
+
+#[test]
+fn a_hangup_and_a_quit_end_a_server_that_has_a_terminal() {
+    for deadly in [Signal::SIGHUP, Signal::SIGQUIT] {
+        let home = TestHome::new();
+        let server = home.server();
+        signal(server.pid(), deadly);
+        wait_for("the log to say so", || {
+            server.log().contains(&format!("stopped by {deadly}"))
+        });
+        assert_eq!(server.code(), 0, "{deadly}");
+        assert!(!home.file("grid.sock").exists());
+    }
+}
+
+#[test]
+fn signals_for_other_daemons_are_ignored() {
+    let home = home();
+    assert_eq!(home.run(IN_BACKGROUND).code, 0);
+    let pid = holder(&home).unwrap();
+    for harmless in [
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGALRM,
+    ] {
+        signal(pid, harmless);
+        sleep(Duration::from_millis(100));
+        assert_eq!(home.run(&["status"]).code, 0, "after {harmless}");
+        assert_eq!(holder(&home), Some(pid), "after {harmless}");
+    }
+    stop(&home);
+}
+
+#[test]
+fn a_server_under_nohup_survives_the_hangup() {
+    let home = home();
+    let mut shell = std::process::Command::new("/bin/sh");
+    let mut server = shell
+        .args(["-c", "trap '' HUP; exec \"$0\" start-server"])
+        .arg(env!("CARGO_BIN_EXE_grid"))
+        .env("GRID_HOME", home.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the server to answer", || home.file("grid.sock").exists());
+    signal(server.id(), Signal::SIGHUP);
+    sleep(Duration::from_millis(200));
+    assert_eq!(home.run(&["status"]).code, 0);
+    stop(&home);
+    assert!(server.wait().unwrap().success());
 }

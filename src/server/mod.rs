@@ -21,6 +21,7 @@ mod notices;
 mod notify;
 mod ready;
 mod report;
+mod signals;
 mod tap;
 
 use std::net::SocketAddr;
@@ -33,7 +34,6 @@ use grid_promises::core::{Config as CoreConfig, Core, NetworkRecord};
 use nix::sys::stat::{Mode, umask};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use zeroize::Zeroize as _;
@@ -54,6 +54,7 @@ use driver::{Beginning, Driver};
 use listener::Listener;
 use modules::Modules;
 use notify::Notifier;
+use signals::Signals;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
@@ -127,6 +128,10 @@ async fn serve(
     service: Service,
     notifier: Notifier,
 ) -> Outcome {
+    let signals = Signals::catch(options.background).unwrap_or_else(|error| {
+        warn!("signals end this server without a shutdown: {error}");
+        Signals::default()
+    });
     // Before anything is configured: it may be impossible.
     let mut listener = Listener::prepare(home)?;
     // Beside the rest: at the first start it waits for the disk.
@@ -184,6 +189,7 @@ async fn serve(
         tokio::spawn(look(tunnels.clone(), questions.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
         tokio::spawn(end(
+            signals,
             stopped,
             requests.clone(),
             home.clone(),
@@ -342,20 +348,15 @@ async fn look(tunnels: Tunnels, questions: mpsc::Sender<Question>) {
 
 /// Ends the driver when a signal or a command says so.
 async fn end(
+    mut signals: Signals,
     mut stopped: watch::Receiver<bool>,
     requests: Requests,
     home: Home,
     questions: mpsc::Sender<Question>,
 ) {
-    let terminate = signal(SignalKind::terminate());
-    let interrupt = signal(SignalKind::interrupt());
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
-            _ = terminate.recv() => info!("stopped by SIGTERM"),
-            _ = interrupt.recv() => info!("stopped by SIGINT"),
-            _ = stopped.wait_for(|stop| *stop) => info!("stopped by a command"),
-        },
-        _ => drop(stopped.wait_for(|stop| *stop).await),
+    tokio::select! {
+        signal = signals.ending() => info!("stopped by {signal}"),
+        _ = stopped.wait_for(|stop| *stop) => info!("stopped by a command"),
     }
     leave(&requests, &home);
     // The driver is gone already, if this fails.
