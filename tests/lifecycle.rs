@@ -9,13 +9,16 @@
 mod common;
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::process::Stdio;
-use std::thread::{scope, sleep};
+use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use common::{TestHome, wait_for};
+use grid::control::frame;
 use grid::home::Home;
 use grid::store::ServerLock;
+use grid_promises::{Message, texts};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -210,4 +213,24 @@ fn a_server_under_nohup_survives_the_hangup() {
     assert_eq!(home.run(&["status"]).code, 0);
     stop(&home);
     assert!(server.wait().unwrap().success());
+}
+
+#[test]
+fn wait_online_does_not_wait_for_what_cannot_come() {
+    let home = TestHome::new();
+    fs::create_dir(home.path()).unwrap();
+    let listener = UnixListener::bind(home.file("grid.sock")).unwrap();
+    let other_version = spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        frame::read(&mut stream).unwrap().unwrap();
+        let failure = serde_json::json!({ "exit": "usage", "text": "of another version" });
+        let refusal = Message::new(texts::REFUSAL.id()).payload(failure.to_string());
+        frame::write(&mut stream, &refusal).unwrap();
+    });
+    let begun = Instant::now();
+    let ran = home.run(&["wait-online", "--timeout", "20s"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert_eq!(ran.err, "grid: of another version\n");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    other_version.join().unwrap();
 }
