@@ -234,3 +234,14 @@ fn wait_online_does_not_wait_for_what_cannot_come() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     other_version.join().unwrap();
 }
+
+#[cfg(feature = "modules")]
+#[test]
+fn a_server_that_was_started_to_adopt_names_in_vain_is_stopped_again() {
+    let home = home();
+    let ran = home.run(&["adopt-symbols", "nobody"]);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.err.contains("started a server"), "{}", ran.err);
+    assert!(ran.err.contains("is being stopped again"), "{}", ran.err);
+    assert_eq!(holder(&home), None);
+}
