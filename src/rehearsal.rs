@@ -114,6 +114,11 @@ impl Rehearsal {
         Ok(())
     }
 
+    /// The networks on disk that this node is in.
+    pub fn networks(&self) -> impl Iterator<Item = &NetworkName> {
+        self.interfaces.keys()
+    }
+
     /// Once the networks on disk have what they want.
     #[must_use]
     pub fn settled(mut self) -> Self {

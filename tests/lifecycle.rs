@@ -245,3 +245,13 @@ fn a_server_that_was_started_to_adopt_names_in_vain_is_stopped_again() {
     assert!(ran.err.contains("is being stopped again"), "{}", ran.err);
     assert_eq!(holder(&home), None);
 }
+
+#[test]
+fn a_rehearsal_beside_a_server_plans_nothing() {
+    let home = TestHome::new();
+    let server = home.server();
+    let ran = home.run(&["start-server", "--dry-run"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran:?}");
+    let pid = format!("process {}", server.pid());
+    assert!(ran.err.contains(&pid), "{}", ran.err);
+}

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::command::{Caller, Command, background};
 use crate::console::output;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::home::Home;
 use crate::rehearsal::Rehearsal;
 use crate::server;
+use crate::store::ServerLock;
 
 /// How often a server is looked for or started, if the one that was found is ending.
 const TRIES: u32 = 5;
@@ -55,7 +57,7 @@ pub struct Args {
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         if self.dry_run {
-            return Rehearsal::begin(caller.home())?.start();
+            return rehearse(caller.home());
         }
         if self.background {
             return self.in_background(caller);
@@ -76,6 +78,27 @@ impl Command for Args {
             caller.program().service,
         )
     }
+}
+
+/// Prints what a server would configure when it starts. One that runs has done that already, and its
+/// interfaces in user space would look like somebody else's from here.
+fn rehearse(home: &Home) -> Outcome {
+    let rehearsal = Rehearsal::begin(home)?;
+    let Some(pid) = ServerLock::holder(home) else {
+        return rehearsal.start();
+    };
+    let nets: Vec<String> = rehearsal
+        .networks()
+        .map(|net| format!("\"{net}\""))
+        .collect();
+    let has = match nets.as_slice() {
+        [] => "it is in no network".to_owned(),
+        nets => format!("it has configured {} already", nets.join(", ")),
+    };
+    output::say(&format!(
+        "a server runs for this home (process {pid}); {has}, and a second one would not start"
+    ));
+    Ok(())
 }
 
 impl Args {
