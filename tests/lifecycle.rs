@@ -9,12 +9,15 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use common::{TestHome, wait_for};
+use common::{Ran, TestHome, wait_for};
 use grid::control::frame;
 use grid::home::Home;
 use grid::store::ServerLock;
@@ -254,4 +257,81 @@ fn a_rehearsal_beside_a_server_plans_nothing() {
     assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran:?}");
     let pid = format!("process {}", server.pid());
     assert!(ran.err.contains(&pid), "{}", ran.err);
+}
+
+#[test]
+fn a_home_whose_path_is_too_long_for_a_socket_is_told_so() {
+    let home = TestHome::new();
+    let long = home.path().join("x".repeat(100));
+    for words in [&["status"][..], IN_BACKGROUND, &["start-server"]] {
+        let ran = home
+            .command(words)
+            .env("GRID_HOME", &long)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains("may have 107"), "{words:?}: {said}");
+        assert!(!said.contains("user"), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_socket_is_named() {
+    let home = home();
+    fs::create_dir(home.file("grid.sock")).unwrap();
+    let ran = home.run(&["start-server"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("grid.sock is a folder"), "{}", ran.err);
+    assert!(!ran.err.contains("107"), "{}", ran.err);
+}
+
+#[test]
+fn a_stranger_at_a_socket_that_was_opened_is_refused_with_the_reason() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let home = TestHome::new();
+    let _server = home.server();
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(home.path().parent().unwrap(), 0o755);
+    open(&home.path(), 0o711);
+    open(&home.file("grid.sock"), 0o666);
+    // The program itself may lie where strangers cannot go.
+    let program = home.path().parent().unwrap().join("grid");
+    fs::copy(env!("CARGO_BIN_EXE_grid"), &program).unwrap();
+    let output = std::process::Command::new(&program)
+        .env_clear()
+        .env("GRID_HOME", home.path())
+        .arg("status")
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("user 65534 does not own"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_is_said_before_a_server_is_started() {
+    let home = TestHome::new();
+    let fails = |ran: Ran, said: &str| {
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(ran.err.starts_with("grid: "), "{}", ran.err);
+        assert!(ran.err.contains(said), "{}", ran.err);
+        assert!(!home.path().exists(), "a home was made");
+    };
+    let join = ["join-wireguard-net", "foo", "-"];
+    fails(home.run_with(&join, "hello"), "not an invite");
+    fails(home.run_with(&join, ""), "empty");
+    for (range, said) in [
+        ("10.77.3.0/16", "behind its prefix"),
+        ("10.77.3.0/31", "8 to 30"),
+    ] {
+        let create = ["create-wireguard-net", "foo", "--ipv4", range];
+        fails(home.run(&create), said);
+    }
 }

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use grid_promises::core::Command as Wish;
+use grid_promises::core::{Command as Wish, CommandError};
+use grid_promises::network::address;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -76,6 +77,10 @@ impl Command for Args {
             rehearsal.carry_out(self.wish(port))?;
             output::say("the keys and addresses below are drawn anew when the network is founded");
             return rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt);
+        }
+        // Before a server is started for what cannot be.
+        if let Some(range) = self.ipv4 {
+            address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
         }
         asking::ask_or_start(caller, &self)
     }
