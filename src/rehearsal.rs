@@ -37,6 +37,7 @@ pub struct Rehearsal {
     tunnels: BTreeMap<NetworkName, Option<Box<Tunnel>>>,
     interfaces: BTreeMap<NetworkName, InterfaceOptions>,
     ports: Vec<u16>,
+    quic: u16,
     mark: u32,
     outcome: Option<Result<(), CommandError>>,
 }
@@ -59,6 +60,7 @@ impl Rehearsal {
             None => NodeKey::generate(&mut entropy),
         };
         let label = config.label.clone().unwrap_or_else(host::label);
+        let quic = config.listen.unwrap_or(grid_net::DEFAULT_LISTEN);
         let now = moment::since_epoch().as_millis();
         let mut rehearsal = Self {
             core: Core::new(Config { key, label }),
@@ -67,6 +69,7 @@ impl Rehearsal {
             tunnels: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             ports: Vec::new(),
+            quic: quic.port(),
             mark: config.mark(),
             outcome: None,
         };
@@ -92,7 +95,7 @@ impl Rehearsal {
             addresses,
             connected,
             fixed_quic: config.endpoints,
-            quic: config.listen.unwrap_or(grid_net::DEFAULT_LISTEN),
+            quic,
         }));
         Ok(rehearsal)
     }
@@ -114,6 +117,11 @@ impl Rehearsal {
         Ok(())
     }
 
+    /// The networks on disk that this node is in.
+    pub fn networks(&self) -> impl Iterator<Item = &NetworkName> {
+        self.interfaces.keys()
+    }
+
     /// Once the networks on disk have what they want.
     #[must_use]
     pub fn settled(mut self) -> Self {
@@ -126,7 +134,7 @@ impl Rehearsal {
     /// # Errors
     /// None is free.
     pub fn port(&self, wished: Option<NonZeroU16>) -> Outcome<u16> {
-        ports::choose(wished, &self.ports, grid_net::DEFAULT_PORT)
+        ports::choose(wished, &self.ports, self.quic)
     }
 
     /// What is wanted of WireGuard for a network by now.

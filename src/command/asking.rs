@@ -10,6 +10,8 @@ use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 
+/// How often a server is looked for or started, if the one that was found is ending.
+const TRIES: u32 = 5;
 /// How long a server may take to end once it said that it does.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -27,12 +29,29 @@ pub fn ask<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
 /// # Errors
 /// No server could be started, or why the request failed.
 pub fn ask_or_start<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
-    let (client, is_new) = background::connect_or_start(caller)?;
-    let done = ask_through(client, caller, request);
-    if done.is_err() && is_new {
-        background::stop_if_idle(caller.home());
+    with_server(caller, |client| ask_through(client, caller, request))
+}
+
+/// Does what needs a server. Starts one in the background if none runs, and stops it again if `work` fails;
+/// one that is ending is replaced.
+///
+/// # Errors
+/// No server could be started, or why `work` failed.
+pub fn with_server<T>(caller: &Caller, work: impl Fn(Client) -> Outcome<T>) -> Outcome<T> {
+    let mut tries = TRIES;
+    loop {
+        let client = background::connect_or_start(caller)?;
+        tries -= 1;
+        match work(client) {
+            // Said by a server that was about to end, which did not begin the request.
+            Err(failure) if failure.exit == Exit::NoServer && tries > 0 => {}
+            Err(failure) => {
+                background::stop_if_idle(caller.home());
+                return Err(failure);
+            }
+            done => return done,
+        }
     }
-    done
 }
 
 /// As [`ask`], over a connection that is open already.

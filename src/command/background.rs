@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use grid_promises::{Message, texts};
 
 use super::caller::Caller;
+use super::served;
+use super::stopping::Request;
 use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
-use crate::node::status::StatusReport;
 use crate::store::{ServerLock, Store};
 
 /// What a server takes over from the environment of whoever starts it.
@@ -34,6 +35,8 @@ const ENVIRONMENT: &[&str] = &[
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a server that ends may take to.
 const ENDING: Duration = Duration::from_secs(5);
+/// How often a server is started, if another one was faster and is gone again.
+const TRIES: u32 = 3;
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(5);
 /// From which length on a log is put aside, in bytes.
@@ -41,31 +44,26 @@ const LONG_LOG: u64 = 8 << 20;
 /// How much of a log is shown, in lines and in bytes.
 const TAIL: (usize, u64) = (8, 8 << 10);
 
-/// A connection to the home's server, and whether it was started for that, which is said.
+/// A connection to the home's server, which is started if none runs; that is said.
 ///
 /// # Errors
 /// None runs and none could be started, with the end of its log.
-pub fn connect_or_start(caller: &Caller) -> Outcome<(Client, bool)> {
+pub fn connect_or_start(caller: &Caller) -> Outcome<Client> {
     match running(caller.home())? {
-        Some(client) => Ok((client, false)),
-        None => launch(caller, &[]).map(|client| (client, true)),
+        Some(client) => Ok(client),
+        None => launch(caller, &[]).map(|(client, _)| client),
     }
 }
 
-/// Stops a server that was started for a command that failed, if it has nothing else to do.
+/// Stops a server that was started for a command that failed, if nothing else came of it. The server
+/// decides that.
 pub fn stop_if_idle(home: &Home) {
-    // Bare messages, which a server of any version reads.
-    let ask = |promise: texts::Promise| {
-        let mut client = Client::connect(home).ok()??;
-        let request = Message::new(promise.id()).into();
-        let answer = client.call(request, ENDING, |_| {}).ok()?;
-        Some((client, answer))
+    let stop = || {
+        let mut client = Client::try_connect(home).ok()??;
+        let answered = served::call_within(&mut client, &Request::IF_IDLE, ENDING, |_| {}).ok()?;
+        Some(answered.report.stopping && client.wait_for_end(ENDING))
     };
-    let is_idle = ask(texts::STATUS).is_some_and(|(_, answer)| {
-        serde_json::from_slice::<StatusReport>(&answer)
-            .is_ok_and(|status| status.networks.is_empty())
-    });
-    if is_idle && ask(texts::STOP_SERVER).is_some_and(|(client, _)| client.wait_for_end(ENDING)) {
+    if stop() == Some(true) {
         output::say("the server that was started is being stopped again");
     }
 }
@@ -73,29 +71,41 @@ pub fn stop_if_idle(home: &Home) {
 /// A connection to the server that runs; one that is ending is waited for.
 ///
 /// # Errors
-/// The socket may not be used by this user.
+/// As [`Client::connect`].
 pub fn running(home: &Home) -> Outcome<Option<Client>> {
     let begun = Instant::now();
     loop {
         // A server that is just being killed still takes connections for a moment, but it has let go
         // of its home.
-        if let Some(client) = Client::connect(home)?
-            && ServerLock::is_held(home)
-        {
-            return Ok(Some(client));
+        match Client::connect(home)? {
+            None => return Ok(None),
+            Some(client) if ServerLock::is_held(home) => return Ok(Some(client)),
+            Some(_) if begun.elapsed() > ENDING => return Ok(None),
+            Some(_) => sleep(LOOK),
         }
-        if !ServerLock::is_held(home) || begun.elapsed() > ENDING {
-            return Ok(None);
-        }
-        sleep(LOOK);
     }
 }
 
-/// Starts a server in the background, with more arguments, and waits until it answers.
+/// Has a server say that it goes on, so that no command that failed stops it. `false`: it is ending.
+///
+/// # Errors
+/// It does not answer.
+pub fn rely_on(client: &mut Client) -> Outcome<bool> {
+    // A bare message, which a server of any version reads.
+    let request = Message::new(texts::STATUS.id()).into();
+    match client.call(request, served::HASTE, |_| {}) {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.exit == Exit::TimedOut => Err(failure),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Starts a server in the background, with more arguments, and waits until it answers. Another one may
+/// have been faster: whether it is the one that was started here, which is said.
 ///
 /// # Errors
 /// As [`connect_or_start`].
-pub fn launch(caller: &Caller, more: &[String]) -> Outcome<Client> {
+pub fn launch(caller: &Caller, more: &[String]) -> Outcome<(Client, bool)> {
     let home = caller.home();
     let no_server = |text: String| Failure::new(Exit::NoServer, text);
     // Made here, so that what is wrong with it is said here.
@@ -108,7 +118,8 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<Client> {
         |error: io::Error| no_server(format!("cannot write {}: {error}", home.log().display()));
     let (log, from) = open_log(home).map_err(unwritable)?;
     let errors = log.try_clone().map_err(unwritable)?;
-    let mut command = Command::new(program());
+    let program = program();
+    let mut command = Command::new(&program);
     command
         .arg0("grid")
         .arg("--home")
@@ -126,19 +137,33 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<Client> {
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors);
-    let mut child = command
-        .spawn()
-        .map_err(|error| no_server(format!("a server could not be started: {error}")))?;
-    let client = wait(home, &mut child).map_err(|why| {
-        let tail = tail(home, from);
-        no_server(format!("{why}\n{tail}  (from {})", home.log().display()))
-    })?;
-    output::say(&format!(
-        "started a server in the background (process {}); its log is {}",
-        child.id(),
-        home.log().display()
-    ));
-    Ok(client)
+    for _ in 0..TRIES {
+        let mut child = command.spawn().map_err(|error| {
+            let program = program.display();
+            no_server(format!(
+                "{program} could not be started as a server: {error}"
+            ))
+        })?;
+        let waited = wait(home, &mut child).map_err(|why| {
+            let tail = tail(home, from);
+            no_server(format!("{why}\n{tail}  (from {})", home.log().display()))
+        })?;
+        match waited {
+            Waited::Own(client) => {
+                output::say(&format!(
+                    "started a server in the background (process {}); its log is {}",
+                    child.id(),
+                    home.log().display()
+                ));
+                return Ok((client, true));
+            }
+            Waited::Other(client) => return Ok((client, false)),
+            Waited::Nobody => {}
+        }
+    }
+    Err(no_server(
+        "servers that other commands started came and went; try again".to_owned(),
+    ))
 }
 
 /// This very program. Its path may be gone: it may have been replaced by another version.
@@ -165,24 +190,45 @@ fn open_log(home: &Home) -> io::Result<(File, u64)> {
     Ok((log, length))
 }
 
-/// Waits until the server answers.
-fn wait(home: &Home, child: &mut Child) -> Result<Client, String> {
+/// Who answers after a server was started.
+enum Waited {
+    Own(Client),
+    /// Another server was faster.
+    Other(Client),
+    /// Another server was faster, and is gone.
+    Nobody,
+}
+
+/// Waits until a server answers.
+fn wait(home: &Home, child: &mut Child) -> Result<Waited, String> {
     let begun = Instant::now();
+    let own = child.id().to_string();
+    let mut lost = false;
     while begun.elapsed() < PATIENCE {
         let ended = match child.try_wait() {
             Ok(status) => status,
             Err(error) => return Err(format!("the server cannot be watched: {error}")),
         };
-        // Another server may have been faster.
-        match Client::connect(home) {
-            Ok(Some(client)) => return Ok(client),
-            Ok(None) => {}
-            Err(failure) => return Err(failure.text),
-        }
-        if let Some(status) = ended {
-            return Err(format!(
-                "the server was started but exited at once ({status}):"
-            ));
+        // Another server may have been faster; the child then ends. If that one ends first, the child
+        // takes its place.
+        match (Client::try_connect(home), ended) {
+            (Ok(Some(client)), _) if client.server() == Some(child.id()) => {
+                return Ok(Waited::Own(client));
+            }
+            (Ok(Some(client)), Some(_)) => return Ok(Waited::Other(client)),
+            (Err(failure), _) => return Err(failure.text),
+            (Ok(Some(_)), None) => lost = true,
+            (Ok(None), ended) => match (ServerLock::holder(home), ended) {
+                // It may not have written its process id yet.
+                (Some(pid), _) => lost |= pid != own && pid != "unknown",
+                (None, Some(_)) if lost => return Ok(Waited::Nobody),
+                (None, Some(status)) => {
+                    return Err(format!(
+                        "the server was started but exited at once ({status}):"
+                    ));
+                }
+                (None, None) => {}
+            },
         }
         sleep(LOOK);
     }

@@ -11,6 +11,7 @@
 //! | `described` | a module in one sentence |
 //! | `judging` | asking a judge |
 //! | `names` | the names in the symbol table |
+//! | `stopping` | the request that ends the server |
 //! | `tunnel_options` | the arguments that `create-` and `join-wireguard-net` share |
 
 pub mod asking;
@@ -24,6 +25,7 @@ pub mod described;
 pub mod judging;
 pub mod names;
 pub mod served;
+pub mod stopping;
 pub mod tunnel_options;
 
 pub use caller::{Caller, Command, Global, Program, Report};

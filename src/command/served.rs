@@ -13,8 +13,11 @@ use crate::control::request;
 use crate::exit::{Failure, Outcome};
 use crate::node::{Answer, NodeHandle, Progress};
 
-/// How long the server may stay silent, beyond what the request itself allows.
+/// How long the server may stay silent where it waits for peers or for WireGuard, beyond what the request
+/// itself allows.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may stay silent where there is nothing to wait for.
+pub const HASTE: Duration = Duration::from_secs(10);
 
 /// A request to the server. It has to refuse fields that it does not know
 /// (`#[serde(deny_unknown_fields)]`): a newer program may have added one that changes what is meant.
@@ -31,9 +34,13 @@ pub trait Served: Serialize + DeserializeOwned + Send + 'static {
         progress: &Progress,
     ) -> impl Future<Output = Outcome<Self::Report>> + Send;
 
+    /// Whether whoever asks counts on the server to go on afterwards. If nobody does, a server that was
+    /// started for a command that failed is stopped again.
+    const RELIES_ON_THE_SERVER: bool = true;
+
     /// How long the server may stay silent.
     fn patience(&self) -> Duration {
-        PATIENCE
+        HASTE
     }
 
     /// Whether the server ends after this report.
@@ -100,6 +107,7 @@ pub async fn answer<R: Served>(
     Ok(Answer {
         payload,
         stop: R::ends_the_server(&report),
+        relies_on_the_server: R::RELIES_ON_THE_SERVER,
     })
 }
 

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::fetch;
 use crate::advice;
 use crate::command::described::described;
-use crate::command::{Caller, Command, Report};
+use crate::command::{Caller, Command, Report, asking};
 use crate::console::output;
+use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
@@ -37,7 +38,13 @@ pub struct Args {
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        let (peer, table) = fetch::symbols_of(caller, &self.peer)?;
+        asking::with_server(caller, |client| self.adopt(caller, client))
+    }
+}
+
+impl Args {
+    fn adopt(&self, caller: &Caller, mut client: Client) -> Outcome {
+        let (peer, table) = fetch::symbols_of(&mut client, &self.peer)?;
         let short = fetch::short(&peer);
         let merge = |symbols: &Symbols| self.merge(symbols, &table, short);
         let (symbols, adoption) = if self.dry_run {
@@ -63,9 +70,7 @@ impl Command for Args {
         )?)?;
         self.judge(&adoption, short)
     }
-}
 
-impl Args {
     /// What the table comes to with that of the peer.
     fn merge(
         &self,

@@ -3,6 +3,7 @@
 //! in.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use grid_promises::ContentId;
 use grid_promises::core::Command as Wish;
@@ -15,6 +16,7 @@ use super::{judge_code, judge_opinions};
 use crate::advice;
 use crate::command::changed::ChangedReport;
 use crate::command::decisions::{self, RowReport};
+use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::{Failure, Outcome};
 use crate::node::{NodeHandle, Progress};
@@ -82,6 +84,10 @@ impl Command for Args {
 impl Served for Request {
     const PROMISE: Promise = texts::APPOINT_JUDGE;
     type Report = ChangedReport;
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let (net, judge) = (self.net, self.judge);

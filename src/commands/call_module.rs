@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{fetch, routes};
 use crate::advice;
 use crate::command::described::described;
-use crate::command::{Caller, Report};
+use crate::command::{Caller, Report, asking};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -154,7 +154,9 @@ pub fn show(caller: &Caller, name: &str) -> Outcome {
         return Err(unknown(home, name));
     };
     // The peer's table brings the descriptors and the promise texts along.
-    fetch::symbols_of(caller, &there.peer)?;
+    asking::with_server(caller, |mut client| {
+        fetch::symbols_of(&mut client, &there.peer)
+    })?;
     let symbols = symbols::open(home, &config)?;
     let module = there
         .module

@@ -1,9 +1,11 @@
 //! `grid create-wireguard-net NET`: founds a network, whose first member and owner is this node.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use clap::ValueEnum;
-use grid_promises::core::Command as Wish;
+use grid_promises::core::{Command as Wish, CommandError};
+use grid_promises::network::address;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -11,6 +13,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::command::served::PATIENCE;
 use crate::command::tunnel_options::TunnelOptions;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
@@ -75,6 +78,10 @@ impl Command for Args {
             output::say("the keys and addresses below will be others when the network is founded");
             return rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt);
         }
+        // Before a server is started for what cannot be.
+        if let Some(range) = self.ipv4 {
+            address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
+        }
         asking::ask_or_start(caller, &self)
     }
 }
@@ -97,6 +104,10 @@ impl Args {
 impl Served for Args {
     const PROMISE: Promise = texts::CREATE_WIREGUARD_NET;
     type Report = Founded;
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 
     async fn handle(self, node: &NodeHandle, progress: &Progress) -> Outcome<Founded> {
         joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;

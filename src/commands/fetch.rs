@@ -13,7 +13,7 @@ use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
-use crate::command::{Caller, Served, background, served};
+use crate::command::{Caller, Served, asking, served};
 use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
@@ -129,6 +129,9 @@ impl Served for Request {
     const PROMISE: Promise = texts::FETCH;
     type Report = FetchReport;
 
+    // What is fetched is in the store.
+    const RELIES_ON_THE_SERVER: bool = false;
+
     fn patience(&self) -> Duration {
         match self {
             Self::Find { .. } => FINDING,
@@ -219,10 +222,9 @@ pub fn short(peer: &str) -> &str {
 ///
 /// # Errors
 /// The peer is not known, cannot be reached, or takes no part in this.
-pub fn symbols_of(caller: &Caller, peer: &str) -> Outcome<(String, ContentId)> {
-    let (mut client, _) = background::connect_or_start(caller)?;
+pub fn symbols_of(client: &mut Client, peer: &str) -> Outcome<(String, ContentId)> {
     let peer = peer.to_owned();
-    let answered = served::call(&mut client, &Request::Symbols { peer }, output::say)?;
+    let answered = served::call(client, &Request::Symbols { peer }, output::say)?;
     let unreadable = || Failure::failed("the server's answer cannot be read");
     match answered.report {
         FetchReport::Table(TableReport { peer, table, .. }) => {
@@ -237,10 +239,10 @@ pub fn symbols_of(caller: &Caller, peer: &str) -> Outcome<(String, ContentId)> {
 /// # Errors
 /// Nobody who could be asked has it.
 pub fn object(caller: &Caller, id: &ContentId) -> Outcome {
-    let (mut client, _) = background::connect_or_start(caller)?;
-    let (id, peers) = (*id, Vec::new());
-    served::call(&mut client, &Request::Object { id, peers }, output::say)?;
-    Ok(())
+    asking::with_server(caller, |mut client| {
+        let (id, peers) = (*id, Vec::new());
+        served::call(&mut client, &Request::Object { id, peers }, output::say).map(drop)
+    })
 }
 
 /// The peers whose tables have a name. None if no server runs: nobody is asked for a slip of the

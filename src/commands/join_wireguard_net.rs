@@ -82,6 +82,10 @@ impl Command for Args {
         if request.tunnel.dry_run {
             return request.rehearse(caller);
         }
+        // Before a server is started for what cannot be.
+        if let Some(invite) = &request.invite {
+            check(invite, &request.net)?;
+        }
         asking::ask_or_start(caller, &request)
     }
 }

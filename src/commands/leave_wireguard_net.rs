@@ -1,5 +1,7 @@
 //! `grid leave-wireguard-net NET`: withdraws this node's promise and takes the interface down.
 
+use std::time::Duration;
+
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -7,11 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::command::changed::ChangedReport;
+use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Served, asking};
 use crate::console::output;
-use crate::exit::Outcome;
+use crate::control::client::Client;
+use crate::exit::{Failure, Outcome};
+use crate::home::Home;
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::Rehearsal;
+use crate::store::{Loaded, Store};
 use crate::values::text;
 
 /// Withdraw this node's promise and take the interface down
@@ -36,13 +42,34 @@ impl Command for Args {
             rehearsal.carry_out(Wish::Leave { name })?;
             return output::print(&format!("{}: remove the interface\n", self.net));
         }
-        asking::ask(caller, &self)
+        match Client::connect(caller.home())? {
+            Some(client) => asking::ask_through(client, caller, &self),
+            None if has_left(caller.home(), &self.net)? => Err(Failure::failed(format!(
+                "this node has left \"{}\" already; {}",
+                self.net,
+                advice::joins_again(&self.net)
+            ))),
+            None => Err(asking::no_server(caller)),
+        }
     }
+}
+
+/// Whether the files say that this node left the network.
+fn has_left(home: &Home, net: &NetworkName) -> Outcome<bool> {
+    let networks = Store::look(home).networks()?;
+    Ok(networks.iter().any(|loaded| match loaded {
+        Loaded::Whole(stored) => stored.record.is_left() && stored.record.name() == net,
+        Loaded::Broken { .. } => false,
+    }))
 }
 
 impl Served for Args {
     const PROMISE: Promise = texts::LEAVE_WIREGUARD_NET;
     type Report = ChangedReport;
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let net = self.net;

@@ -2,12 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::command::{Caller, Command, background};
 use crate::console::output;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::home::Home;
 use crate::rehearsal::Rehearsal;
 use crate::server;
+use crate::store::ServerLock;
+
+/// How often a server is looked for or started, if the one that was found is ending.
+const TRIES: u32 = 5;
+/// How long one that is ending may take.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// Run this node in the foreground
 #[derive(Debug, clap::Args)]
@@ -49,7 +57,7 @@ pub struct Args {
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         if self.dry_run {
-            return Rehearsal::begin(caller.home())?.start();
+            return rehearse(caller.home());
         }
         if self.background {
             return self.in_background(caller);
@@ -72,12 +80,29 @@ impl Command for Args {
     }
 }
 
+/// Prints what a server would configure when it starts. One that runs has done that already, and its
+/// interfaces in user space would look like somebody else's from here.
+fn rehearse(home: &Home) -> Outcome {
+    let rehearsal = Rehearsal::begin(home)?;
+    let Some(pid) = ServerLock::holder(home) else {
+        return rehearsal.start();
+    };
+    let nets: Vec<String> = rehearsal
+        .networks()
+        .map(|net| format!("\"{net}\""))
+        .collect();
+    let has = match nets.as_slice() {
+        [] => "it is in no network".to_owned(),
+        nets => format!("it has configured {} already", nets.join(", ")),
+    };
+    output::say(&format!(
+        "a server runs for this home (process {pid}); {has}, and a second one would not start"
+    ));
+    Ok(())
+}
+
 impl Args {
     fn in_background(&self, caller: &Caller) -> Outcome {
-        if background::running(caller.home())?.is_some() {
-            output::say("a server runs already");
-            return Ok(());
-        }
         let mut more = Vec::new();
         if let Some(listen) = self.listen {
             more.push(format!("--listen={listen}"));
@@ -97,6 +122,22 @@ impl Args {
                 })?;
             more.push(format!("--join-dir={whole}"));
         }
-        background::launch(caller, &more).map(drop)
+        for _ in 0..TRIES {
+            let (mut client, is_own) = match background::running(caller.home())? {
+                Some(client) => (client, false),
+                None => background::launch(caller, &more)?,
+            };
+            if background::rely_on(&mut client)? {
+                if !is_own {
+                    output::say("a server runs already");
+                }
+                return Ok(());
+            }
+            client.wait_for_end(ENDING);
+        }
+        Err(Failure::new(
+            Exit::NoServer,
+            "each server that was found or started ended at once; the log says why",
+        ))
     }
 }

@@ -4,17 +4,14 @@
 //! This process takes that down, not the server, which promises to leave interfaces of the kernel as they
 //! are. Only what the home's own keys prove to be the node's is touched; the networks stay on disk.
 
-use grid_promises::texts::{self, Promise};
 use grid_wg::Error;
-use serde::{Deserialize, Serialize};
 
-use crate::command::changed::ChangedReport;
-use crate::command::{Caller, Command, Served, asking};
+pub use crate::command::stopping::Request;
+use crate::command::{Caller, Command, asking};
 use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::node::{NodeHandle, Progress};
 use crate::store::{Loaded, ServerLock, Store, Stored};
 use crate::tunnels::name_of;
 
@@ -26,15 +23,10 @@ pub struct Args {
     down: bool,
 }
 
-/// Nothing but that the server is to end.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {}
-
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         match Client::connect(caller.home())? {
-            Some(client) => asking::ask_through(client, caller, &Request {})?,
+            Some(client) => asking::ask_through(client, caller, &Request::default())?,
             None if self.down => {}
             None => output::say("no server is running"),
         }
@@ -42,23 +34,6 @@ impl Command for Args {
             take_down(caller.home())?;
         }
         Ok(())
-    }
-}
-
-impl Served for Request {
-    const PROMISE: Promise = texts::STOP_SERVER;
-    type Report = ChangedReport;
-
-    async fn handle(self, _: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
-        Ok(ChangedReport {
-            changed: true,
-            text: "the server stopped".to_owned(),
-            stopping: true,
-        })
-    }
-
-    fn ends_the_server(report: &ChangedReport) -> bool {
-        report.stopping
     }
 }
 

@@ -58,44 +58,65 @@ impl Command for Args {
         let until = Instant::now() + self.timeout.get();
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match look(caller.home(), self.net.as_ref(), left.max(LOOK)) {
-                Ok(report) => return show(caller, report),
-                Err(failure) if left.is_zero() => {
+            match look(caller.home(), self.net.as_ref(), left.max(LOOK))? {
+                Seen::Online(report) => return show(caller, report),
+                Seen::NotYet(failure) if left.is_zero() => {
                     let seconds = self.timeout.get().as_secs();
                     return Err(Failure::new(
                         failure.exit,
                         format!("not online after {seconds} s: {}", failure.text),
                     ));
                 }
-                Err(_) => sleep(LOOK.min(left)),
+                Seen::NotYet(_) => sleep(LOOK.min(left)),
             }
         }
     }
 }
 
-/// What the server says, if all is up that is waited for.
-fn look(home: &Home, net: Option<&NetworkName>, limit: Duration) -> Outcome<StatusReport> {
-    let mut client = Client::connect(home)?.ok_or_else(|| {
-        Failure::new(
+/// What a look at the server comes to.
+enum Seen {
+    /// All is up that is waited for.
+    Online(StatusReport),
+    /// Why it is not, if waiting may help.
+    NotYet(Failure),
+}
+
+/// Looks at what the server says.
+///
+/// # Errors
+/// What does not come right by waiting: the server may not be talked to, or does not understand this
+/// program.
+fn look(home: &Home, net: Option<&NetworkName>, limit: Duration) -> Outcome<Seen> {
+    let Some(mut client) = Client::try_connect(home)? else {
+        return Ok(Seen::NotYet(Failure::new(
             Exit::NoServer,
             format!("no server is running for {}", home.path().display()),
-        )
-    })?;
+        )));
+    };
     let status = status::Args::of(net.cloned());
-    let answered = served::call_within(&mut client, &status, limit, |_| {}).map_err(late)?;
-    let report = answered.report;
+    let report = match served::call_within(&mut client, &status, limit, |_| {}) {
+        Ok(answered) => answered.report,
+        Err(failure) => {
+            return match failure.exit {
+                Exit::Usage | Exit::Refused => Err(failure),
+                // It is ending, and another one may follow.
+                Exit::NoServer => Ok(Seen::NotYet(failure)),
+                _ => Ok(Seen::NotYet(late(failure))),
+            };
+        }
+    };
     // Of a network that was asked for everything is awaited, also an owner.
     let missing = match net {
         Some(_) => report.networks.iter().find(|network| !network.is_up()),
         None => report.down().next(),
     };
-    match missing {
-        Some(network) => Err(late(Failure::failed(why(network)))),
+    Ok(match missing {
+        Some(network) => Seen::NotYet(late(Failure::failed(why(network)))),
         None if net.is_some() && report.networks.is_empty() => {
-            Err(late(Failure::failed(report.in_a_line())))
+            Seen::NotYet(late(Failure::failed(report.in_a_line())))
         }
-        None => Ok(report),
-    }
+        None => Seen::Online(report),
+    })
 }
 
 fn why(network: &NetworkReport) -> String {

@@ -13,10 +13,17 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::confidential::Confidential;
-use super::{MAX_ANSWER, MORE, PROGRESS, frame, request};
+use super::{MAX_ANSWER, MORE, PROGRESS, check_length, frame, request};
 use crate::advice;
 use crate::exit::{Exit, Failure};
 use crate::home::Home;
+use crate::store::ServerLock;
+
+/// How long a server may run without a socket: the time that it takes to start, to end, or to notice that
+/// its socket is gone.
+const MISSING: Duration = Duration::from_secs(5);
+/// How often the socket is looked for.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A connection to the server of a home.
 #[derive(Debug)]
@@ -31,26 +38,64 @@ struct Progress {
 }
 
 impl Client {
-    /// Connects to the server of a home. `None`: none runs.
+    /// Connects to the server of a home. `None`: none runs. One that is starting or ending, or whose socket
+    /// somebody removed, is given a few seconds.
     ///
     /// # Errors
-    /// The socket may not be used by this user, or the system refuses.
+    /// As [`try_connect`](Self::try_connect); or a server runs, and there is no way to talk to it.
     pub fn connect(home: &Home) -> Result<Option<Self>, Failure> {
+        let until = Instant::now() + MISSING;
+        loop {
+            if let Some(client) = Self::try_connect(home)? {
+                return Ok(Some(client));
+            }
+            let Some(pid) = ServerLock::holder(home) else {
+                return Ok(None);
+            };
+            if Instant::now() >= until {
+                return Err(unreachable(home, &pid));
+            }
+            sleep(LOOK);
+        }
+    }
+
+    /// Connects to the server of a home, if it can be connected to now.
+    ///
+    /// # Errors
+    /// The socket may not be used by this user, its path is too long, or the system refuses.
+    pub fn try_connect(home: &Home) -> Result<Option<Self>, Failure> {
         let path = home.socket();
+        check_length(&path)?;
         match UnixStream::connect(&path) {
             Ok(stream) => Ok(Some(Self { stream })),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                _ => Err(Failure::new(
-                    Exit::NoServer,
-                    format!(
-                        "cannot talk to the server at {}: {error}; run this as the user whose home \
-                         it is",
-                        path.display()
-                    ),
-                )),
+                kind => {
+                    let hint = match kind {
+                        io::ErrorKind::PermissionDenied => {
+                            "; run this as the user whose home it is"
+                        }
+                        _ => "",
+                    };
+                    Err(Failure::new(
+                        Exit::NoServer,
+                        format!(
+                            "cannot talk to the server at {}: {error}{hint}",
+                            path.display()
+                        ),
+                    ))
+                }
             },
         }
+    }
+
+    /// The process id of the server. `None` if it is in a PID namespace that cannot be seen from here.
+    #[must_use]
+    pub fn server(&self) -> Option<u32> {
+        let credentials = getsockopt(&self.stream, PeerCredentials).ok()?;
+        u32::try_from(credentials.pid())
+            .ok()
+            .filter(|pid| *pid != 0)
     }
 
     /// Sends a request and waits for its end, at most `limit` from one message to the next. What the
@@ -69,14 +114,15 @@ impl Client {
             .map_err(|error| Failure::usage(format!("the command is too long: {error}")))?;
         self.stream
             .set_read_timeout(Some(limit))
+            .and_then(|()| self.stream.set_write_timeout(Some(limit)))
             .and_then(|()| frame::write(&mut self.stream, &message))
-            .map_err(|error| lost(&error))?;
+            .map_err(|error| self.lost(&error, limit))?;
         drop(message);
         let mut whole = Zeroizing::new(Vec::with_capacity(request::ROOM));
         loop {
             let answer = frame::read(&mut self.stream)
-                .map_err(|error| lost(&error))?
-                .ok_or_else(|| lost(&io::ErrorKind::UnexpectedEof.into()))?;
+                .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+                .map_err(|error| self.lost(&error, limit))?;
             let mut answer = Confidential::from(answer);
             let part = answer.take_payload();
             if answer.promise == texts::REFUSAL.id() {
@@ -101,6 +147,34 @@ impl Client {
                     }
                 }
             }
+        }
+    }
+
+    fn lost(&self, error: &io::Error, limit: Duration) -> Failure {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let (who, remedy) = match self.server() {
+                    Some(pid) => (
+                        format!(" (process {pid})"),
+                        format!("; if it hangs, `kill -9 {pid}` ends it"),
+                    ),
+                    None => (String::new(), String::new()),
+                };
+                Failure::new(
+                    Exit::TimedOut,
+                    format!(
+                        "the server{who} did not answer within {} s; the request may still be carried out \
+                         ({}){remedy}",
+                        limit.as_secs(),
+                        advice::STATUS
+                    ),
+                )
+            }
+            io::ErrorKind::InvalidData => unreadable(),
+            _ => Failure::failed(format!(
+                "the server ended before it answered; its log says why, and {} what was done",
+                advice::STATUS
+            )),
         }
     }
 
@@ -154,21 +228,16 @@ fn is_running(pid: i32) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
-fn lost(error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::new(
-            Exit::TimedOut,
-            format!(
-                "the server did not answer in time; the request may still be carried out ({})",
-                advice::STATUS
-            ),
+/// A server runs that cannot be talked to.
+fn unreachable(home: &Home, pid: &str) -> Failure {
+    Failure::new(
+        Exit::NoServer,
+        format!(
+            "process {pid} runs for this home but its control socket is gone: it is starting or ending, or \
+             {} was removed. If that lasts, `kill {pid}` stops it, and `kill -9 {pid}` if it hangs",
+            home.socket().display()
         ),
-        io::ErrorKind::InvalidData => unreadable(),
-        _ => Failure::failed(format!(
-            "the server ended before it answered; its log says why, and {} what was done",
-            advice::STATUS
-        )),
-    }
+    )
 }
 
 fn unreadable() -> Failure {

@@ -24,6 +24,11 @@ pub fn choose(wished: Option<NonZeroU16>, taken: &[u16], quic: u16) -> Outcome<u
                 "UDP port {port} belongs to another network of this node; choose another with --port"
             )));
         }
+        if port == quic {
+            return Err(Failure::failed(format!(
+                "this node's QUIC listens on UDP port {port}; choose another with --port"
+            )));
+        }
         if !is_free(port) {
             return Err(in_use(port, "choose another with --port"));
         }
@@ -137,6 +142,8 @@ mod tests {
         drop(socket);
         assert_eq!(choose(wished, &[], 51821), Ok(port));
         assert!(choose(wished, &[port], 51821).is_err());
+        let failure = choose(wished, &[], port).unwrap_err();
+        assert!(failure.text.contains("this node's QUIC"), "{failure}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config_file::ConfigFile;
 use super::question::{Question, Taken};
+use super::requests::Requests;
 use super::status::StatusReport;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -44,6 +45,8 @@ pub struct Parts {
     /// Who handles the messages of peers.
     #[cfg(feature = "modules")]
     pub dispatcher: Dispatcher,
+    /// The requests that are under way.
+    pub requests: Requests,
     /// Whether a command started the server in the background.
     pub background: bool,
 }
@@ -274,6 +277,19 @@ impl NodeHandle {
     #[must_use]
     pub fn is_joining(&self) -> bool {
         !self.0.reserved.lock().is_empty()
+    }
+
+    /// Lets no more requests begin, if the server was started for commands that all failed: it is in no
+    /// network, and nobody else uses it. Whether it is about to end.
+    ///
+    /// # Errors
+    /// The server is about to end for another reason.
+    pub async fn close_if_idle(&self) -> Outcome<bool> {
+        // Whatever changes that afterwards is a request that is under way, or was answered.
+        let is_idle = self.is_in_background()
+            && !self.is_joining()
+            && self.status().await?.networks.is_empty();
+        Ok(is_idle && self.0.parts.requests.close_if_unused())
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Outcome<T> {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `config_file` | the configuration as it is now |
 //! | `handle` | what commands can do with the running node |
+//! | `requests` | the requests that are under way, and whether more are taken |
 //! | `question` | what the driver of the core is asked |
 //! | `service` | the function that carries out requests, which the server is given |
 //! | `joining` | the steps that founding and joining a network share |
@@ -16,6 +17,7 @@ pub mod handle;
 pub mod host_port;
 pub mod joining;
 pub mod question;
+pub mod requests;
 pub mod service;
 pub mod status;
 

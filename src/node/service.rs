@@ -17,6 +17,8 @@ pub struct Answer {
     pub payload: Zeroizing<Vec<u8>>,
     /// Whether the server ends after it was sent.
     pub stop: bool,
+    /// Whether whoever asked counts on the server to go on.
+    pub relies_on_the_server: bool,
 }
 
 /// Takes sentences about how a request is going.

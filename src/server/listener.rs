@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,43 +14,119 @@ use grid_promises::{ContentId, Message, texts};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tracing::{debug, warn};
 
+use crate::advice;
 use crate::control::confidential::Confidential;
-use crate::control::{MORE, PROGRESS, frame};
-use crate::exit::{Failure, Outcome};
+use crate::control::{MORE, PROGRESS, check_length, frame};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
+use crate::node::requests::Requests;
 use crate::node::{Answer, NodeHandle, Service};
 
 /// How many commands may be under way.
 const AT_ONCE: usize = 64;
 /// How long a connection may take to say what it wants, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection of somebody who may not ask anything may take to ask.
+const HASTE: Duration = Duration::from_secs(1);
+/// How often the server looks whether its socket can still be found.
+const LOOK: Duration = Duration::from_secs(2);
 
-/// Makes the control socket. Only who holds the home's lock may call it: what lies there is stale.
-///
-/// # Errors
-/// The system refuses, or the path is too long for a socket.
-pub(super) fn bind(home: &Home) -> Outcome<UnixListener> {
-    let path = home.socket();
-    let failed = |error: io::Error| {
-        Failure::failed(format!(
-            "the control socket {} cannot be made: {error}; its path may have 107 bytes",
-            path.display()
-        ))
-    };
-    // Under another name, no longer than the right one, until it can be connected to: whoever finds the
-    // socket finds somebody who listens.
-    let unfinished = path.with_file_name("sock.tmp");
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+/// The control socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: UnixListener,
+    home: Home,
+    /// Device and inode.
+    file: (u64, u64),
+    is_published: bool,
+}
+
+impl Listener {
+    /// Makes the socket under another name, no longer than the right one, until it is
+    /// [published](Self::publish). Only who holds the home's lock may call it: what lies there is stale.
+    ///
+    /// # Errors
+    /// The system refuses, the path is too long for a socket, or a folder is in its place.
+    pub(super) fn prepare(home: &Home) -> Outcome<Self> {
+        let path = home.socket();
+        check_length(&path)?;
+        if fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir()) {
+            return Err(Failure::failed(format!(
+                "{} is a folder, and the control socket belongs there; move it away",
+                path.display()
+            )));
+        }
+        Self::make(home).map_err(|error| cannot_be_made(home, &error))
     }
-    let listener = UnixListener::bind(&unfinished).map_err(failed)?;
-    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    fs::rename(&unfinished, &path).map_err(failed)?;
-    Ok(listener)
+
+    fn make(home: &Home) -> io::Result<Self> {
+        let path = unfinished(home);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let socket = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let about = fs::symlink_metadata(&path)?;
+        Ok(Self {
+            socket,
+            home: home.clone(),
+            file: (about.dev(), about.ino()),
+            is_published: false,
+        })
+    }
+
+    /// Lets others connect: whoever finds the socket finds somebody who listens.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn publish(&mut self) -> Outcome {
+        self.rename()
+            .map_err(|error| cannot_be_made(&self.home, &error))
+    }
+
+    fn rename(&mut self) -> io::Result<()> {
+        fs::rename(unfinished(&self.home), self.home.socket())?;
+        self.is_published = true;
+        Ok(())
+    }
+
+    /// Makes the socket again if somebody took its file away. What another process listens on is left
+    /// alone.
+    fn repair(&mut self) -> io::Result<bool> {
+        let path = self.home.socket();
+        let is_there =
+            fs::symlink_metadata(&path).is_ok_and(|about| (about.dev(), about.ino()) == self.file);
+        if is_there || std::os::unix::net::UnixStream::connect(&path).is_ok() {
+            return Ok(false);
+        }
+        let mut anew = Self::make(&self.home)?;
+        anew.rename()?;
+        *self = anew;
+        Ok(true)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if !self.is_published {
+            let _ = fs::remove_file(unfinished(&self.home));
+        }
+    }
+}
+
+fn unfinished(home: &Home) -> PathBuf {
+    home.socket().with_file_name("sock.tmp")
+}
+
+fn cannot_be_made(home: &Home, error: &io::Error) -> Failure {
+    Failure::failed(format!(
+        "the control socket {} cannot be made: {error}",
+        home.socket().display()
+    ))
 }
 
 /// What each connection needs.
@@ -59,18 +136,39 @@ pub(super) struct Means {
     pub node: NodeHandle,
     /// What carries out the requests.
     pub service: Service,
+    /// Those that are under way.
+    pub requests: Requests,
     /// Turns true when the server is to end.
     pub stop: watch::Sender<bool>,
 }
 
 /// Takes commands until the server ends.
-pub(super) async fn listen(means: Means, listener: UnixListener) {
+pub(super) async fn listen(means: Means, mut listener: Listener) {
     let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_failing = false;
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept() => accepted,
+            _ = look.tick() => {
+                // A server that is about to end takes the file away itself.
+                let repaired = means.requests.while_open(|| listener.repair());
+                match &repaired {
+                    Some(Ok(true)) => warn!("the control socket was gone; it was made anew"),
+                    Some(Err(error)) if !is_failing => {
+                        warn!("the control socket is gone and cannot be made anew: {error}");
+                    }
+                    _ => {}
+                }
+                is_failing = matches!(repaired, Some(Err(_)));
+                continue;
+            }
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let means = means.clone();
                 tokio::spawn(async move {
@@ -91,31 +189,61 @@ pub(super) async fn listen(means: Means, listener: UnixListener) {
 
 async fn serve(means: &Means, mut stream: UnixStream) -> io::Result<()> {
     let who = stream.peer_cred()?.uid();
-    if who != 0 && who != nix::unistd::geteuid().as_raw() {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("user {who} is not the owner of this home"),
-        ));
-    }
-    let Some(message) = timeout(PATIENCE, frame::receive(&mut stream)).await?? else {
+    let is_owner = who == 0 || who == nix::unistd::geteuid().as_raw();
+    // A stranger can connect only if somebody opened the socket to others.
+    let patience = if is_owner { PATIENCE } else { HASTE };
+    let Some(message) = timeout(patience, frame::receive(&mut stream)).await?? else {
         return Ok(());
     };
-    match attend(means, &mut stream, message).await? {
-        Ok(Answer { payload, stop }) => {
-            timeout(PATIENCE, send_answer(&mut stream, &payload)).await??;
-            if stop {
-                means.stop.send_replace(true);
-                // The other end sees that the server is gone by the end of this connection.
-                std::future::pending::<()>().await;
-            }
-        }
-        Err(failure) => {
-            let payload = serde_json::to_vec(&failure).unwrap_or_default();
-            let refusal = Message::new(texts::REFUSAL.id()).payload(payload);
-            timeout(PATIENCE, frame::send(&mut stream, &refusal)).await??;
-        }
+    if !is_owner {
+        let failure = Failure::refused(format!(
+            "user {who} does not own this home; run this as the user whose home it is"
+        ));
+        return refuse(&mut stream, &failure).await;
     }
-    Ok(())
+    // To be stopped is all that it can still do at its end.
+    let is_stop = message.promise == texts::STOP_SERVER.id();
+    let under_way = match means.requests.begin() {
+        _ if is_stop => None,
+        None => return refuse(&mut stream, &ending()).await,
+        begun => begun,
+    };
+    let outcome = attend(means, &mut stream, message).await?;
+    if let (Ok(answer), Some(under_way)) = (&outcome, &under_way)
+        && answer.relies_on_the_server
+    {
+        under_way.rely_on_the_server();
+    }
+    // Whoever reads the answer finds that the request is over.
+    drop(under_way);
+    match outcome {
+        Ok(answer) => {
+            if !answer.stop {
+                return timeout(PATIENCE, send_answer(&mut stream, &answer.payload)).await?;
+            }
+            means.requests.close();
+            // Whoever asked may have gone.
+            let _ = timeout(PATIENCE, send_answer(&mut stream, &answer.payload)).await;
+            means.stop.send_replace(true);
+            // The other end sees that the server is gone by the end of this connection.
+            std::future::pending().await
+        }
+        Err(failure) => refuse(&mut stream, &failure).await,
+    }
+}
+
+/// The command line starts another server when it reads this exit code from one.
+fn ending() -> Failure {
+    Failure::new(
+        Exit::NoServer,
+        format!("the server is ending; {}", advice::runs_a_server()),
+    )
+}
+
+async fn refuse(stream: &mut UnixStream, failure: &Failure) -> io::Result<()> {
+    let payload = serde_json::to_vec(failure).unwrap_or_default();
+    let refusal = Message::new(texts::REFUSAL.id()).payload(payload);
+    timeout(PATIENCE, frame::send(stream, &refusal)).await?
 }
 
 /// Carries the command out, and passes on how it goes.

@@ -21,6 +21,7 @@ mod notices;
 mod notify;
 mod ready;
 mod report;
+mod signals;
 mod tap;
 
 use std::net::SocketAddr;
@@ -33,7 +34,6 @@ use grid_promises::core::{Config as CoreConfig, Core, NetworkRecord};
 use nix::sys::stat::{Mode, umask};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use zeroize::Zeroize as _;
@@ -45,13 +45,16 @@ use crate::host::{self, ports};
 use crate::node::config_file::ConfigFile;
 use crate::node::handle::Parts;
 use crate::node::question::Question;
+use crate::node::requests::Requests;
 use crate::node::status::BrokenReport;
 use crate::node::{NodeHandle, Service};
 use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
 use crate::tunnels::Tunnels;
 use driver::{Beginning, Driver};
+use listener::Listener;
 use modules::Modules;
 use notify::Notifier;
+use signals::Signals;
 
 /// How often WireGuard is looked at while a peer has not answered yet.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
@@ -125,6 +128,12 @@ async fn serve(
     service: Service,
     notifier: Notifier,
 ) -> Outcome {
+    let signals = Signals::catch(options.background).unwrap_or_else(|error| {
+        warn!("signals end this server without a shutdown: {error}");
+        Signals::default()
+    });
+    // Before anything is configured: it may be impossible.
+    let mut listener = Listener::prepare(home)?;
     // Beside the rest: at the first start it waits for the disk.
     #[cfg(feature = "modules")]
     let symbols = tokio::task::spawn_blocking({
@@ -161,6 +170,7 @@ async fn serve(
     });
     driver.begin(records, peers)?;
     let (stop, stopped) = watch::channel(false);
+    let requests = Requests::default();
     let node = NodeHandle::new(Parts {
         questions: questions.clone(),
         tunnels: tunnels.clone(),
@@ -171,13 +181,20 @@ async fn serve(
         fetching: modules.fetching().clone(),
         #[cfg(feature = "modules")]
         dispatcher: modules.dispatcher().clone(),
+        requests: requests.clone(),
         background: options.background,
     });
     let mut tasks = modules.tasks();
     tasks.extend([
         tokio::spawn(look(tunnels.clone(), questions.clone())),
         tokio::spawn(guard::guard(tunnels.clone())),
-        tokio::spawn(end(stopped, questions)),
+        tokio::spawn(end(
+            signals,
+            stopped,
+            requests.clone(),
+            home.clone(),
+            questions,
+        )),
         tokio::spawn(take_up(
             node.clone(),
             tunnels.clone(),
@@ -190,18 +207,18 @@ async fn serve(
         warn!("the symbol table was not brought up to date: {error}");
     }
     // Last: who can connect finds a server that is ready.
-    let listener = listener::bind(home)?;
+    listener.publish()?;
     let means = listener::Means {
         node,
         service,
+        requests: requests.clone(),
         stop,
     };
     let listening = tokio::spawn(listener::listen(means, listener));
     let outcome = driver.run(asked, net).await;
     info!("the server ends");
     notifier.stopping();
-    listening.abort();
-    let _ = std::fs::remove_file(home.socket());
+    leave(&requests, home);
     for task in tasks {
         task.abort();
     }
@@ -210,6 +227,8 @@ async fn serve(
     tunnels.close();
     // Interfaces in userspace go down with their thread.
     let _ = tokio::task::block_in_place(|| thread.join());
+    // Until now it refused those who had connected before the socket was gone.
+    listening.abort();
     outcome
 }
 
@@ -328,17 +347,24 @@ async fn look(tunnels: Tunnels, questions: mpsc::Sender<Question>) {
 }
 
 /// Ends the driver when a signal or a command says so.
-async fn end(mut stopped: watch::Receiver<bool>, questions: mpsc::Sender<Question>) {
-    let terminate = signal(SignalKind::terminate());
-    let interrupt = signal(SignalKind::interrupt());
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
-            _ = terminate.recv() => info!("stopped by SIGTERM"),
-            _ = interrupt.recv() => info!("stopped by SIGINT"),
-            _ = stopped.wait_for(|stop| *stop) => info!("stopped by a command"),
-        },
-        _ => drop(stopped.wait_for(|stop| *stop).await),
+async fn end(
+    mut signals: Signals,
+    mut stopped: watch::Receiver<bool>,
+    requests: Requests,
+    home: Home,
+    questions: mpsc::Sender<Question>,
+) {
+    tokio::select! {
+        signal = signals.ending() => info!("stopped by {signal}"),
+        _ = stopped.wait_for(|stop| *stop) => info!("stopped by a command"),
     }
+    leave(&requests, &home);
     // The driver is gone already, if this fails.
     let _ = questions.send(Question::Stop).await;
+}
+
+/// From here on nobody takes this server for one that goes on.
+fn leave(requests: &Requests, home: &Home) {
+    requests.close();
+    let _ = std::fs::remove_file(home.socket());
 }

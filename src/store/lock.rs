@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -16,6 +18,11 @@ use super::error::StoreError;
 use crate::home::Home;
 use grid_files::FileError;
 use grid_files::disk::FILE_MODE;
+
+/// How often the lock is tried.
+const TRIES: u32 = 10;
+/// How long to wait between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Held for as long as the value lives.
 #[derive(Debug)]
@@ -33,7 +40,7 @@ impl ServerLock {
             source,
         };
         let file = open(&path).map_err(write)?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let mut lock = match exclusively(file) {
             Ok(lock) => lock,
             Err((file, Errno::EWOULDBLOCK)) => {
                 return Err(StoreError::Held {
@@ -53,11 +60,28 @@ impl ServerLock {
     /// Whether a process holds the lock of a home now.
     #[must_use]
     pub fn is_held(home: &Home) -> bool {
-        match File::open(home.lock()) {
-            Ok(file) => Flock::lock(file, FlockArg::LockSharedNonblock).is_err(),
-            Err(_) => false,
-        }
+        Self::holder(home).is_some()
     }
+
+    /// The id of the process that holds the lock of a home now, as it wrote it.
+    #[must_use]
+    pub fn holder(home: &Home) -> Option<String> {
+        let file = File::open(home.lock()).ok()?;
+        let (file, _) = Flock::lock(file, FlockArg::LockSharedNonblock).err()?;
+        Some(pid_in(file))
+    }
+}
+
+/// Takes the lock, and does not give up at once: whoever only asks for its holder has it for a moment.
+fn exclusively(mut file: File) -> Result<Flock<File>, (File, Errno)> {
+    for _ in 0..TRIES {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            done => return done,
+        }
+        sleep(PAUSE);
+    }
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
 /// A lock on a folder, for changes that are made without a server. Waits until it is free.
@@ -101,6 +125,7 @@ mod tests {
         let error = ServerLock::take(&home).unwrap_err().to_string();
         let pid = std::process::id().to_string();
         assert!(error.contains(&format!("(process {pid})")), "{error}");
+        assert_eq!(ServerLock::holder(&home), Some(pid));
         drop(lock);
         assert!(!ServerLock::is_held(&home));
         ServerLock::take(&home).unwrap();

@@ -138,6 +138,12 @@ fn leaves(lab: &Lab) -> Result<()> {
         "its interface is there"
     );
     seen::stopped(&leaver)?;
+    let again = leaver.grid(&["leave-wireguard-net", "foo"])?;
+    let said = String::from_utf8_lossy(&again.stderr);
+    ensure!(
+        again.status.code() == Some(1) && said.contains("has left \"foo\" already"),
+        "it did not say that it has left: {again:?}"
+    );
     for other in &others {
         for ip in ips_of(&before)? {
             seen::does_not_reach(other, ip)?;

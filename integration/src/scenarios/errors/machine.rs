@@ -202,6 +202,9 @@ pub(super) fn taken(lab: &Lab) -> Result<()> {
     let says = &["51820", "in use by", "--port"];
     MustFail::new(CREATE, exit::FAILED, says).run_on(&node)?;
     drop(held);
+    let create = [CREATE, &["--port", "51821"]].concat();
+    let says = &["this node's QUIC listens on UDP port 51821", "--port"];
+    MustFail::new(&create, exit::FAILED, says).run_on(&node)?;
     let foreign = plug_in(lab, &node, "foo")?;
     let says = &[
         "the interface foo exists and is not ours",
