@@ -330,6 +330,7 @@ mod tests {
             netns: None,
             listen_port: 51820,
             addresses: ["10.9.0.1/16", "fd00::1/64"].map(str::to_owned).into(),
+            up: true,
             public_key: None,
             standing: "member".to_owned(),
             why: None,

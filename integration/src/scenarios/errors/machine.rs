@@ -261,6 +261,46 @@ fn plug_in(lab: &Lab, node: &Node, name: &str) -> Result<LinkIndex> {
     Ok(link::create_veth(netlink, "foreign", name, net, bridge)?)
 }
 
+/// On a machine with IPv6 switched off.
+pub(super) fn without_ipv6(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(crate::requirements::wireguard)??;
+    switch_ipv6(&node, false)?;
+    let created = node.grid_ok(CREATE, "")?;
+    ensure!(!created.contains("fd"), "{created}");
+    let network = || -> Result<_> { Ok(seen::status(&node, "foo")?["networks"][0].take()) };
+    let told = network()?;
+    let addresses = told["addresses"].as_array().context("no addresses")?;
+    ensure!(addresses.len() == 1 && told["up"] == true, "{told}");
+    let hint = told["hint"].as_str().unwrap_or_default();
+    let says = "IPv6 is switched off on this host; left out: add address fd";
+    ensure!(hint.contains(says), "{told}");
+    let shown = node.grid_ok(&["status"], "")?;
+    ensure!(shown.contains(says), "{shown}");
+    let online = node.grid_ok(&["wait-online", "--timeout", "5s"], "")?;
+    ensure!(!online.contains(':'), "{online}");
+    switch_ipv6(&node, true)?;
+    wait_until("the IPv6 address", PATIENCE, || {
+        let told = network()?;
+        let addresses = told["addresses"].as_array().context("no addresses")?;
+        Ok(addresses.len() == 2 && told["hint"].is_null())
+    })?;
+    let online = node.grid_ok(&["wait-online", "--timeout", "5s"], "")?;
+    ensure!(online.contains(":"), "{online}");
+    Ok(())
+}
+
+/// Switches IPv6 on all interfaces of a node, those to come too.
+fn switch_ipv6(node: &Node, on: bool) -> Result<()> {
+    let off = if on { "0" } else { "1" };
+    let write = || {
+        ["all", "default"]
+            .iter()
+            .try_for_each(|of| fs::write(format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6"), off))
+    };
+    Ok(node.namespaces().in_net(write)??)
+}
+
 pub(super) fn full_range(lab: &Lab) -> Result<()> {
     let options = MeshOptions {
         ipv4: Some("10.99.0.0/30".to_owned()),
