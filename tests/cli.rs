@@ -126,6 +126,7 @@ fn promises_are_listed_and_shown() {
 #[test]
 fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
     let home = TestHome::new();
+    home.write("other", "", 0o600);
     let status = home.run(&["status"]);
     assert_eq!((status.code, status.err.as_str()), (0, ""));
     assert!(status.out.contains("grid create-wireguard-net NET"));
@@ -140,6 +141,27 @@ fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
             status.err.contains("in no network \"foo\""),
             "{}",
             status.err
+        );
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_home_that_somebody_named_and_that_is_not_there_is_no_status() {
+    let home = TestHome::new();
+    let elsewhere = home.path().join("typo");
+    let elsewhere = elsewhere.to_str().unwrap();
+    for words in [
+        &["status"][..],
+        &["status", "--json"],
+        &["status", "--home", elsewhere],
+    ] {
+        let ran = home.run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{words:?}");
+        assert!(
+            ran.err.contains("check --home and GRID_HOME"),
+            "{}",
+            ran.err
         );
     }
     assert!(!home.path().exists());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::advice;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::control::client::Client;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
 use crate::node::status::{BrokenReport, NetworkReport, PeerReport, StatusReport};
 use crate::node::{NodeHandle, Progress};
@@ -68,7 +68,22 @@ impl Served for Args {
 }
 
 /// The status of a home without a server, if that is how it should be: it is in no network.
+///
+/// # Errors
+/// It cannot be read, or the person probably means another home.
 fn idle(home: &Home) -> Outcome<Option<StatusReport>> {
+    if home.is_beside_the_machines() {
+        return Ok(None);
+    }
+    if home.is_named() && !home.path().exists() {
+        return Err(Failure::new(
+            Exit::NoServer,
+            format!(
+                "there is no {}; check --home and GRID_HOME",
+                home.path().display()
+            ),
+        ));
+    }
     let store = Store::look(home);
     let mut report = StatusReport::default();
     for loaded in store.networks()? {
