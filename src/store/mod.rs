@@ -355,22 +355,4 @@ impl<D: Disk> Store<D> {
     ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         Ok(self.reader().optional(path, limit, Privacy::Secret)?)
     }
-
-    /// Writes a file of mode 0600, in the place of one that may be there.
-    ///
-    /// # Errors
-    /// The system refuses, or `path` has no folder or name.
-    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let (Some(folder), Some(name)) = (path.parent(), name) else {
-            let source = std::io::Error::from(std::io::ErrorKind::InvalidFilename);
-            return Err(FileError::Write {
-                path: path.to_owned(),
-                source,
-            }
-            .into());
-        };
-        atomic::write_file(&self.disk, folder, name, bytes)?;
-        Ok(())
-    }
 }

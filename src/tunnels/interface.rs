@@ -510,7 +510,9 @@ mod tests {
         interface.reconcile(Cause::Guard).unwrap();
         assert_eq!(interface.addresses, BTreeSet::from([v4, v6]));
         assert_eq!(interface.left_out(), None);
-        fake.tamper(&interface.name, |state| drop(state.addresses.remove(&v4)));
+        fake.tamper(&interface.name, |state| {
+            state.addresses.remove(&v4);
+        });
         let own = key(1).public();
         interface.see(&fake.clone().observe(&interface.name, &own).unwrap());
         assert_eq!(interface.addresses, BTreeSet::from([v6]));

@@ -42,6 +42,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: machine::without_ipv6,
     },
     Scenario {
+        name: "a_configuration_goes_where_the_person_says",
+        run: machine::configuration,
+    },
+    Scenario {
         name: "a_full_range_admits_nobody",
         run: machine::full_range,
     },

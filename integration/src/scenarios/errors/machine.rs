@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::thread;
 use std::time::Duration;
@@ -259,6 +259,48 @@ fn plug_in(lab: &Lab, node: &Node, name: &str) -> Result<LinkIndex> {
     let bridge = node.ports().first().context("no plug")?.bridge;
     let (netlink, net) = (&mut lab.netlink(), node.namespaces().net());
     Ok(link::create_veth(netlink, "foreign", name, net, bridge)?)
+}
+
+/// `create-config` with and without a server: to standard output, and through links.
+pub(super) fn configuration(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(crate::requirements::wireguard)??;
+    node.grid_ok(CREATE, "")?;
+    let folder = node.home().join("elsewhere");
+    fs::create_dir(&folder)?;
+    let (file, link, device) = (
+        folder.join("foo.conf"),
+        folder.join("link"),
+        folder.join("null"),
+    );
+    symlink("foo.conf", &link)?;
+    symlink("/dev/null", &device)?;
+    for runs in [true, false] {
+        if !runs {
+            node.grid_ok(&["stop-server"], "")?;
+        }
+        let printed = node.grid_ok(&["create-config", "foo", "--output", "-"], "")?;
+        ensure!(
+            printed.contains("PrivateKey = "),
+            "no configuration was printed"
+        );
+        for place in [&link, &device] {
+            let place = place.to_str().context("not UTF-8")?;
+            let said = node.grid_ok(&["create-config", "foo", "--output", place], "")?;
+            ensure!(said.trim_end() == place, "{said}");
+            ensure!(
+                fs::symlink_metadata(place)?.is_symlink(),
+                "{place} was replaced"
+            );
+        }
+        ensure!(fs::read_to_string(&file)? == printed, "the file is another");
+        ensure!(fs::metadata(&file)?.permissions().mode() & 0o777 == 0o600);
+        ensure!(fs::metadata("/dev/null")?.file_type().is_char_device());
+        fs::remove_file(&file)?;
+    }
+    ensure!(!node.home().join("-").exists());
+    ensure!(fs::read_dir(&folder)?.count() == 2);
+    Ok(())
 }
 
 /// On a machine with IPv6 switched off.
