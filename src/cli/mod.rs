@@ -15,6 +15,7 @@ use grid_promises::network::invite::PREFIX;
 use grid_promises::texts::{self, Promise};
 
 use crate::advice;
+use crate::command::plain::TextReport;
 use crate::command::{Caller, Global, Program, names};
 use crate::commands::{self, Command};
 use crate::console::output;
@@ -95,7 +96,7 @@ fn keep(cli: Cli) -> Outcome<ExitCode> {
         (Some(call @ Command::Module(_)), _) => return call.run(&caller),
         _ if list => names::list(&caller)?,
         (_, Some(wanted)) => match promise(&wanted) {
-            Some(promise) => output::print(promise.text)?,
+            Some(promise) => caller.show(&TextReport::of(promise.text))?,
             None => commands::show(&caller, &wanted)?,
         },
         (Some(command), None) => return command.run(&caller),

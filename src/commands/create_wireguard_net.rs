@@ -73,7 +73,8 @@ impl Command for Args {
             let port = rehearsal.port(self.tunnel.port)?;
             rehearsal.carry_out(self.wish(port))?;
             output::say("the keys and addresses below are drawn anew when the network is founded");
-            return rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt);
+            let interface = self.tunnel.interface();
+            return caller.show(&rehearsal.plan(&self.net, &interface, self.tunnel.adopt)?);
         }
         asking::ask_or_start(caller, &self)
     }

@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::advice;
 use crate::command::changed::ChangedReport;
 use crate::command::{Caller, Command, Served, asking};
-use crate::console::output;
 use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{PlanReport, Rehearsal};
 use crate::values::text;
 
 /// Withdraw this node's promise and take the interface down
@@ -34,7 +33,8 @@ impl Command for Args {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
             let name = self.net.clone();
             rehearsal.carry_out(Wish::Leave { name })?;
-            return output::print(&format!("{}: remove the interface\n", self.net));
+            let steps = vec!["remove the interface".to_owned()];
+            return caller.show(&PlanReport::of(&self.net, steps));
         }
         asking::ask(caller, &self)
     }

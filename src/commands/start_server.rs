@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::command::changed::ChangedReport;
 use crate::command::{Caller, Command, background};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
@@ -49,7 +50,7 @@ pub struct Args {
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         if self.dry_run {
-            return Rehearsal::begin(caller.home())?.start();
+            return caller.show(&Rehearsal::begin(caller.home())?.start()?);
         }
         if self.background {
             return self.in_background(caller);
@@ -76,7 +77,7 @@ impl Args {
     fn in_background(&self, caller: &Caller) -> Outcome {
         if background::running(caller.home())?.is_some() {
             output::say("a server runs already");
-            return Ok(());
+            return told(caller, false, "a server runs already");
         }
         let mut more = Vec::new();
         if let Some(listen) = self.listen {
@@ -97,6 +98,19 @@ impl Args {
                 })?;
             more.push(format!("--join-dir={whole}"));
         }
-        background::launch(caller, &more).map(drop)
+        background::launch(caller, &more)?;
+        told(caller, true, "a server runs in the background")
     }
+}
+
+/// Prints what holds now as JSON. People have read it on standard error.
+fn told(caller: &Caller, changed: bool, text: &str) -> Outcome {
+    if !caller.wants_json() {
+        return Ok(());
+    }
+    caller.show(&ChangedReport {
+        changed,
+        text: text.to_owned(),
+        stopping: false,
+    })
 }

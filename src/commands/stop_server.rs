@@ -33,13 +33,22 @@ pub struct Request {}
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        match Client::connect(caller.home())? {
+        let client = Client::connect(caller.home())?;
+        let is_running = client.is_some();
+        match client {
             Some(client) => asking::ask_through(client, caller, &Request {})?,
             None if self.down => {}
             None => output::say("no server is running"),
         }
         if self.down {
             take_down(caller.home())?;
+        }
+        if !is_running && caller.wants_json() {
+            return caller.show(&ChangedReport {
+                changed: false,
+                text: "no server is running".to_owned(),
+                stopping: false,
+            });
         }
         Ok(())
     }
