@@ -46,6 +46,12 @@ impl Served for Args {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let net = self.net;
+        let was_expelled = node
+            .status()
+            .await?
+            .networks
+            .iter()
+            .any(|network| network.name == net.as_str() && network.standing == "expelled");
         let reply = node
             .command(Wish::Leave { name: net.clone() }, None)
             .await?;
@@ -57,10 +63,14 @@ impl Served for Args {
         let stopping =
             node.is_in_background() && !node.is_joining() && node.taken().await?.names.is_empty();
         let mut text = format!(
-            "left \"{net}\"; {told} member{} confirmed it; {}",
+            "left \"{net}\"; {told} member{} confirmed it",
             if told == 1 { "" } else { "s" },
-            advice::joins_again(&net)
         );
+        // Who was put out is not let in by the name alone.
+        if !was_expelled {
+            text.push_str("; ");
+            text.push_str(&advice::joins_again(&net));
+        }
         if stopping {
             text.push_str("; it was the last network, so the server in the background ends");
         }

@@ -118,9 +118,13 @@ impl Store<RealDisk> {
         }
         // systemd makes /var/lib/grid with 0755; what is secret is 0600 in 0700 all the same.
         if about.mode() & 0o022 != 0 {
-            return Err(FileError::FolderOpen {
-                path: path.to_owned(),
-                mode: about.mode() & 0o7777,
+            let (path, mode) = (path.to_owned(), about.mode() & 0o7777);
+            // What the program did not make may be everybody's, such as /tmp.
+            let is_own = self.home.keys().is_dir() && self.home.nets().is_dir();
+            return Err(if is_own {
+                FileError::FolderOpen { path, mode }
+            } else {
+                FileError::FolderShared { path, mode }
             }
             .into());
         }
