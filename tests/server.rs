@@ -393,6 +393,21 @@ fn the_most_verbose_log_holds_no_key() {
     assert!(!log.contains("c2VjcmV0"), "{log}");
 }
 
+#[test]
+fn the_own_key_is_no_other_nodes() {
+    let home = TestHome::new();
+    let own = home.run(&["generate-keys"]).out;
+    let own = own.split_whitespace().last().unwrap().to_owned();
+    let _server = home.server();
+    let ran = home.run(&["exchange-keys", &format!("127.0.0.1:9#{own}")]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err.contains("that key is this node's own"),
+        "{}",
+        ran.err
+    );
+}
+
 /// `cas get` and the call of a module print bytes of their own; `start-server` in the foreground prints nothing.
 #[test]
 fn every_result_is_one_json_document() {
