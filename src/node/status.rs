@@ -173,6 +173,8 @@ pub struct PeerReport {
     pub node: String,
     /// What it calls itself.
     pub name: String,
+    /// Its own addresses in the network, whatever prefixes it promises.
+    pub addresses: Vec<String>,
     /// Its WireGuard public key.
     pub public_key: String,
     /// Where packets for it go.

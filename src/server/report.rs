@@ -126,6 +126,12 @@ fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {
     PeerReport {
         node: peer.node.to_string(),
         name: peer.label.to_string(),
+        addresses: peer
+            .ipv4
+            .map(|address| address.to_string())
+            .into_iter()
+            .chain([peer.ipv6.to_string()])
+            .collect(),
         public_key: peer.public_key.to_string(),
         endpoint: seen
             .and_then(|seen| seen.endpoint)
