@@ -5,6 +5,7 @@
 mod root;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -35,12 +36,20 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
                 output::complain(&advice::misplaced_invite());
                 return code(Exit::Usage);
             }
-            // Help that nobody reads is no failure.
-            let _ = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => code(Exit::Kept),
-                _ => code(Exit::Usage),
-            };
+            return code(match (error.kind(), error.print()) {
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Ok(())) => Exit::Kept,
+                // Help that nobody reads is no failure.
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error))
+                    if error.kind() == io::ErrorKind::BrokenPipe =>
+                {
+                    Exit::Kept
+                }
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error)) => {
+                    output::complain(&output::unwritten(&error).text);
+                    Exit::Failed
+                }
+                _ => Exit::Usage,
+            });
         }
     };
     match keep(cli) {
