@@ -11,6 +11,8 @@ use grid_promises::modules::ModuleName;
 use grid_promises::network::name::NetworkName;
 use ipnet::IpNet;
 
+use crate::home::SYSTEM_HOME;
+
 pub use libraries::{on_command, on_invite, on_wireguard};
 
 /// The command that shows the state of this node.
@@ -35,6 +37,12 @@ pub const fn lists_the_promises() -> &'static str {
 #[must_use]
 pub const fn runs_a_server() -> &'static str {
     "`grid start-server` runs one in the foreground, `grid start-server --background` in the background"
+}
+
+/// For a user without a node, on a machine that has one.
+#[must_use]
+pub fn is_the_machines() -> String {
+    format!("the machine's node is in {SYSTEM_HOME}: use sudo")
 }
 
 /// For a server of another version.

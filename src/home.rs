@@ -8,7 +8,10 @@ pub const SYSTEM_HOME: &str = "/var/lib/grid";
 
 /// The folder of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home(PathBuf);
+pub struct Home {
+    path: PathBuf,
+    is_named: bool,
+}
 
 impl Home {
     /// The folder that was named; else `$GRID_HOME`, `~/.grid`, `/var/lib/grid`. Always absolute. Root
@@ -18,77 +21,116 @@ impl Home {
     /// A relative path while the working directory is gone.
     pub fn find(named: Option<&Path>) -> std::io::Result<Self> {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => match (set("GRID_HOME"), set("HOME")) {
-                (Some(home), _) => home.into(),
-                (None, Some(user)) => {
-                    let own = PathBuf::from(user).join(".grid");
-                    let is_root = || nix::unistd::geteuid().is_root();
-                    if !own.exists() && is_root() && Path::new(SYSTEM_HOME).is_dir() {
-                        SYSTEM_HOME.into()
-                    } else {
-                        own
-                    }
+        let named = named.map(Path::to_owned);
+        let named = named.or_else(|| set("GRID_HOME").map(PathBuf::from));
+        let is_named = named.is_some();
+        let path = match (named, set("HOME")) {
+            (Some(home), _) => home,
+            (None, Some(user)) => {
+                let own = PathBuf::from(user).join(".grid");
+                let is_root = || nix::unistd::geteuid().is_root();
+                if !own.exists() && is_root() && Path::new(SYSTEM_HOME).is_dir() {
+                    SYSTEM_HOME.into()
+                } else {
+                    own
                 }
-                (None, None) => SYSTEM_HOME.into(),
-            },
+            }
+            (None, None) => SYSTEM_HOME.into(),
         };
-        std::path::absolute(path).map(Self)
+        let path = std::path::absolute(path)?;
+        Ok(Self { path, is_named })
+    }
+
+    /// Whether somebody named the folder, with `--home` or `GRID_HOME`.
+    #[must_use]
+    pub const fn is_named(&self) -> bool {
+        self.is_named
+    }
+
+    /// Whether there is no such folder, nobody named it, and the machine has a node of its own: whoever
+    /// looks probably means that one.
+    #[must_use]
+    pub fn is_beside_the_machines(&self) -> bool {
+        self.is_beside(Path::new(SYSTEM_HOME))
+    }
+
+    fn is_beside(&self, machines: &Path) -> bool {
+        !self.is_named && self.path != machines && !self.path.exists() && machines.is_dir()
     }
 
     /// The folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.0.join("config")
+        self.path.join("config")
     }
 
     /// The folder of the node's keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
-        self.0.join("keys")
+        self.path.join("keys")
     }
 
     /// The folder of known peers, one file each.
     #[must_use]
     pub fn peers(&self) -> PathBuf {
-        self.0.join("peers")
+        self.path.join("peers")
     }
 
     /// The folder of networks, one folder each.
     #[must_use]
     pub fn nets(&self) -> PathBuf {
-        self.0.join("nets")
+        self.path.join("nets")
     }
 
     /// The folder of objects and memoised calls.
     #[cfg(feature = "modules")]
     #[must_use]
     pub fn cache(&self) -> grid_modules::CacheDir {
-        grid_modules::CacheDir::new(self.0.join("cache"))
+        grid_modules::CacheDir::new(self.path.join("cache"))
     }
 
     /// The control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.0.join("grid.sock")
+        self.path.join("grid.sock")
     }
 
     /// The lock that the server holds.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
-        self.0.join("server.lock")
+        self.path.join("server.lock")
     }
 
     /// The log of a server in the background.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.0.join("server.log")
+        self.path.join("server.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_a_home_is_beside_the_machines_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let (machines, own) = (dir.path().join("machines"), dir.path().join("own"));
+        let home = |is_named| Home {
+            path: own.clone(),
+            is_named,
+        };
+        assert!(!home(false).is_beside(&machines), "the machine has none");
+        std::fs::create_dir(&machines).unwrap();
+        assert!(home(false).is_beside(&machines));
+        assert!(!home(true).is_beside(&machines), "it was named");
+        std::fs::create_dir(&own).unwrap();
+        assert!(!home(false).is_beside(&machines), "the user has one");
     }
 }

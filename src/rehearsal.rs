@@ -1,8 +1,9 @@
 //! What a command would change on this machine (`--dry-run`): the core runs in memory, on a copy of
-//! what is on disk and with nobody in reach, and what it wants of WireGuard is planned and printed.
+//! what is on disk and with nobody in reach, and what it wants of WireGuard is planned.
 //! Nothing is written, sent or configured.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use grid_promises::network::name::NetworkName;
 use grid_wg::{Error, Observed, Table};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
+use serde::Serialize;
 
+use crate::command::Report;
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -100,21 +103,20 @@ impl Rehearsal {
         Ok(rehearsal)
     }
 
-    /// Prints what a server would configure when it starts.
+    /// What a server would configure when it starts.
     ///
     /// # Errors
-    /// The plan cannot be made or printed.
-    pub fn start(self) -> Outcome {
+    /// The plan cannot be made.
+    pub fn start(self) -> Outcome<PlanReport> {
         if self.interfaces.is_empty() {
             output::say("this node is in no network: a server would configure nothing");
         }
         let settled = self.settled();
+        let mut report = PlanReport::default();
         for (net, interface) in &settled.interfaces {
-            if settled.wants(net) {
-                settled.print(net, interface, false)?;
-            }
+            report.add(settled.plan(net, interface, false)?);
         }
-        Ok(())
+        Ok(report)
     }
 
     /// The networks on disk that this node is in.
@@ -211,14 +213,19 @@ impl Rehearsal {
         }
     }
 
-    /// Prints what would be changed for one network. With `adopt`, a foreign interface of its name
+    /// What would be changed for one network. With `adopt`, a foreign interface of its name
     /// counts as its own.
     ///
     /// # Errors
-    /// The interface is somebody else's, or the plan cannot be printed.
-    pub fn print(&self, net: &NetworkName, options: &InterfaceOptions, adopt: bool) -> Outcome {
+    /// The interface is somebody else's.
+    pub fn plan(
+        &self,
+        net: &NetworkName,
+        options: &InterfaceOptions,
+        adopt: bool,
+    ) -> Outcome<PlanReport> {
         let Some(tunnel) = self.tunnel(net) else {
-            return Ok(());
+            return Ok(PlanReport::default());
         };
         let name = name_of(net)?;
         let own = tunnel.private_key.public();
@@ -244,6 +251,52 @@ impl Rehearsal {
             }
         };
         let desired = desired(name, tunnel, options.routing, self.mark, &observed);
-        output::print(&grid_wg::plan(&desired, &observed).to_string())
+        let plan = grid_wg::plan(&desired, &observed);
+        Ok(PlanReport::of(
+            net,
+            plan.steps.iter().map(ToString::to_string).collect(),
+        ))
+    }
+}
+
+/// What would be changed on this machine.
+#[derive(Debug, Default, Serialize)]
+pub struct PlanReport {
+    networks: Vec<NetworkPlan>,
+}
+
+#[derive(Debug, Serialize)]
+struct NetworkPlan {
+    name: String,
+    /// In the order in which they would be carried out.
+    steps: Vec<String>,
+}
+
+impl PlanReport {
+    /// The plan for one network.
+    #[must_use]
+    pub fn of(net: &NetworkName, steps: Vec<String>) -> Self {
+        let name = net.to_string();
+        Self {
+            networks: vec![NetworkPlan { name, steps }],
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.networks.extend(other.networks);
+    }
+}
+
+impl Report for PlanReport {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        for NetworkPlan { name, steps } in &self.networks {
+            if steps.is_empty() {
+                writeln!(out, "{name}: nothing to do")?;
+            }
+            steps
+                .iter()
+                .try_for_each(|step| writeln!(out, "{name}: {step}"))?;
+        }
+        Ok(())
     }
 }

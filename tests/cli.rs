@@ -120,6 +120,7 @@ fn promises_are_listed_and_shown() {
 #[test]
 fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
     let home = TestHome::new();
+    home.write("other", "", 0o600);
     let status = home.run(&["status"]);
     assert_eq!((status.code, status.err.as_str()), (0, ""));
     assert!(status.out.contains("grid create-wireguard-net NET"));
@@ -134,6 +135,27 @@ fn status_of_a_new_home_says_what_to_do_next_and_makes_nothing() {
             status.err.contains("not in a network \"foo\""),
             "{}",
             status.err
+        );
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_home_that_somebody_named_and_that_is_not_there_is_no_status() {
+    let home = TestHome::new();
+    let elsewhere = home.path().join("typo");
+    let elsewhere = elsewhere.to_str().unwrap();
+    for words in [
+        &["status"][..],
+        &["status", "--json"],
+        &["status", "--home", elsewhere],
+    ] {
+        let ran = home.run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{words:?}");
+        assert!(
+            ran.err.contains("check --home and GRID_HOME"),
+            "{}",
+            ran.err
         );
     }
     assert!(!home.path().exists());
@@ -250,8 +272,58 @@ fn a_home_that_others_can_write_to_is_refused() {
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let ran = home.run(&["generate-keys"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("chmod 700"), "{}", ran.err);
+    // It may be everybody's, such as /tmp.
+    assert!(
+        ran.err.contains("a folder of its own with --home"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("chmod"), "{}", ran.err);
     assert!(fs::read_dir(home.path()).unwrap().next().is_none());
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(home.run(&["generate-keys"]).code, 0);
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let ran = home.run(&["generate-keys"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("chmod 700"), "{}", ran.err);
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let home = TestHome::new();
+    for words in [
+        &["--list"][..],
+        &["--help"],
+        &["--version"],
+        &["status", "--help"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = home.command(words).stdout(full).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(
+            err.contains("cannot be written to standard output"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn no_umask_takes_away_what_the_owner_needs() {
+    let home = TestHome::new();
+    let script = format!(
+        "umask 0777; exec {} generate-keys",
+        env!("CARGO_BIN_EXE_grid")
+    );
+    let ran = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("GRID_HOME", home.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    for folder in ["", "keys", "nets", "peers"] {
+        assert_eq!(common::mode(&home.file(folder)), 0o700, "{folder}");
+    }
 }
 
 #[test]

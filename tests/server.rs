@@ -392,3 +392,86 @@ fn the_most_verbose_log_holds_no_key() {
     assert!(!log.contains(key.trim()));
     assert!(!log.contains("c2VjcmV0"), "{log}");
 }
+
+#[test]
+fn the_own_key_is_no_other_nodes() {
+    let home = TestHome::new();
+    let own = home.run(&["generate-keys"]).out;
+    let own = own.split_whitespace().last().unwrap().to_owned();
+    let _server = home.server();
+    let ran = home.run(&["exchange-keys", &format!("127.0.0.1:9#{own}")]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err.contains("that key is this node's own"),
+        "{}",
+        ran.err
+    );
+}
+
+/// `cas get` and the call of a module print bytes of their own; `start-server` in the foreground prints nothing.
+#[test]
+fn every_result_is_one_json_document() {
+    let home = TestHome::new();
+    let pages = home.path().join("pages");
+    let pages = pages.to_str().unwrap();
+    let one_document = |words: &[&str]| -> serde_json::Value {
+        let words = [words, &["--json"]].concat();
+        let ran = home.run(&words);
+        assert_eq!(ran.code, 0, "{words:?}: {}", ran.err);
+        let read = serde_json::from_str(&ran.out);
+        read.unwrap_or_else(|error| panic!("{words:?} printed {:?}: {error}", ran.out))
+    };
+    one_document(&["generate-keys"]);
+    for words in [
+        &["start-server", "--dry-run"][..],
+        &["stop-server"],
+        &["stop-server", "--down"],
+        &[
+            "create-wireguard-net",
+            "foo",
+            "--backend",
+            "userspace",
+            "--dry-run",
+        ],
+        &["status"],
+        &["contract"],
+        &["contract", "--texts"],
+        &["--list"],
+        &["--show", "status"],
+        &["man", pages],
+        &["completions", "bash"],
+        #[cfg(feature = "modules")]
+        &["symbols"],
+        #[cfg(feature = "modules")]
+        &["symbols", "--history"],
+        #[cfg(feature = "modules")]
+        &["allow"],
+        #[cfg(feature = "modules")]
+        &["routes"],
+        #[cfg(feature = "modules")]
+        &["cas", "ls"],
+        #[cfg(feature = "modules")]
+        &["cas", "gc"],
+        #[cfg(feature = "modules")]
+        &["cas", "verify"],
+    ] {
+        one_document(words);
+    }
+    let listen = ["start-server", "--background", "--listen", "127.0.0.1:0"];
+    assert_eq!(one_document(&listen)["changed"], true);
+    assert_eq!(one_document(&listen)["changed"], false);
+    one_document(&["status"]);
+    one_document(&["wait-online"]);
+    assert_eq!(one_document(&["stop-server"])["changed"], true);
+    // What fails prints nothing there.
+    for words in [
+        &["status", "foo"][..],
+        &["leave-wireguard-net", "foo", "--dry-run"],
+        &["invite", "foo"],
+    ] {
+        let ran = home.run(&[words, &["--json"]].concat());
+        assert_ne!(ran.code, 0, "{words:?}");
+        assert_eq!(ran.out, "", "{words:?}");
+        assert!(!ran.err.is_empty(), "{words:?}");
+    }
+}

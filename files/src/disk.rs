@@ -156,7 +156,9 @@ impl Disk for RealDisk {
     type Lock = Flock<File>;
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(DIR_MODE).create(path)
+        DirBuilder::new().mode(DIR_MODE).create(path)?;
+        // A umask can only have taken bits away; the owner needs all of these.
+        fs::set_permissions(path, fs::Permissions::from_mode(DIR_MODE))
     }
 
     fn create(&self, path: &Path) -> io::Result<()> {

@@ -47,6 +47,17 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A folder that others can write to, and that is not the program's.
+    #[error(
+        "others can write to {path} (mode {mode:04o}); choose a folder of its own with --home",
+        path = path.display()
+    )]
+    FolderShared {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The file is somebody else's.
     #[error(
         "{path} belongs to user {owner}, and this process runs as user {me}; run it as that user, \

@@ -11,12 +11,11 @@ use grid_wg::Error as WireguardError;
 pub fn on_command(error: &CommandError) -> String {
     match error {
         CommandError::NoSuchNetwork(_) => format!("{error}; `grid status` lists those it is in"),
-        CommandError::NameTaken(name) | CommandError::Oneself(name) => {
-            let leaves = match error {
-                CommandError::NameTaken(_) => "leaves it",
-                _ => "leaves the network",
-            };
-            format!("{error}; `grid leave-wireguard-net {name}` {leaves}")
+        CommandError::NameTaken(name) => format!(
+            "{error}; `grid status {name}` shows it, `grid leave-wireguard-net {name}` leaves it"
+        ),
+        CommandError::Oneself(name) => {
+            format!("{error}; `grid leave-wireguard-net {name}` leaves the network")
         }
         CommandError::Invite(invite) => on_invite(invite),
         CommandError::NobodyHasIt(name) => format!(
@@ -77,6 +76,11 @@ mod tests {
             (
                 CommandError::NoSuchNetwork(name()),
                 "this node is not in a network \"foo\"; `grid status` lists those it is in",
+            ),
+            (
+                CommandError::NameTaken(name()),
+                "this node is in a network \"foo\" already; `grid status foo` shows it, `grid \
+                 leave-wireguard-net foo` leaves it",
             ),
             (
                 CommandError::Oneself(name()),

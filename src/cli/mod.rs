@@ -5,6 +5,7 @@
 mod root;
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -15,6 +16,7 @@ use grid_promises::network::invite::PREFIX;
 use grid_promises::texts::{self, Promise};
 
 use crate::advice;
+use crate::command::plain::TextReport;
 use crate::command::{Caller, Global, Program, names};
 use crate::commands::{self, Command};
 use crate::console::output;
@@ -34,12 +36,20 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
                 output::complain(&advice::misplaced_invite());
                 return code(Exit::Usage);
             }
-            // Help that nobody reads is no failure.
-            let _ = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => code(Exit::Kept),
-                _ => code(Exit::Usage),
-            };
+            return code(match (error.kind(), error.print()) {
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Ok(())) => Exit::Kept,
+                // Help that nobody reads is no failure.
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error))
+                    if error.kind() == io::ErrorKind::BrokenPipe =>
+                {
+                    Exit::Kept
+                }
+                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error)) => {
+                    output::complain(&output::unwritten(&error).text);
+                    Exit::Failed
+                }
+                _ => Exit::Usage,
+            });
         }
     };
     match keep(cli) {
@@ -95,7 +105,7 @@ fn keep(cli: Cli) -> Outcome<ExitCode> {
         (Some(call @ Command::Module(_)), _) => return call.run(&caller),
         _ if list => names::list(&caller)?,
         (_, Some(wanted)) => match promise(&wanted) {
-            Some(promise) => output::print(promise.text)?,
+            Some(promise) => caller.show(&TextReport::of(promise.text))?,
             None => commands::show(&caller, &wanted)?,
         },
         (Some(command), None) => return command.run(&caller),

@@ -81,12 +81,17 @@ pub fn ask_through<R: Served<Report: Report>>(
 /// The failure of a command that needs a server, when none runs.
 #[must_use]
 pub fn no_server(caller: &Caller) -> Failure {
+    let home = caller.home();
+    let what_to_do = if home.is_beside_the_machines() {
+        advice::is_the_machines()
+    } else {
+        advice::runs_a_server().to_owned()
+    };
     Failure::new(
         Exit::NoServer,
         format!(
-            "no server is running for {}; {}",
-            caller.home().path().display(),
-            advice::runs_a_server()
+            "no server is running for {}; {what_to_do}",
+            home.path().display()
         ),
     )
 }

@@ -11,6 +11,7 @@
 //! | `described` | a module in one sentence |
 //! | `judging` | asking a judge |
 //! | `names` | the names in the symbol table |
+//! | `plain` | the report of a command whose result is a text |
 //! | `stopping` | the request that ends the server |
 //! | `tunnel_options` | the arguments that `create-` and `join-wireguard-net` share |
 
@@ -24,6 +25,7 @@ pub mod described;
 #[cfg(feature = "modules")]
 pub mod judging;
 pub mod names;
+pub mod plain;
 pub mod served;
 pub mod stopping;
 pub mod tunnel_options;

@@ -102,7 +102,7 @@ pub async fn answer<R: Served>(
     let request: R = request::decode(message)?;
     let report = request.handle(node, progress).await?;
     let mut payload = Zeroizing::new(Vec::with_capacity(request::ROOM));
-    serde_json::to_writer(&mut *payload, &report)
+    serde_json::to_writer(request::Appending(&mut payload), &report)
         .map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))?;
     Ok(Answer {
         payload,

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{fetch, routes};
 use crate::advice;
 use crate::command::described::described;
+use crate::command::plain::TextReport;
 use crate::command::{Caller, Report, asking};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
@@ -147,7 +148,7 @@ pub fn show(caller: &Caller, name: &str) -> Outcome {
     let fetch = |id: &ContentId| fetch::object(caller, id);
     if let Some(found) = Found::find(symbols::open(home, &config)?, name, &fetch)? {
         output::say(&format!("\"{name}\" {}", described(&found.module)));
-        return output::print(&found.promise(&fetch)?);
+        return caller.show(&TextReport::of(found.promise(&fetch)?));
     }
     let there = fetch::find(home, name);
     let Some(there) = there.first() else {
@@ -170,5 +171,5 @@ pub fn show(caller: &Caller, name: &str) -> Outcome {
         described(&module)
     ));
     let text = symbols.promise_text(module.promise())?;
-    output::print(&text.ok_or_else(|| unknown(home, name))?)
+    caller.show(&TextReport::of(text.ok_or_else(|| unknown(home, name))?))
 }

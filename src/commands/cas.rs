@@ -5,7 +5,7 @@
 
 mod report;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ use grid_promises::content_id::HashCode;
 use crate::advice;
 use crate::command::{Caller, Command};
 use crate::console::output;
+use crate::console::place::{self, Readers};
 use crate::console::progress::Progress;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
@@ -183,50 +184,16 @@ fn print(object: &Object) -> Outcome {
     }
 }
 
-/// Writes a file whole or not at all, with the permissions that the person's files have. Into what is
-/// no regular file (a device, a pipe) it is written as it comes.
+/// Writes a file whole or not at all, with the permissions that the person's files have.
 fn write_file(object: &Object, path: &Path) -> Outcome {
-    let unwritten = |error: io::Error| {
+    let mut progress = Progress::new("writing", Some(object.len()));
+    place::write(path, Readers::AsBefore, |file| {
+        object.copy_to(file, &mut |done| progress.at(done))
+    })
+    .map_err(|error| {
         let shown = path.display();
         Failure::failed(format!("cannot write {shown}: {error}"))
-    };
-    // The place that a link leads to, so that the link stays one.
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut progress = Progress::new("writing", Some(object.len()));
-    let mut so_far = |done| progress.at(done);
-    if fs::metadata(&place).is_ok_and(|about| !about.is_file()) {
-        let mut file = File::options()
-            .write(true)
-            .open(&place)
-            .map_err(unwritten)?;
-        return object.copy_to(&mut file, &mut so_far).map_err(unwritten);
-    }
-    let unfinished = beside(&place).map_err(unwritten)?;
-    let mut write = || -> io::Result<()> {
-        let mut file = File::create_new(&unfinished)?;
-        if let Ok(about) = fs::metadata(&place) {
-            file.set_permissions(about.permissions())?;
-        }
-        object.copy_to(&mut file, &mut so_far)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &place)
-    };
-    write().map_err(|error| {
-        // If another process has that file, creating it failed and it stays.
-        if error.kind() != io::ErrorKind::AlreadyExists {
-            let _ = fs::remove_file(&unfinished);
-        }
-        unwritten(error)
     })
-}
-
-/// A name for the unfinished file, in the same folder.
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let mut unfinished = std::ffi::OsString::from(".");
-    unfinished.push(name);
-    unfinished.push(format!(".{}.tmp", std::process::id()));
-    Ok(path.with_file_name(unfinished))
 }
 
 fn ls(caller: &Caller, objects: &Objects) -> Outcome {

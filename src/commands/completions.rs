@@ -1,7 +1,7 @@
 //! `grid completions SHELL`: prints a completion script.
 
+use crate::command::plain::TextReport;
 use crate::command::{Caller, Command};
-use crate::console::output;
 use crate::exit::Outcome;
 
 /// Print a completion script
@@ -17,6 +17,7 @@ impl Command for Args {
         let mut script = Vec::new();
         let mut parser = (caller.program().parser)();
         clap_complete::generate(self.shell, &mut parser, "grid", &mut script);
-        output::print_bytes(&script)
+        // The generator writes text.
+        caller.show(&TextReport::of(String::from_utf8_lossy(&script)))
     }
 }

@@ -1,10 +1,13 @@
 //! `grid create-config NET`: writes the present configuration of a network as a file for wg-quick; what is
 //! on disk, if no server runs.
+//!
+//! The server tells the configuration, and this process writes it, with the person's working directory and
+//! links. It holds secrets.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use grid_keys::WgPublicKey;
 use grid_promises::core::Tunnel;
@@ -14,13 +17,16 @@ use grid_wg::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
-use crate::command::{Caller, Command, Report, Served, asking};
+use crate::command::{Caller, Command, Report, Served, served};
+use crate::console::output;
+use crate::console::place::{self, Readers};
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::Rehearsal;
-use crate::store::{Store, WG_QUICK};
+use crate::store::WG_QUICK;
+use crate::values::secret::SecretText;
 use crate::values::text;
 use crate::wg_quick;
 
@@ -30,8 +36,8 @@ pub struct Args {
     /// The network
     net: NetworkName,
 
-    /// The file [default: wg-quick.conf in the network's folder]
-    #[arg(long, value_name = "FILE")]
+    /// The file, or `-` for standard output [default: wg-quick.conf in the network's folder]
+    #[arg(long, value_name = "FILE|-")]
     output: Option<PathBuf>,
 }
 
@@ -41,54 +47,88 @@ pub struct Args {
 pub struct Request {
     #[serde(with = "text")]
     net: NetworkName,
-    /// Absolute: the server has another working directory.
-    output: Option<PathBuf>,
 }
 
-/// The file that was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigReport {
+/// The configuration, in lines: what reads JSON makes a copy of a text with line breaks, and does not wipe
+/// it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    lines: Vec<SecretText>,
+    /// How many peers it names.
+    peers: usize,
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct ConfigReport {
     /// The file.
-    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// The lines, if they go to standard output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<Vec<SecretText>>,
     /// How many peers it names.
     peers: usize,
 }
 
 impl Report for ConfigReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "{}", self.path)
+        if let Some(path) = &self.path {
+            writeln!(out, "{path}")?;
+        }
+        write_lines(self.lines.iter().flatten(), out)
     }
+}
+
+fn write_lines<'a>(
+    lines: impl IntoIterator<Item = &'a SecretText>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    lines
+        .into_iter()
+        .try_for_each(|line| writeln!(out, "{}", line.expose()))
 }
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        let output = self.output.map(|path| {
-            let whole = std::path::absolute(&path)
-                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-            if whole.to_str().is_none() {
-                return Err(Failure::usage(format!(
-                    "{} is not UTF-8; choose another name",
-                    whole.display()
-                )));
-            }
-            Ok(whole)
-        });
-        let request = Request {
-            net: self.net,
-            output: output.transpose()?,
+        let request = Request { net: self.net };
+        let config = match Client::connect(caller.home())? {
+            Some(mut client) => served::call(&mut client, &request, output::say)?.report,
+            None => request.read_from_disk(caller.home())?,
         };
-        match Client::connect(caller.home())? {
-            Some(client) => asking::ask_through(client, caller, &request),
-            None => caller.show(&request.write_from_disk(caller.home())?),
+        if self.output.as_deref() == Some(Path::new("-")) {
+            return caller.show(&ConfigReport {
+                path: None,
+                lines: Some(config.lines),
+                peers: config.peers,
+            });
         }
+        let default = || {
+            caller
+                .home()
+                .nets()
+                .join(request.net.as_str())
+                .join(WG_QUICK)
+        };
+        let path = self.output.unwrap_or_else(default);
+        let shown = path.display();
+        place::write(&path, Readers::Owner, |file| {
+            write_lines(&config.lines, file)
+        })
+        .map_err(|error| Failure::failed(format!("cannot write {shown}: {error}")))?;
+        caller.show(&ConfigReport {
+            path: Some(shown.to_string()),
+            lines: None,
+            peers: config.peers,
+        })
     }
 }
 
 impl Served for Request {
     const PROMISE: Promise = texts::CREATE_CONFIG;
-    type Report = ConfigReport;
+    type Report = Configuration;
 
-    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ConfigReport> {
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<Configuration> {
         let tunnel = node.tunnel(self.net.clone()).await?;
         let (tunnel, interface) = tunnel.ok_or_else(|| {
             Failure::failed(format!(
@@ -107,17 +147,12 @@ impl Served for Request {
             let key = peer.public_key.parse().ok()?;
             Some((key, peer.endpoint.as_ref()?.parse().ok()?))
         });
-        self.write(
-            node.home(),
-            &tunnel,
-            interface.routing.table,
-            &seen.collect(),
-        )
+        Ok(self.configuration(&tunnel, interface.routing.table, &seen.collect()))
     }
 }
 
 impl Request {
-    fn write_from_disk(&self, home: &Home) -> Outcome<ConfigReport> {
+    fn read_from_disk(&self, home: &Home) -> Outcome<Configuration> {
         let rehearsal = Rehearsal::begin(home)?.settled();
         let tunnel = rehearsal.tunnel(&self.net).ok_or_else(|| {
             Failure::failed(format!(
@@ -126,26 +161,21 @@ impl Request {
                 advice::lists_the_networks()
             ))
         })?;
-        self.write(home, tunnel, rehearsal.table(&self.net), &BTreeMap::new())
+        Ok(self.configuration(tunnel, rehearsal.table(&self.net), &BTreeMap::new()))
     }
 
-    /// Writes the file. `seen` are endpoints that WireGuard learned.
-    fn write(
+    /// `seen` are endpoints that WireGuard learned.
+    fn configuration(
         &self,
-        home: &Home,
         tunnel: &Tunnel,
         table: Table,
         seen: &BTreeMap<WgPublicKey, SocketAddr>,
-    ) -> Outcome<ConfigReport> {
+    ) -> Configuration {
         let text = wg_quick::render(self.net.as_str(), tunnel, table, seen);
-        let path = match &self.output {
-            Some(path) => path.clone(),
-            None => home.nets().join(self.net.as_str()).join(WG_QUICK),
-        };
-        Store::look(home).write_private(&path, text.as_bytes())?;
-        Ok(ConfigReport {
-            path: path.display().to_string(),
+        let line = |line: &str| SecretText::new(line.to_owned());
+        Configuration {
+            lines: text.lines().map(line).collect(),
             peers: tunnel.peers.len(),
-        })
+        }
     }
 }

@@ -76,7 +76,8 @@ impl Command for Args {
             let port = rehearsal.port(self.tunnel.port)?;
             rehearsal.carry_out(self.wish(port))?;
             output::say("the keys and addresses below will be others when the network is founded");
-            return rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt);
+            let interface = self.tunnel.interface();
+            return caller.show(&rehearsal.plan(&self.net, &interface, self.tunnel.adopt)?);
         }
         // Before a server is started for what cannot be.
         if let Some(range) = self.ipv4 {

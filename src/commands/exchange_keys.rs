@@ -95,6 +95,11 @@ impl Served for Request {
     }
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ExchangedReport> {
+        if self.pin == Some(node.node()) {
+            return Err(Failure::usage(
+                "that key is this node's own; ask for the other node's",
+            ));
+        }
         let addrs = self.place.resolve().await?;
         let connected = node
             .connect(self.pin, &addrs)

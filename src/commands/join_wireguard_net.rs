@@ -122,7 +122,8 @@ impl Request {
             "the address below is the first candidate; another is taken if a member holds it, and the \
              members are added as peers",
         );
-        rehearsal.print(&self.net, &self.tunnel.interface(), self.tunnel.adopt)
+        let interface = self.tunnel.interface();
+        caller.show(&rehearsal.plan(&self.net, &interface, self.tunnel.adopt)?)
     }
 }
 

@@ -11,12 +11,11 @@ use crate::advice;
 use crate::command::changed::ChangedReport;
 use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Served, asking};
-use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::node::{NodeHandle, Progress};
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{PlanReport, Rehearsal};
 use crate::store::{Loaded, Store};
 use crate::values::text;
 
@@ -40,7 +39,8 @@ impl Command for Args {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
             let name = self.net.clone();
             rehearsal.carry_out(Wish::Leave { name })?;
-            return output::print(&format!("{}: remove the interface\n", self.net));
+            let steps = vec!["remove the interface".to_owned()];
+            return caller.show(&PlanReport::of(&self.net, steps));
         }
         match Client::connect(caller.home())? {
             Some(client) => asking::ask_through(client, caller, &self),
@@ -73,6 +73,12 @@ impl Served for Args {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let net = self.net;
+        let was_expelled = node
+            .status()
+            .await?
+            .networks
+            .iter()
+            .any(|network| network.name == net.as_str() && network.standing == "expelled");
         let reply = node
             .command(Wish::Leave { name: net.clone() }, None)
             .await?;
@@ -84,10 +90,14 @@ impl Served for Args {
         let stopping =
             node.is_in_background() && !node.is_joining() && node.taken().await?.names.is_empty();
         let mut text = format!(
-            "left \"{net}\"; {told} member{} confirmed it; {}",
+            "left \"{net}\"; {told} member{} confirmed it",
             if told == 1 { "" } else { "s" },
-            advice::joins_again(&net)
         );
+        // Who was put out is not let in by the name alone.
+        if !was_expelled {
+            text.push_str("; ");
+            text.push_str(&advice::joins_again(&net));
+        }
         if stopping {
             text.push_str("; it was the last network, so the server in the background ends");
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::command::plain::TextReport;
 use crate::command::{Caller, Command};
 use crate::exit::{Failure, Outcome};
 
@@ -23,6 +24,13 @@ impl Command for Args {
         };
         std::fs::create_dir_all(&self.dir).map_err(failed)?;
         let parser = (caller.program().parser)();
-        clap_mangen::generate_to(parser, &self.dir).map_err(failed)
+        clap_mangen::generate_to(parser, &self.dir).map_err(failed)?;
+        if caller.wants_json() {
+            let written = self.dir.display();
+            caller.show(&TextReport::of(format!(
+                "the manual pages are in {written}"
+            )))?;
+        }
+        Ok(())
     }
 }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::command::changed::ChangedReport;
 use crate::command::{Caller, Command, background};
 use crate::console::output;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::home::Home;
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{PlanReport, Rehearsal};
 use crate::server;
 use crate::store::ServerLock;
 
@@ -57,7 +57,7 @@ pub struct Args {
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         if self.dry_run {
-            return rehearse(caller.home());
+            return rehearse(caller);
         }
         if self.background {
             return self.in_background(caller);
@@ -82,10 +82,10 @@ impl Command for Args {
 
 /// Prints what a server would configure when it starts. One that runs has done that already, and its
 /// interfaces in user space would look like somebody else's from here.
-fn rehearse(home: &Home) -> Outcome {
-    let rehearsal = Rehearsal::begin(home)?;
-    let Some(pid) = ServerLock::holder(home) else {
-        return rehearsal.start();
+fn rehearse(caller: &Caller) -> Outcome {
+    let rehearsal = Rehearsal::begin(caller.home())?;
+    let Some(pid) = ServerLock::holder(caller.home()) else {
+        return caller.show(&rehearsal.start()?);
     };
     let nets: Vec<String> = rehearsal
         .networks()
@@ -98,7 +98,7 @@ fn rehearse(home: &Home) -> Outcome {
     output::say(&format!(
         "a server runs for this home (process {pid}); {has}, and a second one would not start"
     ));
-    Ok(())
+    caller.show(&PlanReport::default())
 }
 
 impl Args {
@@ -128,10 +128,13 @@ impl Args {
                 None => background::launch(caller, &more)?,
             };
             if background::rely_on(&mut client)? {
-                if !is_own {
+                let text = if is_own {
+                    "a server runs in the background"
+                } else {
                     output::say("a server runs already");
-                }
-                return Ok(());
+                    "a server runs already"
+                };
+                return told(caller, is_own, text);
             }
             client.wait_for_end(ENDING);
         }
@@ -140,4 +143,16 @@ impl Args {
             "each server that was found or started ended at once; the log says why",
         ))
     }
+}
+
+/// Prints what holds now as JSON. People have read it on standard error.
+fn told(caller: &Caller, changed: bool, text: &str) -> Outcome {
+    if !caller.wants_json() {
+        return Ok(());
+    }
+    caller.show(&ChangedReport {
+        changed,
+        text: text.to_owned(),
+        stopping: false,
+    })
 }

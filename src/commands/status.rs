@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::advice;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::control::client::Client;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
 use crate::node::status::{BrokenReport, NetworkReport, PeerReport, StatusReport};
 use crate::node::{NodeHandle, Progress};
@@ -68,7 +68,22 @@ impl Served for Args {
 }
 
 /// The status of a home without a server, if that is how it should be: it is in no network.
+///
+/// # Errors
+/// It cannot be read, or the person probably means another home.
 fn idle(home: &Home) -> Outcome<Option<StatusReport>> {
+    if home.is_beside_the_machines() {
+        return Ok(None);
+    }
+    if home.is_named() && !home.path().exists() {
+        return Err(Failure::new(
+            Exit::NoServer,
+            format!(
+                "there is no {}; check --home and GRID_HOME",
+                home.path().display()
+            ),
+        ));
+    }
     let store = Store::look(home);
     let mut report = StatusReport::default();
     for loaded in store.networks()? {
@@ -254,16 +269,10 @@ fn write_peers(text: &mut String, peers: &[PeerReport], now: u64) {
 }
 
 fn row(peer: &PeerReport, now: u64) -> [String; 10] {
-    // A prefix of one address is an address.
-    let address = |prefix: &String| {
-        let host = prefix.strip_suffix("/32").or(prefix.strip_suffix("/128"));
-        host.map(str::to_owned)
-    };
-    let addresses: Vec<String> = peer.promised.iter().filter_map(address).collect();
     [
         peer.name.clone(),
         short(&peer.node),
-        addresses.join(","),
+        peer.addresses.join(","),
         match &peer.endpoint {
             Some(endpoint) => format!("{endpoint} ({})", peer.path),
             None => peer.path.clone(),
@@ -297,6 +306,7 @@ mod tests {
         PeerReport {
             node: format!("{name}aaaaaaaaaaaaaaaaaaaa"),
             name: name.to_owned(),
+            addresses: ["10.9.0.2", "fd00::2"].map(str::to_owned).into(),
             public_key: "k".to_owned(),
             endpoint: handshake.map(|_| "192.0.2.12:51820".to_owned()),
             path: "local".to_owned(),
@@ -304,12 +314,12 @@ mod tests {
             latest_handshake: handshake,
             rx_bytes: 148,
             tx_bytes: 5_600_000,
-            promised: ["10.9.0.2/32", "fd00::2/128", "192.168.7.0/24"]
+            promised: ["10.9.0.2/32", "fd00::2/128", "8.8.8.8/32"]
                 .map(str::to_owned)
                 .into(),
             accepted: ["10.9.0.2/32", "fd00::2/128"].map(str::to_owned).into(),
             refused: vec![RefusedReport {
-                prefix: "192.168.7.0/24".to_owned(),
+                prefix: "8.8.8.8/32".to_owned(),
                 why: "no local rule accepts it".to_owned(),
             }],
             kept: KeptReport {
@@ -330,6 +340,7 @@ mod tests {
             netns: None,
             listen_port: 51820,
             addresses: ["10.9.0.1/16", "fd00::1/64"].map(str::to_owned).into(),
+            up: true,
             public_key: None,
             standing: "member".to_owned(),
             why: None,
@@ -383,8 +394,8 @@ foo
   PEER    NODE        ADDRESS           PATH                      HANDSHAKE  RECEIVED  SENT     PROMISED  ACCEPTED  KEPT
   b       baaaaaaaaa  10.9.0.2,fd00::2  192.0.2.12:51820 (local)  5s ago     148 B     5.3 MiB  3         2         answers
   longer  longeraaaa  10.9.0.2,fd00::2  local                     never      148 B     5.3 MiB  3         2         unknown
-  b promises 192.168.7.0/24, not accepted: no local rule accepts it
-  longer promises 192.168.7.0/24, not accepted: no local rule accepts it
+  b promises 8.8.8.8/32, not accepted: no local rule accepts it
+  longer promises 8.8.8.8/32, not accepted: no local rule accepts it
 
 bad: not started: x is damaged
 

@@ -6,6 +6,7 @@
 
 use grid_wg::Error;
 
+use crate::command::changed::ChangedReport;
 pub use crate::command::stopping::Request;
 use crate::command::{Caller, Command, asking};
 use crate::console::output;
@@ -25,13 +26,22 @@ pub struct Args {
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        match Client::connect(caller.home())? {
+        let client = Client::connect(caller.home())?;
+        let is_running = client.is_some();
+        match client {
             Some(client) => asking::ask_through(client, caller, &Request::default())?,
             None if self.down => {}
             None => output::say("no server is running"),
         }
         if self.down {
             take_down(caller.home())?;
+        }
+        if !is_running && caller.wants_json() {
+            return caller.show(&ChangedReport {
+                changed: false,
+                text: "no server is running".to_owned(),
+                stopping: false,
+            });
         }
         Ok(())
     }

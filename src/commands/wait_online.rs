@@ -107,7 +107,7 @@ fn look(home: &Home, net: Option<&NetworkName>, limit: Duration) -> Outcome<Seen
     };
     // Of a network that was asked for everything is awaited, also an owner.
     let missing = match net {
-        Some(_) => report.networks.iter().find(|network| !network.is_up()),
+        Some(_) => report.networks.iter().find(|network| !network.up),
         None => report.down().next(),
     };
     Ok(match missing {
@@ -146,7 +146,7 @@ fn show(caller: &Caller, report: StatusReport) -> Outcome {
             broken.name, broken.error
         ));
     }
-    let up = report.networks.into_iter().filter(NetworkReport::is_up);
+    let up = report.networks.into_iter().filter(|network| network.up);
     caller.show(&OnlineReport {
         networks: up
             .map(|network| Up {

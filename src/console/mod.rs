@@ -2,4 +2,5 @@
 
 pub mod handing_over;
 pub mod output;
+pub mod place;
 pub mod progress;

@@ -141,7 +141,7 @@ impl Client {
                     if whole.len() + part.len() > MAX_ANSWER {
                         return Err(unreadable());
                     }
-                    whole.extend_from_slice(&part);
+                    request::append(&mut whole, &part);
                     if more.is_none_or(|arg| arg != MORE.as_bytes()) {
                         return Ok(whole);
                     }

@@ -9,6 +9,7 @@ use grid_promises::core::{CommandError, Reply};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, texts};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -157,16 +158,21 @@ pub async fn finish(
             }
         }
     };
+    let wanted = [
+        IpNet::new(ipv4.1.into(), ipv4.0.prefix_len()),
+        IpNet::new(ipv6.1.into(), ipv6.0.prefix_len()),
+    ];
+    let wanted = wanted.into_iter().flatten();
     Ok(JoinedReport {
         network: net.to_string(),
         id: network.to_string(),
         interface: net.to_string(),
         backend: status.backend.unwrap_or_default(),
         listen_port,
-        addresses: vec![
-            format!("{}/{}", ipv4.1, ipv4.0.prefix_len()),
-            format!("{}/{}", ipv6.1, ipv6.0.prefix_len()),
-        ],
+        addresses: wanted
+            .filter(|address| status.addresses.contains(address))
+            .map(|address| address.to_string())
+            .collect(),
         members,
         answering,
     })

@@ -47,13 +47,13 @@ impl StatusReport {
     pub fn down(&self) -> impl Iterator<Item = &NetworkReport> {
         self.networks
             .iter()
-            .filter(|network| network.is_due() && !network.is_up())
+            .filter(|network| network.is_due() && !network.up)
     }
 
     /// Which addresses are up and what is missing, in one line.
     #[must_use]
     pub fn in_a_line(&self) -> String {
-        let network = |network: &NetworkReport| match (&network.problem, network.is_up()) {
+        let network = |network: &NetworkReport| match (&network.problem, network.up) {
             (_, true) => format!("{} {}", network.name, network.addresses.join(" ")),
             (Some(problem), false) => format!("{} is down: {problem}", network.name),
             (None, false) => format!("{} is {}", network.name, network.standing),
@@ -99,8 +99,11 @@ pub struct NetworkReport {
     pub netns: Option<String>,
     /// The UDP port of its WireGuard.
     pub listen_port: u16,
-    /// This node's addresses with the lengths of the network's prefixes.
+    /// This node's addresses, as far as they are on the interface, with the lengths of the network's
+    /// prefixes.
     pub addresses: Vec<String>,
+    /// Whether all addresses are on the interface that this host allows; the `hint` names the others.
+    pub up: bool,
     /// This node's WireGuard public key.
     pub public_key: Option<String>,
     /// `joining`, `waiting`, `member` or `expelled`.
@@ -139,16 +142,6 @@ impl NetworkReport {
     pub fn is_due(&self) -> bool {
         ["joining", "member"].contains(&self.standing.as_str())
     }
-
-    /// Whether its addresses are on its interface, as far as the server made them so.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        // The reason is known once the interface was configured.
-        self.standing == "member"
-            && !self.addresses.is_empty()
-            && self.problem.is_none()
-            && self.backend_reason.is_some()
-    }
 }
 
 /// An address that was lost.
@@ -180,6 +173,8 @@ pub struct PeerReport {
     pub node: String,
     /// What it calls itself.
     pub name: String,
+    /// Its own addresses in the network, whatever prefixes it promises.
+    pub addresses: Vec<String>,
     /// Its WireGuard public key.
     pub public_key: String,
     /// Where packets for it go.

@@ -31,6 +31,13 @@ pub(super) fn network(
         OwnStanding::Expelled(why) => ("expelled", Some(why.to_string())),
         OwnStanding::Left => ("left", None),
     };
+    let wanted = addresses(status);
+    let is_there = |address: &IpNet| about.addresses.contains(address);
+    let is_missing = wanted
+        .iter()
+        .any(|address| !is_there(address) && !about.refused.contains(address));
+    let addresses: Vec<IpNet> = wanted.into_iter().filter(is_there).collect();
+    let is_member = matches!(status.standing, OwnStanding::Member);
     NetworkReport {
         name: status.name.to_string(),
         id: status.network.to_string(),
@@ -42,7 +49,8 @@ pub(super) fn network(
         backend_reason: about.reason.clone(),
         netns: wished.netns.as_ref().map(ToString::to_string),
         listen_port: status.listen_port,
-        addresses: addresses(status),
+        addresses: strings(&addresses),
+        up: is_member && about.problem.is_none() && !addresses.is_empty() && !is_missing,
         public_key: status.public_key.map(|key| key.to_string()),
         standing: standing.to_owned(),
         why,
@@ -80,7 +88,8 @@ pub(super) fn network(
     }
 }
 
-fn addresses(status: &NetworkStatus) -> Vec<String> {
+/// The addresses that the interface is to have.
+fn addresses(status: &NetworkStatus) -> Vec<IpNet> {
     let Some(ipv4) = status.ipv4 else {
         return Vec::new();
     };
@@ -88,10 +97,13 @@ fn addresses(status: &NetworkStatus) -> Vec<String> {
     if matches!(status.standing, OwnStanding::Expelled(_)) {
         return Vec::new();
     }
-    vec![
-        format!("{ipv4}/{}", status.ipv4_range.prefix_len()),
-        format!("{}/{}", status.ipv6, status.ipv6_prefix.prefix_len()),
+    [
+        IpNet::new(ipv4.into(), status.ipv4_range.prefix_len()),
+        IpNet::new(status.ipv6.into(), status.ipv6_prefix.prefix_len()),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {
@@ -114,6 +126,12 @@ fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {
     PeerReport {
         node: peer.node.to_string(),
         name: peer.label.to_string(),
+        addresses: peer
+            .ipv4
+            .map(|address| address.to_string())
+            .into_iter()
+            .chain([peer.ipv6.to_string()])
+            .collect(),
         public_key: peer.public_key.to_string(),
         endpoint: seen
             .and_then(|seen| seen.endpoint)

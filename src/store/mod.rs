@@ -118,9 +118,13 @@ impl Store<RealDisk> {
         }
         // systemd makes /var/lib/grid with 0755; what is secret is 0600 in 0700 all the same.
         if about.mode() & 0o022 != 0 {
-            return Err(FileError::FolderOpen {
-                path: path.to_owned(),
-                mode: about.mode() & 0o7777,
+            let (path, mode) = (path.to_owned(), about.mode() & 0o7777);
+            // What the program did not make may be everybody's, such as /tmp.
+            let is_own = self.home.keys().is_dir() && self.home.nets().is_dir();
+            return Err(if is_own {
+                FileError::FolderOpen { path, mode }
+            } else {
+                FileError::FolderShared { path, mode }
             }
             .into());
         }
@@ -354,23 +358,5 @@ impl<D: Disk> Store<D> {
         limit: u64,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         Ok(self.reader().optional(path, limit, Privacy::Secret)?)
-    }
-
-    /// Writes a file of mode 0600, in the place of one that may be there.
-    ///
-    /// # Errors
-    /// The system refuses, or `path` has no folder or name.
-    pub fn write_private(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let name = path.file_name().and_then(|name| name.to_str());
-        let (Some(folder), Some(name)) = (path.parent(), name) else {
-            let source = std::io::Error::from(std::io::ErrorKind::InvalidFilename);
-            return Err(FileError::Write {
-                path: path.to_owned(),
-                source,
-            }
-            .into());
-        };
-        atomic::write_file(&self.disk, folder, name, bytes)?;
-        Ok(())
     }
 }

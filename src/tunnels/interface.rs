@@ -1,15 +1,17 @@
 //! One interface of the WireGuard thread: what it should be, what it was when it was last observed, and
 //! how the former is made of the latter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use grid_keys::WgPublicKey;
 use grid_promises::core::Tunnel;
 use grid_wg::{
-    BackendKind, Desired, Error, IfName, Observed, ObservedInterface, Plan, Step, Table, host, plan,
+    BackendKind, Desired, Error, IfName, Observed, ObservedInterface, Plan, SkipReason, Skipped,
+    Step, Table, host, plan,
 };
+use ipnet::IpNet;
 use tracing::{debug, info, warn};
 
 use super::desired::desired;
@@ -33,6 +35,8 @@ pub(super) struct Interface {
     pub(super) index: Option<u32>,
     /// Its state as last observed, with what this process has changed since. None: unknown.
     pub(super) known: Option<Observed>,
+    /// Its addresses as last observed, with what this process has changed since.
+    pub(super) addresses: BTreeSet<IpNet>,
     /// Where the peers were last seen: when somebody removes a peer, an endpoint is lost that the core
     /// leaves to WireGuard.
     endpoints: BTreeMap<WgPublicKey, SocketAddr>,
@@ -42,7 +46,7 @@ pub(super) struct Interface {
     /// The hint that was logged last.
     pub(super) last_hint: Option<String>,
     /// The steps that this host did not allow the last time.
-    skipped: Vec<Step>,
+    skipped: Vec<Skipped>,
 }
 
 /// Why a change is made, for the log.
@@ -76,6 +80,7 @@ impl Interface {
             tunnel,
             index: None,
             known: None,
+            addresses: BTreeSet::new(),
             endpoints: BTreeMap::new(),
             handshakes: Handshakes::new(),
             last_problem: None,
@@ -94,6 +99,7 @@ impl Interface {
             return Ok(());
         }
         self.known = None;
+        self.addresses.clear();
         let backend = match &mut self.backend {
             Some(backend) => backend,
             None => self.backend.insert(open(&self.name, &self.options)?),
@@ -110,6 +116,31 @@ impl Interface {
         self.repair(&observed, cause)?;
         self.adopt = false;
         Ok(())
+    }
+
+    /// What this host does not allow, by the reason.
+    pub(super) fn left_out(&self) -> Option<String> {
+        let mut reasons: Vec<(SkipReason, Vec<String>)> = Vec::new();
+        for skipped in &self.skipped {
+            let step = skipped.step.to_string();
+            match reasons.iter_mut().find(|(why, _)| *why == skipped.why) {
+                Some((_, steps)) => steps.push(step),
+                None => reasons.push((skipped.why, vec![step])),
+            }
+        }
+        let told = reasons
+            .iter()
+            .map(|(why, steps)| format!("{why}; left out: {}", steps.join(", ")));
+        (!reasons.is_empty()).then(|| told.collect::<Vec<_>>().join("; "))
+    }
+
+    /// The addresses that this host does not allow.
+    pub(super) fn refused_addresses(&self) -> BTreeSet<IpNet> {
+        let address = |skipped: &Skipped| match skipped.step {
+            Step::AddAddress(address) => Some(address),
+            _ => None,
+        };
+        self.skipped.iter().filter_map(address).collect()
     }
 
     /// What on this machine prevents a default route from working.
@@ -256,6 +287,7 @@ impl Interface {
     pub(super) fn repair(&mut self, observed: &Observed, cause: Cause) -> Result<(), Error> {
         self.index = observed.interface.as_ref().map(|interface| interface.index);
         self.known = None;
+        self.see(observed);
         let mut desired = self.desired(observed);
         if cause == Cause::Observed {
             leave_endpoints(&mut desired, observed);
@@ -268,7 +300,8 @@ impl Interface {
             return Ok(());
         }
         // What this host did not allow a moment ago was not changed by somebody else.
-        let is_known = plan.steps.iter().all(|step| self.skipped.contains(step));
+        let is_skipped = |step: &Step| self.skipped.iter().any(|skipped| skipped.step == *step);
+        let is_known = plan.steps.iter().all(is_skipped);
         match cause {
             Cause::Observed if is_known => return Ok(()),
             Cause::Guard if is_known => {}
@@ -284,16 +317,27 @@ impl Interface {
             self.handshakes.peer_added(key, Instant::now());
         }
         for skipped in &report.skipped {
-            if !self.skipped.contains(&skipped.step) {
+            if !self.skipped.contains(skipped) {
                 warn!("{}: {skipped}", self.name);
             }
         }
-        self.skipped = report
-            .skipped
-            .into_iter()
-            .map(|skipped| skipped.step)
-            .collect();
+        self.skipped = report.skipped;
+        for step in &plan.steps {
+            match step {
+                Step::AddAddress(address) => self.addresses.insert(*address),
+                Step::RemoveAddress(address) => self.addresses.remove(address),
+                _ => continue,
+            };
+        }
+        let refused = self.refused_addresses();
+        self.addresses.retain(|address| !refused.contains(address));
         Ok(())
+    }
+
+    /// Notes which addresses the interface has.
+    pub(super) fn see(&mut self, observed: &Observed) {
+        let found = observed.interface.as_ref();
+        self.addresses = found.map_or_else(BTreeSet::new, |found| found.addresses.clone());
     }
 }
 
@@ -444,6 +488,34 @@ mod tests {
             .insert("10.9.0.200/16".parse().unwrap());
         interface.reconcile(Cause::Wanted).unwrap();
         assert_eq!(fake.counts().observes, observes + 3);
+    }
+
+    #[test]
+    fn addresses_are_what_is_on_the_interface_and_what_is_left_out_is_told() {
+        let fake = Fake::new();
+        let mut interface = interface(&fake);
+        let [v4, v6]: [IpNet; 2] = ["10.9.0.1/16", "fd00::1/64"].map(|net| net.parse().unwrap());
+        interface.tunnel.addresses = BTreeSet::from([v4, v6]);
+        fake.switch_ipv6(false);
+        for cause in [Cause::Wanted, Cause::Guard] {
+            interface.reconcile(cause).unwrap();
+            assert_eq!(interface.addresses, BTreeSet::from([v4]));
+            assert_eq!(interface.refused_addresses(), BTreeSet::from([v6]));
+            let told = interface.left_out().unwrap();
+            assert!(told.starts_with(
+                "IPv6 is switched off on this host; left out: add address fd00::1/64"
+            ));
+        }
+        fake.switch_ipv6(true);
+        interface.reconcile(Cause::Guard).unwrap();
+        assert_eq!(interface.addresses, BTreeSet::from([v4, v6]));
+        assert_eq!(interface.left_out(), None);
+        fake.tamper(&interface.name, |state| {
+            state.addresses.remove(&v4);
+        });
+        let own = key(1).public();
+        interface.see(&fake.clone().observe(&interface.name, &own).unwrap());
+        assert_eq!(interface.addresses, BTreeSet::from([v6]));
     }
 
     #[test]

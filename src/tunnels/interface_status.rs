@@ -7,6 +7,7 @@ use grid_keys::WgPublicKey;
 use grid_promises::core::PeerObservation;
 use grid_promises::network::charter::NetworkId;
 use grid_wg::{Changes, Netns, ObservedPeer, Place};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 /// What WireGuard measured, by network.
@@ -27,6 +28,10 @@ pub struct InterfaceStatus {
     pub netns: Option<Netns>,
     /// The kernel's number for it, if it has been observed since it was made.
     pub index: Option<u32>,
+    /// Its addresses as they were last observed, with what this process has changed since.
+    pub addresses: BTreeSet<IpNet>,
+    /// The addresses that this host does not allow.
+    pub refused: BTreeSet<IpNet>,
     /// Its peers as they were last observed, without pre-shared keys.
     pub peers: BTreeMap<WgPublicKey, ObservedPeer>,
 }

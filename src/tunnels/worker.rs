@@ -114,22 +114,36 @@ impl Worker {
                 Some(backend.reason().to_owned()),
             )
         });
-        let index = interface.index;
         let hint = interface.hint();
         if hint != interface.last_hint {
             if let Some(hint) = &hint {
                 warn!("{}: {hint}", interface.name);
             }
-            interface.last_hint.clone_from(&hint);
+            interface.last_hint = hint;
         }
         let netns = interface.options.netns.clone();
         self.statuses.update(network, |status| {
-            status.hint = hint;
             status.netns = netns;
             status.backend = backend;
             status.reason = reason;
-            status.index = index;
             status.problem = problem;
+        });
+        self.publish(network);
+    }
+
+    /// Puts into an interface's status what is known of it since it was last observed.
+    fn publish(&self, network: NetworkId) {
+        let Some(interface) = self.interfaces.get(&network) else {
+            return;
+        };
+        let left_out = interface.left_out();
+        let hints = interface.last_hint.iter().chain(&left_out);
+        let hints: Vec<&str> = hints.map(String::as_str).collect();
+        self.statuses.update(network, |status| {
+            status.hint = (!hints.is_empty()).then(|| hints.join("; "));
+            status.index = interface.index;
+            status.addresses.clone_from(&interface.addresses);
+            status.refused = interface.refused_addresses();
         });
     }
 
@@ -171,6 +185,7 @@ impl Worker {
             };
             match backend.observe(&interface.name, &own) {
                 Ok(observed) => {
+                    interface.see(&observed);
                     // What failed is left to `Worker::repair`.
                     if repair
                         && interface.last_problem.is_none()
@@ -186,7 +201,7 @@ impl Worker {
                         .unwrap_or_default();
                     let measured = peers.iter().map(|(key, peer)| (*key, measured(peer)));
                     all.insert(*network, measured.collect());
-                    seen.push((*network, interface.index, peers));
+                    seen.push((*network, peers));
                 }
                 Err(error) => {
                     interface.known = None;
@@ -194,11 +209,10 @@ impl Worker {
                 }
             }
         }
-        for (network, index, peers) in seen {
-            self.statuses.update(network, |status| {
-                status.index = index;
-                status.peers = without_keys(peers);
-            });
+        for (network, peers) in seen {
+            self.statuses
+                .update(network, |status| status.peers = without_keys(peers));
+            self.publish(network);
         }
         for (network, error) in failed {
             self.report(network, Err(error));

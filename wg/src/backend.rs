@@ -47,14 +47,19 @@ pub enum SkipReason {
     NoTables,
 }
 
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RouteTaken => "another interface has this route and keeps it",
+            Self::NoIpv6 => "IPv6 is switched off on this host",
+            Self::NoTables => "this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES)",
+        })
+    }
+}
+
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.why {
-            SkipReason::RouteTaken => "another interface has this route and keeps it",
-            SkipReason::NoIpv6 => "IPv6 is switched off on this host",
-            SkipReason::NoTables => "this kernel has no policy routing (CONFIG_IP_MULTIPLE_TABLES)",
-        };
-        write!(f, "left out: {}: {why}", self.step)
+        write!(f, "left out: {}: {}", self.step, self.why)
     }
 }
 

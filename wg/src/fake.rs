@@ -13,13 +13,13 @@ use grid_netlink::Traffic;
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use crate::backend::{Backend, Report};
+use crate::backend::{Backend, Report, SkipReason, Skipped};
 use crate::backend_kind::BackendKind;
 use crate::error::Error;
 use crate::if_name::IfName;
 use crate::observed::{Observed, ObservedInterface, RouteOrigin};
 use crate::plan::Plan;
-use crate::routing::{PolicyRule, Route};
+use crate::routing::{Family, PolicyRule, Route};
 use crate::step::{DeviceChange, Step};
 
 /// The back end. Clones share their state, so a test can keep one and pass on another.
@@ -48,6 +48,7 @@ struct State {
     foreign: BTreeMap<IfName, String>,
     counts: Counts,
     fail_after: Option<usize>,
+    ipv6_off: bool,
     last_index: u32,
 }
 
@@ -105,6 +106,11 @@ impl Fake {
         self.0.lock().foreign.insert(name, kind.to_owned());
     }
 
+    /// Switches IPv6 off on this host, or on again, without touching what is there.
+    pub fn switch_ipv6(&self, on: bool) {
+        self.0.lock().ipv6_off = !on;
+    }
+
     /// Makes the next apply fail once it has carried out this many steps.
     pub fn fail_after(&self, steps: usize) {
         self.0.lock().fail_after = Some(steps);
@@ -152,7 +158,14 @@ impl Backend for Fake {
             if done == limit {
                 return Err(state.failed(plan, done, step, report.created));
             }
-            report.created |= state.step(&plan.name, step);
+            if state.ipv6_off && adds_ipv6(step) {
+                report.skipped.push(Skipped {
+                    step: step.clone(),
+                    why: SkipReason::NoIpv6,
+                });
+            } else {
+                report.created |= state.step(&plan.name, step);
+            }
             report.count(step);
         }
         Ok(report)
@@ -255,6 +268,15 @@ impl State {
             apply(interface, step);
         }
         false
+    }
+}
+
+fn adds_ipv6(step: &Step) -> bool {
+    match step {
+        Step::AddAddress(net) => net.addr().is_ipv6(),
+        Step::AddRoute(route) => route.net.addr().is_ipv6(),
+        Step::AddRule(rule) => rule.family == Family::V6,
+        _ => false,
     }
 }
 

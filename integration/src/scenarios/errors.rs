@@ -38,6 +38,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: machine::taken_for_a_while,
     },
     Scenario {
+        name: "addresses_that_the_machine_refuses_are_not_reported",
+        run: machine::without_ipv6,
+    },
+    Scenario {
+        name: "a_configuration_goes_where_the_person_says",
+        run: machine::configuration,
+    },
+    Scenario {
         name: "a_full_range_admits_nobody",
         run: machine::full_range,
     },

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::thread;
 use std::time::Duration;
@@ -262,6 +262,88 @@ fn plug_in(lab: &Lab, node: &Node, name: &str) -> Result<LinkIndex> {
     let bridge = node.ports().first().context("no plug")?.bridge;
     let (netlink, net) = (&mut lab.netlink(), node.namespaces().net());
     Ok(link::create_veth(netlink, "foreign", name, net, bridge)?)
+}
+
+/// `create-config` with and without a server: to standard output, and through links.
+pub(super) fn configuration(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(crate::requirements::wireguard)??;
+    node.grid_ok(CREATE, "")?;
+    let folder = node.home().join("elsewhere");
+    fs::create_dir(&folder)?;
+    let (file, link, device) = (
+        folder.join("foo.conf"),
+        folder.join("link"),
+        folder.join("null"),
+    );
+    symlink("foo.conf", &link)?;
+    symlink("/dev/null", &device)?;
+    for runs in [true, false] {
+        if !runs {
+            node.grid_ok(&["stop-server"], "")?;
+        }
+        let printed = node.grid_ok(&["create-config", "foo", "--output", "-"], "")?;
+        ensure!(
+            printed.contains("PrivateKey = "),
+            "no configuration was printed"
+        );
+        for place in [&link, &device] {
+            let place = place.to_str().context("not UTF-8")?;
+            let said = node.grid_ok(&["create-config", "foo", "--output", place], "")?;
+            ensure!(said.trim_end() == place, "{said}");
+            ensure!(
+                fs::symlink_metadata(place)?.is_symlink(),
+                "{place} was replaced"
+            );
+        }
+        ensure!(fs::read_to_string(&file)? == printed, "the file is another");
+        ensure!(fs::metadata(&file)?.permissions().mode() & 0o777 == 0o600);
+        ensure!(fs::metadata("/dev/null")?.file_type().is_char_device());
+        fs::remove_file(&file)?;
+    }
+    ensure!(!node.home().join("-").exists());
+    ensure!(fs::read_dir(&folder)?.count() == 2);
+    Ok(())
+}
+
+/// On a machine with IPv6 switched off.
+pub(super) fn without_ipv6(lab: &Lab) -> Result<()> {
+    let node = lab.add_node("a")?;
+    node.namespaces().in_net(crate::requirements::wireguard)??;
+    switch_ipv6(&node, false)?;
+    let created = node.grid_ok(CREATE, "")?;
+    ensure!(!created.contains("fd"), "{created}");
+    let network = || -> Result<_> { Ok(seen::status(&node, "foo")?["networks"][0].take()) };
+    let told = network()?;
+    let addresses = told["addresses"].as_array().context("no addresses")?;
+    ensure!(addresses.len() == 1 && told["up"] == true, "{told}");
+    let hint = told["hint"].as_str().unwrap_or_default();
+    let says = "IPv6 is switched off on this host; left out: add address fd";
+    ensure!(hint.contains(says), "{told}");
+    let shown = node.grid_ok(&["status"], "")?;
+    ensure!(shown.contains(says), "{shown}");
+    let online = node.grid_ok(&["wait-online", "--timeout", "5s"], "")?;
+    ensure!(!online.contains(':'), "{online}");
+    switch_ipv6(&node, true)?;
+    wait_until("the IPv6 address", PATIENCE, || {
+        let told = network()?;
+        let addresses = told["addresses"].as_array().context("no addresses")?;
+        Ok(addresses.len() == 2 && told["hint"].is_null())
+    })?;
+    let online = node.grid_ok(&["wait-online", "--timeout", "5s"], "")?;
+    ensure!(online.contains(":"), "{online}");
+    Ok(())
+}
+
+/// Switches IPv6 on all interfaces of a node, those to come too.
+fn switch_ipv6(node: &Node, on: bool) -> Result<()> {
+    let off = if on { "0" } else { "1" };
+    let write = || {
+        ["all", "default"]
+            .iter()
+            .try_for_each(|of| fs::write(format!("/proc/sys/net/ipv6/conf/{of}/disable_ipv6"), off))
+    };
+    Ok(node.namespaces().in_net(write)??)
 }
 
 pub(super) fn full_range(lab: &Lab) -> Result<()> {
