@@ -195,7 +195,7 @@ enum Waited {
     Own(Client),
     /// Another server was faster.
     Other(Client),
-    /// Another server was faster, and is gone.
+    /// Another server was faster, or another command stopped this one already.
     Nobody,
 }
 
@@ -221,7 +221,8 @@ fn wait(home: &Home, child: &mut Child) -> Result<Waited, String> {
             (Ok(None), ended) => match (ServerLock::holder(home), ended) {
                 // It may not have written its process id yet.
                 (Some(pid), _) => lost |= pid != own && pid != "unknown",
-                (None, Some(_)) if lost => return Ok(Waited::Nobody),
+                // One that ended well was stopped by a command that found it first.
+                (None, Some(status)) if lost || status.success() => return Ok(Waited::Nobody),
                 (None, Some(status)) => {
                     return Err(format!(
                         "the server was started but exited at once ({status}):"
