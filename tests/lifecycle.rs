@@ -328,7 +328,7 @@ fn what_cannot_be_is_said_before_a_server_is_started() {
     fails(home.run_with(&join, "hello"), "not an invite");
     fails(home.run_with(&join, ""), "empty");
     for (range, said) in [
-        ("10.77.3.0/16", "behind its prefix"),
+        ("10.77.3.0/16", "host bits set"),
         ("10.77.3.0/31", "8 to 30"),
     ] {
         let create = ["create-wireguard-net", "foo", "--ipv4", range];

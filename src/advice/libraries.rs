@@ -79,7 +79,7 @@ mod tests {
             ),
             (
                 CommandError::NameTaken(name()),
-                "this node is in a network \"foo\" already; `grid status foo` shows it, `grid \
+                "this node is already in a network \"foo\"; `grid status foo` shows it, `grid \
                  leave-wireguard-net foo` leaves it",
             ),
             (

@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ENDING: Duration = Duration::from_secs(5);
 /// How often a server is started, if another one was faster and is gone again.
 const TRIES: u32 = 3;
+/// How long a server takes to notice a signal, on a busy machine.
+const NOTICING: Duration = Duration::from_millis(100);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(5);
 /// From which length on a log is put aside, in bytes.
@@ -97,6 +99,19 @@ pub fn rely_on(client: &mut Client) -> Outcome<bool> {
         Ok(_) => Ok(true),
         Err(failure) if failure.exit == Exit::TimedOut => Err(failure),
         Err(_) => Ok(false),
+    }
+}
+
+/// Whether the server still goes on a moment later: one that was just told to end by a signal answers until
+/// it has noticed.
+///
+/// # Errors
+/// It does not answer.
+pub fn goes_on(home: &Home) -> Outcome<bool> {
+    sleep(NOTICING);
+    match running(home)? {
+        Some(mut client) => rely_on(&mut client),
+        None => Ok(false),
     }
 }
 

@@ -127,7 +127,8 @@ impl Args {
                 Some(client) => (client, false),
                 None => background::launch(caller, &more)?,
             };
-            if background::rely_on(&mut client)? {
+            if background::rely_on(&mut client)? && (is_own || background::goes_on(caller.home())?)
+            {
                 let text = if is_own {
                     "a server runs in the background"
                 } else {
