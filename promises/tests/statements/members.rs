@@ -389,7 +389,7 @@ fn statements_that_are_state_are_held_and_passed_on() {
 }
 
 /// The nodes under one text of `join-wireguard-net` take the same kinds. One that was pushed another would
-/// take the sender for hostile, so a new kind of state needs another text: then its id gets an arm here.
+/// take the sender for hostile, so a new kind of state needs another text: then its id and kinds replace those here.
 #[test]
 fn kinds_of_state_belong_to_the_promise_of_members() {
     let promise = texts::JOIN_WIREGUARD_NET.id().to_string();
