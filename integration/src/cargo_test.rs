@@ -325,9 +325,9 @@ mod tests {
         let all = [
             "/root/.rustup/toolchains/stable/bin/rustc --crate-name wasmtime --edition=2024",
             "/usr/bin/ld -o x",
-            "/work/target/debug/build/aws-lc-sys-897a100244146d99/build-script-main",
-            "/work/target/debug/deps/scenarios-2222222222222222 life::",
-            "/work/target/debug/lab scenario a_killed_server_comes_back_as_itself",
+            "/src/grid/target/debug/build/aws-lc-sys-897a100244146d99/build-script-main",
+            "/src/grid/target/debug/deps/scenarios-2222222222222222 life::",
+            "/src/grid/target/debug/lab scenario a_killed_server_comes_back_as_itself",
             "sleep 5",
         ]
         .map(process);

@@ -301,11 +301,11 @@ mod tests {
 
     /// What cargo prints with `--message-format=json-render-diagnostics`, cut to what is read.
     const MESSAGES: &[&str] = &[
-        r#"{"reason":"compiler-artifact","package_id":"registry+https://github.com/rust-lang/crates.io-index#libc@0.2.180","manifest_path":"/root/.cargo/registry/libc/Cargo.toml","target":{"kind":["lib"],"crate_types":["lib"],"name":"libc","src_path":"/root/.cargo/registry/libc/src/lib.rs","edition":"2021","doc":true,"doctest":true,"test":true},"features":[],"filenames":["/work/target/debug/deps/liblibc-1.rlib"],"executable":null,"fresh":true}"#,
-        r#"{"reason":"compiler-artifact","package_id":"path+file:///work/promises/keys#grid-keys@0.1.0","target":{"kind":["lib"],"name":"grid_keys"},"executable":"/work/target/debug/deps/grid_keys-0b1c2d3e4f5a6b7c","fresh":false}"#,
-        r#"{"reason":"compiler-artifact","package_id":"path+file:///work/wg#grid-wg@0.1.0","target":{"kind":["test"],"name":"kernel"},"executable":"/work/target/debug/deps/kernel-1111111111111111","fresh":false}"#,
-        r#"{"reason":"compiler-artifact","package_id":"path+file:///work/integration#grid-integration@0.1.0","target":{"kind":["test"],"name":"scenarios"},"executable":"/work/target/debug/deps/scenarios-2222222222222222","fresh":false}"#,
-        r#"{"reason":"compiler-artifact","package_id":"path+file:///work/grid#0.1.0","target":{"kind":["bin"],"name":"grid"},"executable":"/work/target/debug/deps/grid-3333333333333333","fresh":false}"#,
+        r#"{"reason":"compiler-artifact","package_id":"registry+https://github.com/rust-lang/crates.io-index#libc@0.2.180","manifest_path":"/src/cargo/registry/libc/Cargo.toml","target":{"kind":["lib"],"crate_types":["lib"],"name":"libc","src_path":"/src/cargo/registry/libc/src/lib.rs","edition":"2021","doc":true,"doctest":true,"test":true},"features":[],"filenames":["/src/grid/target/debug/deps/liblibc-1.rlib"],"executable":null,"fresh":true}"#,
+        r#"{"reason":"compiler-artifact","package_id":"path+file:///src/grid/promises/keys#grid-keys@0.1.0","target":{"kind":["lib"],"name":"grid_keys"},"executable":"/src/grid/target/debug/deps/grid_keys-0b1c2d3e4f5a6b7c","fresh":false}"#,
+        r#"{"reason":"compiler-artifact","package_id":"path+file:///src/grid/wg#grid-wg@0.1.0","target":{"kind":["test"],"name":"kernel"},"executable":"/src/grid/target/debug/deps/kernel-1111111111111111","fresh":false}"#,
+        r#"{"reason":"compiler-artifact","package_id":"path+file:///src/grid/integration#grid-integration@0.1.0","target":{"kind":["test"],"name":"scenarios"},"executable":"/src/grid/target/debug/deps/scenarios-2222222222222222","fresh":false}"#,
+        r#"{"reason":"compiler-artifact","package_id":"path+file:///src/grid/grid#0.1.0","target":{"kind":["bin"],"name":"grid"},"executable":"/src/grid/target/debug/deps/grid-3333333333333333","fresh":false}"#,
         r#"{"reason":"build-finished","success":true}"#,
     ];
 
