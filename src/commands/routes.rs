@@ -98,7 +98,7 @@ pub fn count(home: &Home, found: &Found<'_>) {
         module: *found.module.code(),
         is_kept,
     });
-    if let Ok(Some(client)) = Client::connect(home)
+    if let Ok(Some(client)) = Client::try_connect(home)
         && let Ok(message) = request::encode(Request::PROMISE.id(), &Request { came })
     {
         client.tell(&message);
