@@ -200,9 +200,9 @@ impl DisconnectReason {
             ConnectionError::Reset => Self::Reset,
             ConnectionError::LocallyClosed => Self::Local(local),
             ConnectionError::ConnectionClosed(close) => {
-                Self::ProtocolError(peer_text(close.to_string().as_bytes()))
+                Self::ProtocolError(peer_text(close.to_string()))
             }
-            other => Self::ProtocolError(peer_text(other.to_string().as_bytes())),
+            other => Self::ProtocolError(peer_text(other.to_string())),
         }
     }
 }
@@ -225,13 +225,13 @@ impl AttemptError {
             }
             ConnectionError::ConnectionClosed(close) => match close.error_code {
                 Code::CONNECTION_REFUSED => Self::Busy,
-                code if is_tls(code) => Self::NotAGridNode(peer_text(close.to_string().as_bytes())),
-                _ => Self::Lost(peer_text(close.to_string().as_bytes())),
+                code if is_tls(code) => Self::NotAGridNode(peer_text(close.to_string())),
+                _ => Self::Lost(peer_text(close.to_string())),
             },
             ConnectionError::TransportError(error) if is_tls(error.code) => {
-                Self::NotAGridNode(peer_text(error.to_string().as_bytes()))
+                Self::NotAGridNode(peer_text(error.to_string()))
             }
-            other => Self::Lost(peer_text(other.to_string().as_bytes())),
+            other => Self::Lost(peer_text(other.to_string())),
         }
     }
 }

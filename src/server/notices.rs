@@ -85,7 +85,7 @@ impl Notices {
                 self.complain(peer, &format!("sent something invalid: {why}"));
             }
             Notice::Refused { peer, why } => {
-                let why = peer_text(why.as_bytes());
+                let why = peer_text(why);
                 self.complain(peer, &format!("refused a request: {why}"));
             }
         }

@@ -135,10 +135,10 @@ impl PeerClient {
 pub(super) fn read<T: Given>(bytes: &[u8]) -> Result<T, PeerFailure> {
     match T::read_answer(bytes) {
         Ok(Fetched::Given(given)) => Ok(given),
-        Ok(Fetched::Refused(why)) => Err(PeerFailure::Refused(peer_text(why.as_bytes()))),
+        Ok(Fetched::Refused(why)) => Err(PeerFailure::Refused(peer_text(why))),
         Err(error) => match read_rejection(bytes) {
             Ok(Some(_)) => Err(PeerFailure::TakesNoPart),
-            _ => Err(PeerFailure::Lied(peer_text(error.to_string().as_bytes()))),
+            _ => Err(PeerFailure::Lied(peer_text(error.to_string()))),
         },
     }
 }
