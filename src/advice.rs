@@ -131,10 +131,9 @@ pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
 
 /// For an invite that stands where another argument belongs. It is a secret, so it is not quoted.
 #[must_use]
-pub fn misplaced_invite() -> String {
+pub const fn misplaced_invite() -> &'static str {
     "an invite is where another argument belongs; write `grid join-wireguard-net NET -` and give the invite on \
      standard input"
-        .to_owned()
 }
 
 /// For a network whose judge does not speak.

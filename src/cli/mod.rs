@@ -5,7 +5,6 @@
 mod root;
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -33,32 +32,29 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // The parser would quote it.
             if error.to_string().contains(PREFIX) {
-                output::complain(&advice::misplaced_invite());
+                output::complain(advice::misplaced_invite());
                 return code(Exit::Usage);
             }
-            return code(match (error.kind(), error.print()) {
-                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Ok(())) => Exit::Kept,
-                // Help that nobody reads is no failure.
-                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error))
-                    if error.kind() == io::ErrorKind::BrokenPipe =>
-                {
-                    Exit::Kept
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    ended(output::print_with(|_| error.print()).map(|()| ExitCode::SUCCESS))
                 }
-                (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error)) => {
-                    output::complain(&output::unwritten(&error).text);
-                    Exit::Failed
+                _ => {
+                    let _ = error.print();
+                    code(Exit::Usage)
                 }
-                _ => Exit::Usage,
-            });
+            };
         }
     };
-    match keep(cli) {
-        Ok(code) => code,
-        Err(failure) => {
-            output::complain(&failure.text);
-            code(failure.exit)
-        }
-    }
+    ended(keep(cli))
+}
+
+/// Says why a command failed, if it did.
+fn ended(outcome: Outcome<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        output::complain(&failure.text);
+        code(failure.exit)
+    })
 }
 
 /// The call of a module, if that is what the words are and nothing stands before its name: the same as

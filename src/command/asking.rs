@@ -11,9 +11,9 @@ use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// How often a server is looked for or started, if the one that was found is ending.
-const TRIES: u32 = 5;
+pub const TRIES: u32 = 5;
 /// How long a server may take to end once it said that it does.
-const ENDING: Duration = Duration::from_secs(10);
+pub const ENDING: Duration = Duration::from_secs(10);
 
 /// Sends a request to the server of the home, and prints the report.
 ///

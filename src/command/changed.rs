@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use grid_promises::core::Reply;
 use serde::{Deserialize, Serialize};
 
-use super::caller::Report;
+use super::caller::{Caller, Report};
+use crate::exit::Outcome;
 
 /// What holds now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,21 @@ impl ChangedReport {
             stopping: false,
         }
     }
+}
+
+/// Reports what holds now as JSON, where people have read it on standard error.
+///
+/// # Errors
+/// It cannot be written.
+pub fn show_json(caller: &Caller, changed: bool, text: &str) -> Outcome {
+    if !caller.wants_json() {
+        return Ok(());
+    }
+    caller.show(&ChangedReport {
+        changed,
+        text: text.to_owned(),
+        stopping: false,
+    })
 }
 
 impl Report for ChangedReport {

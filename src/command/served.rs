@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::control::client::Client;
-use crate::control::request;
+use crate::control::{confidential, request};
 use crate::exit::{Failure, Outcome};
 use crate::node::{Answer, NodeHandle, Progress};
 
@@ -38,9 +38,12 @@ pub trait Served: Serialize + DeserializeOwned + Send + 'static {
     /// started for a command that failed is stopped again.
     const RELIES_ON_THE_SERVER: bool = true;
 
+    /// Whether the server waits for peers or for WireGuard.
+    const WAITS: bool = false;
+
     /// How long the server may stay silent.
     fn patience(&self) -> Duration {
-        HASTE
+        if Self::WAITS { PATIENCE } else { HASTE }
     }
 
     /// Whether the server ends after this report.
@@ -101,8 +104,7 @@ pub async fn answer<R: Served>(
 ) -> Outcome<Answer> {
     let request: R = request::decode(message)?;
     let report = request.handle(node, progress).await?;
-    let mut payload = Zeroizing::new(Vec::with_capacity(request::ROOM));
-    serde_json::to_writer(request::Appending(&mut payload), &report)
+    let payload = confidential::json(&report)
         .map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))?;
     Ok(Answer {
         payload,

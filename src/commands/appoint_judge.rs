@@ -3,7 +3,6 @@
 //! in.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use grid_promises::ContentId;
 use grid_promises::core::Command as Wish;
@@ -16,7 +15,6 @@ use super::{judge_code, judge_opinions};
 use crate::advice;
 use crate::command::changed::ChangedReport;
 use crate::command::decisions::{self, RowReport};
-use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::{Failure, Outcome};
 use crate::node::{NodeHandle, Progress};
@@ -84,10 +82,7 @@ impl Command for Args {
 impl Served for Request {
     const PROMISE: Promise = texts::APPOINT_JUDGE;
     type Report = ChangedReport;
-
-    fn patience(&self) -> Duration {
-        PATIENCE
-    }
+    const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let (net, judge) = (self.net, self.judge);

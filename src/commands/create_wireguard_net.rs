@@ -1,7 +1,6 @@
 //! `grid create-wireguard-net NET`: founds a network, whose first member and owner is this node.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use grid_promises::core::{Command as Wish, CommandError};
@@ -13,7 +12,6 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::command::served::PATIENCE;
 use crate::command::tunnel_options::TunnelOptions;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
@@ -106,9 +104,7 @@ impl Served for Args {
     const PROMISE: Promise = texts::CREATE_WIREGUARD_NET;
     type Report = Founded;
 
-    fn patience(&self) -> Duration {
-        PATIENCE
-    }
+    const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, progress: &Progress) -> Outcome<Founded> {
         joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;

@@ -1,14 +1,12 @@
 //! `grid exchange-keys HOST:PORT[#KEY]`: makes another node a peer, which can be asked for open networks.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use grid_keys::NodeId;
 use grid_net::{AttemptError, ConnectError};
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::node::host_port::HostPort;
@@ -89,10 +87,7 @@ impl Command for Args {
 impl Served for Request {
     const PROMISE: Promise = texts::EXCHANGE_KEYS;
     type Report = ExchangedReport;
-
-    fn patience(&self) -> Duration {
-        PATIENCE
-    }
+    const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ExchangedReport> {
         if self.pin == Some(node.node()) {

@@ -2,7 +2,6 @@
 //! was.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::limits::MAX_USES;
@@ -10,7 +9,6 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::Outcome;
 use crate::node::host_port::HostPort;
@@ -81,10 +79,7 @@ impl Command for Args {
 impl Served for Request {
     const PROMISE: Promise = texts::INVITE;
     type Report = InviteReport;
-
-    fn patience(&self) -> Duration {
-        PATIENCE
-    }
+    const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<InviteReport> {
         let mut endpoints = Vec::new();

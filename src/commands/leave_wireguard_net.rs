@@ -1,7 +1,5 @@
 //! `grid leave-wireguard-net NET`: withdraws this node's promise and takes the interface down.
 
-use std::time::Duration;
-
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -9,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::command::changed::ChangedReport;
-use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Served, asking};
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
@@ -66,10 +63,7 @@ fn has_left(home: &Home, net: &NetworkName) -> Outcome<bool> {
 impl Served for Args {
     const PROMISE: Promise = texts::LEAVE_WIREGUARD_NET;
     type Report = ChangedReport;
-
-    fn patience(&self) -> Duration {
-        PATIENCE
-    }
+    const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let net = self.net;

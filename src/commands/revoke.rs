@@ -1,14 +1,11 @@
 //! `grid revoke NET NODE`: as an owner, withdraws a node's admission and what came in through it.
 
-use std::time::Duration;
-
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::command::changed::ChangedReport;
-use crate::command::served::PATIENCE;
 use crate::command::{Caller, Command, Served, asking};
 use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
@@ -35,10 +32,7 @@ impl Command for Args {
 impl Served for Args {
     const PROMISE: Promise = texts::REVOKE;
     type Report = ChangedReport;
-
-    fn patience(&self) -> Duration {
-        PATIENCE
-    }
+    const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let wish = Wish::Revoke {

@@ -2,20 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use crate::command::changed::ChangedReport;
-use crate::command::{Caller, Command, background};
+use crate::command::asking::{ENDING, TRIES};
+use crate::command::{Caller, Command, background, changed};
 use crate::console::output;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::rehearsal::{PlanReport, Rehearsal};
 use crate::server;
 use crate::store::ServerLock;
-
-/// How often a server is looked for or started, if the one that was found is ending.
-const TRIES: u32 = 5;
-/// How long one that is ending may take.
-const ENDING: Duration = Duration::from_secs(10);
 
 /// Run this node in the foreground
 #[derive(Debug, clap::Args)]
@@ -135,7 +129,7 @@ impl Args {
                     output::say("a server runs already");
                     "a server runs already"
                 };
-                return told(caller, is_own, text);
+                return changed::show_json(caller, is_own, text);
             }
             client.wait_for_end(ENDING);
         }
@@ -144,16 +138,4 @@ impl Args {
             "each server that was found or started ended at once; the log says why",
         ))
     }
-}
-
-/// Prints what holds now as JSON. People have read it on standard error.
-fn told(caller: &Caller, changed: bool, text: &str) -> Outcome {
-    if !caller.wants_json() {
-        return Ok(());
-    }
-    caller.show(&ChangedReport {
-        changed,
-        text: text.to_owned(),
-        stopping: false,
-    })
 }

@@ -6,9 +6,8 @@
 
 use grid_wg::Error;
 
-use crate::command::changed::ChangedReport;
 pub use crate::command::stopping::Request;
-use crate::command::{Caller, Command, asking};
+use crate::command::{Caller, Command, asking, changed};
 use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Failure, Outcome};
@@ -36,14 +35,10 @@ impl Command for Args {
         if self.down {
             take_down(caller.home())?;
         }
-        if !is_running && caller.wants_json() {
-            return caller.show(&ChangedReport {
-                changed: false,
-                text: "no server is running".to_owned(),
-                stopping: false,
-            });
+        if is_running {
+            return Ok(());
         }
-        Ok(())
+        changed::show_json(caller, false, "no server is running")
     }
 }
 

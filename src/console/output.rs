@@ -27,17 +27,11 @@ pub fn print_bytes(bytes: &[u8]) -> Outcome {
 pub fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outcome {
     let mut out = io::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(format!(
+            "the result cannot be written to standard output: {error}"
+        ))),
         _ => Ok(()),
     }
-}
-
-/// The failure of a result that standard output did not take.
-#[must_use]
-pub fn unwritten(error: &io::Error) -> Failure {
-    Failure::failed(format!(
-        "the result cannot be written to standard output: {error}"
-    ))
 }
 
 /// Says what is going on.

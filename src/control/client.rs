@@ -12,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::confidential::Confidential;
+use super::confidential::{Bytes, Confidential};
 use super::{MAX_ANSWER, MORE, PROGRESS, check_length, frame, request};
 use crate::advice;
 use crate::exit::{Exit, Failure};
@@ -118,7 +118,7 @@ impl Client {
             .and_then(|()| frame::write(&mut self.stream, &message))
             .map_err(|error| self.lost(&error, limit))?;
         drop(message);
-        let mut whole = Zeroizing::new(Vec::with_capacity(request::ROOM));
+        let mut whole = Bytes::default();
         loop {
             let answer = frame::read(&mut self.stream)
                 .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()))
@@ -138,12 +138,12 @@ impl Client {
                     progress(&said.text);
                 }
                 more => {
-                    if whole.len() + part.len() > MAX_ANSWER {
+                    if whole.count() + part.len() > MAX_ANSWER {
                         return Err(unreadable());
                     }
-                    request::append(&mut whole, &part);
+                    whole.append(&part);
                     if more.is_none_or(|arg| arg != MORE.as_bytes()) {
-                        return Ok(whole);
+                        return Ok(whole.into_inner());
                     }
                 }
             }

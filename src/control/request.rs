@@ -7,14 +7,11 @@
 //! What a server does not understand it refuses: requests reject unknown fields. Servers of the first
 //! version parse the arguments as a command line; the argument here is one that every command line rejects.
 
-use std::io;
-
 use grid_promises::{ContentId, Message};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
-use super::confidential::Confidential;
+use super::confidential::{self, Confidential};
 use crate::advice;
 use crate::exit::{Failure, Outcome};
 
@@ -22,32 +19,6 @@ use crate::exit::{Failure, Outcome};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How the argument begins; the version follows.
 const FORM: &str = "--request-of=";
-/// The room for what may hold an invite, in bytes: enough for the longest. A buffer that grows would leave copies behind.
-pub const ROOM: usize = 64 << 10;
-
-/// Appends to what may hold a secret: a vector that grows by itself would leave a copy behind.
-pub fn append(to: &mut Zeroizing<Vec<u8>>, part: &[u8]) {
-    if to.capacity() - to.len() < part.len() {
-        let mut larger = Zeroizing::new(Vec::with_capacity((to.len() + part.len()) * 2));
-        larger.extend_from_slice(to);
-        *to = larger;
-    }
-    to.extend_from_slice(part);
-}
-
-/// A writer that appends with [`append`].
-pub struct Appending<'a>(pub &'a mut Zeroizing<Vec<u8>>);
-
-impl io::Write for Appending<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        append(self.0, bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 /// A request without content.
 const BARE: &[u8] = b"{}";
 
@@ -56,8 +27,7 @@ const BARE: &[u8] = b"{}";
 /// # Errors
 /// The request cannot be written as JSON.
 pub fn encode(promise: ContentId, request: &impl Serialize) -> Outcome<Confidential> {
-    let mut payload = Zeroizing::new(Vec::with_capacity(ROOM));
-    serde_json::to_writer(&mut *payload, request)
+    let mut payload = confidential::json(request)
         .map_err(|error| Failure::failed(format!("the command cannot be written: {error}")))?;
     if *payload == BARE {
         return Ok(Message::new(promise).into());
