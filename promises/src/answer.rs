@@ -7,7 +7,7 @@ use crate::cbor::{self, Bounds, CborError};
 use crate::message::{Message, MessageError};
 use crate::texts;
 
-/// What a payload may be. An index of [`MAX_MEMBERS`](crate::limits::MAX_MEMBERS) fits.
+/// What a payload may be. The index of a full ledger fits.
 pub(crate) const BODY: Bounds = Bounds {
     max_bytes: Message::MAX_PAYLOAD,
     max_depth: 8,

@@ -6,10 +6,10 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use grid_promises::core::{CommandError, Reply};
+use grid_promises::network::address::on_interface;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, texts};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -159,10 +159,9 @@ pub async fn finish(
         }
     };
     let wanted = [
-        IpNet::new(ipv4.1.into(), ipv4.0.prefix_len()),
-        IpNet::new(ipv6.1.into(), ipv6.0.prefix_len()),
+        on_interface(ipv4.1.into(), ipv4.0),
+        on_interface(ipv6.1.into(), ipv6.0),
     ];
-    let wanted = wanted.into_iter().flatten();
     Ok(JoinedReport {
         network: net.to_string(),
         id: network.to_string(),
@@ -170,7 +169,8 @@ pub async fn finish(
         backend: status.backend.unwrap_or_default(),
         listen_port,
         addresses: wanted
-            .filter(|address| status.addresses.contains(address))
+            .iter()
+            .filter(|address| status.addresses.contains(*address))
             .map(|address| address.to_string())
             .collect(),
         members,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use grid_promises::Timestamp;
 use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
+use grid_promises::network::address::on_interface;
 use ipnet::IpNet;
 
 use crate::node::status::{
@@ -97,13 +98,10 @@ fn addresses(status: &NetworkStatus) -> Vec<IpNet> {
     if matches!(status.standing, OwnStanding::Expelled(_)) {
         return Vec::new();
     }
-    [
-        IpNet::new(ipv4.into(), status.ipv4_range.prefix_len()),
-        IpNet::new(status.ipv6.into(), status.ipv6_prefix.prefix_len()),
+    vec![
+        on_interface(ipv4.into(), status.ipv4_range),
+        on_interface(status.ipv6.into(), status.ipv6_prefix),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {

@@ -7,17 +7,18 @@ use std::path::Path;
 
 use grid_promises::ContentId;
 use grid_promises::cbor::{self, Bounds};
-use grid_promises::limits::{MAX_CHAIN, MAX_MEMBERS, MAX_REVOCATIONS, MAX_STATEMENT};
+use grid_promises::limits::{MAX_CHAIN, MAX_STATEMENT};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::invite::Bootstrap;
+use grid_promises::network::statement::MAX_STATEMENTS;
 use minicbor::bytes::ByteVec;
 
 use super::error::StoreError;
 
-/// The most bytes of a list of statements: every member and every revocation at full length.
-pub(super) const STATEMENTS_LIMIT: usize =
-    2 * (MAX_MEMBERS + MAX_REVOCATIONS) * (MAX_STATEMENT + 8);
+/// The most bytes of a list of statements: those of a full ledger, each at full length with the head of its
+/// byte string, after the head of the list.
+pub(super) const STATEMENTS_LIMIT: usize = 9 + MAX_STATEMENTS * (MAX_STATEMENT + 9);
 const ADMISSION_LIMIT: usize = MAX_CHAIN * 2 * (MAX_STATEMENT + 16);
 const BOOTSTRAP_LIMIT: usize = 256 * 1024;
 

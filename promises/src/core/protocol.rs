@@ -266,3 +266,39 @@ pub fn fuzz_one(bytes: &[u8]) {
     let _ = read_response::<AdmitAnswer>(bytes);
     let _ = read_response::<Found>(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::answer;
+    use crate::limits::{MAX_CHAIN, MAX_STATEMENT};
+    use crate::network::statement::MAX_STATEMENTS;
+
+    #[test]
+    fn the_index_of_a_full_ledger_fits_a_payload() {
+        let entry = IndexEntry {
+            key: [0xff; 8],
+            sequence: u64::MAX,
+            id: [0xff; 8],
+        };
+        let index = vec![entry; MAX_STATEMENTS];
+        let link = RawLink::Invite(
+            vec![0; MAX_STATEMENT],
+            vec![0; MAX_STATEMENT],
+            Some(vec![0; MAX_STATEMENT].into()),
+        );
+        let ask = NetworkAsk::Sync(SyncRequest {
+            root: [0xff; 32],
+            index: Some(index.clone()),
+            admission: Some(vec![link; MAX_CHAIN]),
+        });
+        let ask = Ask::Network(NetworkId(ContentId::of(b"network")), ask);
+        assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
+
+        let bytes = answer(&SyncAnswer::Index(index.clone()));
+        assert_eq!(
+            read_response::<SyncAnswer>(&bytes),
+            Ok(Response::Answer(SyncAnswer::Index(index)))
+        );
+    }
+}

@@ -4,9 +4,9 @@
 //! [`view`](crate::network::view).
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest, Sha256};
 
 use crate::network::ids::NetworkId;
@@ -47,6 +47,13 @@ pub fn check_range(range: Ipv4Net) -> Result<(), &'static str> {
         return Err("the IPv4 range is not one that hosts can have");
     }
     Ok(())
+}
+
+/// A node's address as its interface has it: with the length of the range that it lies in, which is of the same
+/// family.
+#[must_use]
+pub fn on_interface(address: IpAddr, range: impl Into<IpNet>) -> IpNet {
+    IpNet::new(address, range.into().prefix_len()).unwrap_or_else(|_| IpNet::from(address))
 }
 
 /// How many addresses of a range hosts can have: all but the network's and the broadcast address.

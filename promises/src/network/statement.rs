@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Bounds, CborError};
 use crate::content_id::ContentId;
-use crate::limits::{MAX_DEPTH, MAX_STATEMENT};
+use crate::limits::{MAX_DEPTH, MAX_MEMBERS, MAX_REVOCATIONS, MAX_STATEMENT};
 use grid_keys::{NodeId, NodeKey, SignatureBytes};
 
 /// The bounds that every statement and body is checked against before it is read.
@@ -79,22 +79,40 @@ kinds! {
 }
 
 impl Kind {
-    /// Whether it is state: a ledger merges it, and nodes compare and push it. A node that gets another
-    /// kind of state than it knows takes the sender for hostile, so all nodes under one text of
-    /// `join-wireguard-net` have to agree on this.
+    /// How many of it a ledger keeps; 0 if it is not [state](Self::is_state).
     #[must_use]
-    pub const fn is_state(self) -> bool {
+    pub const fn most_kept(self) -> usize {
         match self {
-            Self::Member | Self::Revocation => true,
+            Self::Member => MAX_MEMBERS,
+            Self::Revocation => MAX_REVOCATIONS,
             Self::Charter
             | Self::Grant
             | Self::GrantUse
             | Self::Direct
             | Self::Receipt
-            | Self::Request => false,
+            | Self::Request => 0,
         }
     }
+
+    /// Whether it is state: a ledger merges it, and nodes compare and push it. A node that gets another
+    /// kind of state than it knows takes the sender for hostile, so all nodes under one text of
+    /// `join-wireguard-net` have to agree on this.
+    #[must_use]
+    pub const fn is_state(self) -> bool {
+        self.most_kept() > 0
+    }
 }
+
+/// How many statements a full ledger has. Payloads and files have to hold that many.
+pub const MAX_STATEMENTS: usize = {
+    let mut most = 0;
+    let mut kinds = Kind::ALL;
+    while let [kind, rest @ ..] = kinds {
+        most += kind.most_kept();
+        kinds = rest;
+    }
+    most
+};
 
 /// Why bytes are not a statement. The state is as it was before; the same bytes will fail again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

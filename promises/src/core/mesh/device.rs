@@ -1,7 +1,6 @@
 //! The WireGuard interface of a network: its keys, and its wanted state.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -11,6 +10,7 @@ use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::paths::{Path, Paths};
 use crate::core::mesh::roster::Roster;
 use crate::core::step::Queue;
+use crate::network::address::on_interface;
 use crate::network::member::MemberPromise;
 use grid_keys::{NodeId, PresharedKey, Secret, WgPublicKey, WgSecretKey};
 
@@ -82,9 +82,9 @@ impl Device {
         local: &Local,
     ) -> Tunnel {
         let (ipv4, ipv6) = roster.ranges();
-        let mut addresses = BTreeSet::from([net(own.ipv6.into(), ipv6.prefix_len())]);
+        let mut addresses = BTreeSet::from([on_interface(own.ipv6.into(), ipv6)]);
         if roster.view().addresses.get(&own.ipv4.address) == Some(&own.node) {
-            addresses.insert(net(own.ipv4.address.into(), ipv4.prefix_len()));
+            addresses.insert(on_interface(own.ipv4.address.into(), ipv4));
         }
         let natted = local.is_natted();
         let mut peers = BTreeMap::new();
@@ -143,10 +143,4 @@ impl Device {
         self.preshared.insert(*peer, key.clone());
         key
     }
-}
-
-/// An address with the length of the prefix that it lies in.
-fn net(address: IpAddr, prefix_len: u8) -> IpNet {
-    // The length comes from a prefix of the same family, so that it is in range.
-    IpNet::new(address, prefix_len).unwrap_or_else(|_| IpNet::from(address))
 }
