@@ -9,6 +9,7 @@ use std::fmt::Display;
 
 use grid_promises::modules::ModuleName;
 use grid_promises::network::name::NetworkName;
+use grid_promises::texts;
 use ipnet::IpNet;
 
 use crate::home::SYSTEM_HOME;
@@ -31,6 +32,27 @@ pub const fn lists_and_explains() -> &'static str {
 #[must_use]
 pub const fn lists_the_promises() -> &'static str {
     "`grid --list` lists the promises"
+}
+
+/// The commands that a mistyped one may be, as the end of a sentence; nothing if none is like it.
+#[must_use]
+pub fn suggests(mistyped: &str) -> String {
+    /// How alike two names are, from 0 to 1, when one may be taken for the other.
+    const ALIKE: f64 = 0.8;
+    /// By how much less alike a name may be that is worth mentioning beside the most alike.
+    const BESIDE: f64 = 0.05;
+    let likeness = |name| strsim::jaro_winkler(mistyped, name);
+    let commands = || texts::commands().map(|promise| (likeness(promise.name), promise.name));
+    let best = commands().map(|(likeness, _)| likeness).fold(0.0, f64::max);
+    let names: Vec<String> = commands()
+        .filter(|(likeness, _)| *likeness >= ALIKE && *likeness >= best - BESIDE)
+        .map(|(_, name)| format!("`grid {name}`"))
+        .collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {}?", names.join(" or "))
+    }
 }
 
 /// Where a server can be had from.

@@ -59,6 +59,22 @@ fn an_invite_in_the_wrong_place_is_not_repeated() {
 }
 
 #[test]
+fn a_mistyped_command_is_recognised() {
+    let home = TestHome::new();
+    for (mistyped, meant) in [
+        ("stauts", "did you mean `grid status`?"),
+        ("join", "did you mean `grid join-wireguard-net`?"),
+        ("create", "did you mean `grid create-wireguard-net` or"),
+    ] {
+        let ran = home.run(&[mistyped]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains(meant), "{ran:?}");
+    }
+    let ran = home.run(&["frobnicate"]);
+    assert!(!ran.err.contains("did you mean"), "{ran:?}");
+}
+
+#[test]
 fn what_cannot_be_meant_is_a_usage_error() {
     let home = TestHome::new();
     for words in [

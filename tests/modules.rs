@@ -327,9 +327,16 @@ fn the_contract_is_shown_and_changed() {
             .any(|row| row["name"] == "fetch" && row["text"] == texts::FETCH.text)
     };
     assert!(!has_fetch(&home));
+    let again = home.run(&["contract", "--remove", "fetch"]);
+    assert!(again.err.contains("was not in the contract"), "{again:?}");
     ok(home.run(&["publish", "hello", &guest("hello-c.wasm")]));
     ok(home.run(&["contract", "--add", "fetch", "--add", "hello"]));
     assert!(has_fetch(&home));
+    let again = home.run(&["contract", "--add", "fetch"]);
+    assert!(
+        again.err.contains("is in the contract already"),
+        "{again:?}"
+    );
     let shown = ok(home.run(&["contract", "--texts"]));
     assert!(
         shown.contains("I will say hello to the one thing"),

@@ -9,8 +9,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use grid_promises::core::{
-    Command, CommandError, JoinWith, NetworkStatus, Notice, OwnStanding, Reply,
+    Command, CommandError, FailureKind, JoinWith, NetworkStatus, Notice, OwnStanding, Reply,
 };
+use grid_promises::limits::INVITE_MAX_LIFE;
 use grid_promises::network::admission::Link;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::{AdmissionRule, NetworkId, NetworkName};
@@ -440,6 +441,22 @@ fn a_guest_stays_when_its_host_is_long_gone() {
 }
 
 #[test]
+fn an_invite_that_would_outlive_every_bound_is_a_slip() {
+    let mut world = world(61, Faults::NONE);
+    let founder = world.add();
+    found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let command = Command::Invite {
+        name: foo(),
+        life: INVITE_MAX_LIFE + Duration::from_secs(1),
+        uses: 1,
+        endpoints: vec![],
+    };
+    let error = world.run_command(founder, command).unwrap_err();
+    assert_eq!(error, CommandError::InviteLife);
+    assert_eq!(error.kind(), FailureKind::Usage);
+}
+
+#[test]
 fn a_single_use_invite_admits_one_node() {
     let mut world = world(10, Faults::NONE);
     let founder = world.add();
@@ -567,13 +584,20 @@ fn an_owner_admits_a_node_that_asks() {
         OwnStanding::Waiting
     );
     let node = "node-1".to_owned();
-    world
-        .run_command(founder, Command::Approve { name: foo(), node })
-        .unwrap();
+    let approve = || Command::Approve {
+        name: foo(),
+        node: node.clone(),
+    };
+    world.run_command(founder, approve()).unwrap();
     assert!(world.run_until(Duration::from_secs(30), |w| {
         w.nodes[joiner].done.get(&ticket).is_some_and(Result::is_ok)
             && agree(w, &network, &[founder, joiner])
     }));
+    assert_eq!(
+        world.run_command(founder, approve()),
+        Ok(Reply::Unchanged),
+        "it is a member already"
+    );
 }
 
 #[test]

@@ -132,8 +132,9 @@ fn unknown(home: &Home, name: &str) -> Failure {
             advice::adopts(there.short(), name)
         )),
         None => Failure::usage(format!(
-            "there is no \"{name}\"; {}",
-            advice::lists_names_or_adopts()
+            "there is no \"{name}\"; {}{}",
+            advice::lists_names_or_adopts(),
+            advice::suggests(name)
         )),
     }
 }

@@ -94,11 +94,16 @@ impl Args {
             let mut accept = config.accept.clone();
             for what in &self.remove {
                 let id = promise_id(&symbols, what)?;
+                if !accept.contains(&id) {
+                    output::say(&format!("\"{what}\" was not in the contract"));
+                }
                 accept.retain(|known| *known != id);
             }
             for what in &self.add {
                 let id = promise_id(&symbols, what)?;
-                if !accept.contains(&id) {
+                if accept.contains(&id) {
+                    output::say(&format!("\"{what}\" is in the contract already"));
+                } else {
                     accept.push(id);
                 }
             }

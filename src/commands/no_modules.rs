@@ -58,8 +58,9 @@ fn absent(name: &str) -> Failure {
     } else {
         format!(
             "there is no \"{name}\"; {}, and this build of grid has no modules, which would have \
-             other names",
-            advice::lists_the_promises()
+             other names{}",
+            advice::lists_the_promises(),
+            advice::suggests(name)
         )
     })
 }

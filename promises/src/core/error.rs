@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
-use crate::limits::MAX_PREFIXES;
+use crate::limits::{INVITE_MAX_LIFE, MAX_PREFIXES};
 use crate::network::admission::AdmissionError;
 use crate::network::charter::AdmissionRule;
 use crate::network::invite::InviteError;
@@ -106,6 +106,9 @@ pub enum CommandError {
         name: NetworkName,
         rule: AdmissionRule,
     },
+    /// An invite would be valid for longer than any may be.
+    #[error("an invite lives for at most {} days", INVITE_MAX_LIFE.as_secs() / 86_400)]
+    InviteLife,
     /// This node is not a member (yet, or any longer).
     #[error("this node is not a member of \"{0}\" at present")]
     NotAMember(NetworkName),
@@ -189,6 +192,7 @@ impl CommandError {
             Self::BadRange { .. }
             | Self::CannotPromise { .. }
             | Self::CannotAccept { .. }
+            | Self::InviteLife
             | Self::Oneself(_)
             | Self::AmbiguousNode { .. }
             | Self::Ambiguous { .. }

@@ -62,11 +62,14 @@ impl Applicants {
         local: &Local,
         now: Timestamp,
     ) -> Result<Reply, CommandError> {
-        let known = self
-            .asking
-            .iter()
-            .map(|(id, label)| (*id, label.as_str().to_owned()));
-        let node = pick(roster.name(), node, known.collect())?;
+        // Members too: a name that one of them has does not say who is meant.
+        let mut known: BTreeMap<NodeId, String> = roster.labels().collect();
+        let asking = self.asking.iter();
+        known.extend(asking.map(|(id, label)| (*id, label.as_str().to_owned())));
+        let node = pick(roster.name(), node, known.into_iter().collect())?;
+        if roster.is_member(&node) && !self.asking.contains_key(&node) {
+            return Ok(Reply::Unchanged);
+        }
         let direct = Direct {
             network: roster.id(),
             owner: local.id(),

@@ -197,13 +197,15 @@ impl Roster {
 
     /// The node that a person means by a name, among those that promised something.
     pub(crate) fn resolve(&self, name: &str) -> Result<NodeId, CommandError> {
-        let known = self
-            .ledger
+        pick(self.name(), name, self.labels().collect())
+    }
+
+    /// What the nodes call themselves that promised something.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (NodeId, String)> {
+        self.ledger
             .members()
             .values()
             .map(|member| (member.node(), member.promise().label.as_str().to_owned()))
-            .collect();
-        pick(self.name(), name, known)
     }
 }
 

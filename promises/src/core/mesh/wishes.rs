@@ -15,7 +15,7 @@ use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::phase::Phase;
 use crate::core::mesh::revoke::{Revoked, revoke};
 use crate::core::step::{Queue, Step};
-use crate::limits::MAX_ENDPOINTS;
+use crate::limits::{INVITE_MAX_LIFE, MAX_ENDPOINTS};
 use crate::network::accept::overlaps;
 use crate::network::admission::Grant;
 use crate::network::charter::AdmissionRule;
@@ -53,6 +53,9 @@ impl Mesh {
         let Phase::Member(own) = &self.phase else {
             return Err(CommandError::NotAMember(name));
         };
+        if life > INVITE_MAX_LIFE {
+            return Err(CommandError::InviteLife);
+        }
         let mut quic = endpoints;
         quic.extend(own.standing().promise().quic.iter().map(|e| e.addr));
         quic.retain(is_reachable);
