@@ -41,6 +41,11 @@ pub fn suggests(mistyped: &str) -> String {
     const ALIKE: f64 = 0.8;
     /// By how much less alike a name may be that is worth mentioning beside the most alike.
     const BESIDE: f64 = 0.05;
+    /// No name is longer, in bytes.
+    const LONGEST: usize = 40;
+    if mistyped.len() > LONGEST {
+        return String::new();
+    }
     let likeness = |name| strsim::jaro_winkler(mistyped, name);
     let commands = || texts::commands().map(|promise| (likeness(promise.name), promise.name));
     let best = commands().map(|(likeness, _)| likeness).fold(0.0, f64::max);

@@ -50,12 +50,32 @@ fn an_invite_in_the_wrong_place_is_not_repeated() {
         &["join-wireguard-net", "grid-invite-1.c2VjcmV0", "foo"][..],
         &["--grid-invite-1.c2VjcmV0"],
         &["invite", "foo", "--uses", "grid-invite-1.c2VjcmV0"],
+        &["grid-invite-1.c2VjcmV0"],
+        &["grid-invite-1.c2VjcmV0", "foo"],
     ] {
         let ran = home.run(words);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
         assert!(!ran.err.contains("c2VjcmV0"), "{ran:?}");
         assert!(ran.err.contains("grid join-wireguard-net NET -"), "{ran:?}");
     }
+}
+
+#[test]
+fn what_a_person_typed_is_shown_and_not_obeyed() {
+    let home = TestHome::new();
+    let long = "x".repeat(50_000);
+    for (word, shown) in [
+        ("stat\u{1b}[31mus", "\"stat [31mus\""),
+        ("statu\u{202e}s", "\"statu s\""),
+        (long.as_str(), "xxx...\""),
+    ] {
+        let ran = home.run(&[word]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains(shown), "{ran:?}");
+        assert!(ran.err.len() < 400, "{}", ran.err.len());
+    }
+    let ran = home.run(&["--show", "grid-invite-1.c2VjcmV0"]);
+    assert!(ran.code == 2 && !ran.err.contains("c2VjcmV0"), "{ran:?}");
 }
 
 #[test]

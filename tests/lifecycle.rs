@@ -18,11 +18,12 @@ use std::thread::{scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use common::{Ran, TestHome, wait_for};
-use grid::control::frame;
+use grid::control::{connecting, frame};
 use grid::home::Home;
 use grid::store::ServerLock;
 use grid_promises::{Message, texts};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{Backlog, listen};
 use nix::unistd::Pid;
 
 const IN_BACKGROUND: &[&str] = &["start-server", "--background"];
@@ -103,6 +104,30 @@ fn a_socket_that_was_removed_comes_back() {
     stop(&home);
     assert_eq!(server.code(), 0);
     assert!(!home.file("grid.sock").exists());
+}
+
+#[test]
+fn whoever_listens_in_its_place_and_takes_nobody_hangs_no_server_and_no_command() {
+    let home = home();
+    assert_eq!(home.run(IN_BACKGROUND).code, 0);
+    let pid = holder(&home).unwrap();
+    let socket = home.file("grid.sock");
+    fs::remove_file(&socket).unwrap();
+    let deaf = UnixListener::bind(&socket).unwrap();
+    listen(&deaf, Backlog::new(0).unwrap()).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connecting::at_once(&socket) {
+        waiting.push(stream);
+    }
+    // The server looks for its socket meanwhile.
+    sleep(Duration::from_secs(3));
+    let begun = Instant::now();
+    let ran = home.run(&["status"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains(&format!("process {pid} runs")), "{ran:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15));
+    signal(pid, Signal::SIGTERM);
+    wait_for("the server to end", || holder(&home).is_none());
 }
 
 #[test]

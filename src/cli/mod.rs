@@ -28,13 +28,13 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = words.into_iter().collect();
     let read = module_call(&words).map_or_else(|| Cli::try_parse_from(&words), Ok);
     let cli = match read {
-        Ok(cli) => cli,
+        // It would be quoted.
+        Err(error) if error.to_string().contains(PREFIX) => return misplaced_invite(),
+        Ok(Cli {
+            command: Some(Command::Module(words)),
+            ..
+        }) if is_invite(&words) => return misplaced_invite(),
         Err(error) => {
-            // The parser would quote it.
-            if error.to_string().contains(PREFIX) {
-                output::complain(advice::misplaced_invite());
-                return code(Exit::Usage);
-            }
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                     ended(output::print_with(|_| error.print()).map(|()| ExitCode::SUCCESS))
@@ -45,8 +45,20 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
                 }
             };
         }
+        Ok(cli) => cli,
     };
     ended(keep(cli))
+}
+
+/// Whether an invite stands where the name of a command belongs.
+fn is_invite(words: &[OsString]) -> bool {
+    let name = words.first().map(|word| word.to_string_lossy());
+    name.is_some_and(|name| name.contains(PREFIX))
+}
+
+fn misplaced_invite() -> ExitCode {
+    output::complain(advice::misplaced_invite());
+    code(Exit::Usage)
 }
 
 /// Says why a command failed, if it did.

@@ -17,6 +17,7 @@ use crate::command::described::described;
 use crate::command::plain::TextReport;
 use crate::command::{Caller, Report, asking};
 use crate::console::output;
+use crate::console::plain::quoted;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::store::Store;
@@ -125,14 +126,15 @@ fn read_payload(path: &Path) -> Outcome<Vec<u8>> {
 
 /// A name that this home does not have. One that a peer has is named with the peer, and not run.
 fn unknown(home: &Home, name: &str) -> Failure {
+    let quoted = quoted(name);
     match fetch::find(home, name).first() {
         Some(there) => Failure::usage(format!(
-            "there is no \"{name}\" here; {} has one: {}",
+            "there is no \"{quoted}\" here; {} has one: {}",
             there.short(),
             advice::adopts(there.short(), name)
         )),
         None => Failure::usage(format!(
-            "there is no \"{name}\"; {}{}",
+            "there is no \"{quoted}\"; {}{}",
             advice::lists_names_or_adopts(),
             advice::suggests(name)
         )),

@@ -9,6 +9,7 @@ use grid_promises::{ContentId, texts};
 
 use crate::advice;
 use crate::command::Caller;
+use crate::console::plain::quoted;
 use crate::exit::{Failure, Outcome};
 
 /// A module, called by its name.
@@ -57,8 +58,9 @@ fn absent(name: &str) -> Failure {
         )
     } else {
         format!(
-            "there is no \"{name}\"; {}, and this build of grid has no modules, which would have \
+            "there is no \"{}\"; {}, and this build of grid has no modules, which would have \
              other names{}",
+            quoted(name),
             advice::lists_the_promises(),
             advice::suggests(name)
         )

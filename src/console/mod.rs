@@ -3,4 +3,5 @@
 pub mod handing_over;
 pub mod output;
 pub mod place;
+pub mod plain;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::plain::{plain, redacted};
 use crate::exit::{Failure, Outcome};
 
 /// Prints a result, as it is.
@@ -37,11 +38,12 @@ pub fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Outco
 /// Says what is going on.
 pub fn say(text: &str) {
     // There is nowhere to complain about standard error.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", plain(text));
 }
 
 /// Says what went wrong.
 pub fn complain(text: &str) {
+    let text = redacted(text);
     let mut lines = text.trim_end().lines();
     let first = lines.next().unwrap_or_default();
     // clap's own errors, which the server may pass on, begin with this word.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::confidential::{Bytes, Confidential};
-use super::{MAX_ANSWER, MORE, PROGRESS, check_length, frame, request};
+use super::{MAX_ANSWER, MORE, PROGRESS, check_length, connecting, frame, request};
 use crate::advice;
 use crate::exit::{Exit, Failure};
 use crate::home::Home;
@@ -46,7 +46,7 @@ impl Client {
     pub fn connect(home: &Home) -> Result<Option<Self>, Failure> {
         let until = Instant::now() + MISSING;
         loop {
-            if let Some(client) = Self::try_connect(home)? {
+            if let Some(client) = Self::try_connect_until(home, until)? {
                 return Ok(Some(client));
             }
             let Some(pid) = ServerLock::holder(home) else {
@@ -62,30 +62,37 @@ impl Client {
     /// Connects to the server of a home, if it can be connected to now.
     ///
     /// # Errors
-    /// The socket may not be used by this user, its path is too long, or the system refuses.
+    /// The socket may not be used by this user, its path is too long, whoever listens on it takes nobody, or
+    /// the system refuses.
     pub fn try_connect(home: &Home) -> Result<Option<Self>, Failure> {
+        Self::try_connect_until(home, Instant::now())
+    }
+
+    fn try_connect_until(home: &Home, until: Instant) -> Result<Option<Self>, Failure> {
         let path = home.socket();
         check_length(&path)?;
-        match UnixStream::connect(&path) {
-            Ok(stream) => Ok(Some(Self { stream })),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                kind => {
-                    let hint = match kind {
-                        io::ErrorKind::PermissionDenied => {
-                            "; run this as the user whose home it is"
-                        }
-                        _ => "",
-                    };
-                    Err(Failure::new(
-                        Exit::NoServer,
-                        format!(
-                            "cannot talk to the server at {}: {error}{hint}",
-                            path.display()
-                        ),
-                    ))
+        loop {
+            let error = match connecting::at_once(&path) {
+                Ok(stream) => return Ok(Some(Self { stream })),
+                Err(error) => error,
+            };
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return Ok(None),
+                io::ErrorKind::WouldBlock if Instant::now() < until => {
+                    sleep(LOOK);
+                    continue;
                 }
-            },
+                io::ErrorKind::WouldBlock => return Err(deaf(home)),
+                io::ErrorKind::PermissionDenied => "; run this as the user whose home it is",
+                _ => "",
+            };
+            return Err(Failure::new(
+                Exit::NoServer,
+                format!(
+                    "cannot talk to the server at {}: {error}{hint}",
+                    path.display()
+                ),
+            ));
         }
     }
 
@@ -226,6 +233,24 @@ fn is_running(pid: i32) -> bool {
         return true;
     }
     fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
+}
+
+/// Somebody listens, and takes no connections.
+fn deaf(home: &Home) -> Failure {
+    let remedy = match ServerLock::holder(home) {
+        Some(pid) => {
+            format!("process {pid} runs for this home; if it hangs, `kill -9 {pid}` ends it")
+        }
+        None => "no server runs for this home; end the process that listens there".to_owned(),
+    };
+    let path = home.socket();
+    Failure::new(
+        Exit::TimedOut,
+        format!(
+            "whoever listens at {} takes no connections: {remedy}",
+            path.display()
+        ),
+    )
 }
 
 /// A server runs that cannot be talked to.

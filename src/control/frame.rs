@@ -7,9 +7,12 @@ use grid_promises::frame::{decode, encode, length};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
-use super::confidential::Confidential;
+use super::confidential::{Bytes, Confidential};
 
 pub use grid_promises::frame::{read, write};
+
+/// How much is read at a time, in bytes.
+const PART: usize = 16 << 10;
 
 /// As [`write()`].
 ///
@@ -32,12 +35,18 @@ pub async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<C
     from.read_exact(rest).await?;
     let claimed = length(head)?;
     // Memory follows what arrives, not what is claimed.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(claimed.min(64 * 1024)));
-    from.take(claimed as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() < claimed {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut bytes = Bytes::default();
+    let mut part = Zeroizing::new(vec![0; PART]);
+    while bytes.count() < claimed {
+        let wanted = (claimed - bytes.count()).min(PART);
+        let (room, _) = part.split_at_mut(wanted);
+        let count = from.read(room).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.append(part.split_at(count).0);
     }
-    decode(&bytes).map(|message| Some(message.into()))
+    decode(&bytes.into_inner()).map(|message| Some(message.into()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod confidential;
+pub mod connecting;
 pub mod frame;
 pub mod request;
 pub mod waiting;

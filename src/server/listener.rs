@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use crate::advice;
 use crate::control::confidential::Confidential;
-use crate::control::{MORE, PROGRESS, check_length, frame};
+use crate::control::{MORE, PROGRESS, check_length, connecting, frame};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
 use crate::node::requests::Requests;
@@ -94,17 +94,20 @@ impl Listener {
         Ok(())
     }
 
-    /// Makes the socket again if somebody took its file away. What another process listens on is left
-    /// alone.
-    fn repair(&mut self) -> io::Result<bool> {
+    /// Makes the socket again if somebody took its file away, unless the server is about to end: then it takes
+    /// the file away itself. What another process listens on is left alone.
+    fn repair(&mut self, requests: &Requests) -> io::Result<bool> {
         let path = self.home.socket();
         let is_there =
             fs::symlink_metadata(&path).is_ok_and(|about| (about.dev(), about.ino()) == self.file);
-        if is_there || std::os::unix::net::UnixStream::connect(&path).is_ok() {
+        if is_there || connecting::is_listened_on(&path) {
             return Ok(false);
         }
         let mut anew = Self::make(&self.home)?;
-        anew.rename()?;
+        match requests.while_open(|| anew.rename()) {
+            None => return Ok(false),
+            Some(renamed) => renamed?,
+        }
         *self = anew;
         Ok(true)
     }
@@ -155,16 +158,15 @@ pub(super) async fn listen(means: Means, mut listener: Listener) {
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
             _ = look.tick() => {
-                // A server that is about to end takes the file away itself.
-                let repaired = means.requests.while_open(|| listener.repair());
+                let repaired = listener.repair(&means.requests);
                 match &repaired {
-                    Some(Ok(true)) => warn!("the control socket was gone; it was made anew"),
-                    Some(Err(error)) if !is_failing => {
+                    Ok(true) => warn!("the control socket was gone; it was made anew"),
+                    Err(error) if !is_failing => {
                         warn!("the control socket is gone and cannot be made anew: {error}");
                     }
                     _ => {}
                 }
-                is_failing = matches!(repaired, Some(Err(_)));
+                is_failing = repaired.is_err();
                 continue;
             }
         };

@@ -3,13 +3,15 @@
 //! Libraries that hold keys stay silent whatever the person asks for: nobody can vouch for what they
 //! print at `trace`.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::console::plain::plain_but_for_controls;
 
 /// Targets that may print keys, with everything below them.
 const SILENT: &[&str] = &["defguard_wireguard_rs", "defguard_boringtun", "boringtun"];
@@ -58,7 +60,7 @@ pub(super) fn start(verbose: u8, configured: Option<&str>) {
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let wants_more = filter.max_level_hint() > Some(LevelFilter::INFO);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(|| Plain(std::io::stderr()))
         .with_ansi(colours)
         .with_target(wants_more)
         .with_filter(filter)
@@ -70,6 +72,22 @@ pub(super) fn start(verbose: u8, configured: Option<&str>) {
     let _ = tracing_subscriber::registry().with(layer).try_init();
     if let Some(mistake) = mistake {
         tracing::warn!("\"{directives}\" is not a log level: {mistake}; using \"info\"");
+    }
+}
+
+/// Lines of the log, with what peers said in them. The formatter writes a whole line at a time, and escapes
+/// control characters itself.
+struct Plain<W>(W);
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(plain_but_for_controls(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -86,6 +104,15 @@ mod tests {
         assert!(is_fit("rustls::client", Level::WARN));
         assert!(is_fit("grid::server", Level::TRACE));
         assert!(is_fit("rustlsx", Level::TRACE));
+    }
+
+    #[test]
+    fn a_peer_cannot_turn_a_line_around() {
+        let mut written = Vec::new();
+        let line = "WARN abcd refused a request: \u{202e}gnp.exe\n";
+        Plain(&mut written).write_all(line.as_bytes()).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        assert_eq!(written, line.replace('\u{202e}', " "));
     }
 
     #[test]

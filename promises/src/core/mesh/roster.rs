@@ -14,6 +14,7 @@ use crate::core::error::CommandError;
 use crate::core::neighbours::Neighbours;
 use crate::core::record::Change;
 use crate::core::step::Queue;
+use crate::limits::MAX_LABEL;
 use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
 use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
@@ -234,13 +235,18 @@ pub(crate) fn pick(
         [one] => Ok(*one),
         [] => Err(CommandError::NoSuchNode {
             name: network.clone(),
-            node: name.to_owned(),
+            node: quoted(name),
         }),
         many => Err(CommandError::AmbiguousNode {
-            node: name.to_owned(),
+            node: quoted(name),
             count: many.len(),
         }),
     }
+}
+
+/// As much of a name as a label can have: what no node is called may be of any length.
+fn quoted(name: &str) -> String {
+    name.chars().take(MAX_LABEL).collect()
 }
 
 /// Whether a member came by this grant: a second one of the same invite key is another.
