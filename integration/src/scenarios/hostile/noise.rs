@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use grid_net::Limits;
+use grid_promises::{Message, cbor, texts};
+use minicbor::Encode;
+use minicbor::bytes::ByteVec;
 use tokio::task::JoinSet;
 
 use super::rogue::{Accused, Rogue};
@@ -21,6 +24,7 @@ pub(super) async fn make(target: &Target) -> Result<Vec<Accused>> {
         flood(target).await?,
         too_long(target).await?,
         endless(target).await?,
+        never_done(target).await?,
         datagrams(target)?,
     ]
     .into_iter()
@@ -118,6 +122,30 @@ async fn endless(target: &Target) -> Result<Option<Accused>> {
         std::thread::sleep(Duration::from_millis(200));
     }
     sent.shutdown().await;
+    Ok(None)
+}
+
+/// The answer to a comparison of statements, as far as it matters here.
+#[derive(Encode)]
+enum SyncAnswer {
+    /// What the asker lacks, what it is to send, and whether there is more.
+    #[n(2)]
+    Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<ByteVec>, #[n(2)] bool),
+}
+
+/// A comparison that is never done: there is always more, and it is always the same.
+async fn never_done(target: &Target) -> Result<Option<Accused>> {
+    let mut rogue = Rogue::admitted(&target.invite, 34)?;
+    // Members compare with those whom they dial.
+    let promise = rogue.sign(rogue.reachable(target.first()?)?)?;
+    rogue
+        .tell(target.first()?, std::slice::from_ref(&promise))
+        .await?;
+    let body = SyncAnswer::Difference(vec![promise.into()], Vec::new(), true);
+    let answer = Message::new(texts::ANSWER.id()).payload(cbor::encode(&body));
+    let asked = rogue.answer_comparisons(&answer.encode(), LONG).await?;
+    ensure!(!asked.is_empty(), "nobody compares");
+    ensure!(asked.values().all(|count| *count < 10), "{asked:?}");
     Ok(None)
 }
 

@@ -1,6 +1,7 @@
 //! One node key of the attacker: what it can sign, and its connections.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,6 +12,7 @@ use grid_promises::limits::PROMISE_LIFETIME;
 use grid_promises::network::address;
 use grid_promises::network::admission::Admission;
 use grid_promises::network::charter::Charter;
+use grid_promises::network::endpoint::{self as promised, EndpointKind};
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::{Claim, MemberPromise, Standing};
 use grid_promises::network::name::Label;
@@ -21,6 +23,7 @@ use ipnet::IpNet;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout_at};
 
 use super::target::Victim;
 use crate::tap::QUIC_PORT;
@@ -129,6 +132,18 @@ impl Rogue {
             admission: self.admission.raw(),
             receipts: Vec::new(),
         }
+    }
+
+    /// One that says where it can be dialled, at the address that a victim sees.
+    pub(super) fn reachable(&self, victim: &Victim) -> Result<MemberPromise> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((victim.node.ipv4()?, QUIC_PORT))?;
+        let addr = SocketAddr::from((socket.local_addr()?.ip(), self.endpoint.local_addr().port()));
+        let kind = EndpointKind::Static;
+        Ok(MemberPromise {
+            quic: vec![promised::Endpoint { addr, kind }],
+            ..self.promise()
+        })
     }
 
     /// One that claims to be as old as the network.
@@ -249,6 +264,33 @@ impl Rogue {
             .arg(self.charter.network().0.to_bytes())
             .payload(cbor::encode(&body))
             .encode()
+    }
+
+    /// Answers every comparison of statements in the same way for a while. How many each victim asked for.
+    pub(super) async fn answer_comparisons(
+        &mut self,
+        answer: &[u8],
+        time: Duration,
+    ) -> Result<BTreeMap<NodeId, u32>> {
+        let mut asked = BTreeMap::new();
+        let until = Instant::now() + time;
+        while let Ok(event) = timeout_at(until, self.events.recv()).await {
+            let Event::Request {
+                peer,
+                message,
+                respond,
+                ..
+            } = event.context("the endpoint ended")?
+            else {
+                continue;
+            };
+            let message = Message::decode(&message, &Message::BOUNDS)?;
+            if message.args.first().is_some_and(|arg| arg == b"sync") {
+                *asked.entry(peer).or_default() += 1;
+                respond.send(answer.to_vec());
+            }
+        }
+        Ok(asked)
     }
 
     /// Drops the events that wait.

@@ -119,14 +119,20 @@ impl Mesh {
                 }
             }
             SyncAnswer::Difference(statements, wanted, more) => {
-                self.take_statements(peer, &statements, local, peers, step);
+                let news = self.take_statements(peer, &statements, local, peers, step);
                 let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
                 for statements in batches(self.roster.ledger().statements_of(&ids)) {
                     self.push(peer, statements, peers, step);
                 }
-                // The rest comes with the next comparison, unless this one made no progress.
-                if more && !statements.is_empty() {
+                // The rest comes with the next comparison: at once only if this one made progress, because
+                // the peer could go on like that for ever.
+                if more && news {
                     self.sync(peer, true, peers, step);
+                    return None;
+                }
+                // Others may be sending a joiner the same.
+                if more && !self.heard {
+                    self.retry_sync(step);
                     return None;
                 }
             }
@@ -190,6 +196,7 @@ impl Mesh {
         }
     }
 
+    /// Returns whether anything was new.
     fn take_statements(
         &mut self,
         peer: NodeId,
@@ -197,11 +204,12 @@ impl Mesh {
         local: &Local,
         peers: &mut Peers,
         step: &mut Step<'_>,
-    ) {
+    ) -> bool {
         let result = self.ingest(peer, statements, local, step);
         if let Some(why) = result.hostile {
             peers.misbehaved(peer, why, step);
         }
+        result.news
     }
 
     /// Merges statements that a node sent, and stores what must not wait.
