@@ -588,7 +588,12 @@ fn an_owner_admits_a_node_that_asks() {
         name: foo(),
         node: node.clone(),
     };
-    world.run_command(founder, approve()).unwrap();
+    assert_eq!(world.run_command(founder, approve()), Ok(Reply::Changed));
+    assert_eq!(
+        world.run_command(founder, approve()),
+        Ok(Reply::Unchanged),
+        "it is admitted, and has not heard of it"
+    );
     assert!(world.run_until(Duration::from_secs(30), |w| {
         w.nodes[joiner].done.get(&ticket).is_some_and(Result::is_ok)
             && agree(w, &network, &[founder, joiner])

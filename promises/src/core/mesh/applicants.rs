@@ -20,7 +20,15 @@ const MAX_ASKING: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Applicants {
     asking: BTreeMap<NodeId, Label>,
-    approved: BTreeMap<NodeId, Admission>,
+    approved: BTreeMap<NodeId, Approved>,
+}
+
+/// A node that was admitted, and may not have heard of it.
+#[derive(Debug)]
+struct Approved {
+    /// What it called itself when it asked here.
+    label: Option<Label>,
+    admission: Admission,
 }
 
 impl Applicants {
@@ -30,7 +38,7 @@ impl Applicants {
     }
 
     pub(crate) fn approved(&self, node: &NodeId) -> Option<&Admission> {
-        self.approved.get(node)
+        self.approved.get(node).map(|approved| &approved.admission)
     }
 
     /// Takes a request in; if this node is an owner, reports it once. Returns whether there was room.
@@ -62,12 +70,19 @@ impl Applicants {
         local: &Local,
         now: Timestamp,
     ) -> Result<Reply, CommandError> {
-        // Members too: a name that one of them has does not say who is meant.
+        // Those who are in too: a name that one of them has does not say who is meant.
         let mut known: BTreeMap<NodeId, String> = roster.labels().collect();
+        let approved = self.approved.iter();
+        let approved = approved.filter_map(|(id, approved)| Some((id, approved.label.as_ref()?)));
         let asking = self.asking.iter();
-        known.extend(asking.map(|(id, label)| (*id, label.as_str().to_owned())));
+        known.extend(
+            approved
+                .chain(asking)
+                .map(|(id, label)| (*id, label.as_str().to_owned())),
+        );
         let node = pick(roster.name(), node, known.into_iter().collect())?;
-        if roster.is_member(&node) && !self.asking.contains_key(&node) {
+        let is_in = roster.is_member(&node) || self.approved.contains_key(&node);
+        if is_in && !self.asking.contains_key(&node) {
             return Ok(Reply::Unchanged);
         }
         let direct = Direct {
@@ -94,7 +109,7 @@ impl Applicants {
     }
 
     fn admit(&mut self, node: NodeId, admission: Admission) {
-        self.asking.remove(&node);
-        self.approved.insert(node, admission);
+        let label = self.asking.remove(&node);
+        self.approved.insert(node, Approved { label, admission });
     }
 }
