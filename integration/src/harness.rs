@@ -54,7 +54,10 @@ pub fn run_here(name: &str) -> Result<u8> {
 
 fn report(outcome: Result<()>) -> u8 {
     match outcome {
-        Ok(()) => 0,
+        Ok(()) => {
+            say("ok");
+            0
+        }
         Err(error) => match error.downcast_ref::<Missing>() {
             Some(missing) => {
                 say(&format!("SKIPPED: {missing}"));

@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Bounds, CborError};
 use crate::message::{Message, MessageError};
+use crate::network::statement::MAX_STATEMENTS;
 use crate::texts;
 
 /// What a payload may be. The index of a full ledger fits.
@@ -13,6 +14,13 @@ pub(crate) const BODY: Bounds = Bounds {
     max_depth: 8,
     max_items: 64 * 1024,
 };
+
+/// What a [`IndexEntry`](crate::network::ledger::IndexEntry) is made of: an array and its three items.
+const ITEMS_OF_AN_ENTRY: u64 = 4;
+const _: () = assert!(
+    ITEMS_OF_AN_ENTRY * (MAX_STATEMENTS as u64) + 256 <= BODY.max_items,
+    "the index of a full ledger does not fit a payload"
+);
 
 /// The longest reason for a refusal that is kept, in characters: it comes from another node, and goes to
 /// logs.

@@ -119,13 +119,22 @@ mod tests {
     /// changes a text changes this list, and the wire.
     #[test]
     fn ids_are_pinned() {
-        let mut pinned = include_str!("../texts/IDS").lines();
-        for promise in ALL {
-            let line = format!("{} {}", promise.name, promise.id());
-            let found = pinned.next().unwrap_or("the end");
-            assert!(found == line, "texts/IDS lacks\n{line}\nbefore\n{found}");
-        }
-        assert_eq!(pinned.next(), None, "no promise has this line of texts/IDS");
+        let pinned: Vec<&str> = include_str!("../texts/IDS").lines().collect();
+        let line = |promise: &Promise| format!("{} {}", promise.name, promise.id());
+        let lines: Vec<String> = ALL.iter().map(line).collect();
+        let lacks: Vec<&String> = lines
+            .iter()
+            .filter(|l| !pinned.contains(&l.as_str()))
+            .collect();
+        let old: Vec<&&str> = pinned
+            .iter()
+            .filter(|l| !lines.contains(&(**l).to_owned()))
+            .collect();
+        assert!(
+            lacks.is_empty() && old.is_empty(),
+            "texts/IDS lacks {lacks:#?}\nand should not have {old:#?}"
+        );
+        assert_eq!(pinned, lines, "the order of texts/IDS is that of the texts");
     }
 
     #[test]

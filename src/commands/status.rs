@@ -58,8 +58,7 @@ impl Served for Args {
     type Report = StatusReport;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<StatusReport> {
-        node.measured(node.measure().await).await;
-        let mut status = node.status().await?;
+        let mut status = node.measured_status().await?;
         if let Some(net) = &self.net {
             status.only(net)?;
         }
@@ -299,6 +298,8 @@ fn short(node: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::node::status::{AskingReport, KeptReport, MoveReport, RefusedReport};
 
@@ -363,6 +364,56 @@ mod tests {
             problem: None,
             hint: None,
             peers: vec![peer("b", Some(995)), peer("longer", None)],
+        }
+    }
+
+    /// The names of all fields, wherever they are.
+    fn fields(value: &serde_json::Value, names: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (name, value) in object {
+                    names.insert(name.clone());
+                    fields(value, names);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, names)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_page_names_every_field() {
+        let some = || Some("x".to_owned());
+        let network = NetworkReport {
+            backend_reason: some(),
+            netns: some(),
+            public_key: some(),
+            why: some(),
+            judge: some(),
+            judge_failure: some(),
+            problem: some(),
+            hint: some(),
+            ..network()
+        };
+        let report = StatusReport {
+            node: "own".to_owned(),
+            networks: vec![network],
+            left: vec!["old".to_owned()],
+            broken: vec![BrokenReport {
+                name: "bad".to_owned(),
+                error: "x".to_owned(),
+            }],
+        };
+        let mut names = BTreeSet::new();
+        fields(&serde_json::to_value(&report).unwrap(), &mut names);
+        let page = include_str!("../../docs/cli.md");
+        let section = page
+            .split("\n## ")
+            .find(|part| part.starts_with("Status as JSON"));
+        let section = section.unwrap();
+        for name in names {
+            let is_named = [format!("\"{name}\":"), format!("`{name}`")];
+            assert!(is_named.iter().any(|form| section.contains(form)), "{name}");
         }
     }
 

@@ -163,6 +163,15 @@ impl NodeHandle {
         self.ask(Question::Status).await
     }
 
+    /// The same, measured now.
+    ///
+    /// # Errors
+    /// As of [`status`](Self::status).
+    pub async fn measured_status(&self) -> Outcome<StatusReport> {
+        self.measured(self.measure().await).await;
+        self.status().await
+    }
+
     /// Which names and ports are taken.
     ///
     /// # Errors

@@ -42,6 +42,13 @@ pub fn settle(a: &mut Ledger, b: &mut Ledger, now: Timestamp) -> usize {
 
 /// What holds for every view.
 pub fn assert_sound(ledger: &Ledger, now: Timestamp) {
+    let index = ledger.index();
+    let keys: BTreeSet<_> = index.iter().map(|entry| entry.key).collect();
+    assert_eq!(
+        keys.len(),
+        index.len(),
+        "two statements have one key in the index"
+    );
     let view = View::of(ledger, now);
     for (address, holder) in &view.addresses {
         let member = view.members.get(holder).unwrap();

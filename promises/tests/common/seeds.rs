@@ -9,14 +9,15 @@ use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::{Direct, Grant, GrantUse};
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::Revocation;
-use grid_promises::network::statement::{Kind, Statement};
+use grid_promises::network::statement::{Kind, Statement, peek_kind};
 use grid_promises::routes::{Key, Routes, Target};
 use grid_promises::{ContentId, Message, Timestamp, limits};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decoder, Encoder};
 
 use super::{
-    DAY, INVITES, MINUTE, Net, T0, charter, encoded, endpoint, forge, key, one_of_each, unframe,
+    DAY, INVITES, MINUTE, Net, T0, charter, encoded, endpoint, forge, key, one_of_each, story,
+    unframe,
 };
 
 /// One input: its target, its name, its bytes.
@@ -416,24 +417,53 @@ fn ip(text: &str) -> Vec<u8> {
 }
 
 /// Scripts of the target `ledger`.
+/// Scripts of the target `ledger`: pairs of what is done and a number of a statement of the story.
 fn ledgers(seeds: &mut Vec<Seed>) {
     let mut add = |name: &str, bytes: Vec<u8>| seeds.push(("ledger", name.to_owned(), bytes));
-    let tell = |from: u8, to: u8| (from..to).flat_map(|at| [0, at]).collect::<Vec<u8>>();
-    let back = |from: u8, to: u8| (from..to).rev().flat_map(|at| [0, at]).collect::<Vec<u8>>();
+    let net = story::network();
+    let (plain, all) = (story::plain(&net).len(), story::wild(&net));
+    let tell = |numbers: &[usize]| -> Vec<u8> {
+        let number = |at: &usize| u8::try_from(*at).unwrap();
+        numbers.iter().flat_map(|at| [0, number(at)]).collect()
+    };
+    let of = |kind: Kind| -> Vec<usize> {
+        let is_one = |at: &usize| peek_kind(&all[*at]) == Some(kind as u8);
+        (0..plain).filter(is_one).collect()
+    };
+    let (promises, revocations) = (of(Kind::Member), of(Kind::Revocation));
+    let back = |numbers: &[usize]| tell(&numbers.iter().rev().copied().collect::<Vec<_>>());
+    let wild: Vec<usize> = (plain..all.len()).collect();
     add("nothing", vec![]);
-    add("some", tell(0, 40));
-    add("backwards", back(60, 95));
-    add("revocations-first", [back(80, 96), tell(0, 40)].concat());
-    add("readmissions", [tell(60, 80), back(86, 125)].concat());
+    add("some", tell(&promises[..40]));
+    add("backwards", back(&promises[40..]));
+    add(
+        "revocations-first",
+        [back(&revocations), tell(&promises[..40])].concat(),
+    );
+    add(
+        "readmissions",
+        [tell(&promises[60..]), back(&wild)].concat(),
+    );
+    // All of each kind, before the promises that they may be about.
+    for kind in Kind::ALL.iter().filter(|kind| kind.is_state()) {
+        let name = kind.name().replace(' ', "-");
+        add(&name, [back(&of(*kind)), tell(&promises)].concat());
+    }
     add("altered", vec![1, 3, 0, 9, 1, 1, 3, 2, 0, 1, 0, 3]);
     add("cut", vec![2, 3, 0, 9, 2, 4, 1, 200, 0, 3]);
     add(
         "two-ledgers",
-        [tell(0, 20), vec![5], tell(15, 40), vec![4, 4]].concat(),
+        [
+            tell(&promises[..20]),
+            vec![5],
+            tell(&promises[15..40]),
+            vec![4, 4],
+        ]
+        .concat(),
     );
     add(
         "weeks",
-        [tell(0, 30), vec![3, 8, 3, 8, 0, 3, 6, 3, 200]].concat(),
+        [tell(&promises[..30]), vec![3, 8, 3, 8, 0, 3, 6, 3, 200]].concat(),
     );
 }
 
