@@ -441,6 +441,19 @@ fn a_guest_stays_when_its_host_is_long_gone() {
 }
 
 #[test]
+fn where_owners_do_not_admit_by_name_there_is_nothing_to_accept() {
+    let mut world = world(65, Faults::NONE);
+    let founder = world.add();
+    found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let node = world.add();
+    let node = world.nodes[node].key.id().to_string();
+    let outcome = world.run_command(founder, Command::Approve { name: foo(), node });
+    let rule = AdmissionRule::Invite;
+    let name = foo();
+    assert_eq!(outcome, Err(CommandError::NoApproval { name, rule }));
+}
+
+#[test]
 fn an_invite_that_would_outlive_every_bound_is_a_slip() {
     let mut world = world(61, Faults::NONE);
     let founder = world.add();
@@ -603,6 +616,56 @@ fn an_owner_admits_a_node_that_asks() {
         Ok(Reply::Unchanged),
         "it is a member already"
     );
+    let node = world.nodes[joiner].key.id().to_string();
+    let revoke = Command::Revoke {
+        name: foo(),
+        node: node.clone(),
+    };
+    world.run_command(founder, revoke).unwrap();
+    let again = Command::Approve { name: foo(), node };
+    assert_eq!(
+        world.run_command(founder, again),
+        Err(CommandError::WasRevoked)
+    );
+}
+
+#[test]
+fn who_left_is_not_back_when_the_member_that_confirmed_it_is_killed() {
+    let (mut world, network, _) = mesh(64, Faults::NONE, 2, "10.7.0.0/16");
+    world.run(Duration::from_secs(60));
+    let left = world
+        .run_command(1, Command::Leave { name: foo() })
+        .unwrap();
+    assert_eq!(left, Reply::Left { told: 1 });
+    world.kill(0);
+    world.start(0);
+    world.run(Duration::from_secs(5));
+    assert!(status(&world, 0).unwrap().peers.is_empty(), "{network:?}");
+}
+
+#[test]
+fn who_leaves_while_it_waits_can_come_back_and_be_admitted() {
+    let mut world = world(63, Faults::NONE);
+    let (founder, joiner) = (world.add(), world.add());
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Approve);
+    let known = grid_promises::core::Input::KnownPeer {
+        node: world.nodes[founder].key.id(),
+        addrs: vec![world.nodes[founder].quic()],
+    };
+    world.input(joiner, known);
+    world.command(joiner, join_command(JoinWith::Peers));
+    world.run(Duration::from_secs(5));
+    world
+        .run_command(joiner, Command::Leave { name: foo() })
+        .unwrap();
+    let node = "node-1".to_owned();
+    world
+        .run_command(founder, Command::Approve { name: foo(), node })
+        .unwrap();
+    world.command(joiner, join_command(JoinWith::Peers));
+    assert!(world.run_until(Duration::from_secs(60), |w| {
+        agree(w, &network, &[founder, joiner])
+    }));
 }
 
 #[test]

@@ -80,10 +80,18 @@ impl Served for Request {
             What::Prefix { prefix, from } => {
                 let prefix = prefix.net();
                 let mut text = format!("{prefix} from {from} is accepted");
+                let promised = promised_by(node, &name, &from).await?;
+                if promised
+                    .as_ref()
+                    .is_some_and(|promised| !promised.contains(&prefix.to_string()))
+                {
+                    text.push_str(&format!(
+                        " once it promises that; now it promises {}",
+                        promised.unwrap_or_default().join(", ")
+                    ));
+                }
                 if prefix.prefix_len() == 0 {
-                    text.push_str(
-                        "; once it promises that, what this machine has no nearer route for goes through it",
-                    );
+                    text.push_str("; what this machine has no nearer route for goes through it");
                 }
                 let wish = Wish::SetRule {
                     name,
@@ -101,4 +109,25 @@ impl Served for Request {
         let reply = node.command(wish, None).await?;
         Ok(ChangedReport::of(&reply, text))
     }
+}
+
+/// What a member promises, by its name, its id or the beginning of its id. `None`: there is not one such member.
+async fn promised_by(
+    node: &NodeHandle,
+    net: &NetworkName,
+    from: &str,
+) -> Outcome<Option<Vec<String>>> {
+    let status = node.status().await?;
+    let networks = status
+        .networks
+        .iter()
+        .filter(|network| network.name == net.as_str());
+    let mut peers = networks
+        .flat_map(|network| &network.peers)
+        .filter(|peer| peer.name == from || peer.node.starts_with(from));
+    let peer = peers.next();
+    Ok(match peers.next() {
+        None => peer.map(|peer| peer.promised.clone()),
+        Some(_) => None,
+    })
 }

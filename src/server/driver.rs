@@ -186,7 +186,7 @@ impl Driver {
             tokio::select! {
                 () = sleep_until(&self.clock, timer) => self.input(Input::Tick)?,
                 question = questions.recv() => match question {
-                    None | Some(Question::Stop) => return Ok(()),
+                    None | Some(Question::Stop) => return self.input(Input::Stop),
                     Some(question) => self.answer(question)?,
                 },
                 // This end of it is held by the driver itself, so that it never closes.

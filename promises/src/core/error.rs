@@ -101,7 +101,7 @@ pub enum CommandError {
     #[error("only an owner of \"{0}\" can do this, and this node is not an owner")]
     NotAnOwner(NetworkName),
     /// The network does not admit in that way.
-    #[error("\"{name}\" admits by {rule}, so it has no invites")]
+    #[error("\"{name}\" has no invites: an owner accepts each node")]
     NoInvites {
         name: NetworkName,
         rule: AdmissionRule,
@@ -109,6 +109,15 @@ pub enum CommandError {
     /// An invite would be valid for longer than any may be.
     #[error("an invite lives for at most {} days", INVITE_MAX_LIFE.as_secs() / 86_400)]
     InviteLife,
+    /// Its owners do not admit nodes by name.
+    #[error("\"{name}\" admits by {rule}: there is nothing to accept")]
+    NoApproval {
+        name: NetworkName,
+        rule: AdmissionRule,
+    },
+    /// Who was revoked is not admitted.
+    #[error("that node was revoked, and stays out; with a new key it can ask again")]
+    WasRevoked,
     /// This node is not a member (yet, or any longer).
     #[error("this node is not a member of \"{0}\" at present")]
     NotAMember(NetworkName),
@@ -151,7 +160,7 @@ pub enum CommandError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpromisable {
     /// Loopback, link-local, multicast and the like.
-    #[error("hosts cannot have addresses in it")]
+    #[error("packets to it are not routed")]
     NotRoutable,
     /// Its addresses belong to members.
     #[error("it overlaps the range of one of this node's networks")]
@@ -164,6 +173,9 @@ pub enum Unpromisable {
 /// Why a rule could never accept anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unacceptable {
+    /// It names this node.
+    #[error("this node needs no rule for what it promises itself")]
+    FromItself,
     /// It names no node.
     #[error("a rule accepts from one node")]
     FromEverybody,
@@ -186,6 +198,8 @@ impl CommandError {
             | Self::Revoked
             | Self::NotAnOwner(_)
             | Self::NoInvites { .. }
+            | Self::NoApproval { .. }
+            | Self::WasRevoked
             | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {
                 FailureKind::Refused
             }

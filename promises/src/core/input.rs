@@ -48,6 +48,8 @@ pub enum Input {
     },
     /// What the host is like; given at start and whenever it changes.
     Host(HostFacts),
+    /// The program is about to end: what waits to be stored is stored now.
+    Stop,
     /// A connection to this node stands.
     Connected {
         /// Who is at its other end, proved by TLS.

@@ -249,6 +249,13 @@ impl Networks {
         }
     }
 
+    /// Stores the statements of every network.
+    pub(crate) fn save_all(&self, local: &Local, step: &mut Step<'_>) {
+        for mesh in self.all.values() {
+            mesh.save(local, step.effects);
+        }
+    }
+
     /// Makes every network check soon whether its promise should say something else.
     pub(crate) fn resign_all(&self, step: &mut Step<'_>) {
         for network in self.all.keys() {
@@ -373,7 +380,15 @@ impl Networks {
             .all
             .get(&network)
             .filter(|_| matches!(ending, Ending::Left { .. }))
-            .and_then(|mesh| mesh.left_record(self.bootstrap_of(mesh, local, peers)));
+            .and_then(|mesh| {
+                let members = self.bootstrap_of(mesh, local, peers);
+                mesh.left_record(if members.is_empty() {
+                    // A node that was never admitted knows no members.
+                    mesh.bootstrap().to_vec()
+                } else {
+                    members
+                })
+            });
         let Some(mut mesh) = self.all.remove(&network) else {
             return;
         };

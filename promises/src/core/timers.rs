@@ -28,8 +28,8 @@ pub(crate) const REFRESH: Duration = Duration::from_millis(50);
 pub(crate) const FLUSH: Duration = Duration::from_millis(50);
 /// How long changes of statements are gathered before they go to disk.
 pub(crate) const SAVE: Duration = Duration::from_secs(5);
-/// How close two writes of newcomers may follow each other.
-pub(crate) const SAVE_NEWCOMERS: Duration = Duration::from_millis(250);
+/// How close two writes of who came or went may follow each other.
+pub(crate) const SAVE_SOON: Duration = Duration::from_millis(250);
 /// How long a joiner waits for members before it claims an address.
 pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
 /// How often a node that waits for an owner asks.

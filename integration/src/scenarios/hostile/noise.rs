@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use grid_net::Limits;
+use grid_promises::network::member::MemberPromise;
+use grid_promises::network::statement::Signed;
 use grid_promises::{Message, cbor, texts};
 use minicbor::Encode;
 use minicbor::bytes::ByteVec;
@@ -133,7 +135,7 @@ enum SyncAnswer {
     Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<ByteVec>, #[n(2)] bool),
 }
 
-/// A comparison that is never done: there is always more, and it is always the same.
+/// A comparison that is never done: there is always more, be it the same or new.
 async fn never_done(target: &Target) -> Result<Option<Accused>> {
     let mut rogue = Rogue::admitted(&target.invite, 34)?;
     // Members compare with those whom they dial.
@@ -141,11 +143,31 @@ async fn never_done(target: &Target) -> Result<Option<Accused>> {
     rogue
         .tell(target.first()?, std::slice::from_ref(&promise))
         .await?;
-    let body = SyncAnswer::Difference(vec![promise.into()], Vec::new(), true);
-    let answer = Message::new(texts::ANSWER.id()).payload(cbor::encode(&body));
-    let asked = rogue.answer_comparisons(&answer.encode(), LONG).await?;
+    let more = |promise: Vec<u8>| {
+        let body = SyncAnswer::Difference(vec![promise.into()], Vec::new(), true);
+        let answer = Message::new(texts::ANSWER.id()).payload(cbor::encode(&body));
+        answer.encode()
+    };
+    let same = |_| Ok(more(promise.clone()));
+    let asked = rogue.answer_comparisons(same, LONG).await?;
     ensure!(!asked.is_empty(), "nobody compares");
     ensure!(asked.values().all(|count| *count < 10), "{asked:?}");
+    // Members that meet again compare again: this time there is something new in every answer.
+    let mut rogue = Rogue::admitted(&target.invite, 35)?;
+    let promise = rogue.reachable(target.first()?)?;
+    let first = rogue.sign(promise.clone())?;
+    rogue.tell(target.first()?, &[first]).await?;
+    let key = rogue.key.clone();
+    let next = |sequence| {
+        let promise = MemberPromise {
+            sequence,
+            ..promise.clone()
+        };
+        Ok(more(Signed::sign(promise, &key)?.bytes().to_vec()))
+    };
+    let asked = rogue.answer_comparisons(next, LONG).await?;
+    ensure!(!asked.is_empty(), "nobody compares");
+    ensure!(asked.values().all(|count| *count < 100), "{asked:?}");
     Ok(None)
 }
 

@@ -266,13 +266,14 @@ impl Rogue {
             .encode()
     }
 
-    /// Answers every comparison of statements in the same way for a while. How many each victim asked for.
+    /// Answers every comparison of statements for a while: `answer` makes the answer, of a number that grows. How
+    /// many each victim asked for.
     pub(super) async fn answer_comparisons(
         &mut self,
-        answer: &[u8],
+        mut answer: impl FnMut(u64) -> Result<Vec<u8>>,
         time: Duration,
     ) -> Result<BTreeMap<NodeId, u32>> {
-        let mut asked = BTreeMap::new();
+        let (mut asked, mut number) = (BTreeMap::new(), 1);
         let until = Instant::now() + time;
         while let Ok(event) = timeout_at(until, self.events.recv()).await {
             let Event::Request {
@@ -287,7 +288,8 @@ impl Rogue {
             let message = Message::decode(&message, &Message::BOUNDS)?;
             if message.args.first().is_some_and(|arg| arg == b"sync") {
                 *asked.entry(peer).or_default() += 1;
-                respond.send(answer.to_vec());
+                number += 1;
+                respond.send(answer(number)?);
             }
         }
         Ok(asked)

@@ -8,6 +8,7 @@ use crate::core::local::Local;
 use crate::core::mesh::roster::{Roster, pick};
 use crate::core::step::Queue;
 use crate::network::admission::{Admission, AdmissionRequest, Direct, Link, RawLink};
+use crate::network::charter::AdmissionRule;
 use crate::network::name::Label;
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
@@ -81,6 +82,16 @@ impl Applicants {
                 .map(|(id, label)| (*id, label.as_str().to_owned())),
         );
         let node = pick(roster.name(), node, known.into_iter().collect())?;
+        let rule = roster.charter().admission;
+        if rule != AdmissionRule::Approve {
+            return Err(CommandError::NoApproval {
+                name: roster.name().clone(),
+                rule,
+            });
+        }
+        if roster.is_revoked(&node) {
+            return Err(CommandError::WasRevoked);
+        }
         let is_in = roster.is_member(&node) || self.approved.contains_key(&node);
         if is_in && !self.asking.contains_key(&node) {
             return Ok(Reply::Unchanged);

@@ -57,6 +57,7 @@ impl Mesh {
             outbox: Outbox::default(),
             paths: Paths::default(),
             device,
+            repeats: 0,
             dirty: true,
             refreshed_at: None,
             saved_at: None,

@@ -3,7 +3,7 @@
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::roster::Roster;
 use crate::network::ledger::{Item, Merged, Refusal};
-use crate::network::member::PromiseError;
+use crate::network::member::{PromiseError, Standing};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
@@ -14,8 +14,8 @@ pub(crate) struct Ingested {
     pub(crate) news: bool,
     /// Whether a revocation was new.
     pub(crate) revoked: bool,
-    /// Whether a node was new.
-    pub(crate) newcomers: bool,
+    /// Whether a node was new, or left.
+    pub(crate) came_or_went: bool,
     /// The highest sequence number among promises of this node itself.
     pub(crate) own_sequence: Option<u64>,
     pub(crate) refused: u32,
@@ -50,7 +50,7 @@ pub(crate) fn ingest<'a>(
                 break;
             }
         };
-        let (mut of_sender, mut newcomer, mut revokes) = (false, false, false);
+        let (mut of_sender, mut comes_or_goes, mut revokes) = (false, false, false);
         match &item {
             Item::Member(promised) if promised.node() == *own => {
                 let sequence = promised.promise().sequence;
@@ -59,7 +59,8 @@ pub(crate) fn ingest<'a>(
             }
             Item::Member(promised) => {
                 of_sender = promised.node() == source;
-                newcomer = roster.promise_of(&promised.node()).is_none();
+                comes_or_goes = promised.promise().standing == Standing::Withdrawn
+                    || roster.promise_of(&promised.node()).is_none();
             }
             Item::Revocation(_) => revokes = true,
         }
@@ -67,7 +68,7 @@ pub(crate) fn ingest<'a>(
             Ok(Merged::New) => {
                 result.news = true;
                 result.revoked |= revokes;
-                result.newcomers |= newcomer;
+                result.came_or_went |= comes_or_goes;
                 outbox.push(bytes.to_vec(), Some(source));
             }
             Ok(Merged::Known | Merged::Stale) => {}

@@ -73,6 +73,8 @@ pub(crate) struct Mesh {
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
     heard: bool,
+    /// How often statements were compared again at once since the timer did it.
+    repeats: u32,
     acceptance: Acceptance,
     applicants: Applicants,
     witness: Witness,
@@ -82,7 +84,7 @@ pub(crate) struct Mesh {
     /// Whether anything changed since the last refresh.
     dirty: bool,
     refreshed_at: Option<Millis>,
-    /// When newcomers were last stored at once.
+    /// When it was last stored at once who came or went.
     saved_at: Option<Millis>,
 }
 
@@ -108,6 +110,11 @@ impl Mesh {
     pub(crate) fn offered_charter(&self) -> Option<&Signed<Charter>> {
         let charter = self.roster.charter();
         (self.phase.is_member() && charter.admission != AdmissionRule::Invite).then_some(charter)
+    }
+
+    /// The nodes that this one began with.
+    pub(crate) fn bootstrap(&self) -> &[Bootstrap] {
+        &self.bootstrap
     }
 
     /// Whether a node is a member or a bootstrap node.
@@ -178,7 +185,10 @@ impl Mesh {
     ) -> Option<Ending> {
         match timer {
             NetworkTimer::Housekeeping => self.maintain(local, step),
-            NetworkTimer::AntiEntropy => self.sync_with_one(local, peers, step),
+            NetworkTimer::AntiEntropy => {
+                self.repeats = 0;
+                self.sync_with_one(local, peers, step);
+            }
             NetworkTimer::Resign => self.resign(local, step),
             NetworkTimer::Save => self.save(local, step.effects),
             NetworkTimer::ClaimAnyway => return self.claim(local, step),
@@ -403,7 +413,7 @@ impl Mesh {
     }
 
     /// Stores the statements.
-    fn save(&self, local: &Local, effects: &mut Queue) {
+    pub(crate) fn save(&self, local: &Local, effects: &mut Queue) {
         self.roster.store_statements(&local.id(), effects);
     }
 }

@@ -20,6 +20,9 @@ use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
 
+/// How often statements are compared again at once: enough for those of a full network, at 256 KiB a time.
+const MAX_REPEATS: u32 = 64;
+
 impl Mesh {
     /// A request was not answered.
     pub(crate) fn unanswered(
@@ -120,13 +123,17 @@ impl Mesh {
             }
             SyncAnswer::Difference(statements, wanted, more) => {
                 let news = self.take_statements(peer, &statements, local, peers, step);
-                let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
-                for statements in batches(self.roster.ledger().statements_of(&ids)) {
-                    self.push(peer, statements, peers, step);
+                // What the peer lacks it lacked in the first comparison as well.
+                if self.repeats == 0 || !more {
+                    let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
+                    for statements in batches(self.roster.ledger().statements_of(&ids)) {
+                        self.push(peer, statements, peers, step);
+                    }
                 }
-                // The rest comes with the next comparison: at once only if this one made progress, because
-                // the peer could go on like that for ever.
-                if more && news {
+                // The rest comes with the next comparison: at once only if this one made progress, and not
+                // without end, because the peer can always make something new.
+                if more && news && self.repeats < MAX_REPEATS {
+                    self.repeats += 1;
                     self.sync(peer, true, peers, step);
                     return None;
                 }
@@ -239,8 +246,8 @@ impl Mesh {
             // A node that is killed right after it was told must not forget the revocation.
             self.save(local, step.effects);
         }
-        if result.newcomers {
-            self.save_newcomers(local, step);
+        if result.came_or_went {
+            self.save_soon(local, step);
         }
         result
     }
@@ -259,12 +266,12 @@ impl Mesh {
         }
     }
 
-    /// Stores newcomers: at once, unless that was done a moment ago. A node that is killed right after a
-    /// join must still know whom to call.
-    fn save_newcomers(&mut self, local: &Local, step: &mut Step<'_>) {
+    /// Stores who came or went: at once, unless that was done a moment ago. A node that is killed right after a
+    /// join must still know whom to call, and a node that left was told so.
+    fn save_soon(&mut self, local: &Local, step: &mut Step<'_>) {
         let due = self
             .saved_at
-            .map_or(step.now, |last| last + timers::SAVE_NEWCOMERS);
+            .map_or(step.now, |last| last + timers::SAVE_SOON);
         if due > step.now {
             step.timers.set_by(NetworkTimer::Save.of(self.id()), due);
             return;

@@ -196,9 +196,16 @@ impl Roster {
         }
     }
 
-    /// The node that a person means by a name, among those that promised something.
+    /// The node that a person means by a name, among those that promised something: of several, one that is
+    /// there.
     pub(crate) fn resolve(&self, name: &str) -> Result<NodeId, CommandError> {
-        pick(self.name(), name, self.labels().collect())
+        let there = self.labels().filter(|(node, _)| self.view.is_live(node));
+        match pick(self.name(), name, there.collect()) {
+            Err(CommandError::NoSuchNode { .. }) => {
+                pick(self.name(), name, self.labels().collect())
+            }
+            found => found,
+        }
     }
 
     /// What the nodes call themselves that promised something.
@@ -210,7 +217,8 @@ impl Roster {
     }
 }
 
-/// A node by its id, else by its label, else by the beginning of its id (4 characters or more).
+/// A node by its id, or by its label or the beginning of its id (4 characters or more). Whoever is called like the
+/// beginning of another's id makes that ambiguous, and no more: a label is what its node says.
 pub(crate) fn pick(
     network: &NetworkName,
     name: &str,
@@ -219,18 +227,11 @@ pub(crate) fn pick(
     if let Ok(id) = name.parse::<NodeId>() {
         return Ok(id);
     }
-    let mut found: Vec<NodeId> = known
-        .iter()
-        .filter(|(_, label)| label == name)
-        .map(|(id, _)| *id)
-        .collect();
-    if found.is_empty() && name.len() >= 4 {
-        found = known
-            .iter()
-            .filter(|(id, _)| id.to_string().starts_with(&name.to_ascii_lowercase()))
-            .map(|(id, _)| *id)
-            .collect();
-    }
+    let beginning = name.to_ascii_lowercase();
+    let is_meant = |(id, label): &&(NodeId, String)| {
+        label == name || name.len() >= 4 && id.to_string().starts_with(&beginning)
+    };
+    let found: Vec<NodeId> = known.iter().filter(is_meant).map(|(id, _)| *id).collect();
     match found.as_slice() {
         [one] => Ok(*one),
         [] => Err(CommandError::NoSuchNode {
@@ -252,4 +253,24 @@ fn quoted(name: &str) -> String {
 /// Whether a member came by this grant: a second one of the same invite key is another.
 pub(crate) fn came_by(member: &Member, grant: &ContentId) -> bool {
     invite_of(member).is_some_and(|theirs| theirs.id() == *grant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_called_like_another_s_id_is_not_taken_for_it() {
+        let foo: NetworkName = "foo".parse().unwrap();
+        let (one, other) = (NodeId([1; 32]), NodeId([0xee; 32]));
+        let short: String = one.to_string().chars().take(10).collect();
+        let known = |label: &str| vec![(one, "web1".to_owned()), (other, label.to_owned())];
+        assert_eq!(pick(&foo, &short, known("web2")), Ok(one));
+        assert_eq!(pick(&foo, "web2", known("web2")), Ok(other));
+        assert!(matches!(
+            pick(&foo, &short, known(&short)),
+            Err(CommandError::AmbiguousNode { count: 2, .. })
+        ));
+        assert_eq!(pick(&foo, &one.to_string(), known(&short)), Ok(one));
+    }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::content_id::ContentId;
 use crate::core::effect::Reply;
-use crate::core::error::{CommandError, Unpromisable};
+use crate::core::error::{CommandError, Unacceptable, Unpromisable};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::own_promise::OwnPromise;
@@ -25,7 +25,7 @@ use crate::network::ledger::Item;
 use crate::network::rules::{Action, Rule};
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
-use grid_keys::{NodeKey, Secret};
+use grid_keys::{NodeId, NodeKey, Secret};
 
 /// Members in an invite besides its maker, so that it works while the maker is down. More would make it
 /// long.
@@ -135,6 +135,7 @@ impl Mesh {
         action: Action,
         prefix: IpNet,
         from: Option<&str>,
+        own: &NodeId,
         effects: &mut Queue,
     ) -> Result<Reply, CommandError> {
         let rule = Rule {
@@ -142,6 +143,12 @@ impl Mesh {
             prefix: prefix.trunc(),
             from: from.map(|name| self.roster.resolve(name)).transpose()?,
         };
+        if rule.from == Some(*own) {
+            return Err(CommandError::CannotAccept {
+                prefix: rule.prefix,
+                why: Unacceptable::FromItself,
+            });
+        }
         let reply = self.acceptance.set_rule(rule, &self.roster, effects)?;
         self.dirty |= reply == Reply::Changed;
         Ok(reply)

@@ -54,7 +54,7 @@ impl Router {
                 prefix,
                 from,
                 ..
-            } => mesh.set_rule(action, prefix, from.as_deref(), step.effects),
+            } => mesh.set_rule(action, prefix, from.as_deref(), &local.id(), step.effects),
             Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
             Command::Approve { node, .. } => mesh.approve(&node, local, step.now.timestamp()),
             Command::Revoke { node, .. } => mesh.revoke(&node, local, step),

@@ -84,6 +84,7 @@ impl Router {
                     self.networks.resign_all(step);
                 }
             }
+            Input::Stop => self.networks.save_all(&self.local, step),
             Input::Connected {
                 peer,
                 remote,
