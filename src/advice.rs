@@ -34,7 +34,7 @@ pub const fn lists_the_promises() -> &'static str {
     "`grid --list` lists the promises"
 }
 
-/// The commands that a mistyped one may be, as the end of a sentence; nothing if none is like it.
+/// The commands that a mistyped one may be, as a question; nothing if none is like it.
 #[must_use]
 pub fn suggests(mistyped: &str) -> String {
     /// How alike two names are, from 0 to 1, when one may be taken for the other.
@@ -56,7 +56,7 @@ pub fn suggests(mistyped: &str) -> String {
     if names.is_empty() {
         String::new()
     } else {
-        format!("; did you mean {}?", names.join(" or "))
+        format!("did you mean {}?", names.join(" or "))
     }
 }
 
@@ -99,7 +99,7 @@ pub fn joins_again(net: &NetworkName) -> String {
 /// For networks that this node left.
 #[must_use]
 pub const fn join_again() -> &'static str {
-    "`grid join-wireguard-net NET` joins again"
+    "`grid join-wireguard-net NET` joins it again"
 }
 
 /// For a node that is in no network.
@@ -228,7 +228,8 @@ pub fn adopts(peer: &str, name: &str) -> String {
 /// For a name that nobody has.
 #[must_use]
 pub const fn lists_names_or_adopts() -> &'static str {
-    "`grid symbols` lists the names, and `grid adopt-symbols PEER` takes those of a peer"
+    "`grid --help` lists the commands, `grid symbols` the names of modules, and `grid adopt-symbols PEER` takes those \
+     of a peer"
 }
 
 /// For a promise that is not known.

@@ -107,6 +107,36 @@ fn a_socket_that_was_removed_comes_back() {
 }
 
 #[test]
+fn a_server_in_the_background_keeps_nothing_of_its_caller_open() {
+    let home = home();
+    let (mut reading, writing) = std::io::pipe().unwrap();
+    // The end to write to is inherited.
+    nix::fcntl::fcntl(
+        &writing,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
+    )
+    .unwrap();
+    assert_eq!(home.run(IN_BACKGROUND).code, 0);
+    drop(writing);
+    let ended = spawn(move || std::io::Read::read(&mut reading, &mut [0]).unwrap());
+    wait_for("the pipe to end", || ended.is_finished());
+    assert_eq!(ended.join().unwrap(), 0);
+    stop(&home);
+}
+
+#[test]
+fn options_beside_a_server_that_runs_are_said_to_change_nothing() {
+    let home = home();
+    assert_eq!(home.run(IN_BACKGROUND).code, 0);
+    assert_eq!(home.run(IN_BACKGROUND).code, 0);
+    let with = [IN_BACKGROUND, &["--join-dir", "/nonexistent"]].concat();
+    let ran = home.run(&with);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("do not change it"), "{ran:?}");
+    stop(&home);
+}
+
+#[test]
 fn whoever_listens_in_its_place_and_takes_nobody_hangs_no_server_and_no_command() {
     let home = home();
     assert_eq!(home.run(IN_BACKGROUND).code, 0);

@@ -373,7 +373,7 @@ fn a_payload_is_handed_over() {
 #[test]
 fn an_unknown_name_is_a_slip_and_starts_nothing() {
     let home = TestHome::new();
-    let ran = home.run(&["stauts"]);
+    let ran = home.run(&["frobnicate"]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("grid symbols"), "{ran:?}");
     assert!(!home.path().exists());

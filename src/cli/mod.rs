@@ -40,7 +40,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
                     ended(output::print_with(|_| error.print()).map(|()| ExitCode::SUCCESS))
                 }
                 _ => {
-                    let _ = error.print();
+                    output::say(error.render().to_string().trim_end());
                     code(Exit::Usage)
                 }
             };

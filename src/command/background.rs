@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -273,8 +274,22 @@ fn tail(home: &Home, from: u64) -> String {
     shown.iter().map(|line| format!("  {line}\n")).collect()
 }
 
-/// Lets go of the terminal: called by the process in the background itself.
+/// Lets go of the terminal, and of all files that whoever asked for the server had open: a lock or a pipe would stay
+/// in use for as long as the server runs. Called by the process in the background itself, which has opened nothing
+/// yet.
 pub fn detach() {
     // It fails only in a process that leads a session already, which has what it wants.
     let _ = nix::unistd::setsid();
+    let Ok(open) = fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let numbers: Vec<RawFd> = open
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number > 2)
+        .collect();
+    // The one that was read through is closed by now.
+    for number in numbers {
+        let _ = nix::unistd::close(number);
+    }
 }

@@ -116,7 +116,7 @@ fn executable_id(symbols: &Symbols, what: &str) -> Outcome<ContentId> {
     match symbols::named(symbols, what)? {
         Some(module) if matches!(module.kind(), ModuleKind::Exec { .. }) => Ok(*module.code()),
         Some(_) => Err(Failure::usage(format!(
-            "\"{what}\" is no native executable: it needs no permission"
+            "\"{what}\" is not a native executable: it needs no permission"
         ))),
         None => Err(Failure::usage(format!(
             "there is no \"{what}\"; {}",

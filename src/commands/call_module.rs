@@ -133,11 +133,13 @@ fn unknown(home: &Home, name: &str) -> Failure {
             there.short(),
             advice::adopts(there.short(), name)
         )),
-        None => Failure::usage(format!(
-            "there is no \"{quoted}\"; {}{}",
-            advice::lists_names_or_adopts(),
-            advice::suggests(name)
-        )),
+        None => {
+            let advice = match advice::suggests(name) {
+                nothing if nothing.is_empty() => advice::lists_names_or_adopts().to_owned(),
+                question => question,
+            };
+            Failure::usage(format!("there is no \"{quoted}\"; {advice}"))
+        }
     }
 }
 

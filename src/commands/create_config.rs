@@ -130,6 +130,9 @@ impl Served for Request {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<Configuration> {
         let tunnel = node.tunnel(self.net.clone()).await?;
+        let mut status = node.status().await?;
+        // Says that there is no such network.
+        status.only(&self.net)?;
         let (tunnel, interface) = tunnel.ok_or_else(|| {
             Failure::failed(format!(
                 "\"{}\" has no WireGuard configuration at present; {}",
@@ -137,7 +140,6 @@ impl Served for Request {
                 advice::status_says_why()
             ))
         })?;
-        let status = node.status().await?;
         let network = status
             .networks
             .iter()

@@ -73,7 +73,7 @@ impl Command for Args {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
             let port = rehearsal.port(self.tunnel.port)?;
             rehearsal.carry_out(self.wish(port))?;
-            output::say("the keys and addresses below will be others when the network is founded");
+            output::say("the keys and addresses will differ once the network is founded");
             let interface = self.tunnel.interface();
             return caller.show(&rehearsal.plan(&self.net, &interface, self.tunnel.adopt)?);
         }

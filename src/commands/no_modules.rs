@@ -57,12 +57,13 @@ fn absent(name: &str) -> Failure {
              feature `modules`)"
         )
     } else {
-        format!(
-            "there is no \"{}\"; {}, and this build of grid has no modules, which would have \
-             other names{}",
-            quoted(name),
-            advice::lists_the_promises(),
-            advice::suggests(name)
-        )
+        let advice = match advice::suggests(name) {
+            nothing if nothing.is_empty() => format!(
+                "{}, and this build of grid has no modules, which would have other names",
+                advice::lists_the_promises()
+            ),
+            question => question,
+        };
+        format!("there is no \"{}\"; {advice}", quoted(name))
     })
 }

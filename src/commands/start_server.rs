@@ -126,7 +126,11 @@ impl Args {
                 let text = if is_own {
                     "a server runs in the background"
                 } else {
-                    output::say("a server runs already");
+                    output::say(if more.is_empty() {
+                        "a server runs already"
+                    } else {
+                        "a server runs already; the options given here do not change it"
+                    });
                     "a server runs already"
                 };
                 return changed::show_json(caller, is_own, text);

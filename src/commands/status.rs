@@ -450,7 +450,7 @@ foo
 
 bad: not started: x is damaged
 
-left: old (`grid join-wireguard-net NET` joins again)
+left: old (`grid join-wireguard-net NET` joins it again)
 "
         );
     }

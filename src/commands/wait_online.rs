@@ -9,6 +9,7 @@ use grid_promises::network::name::NetworkName;
 use serde::Serialize;
 
 use super::status;
+use crate::advice;
 use crate::command::{Caller, Command, Report, served};
 use crate::console::output;
 use crate::control::client::Client;
@@ -87,11 +88,21 @@ enum Seen {
 /// What does not come right by waiting: the server may not be talked to, or does not understand this
 /// program.
 fn look(home: &Home, net: Option<&NetworkName>, limit: Duration) -> Outcome<Seen> {
-    let Some(mut client) = Client::try_connect(home)? else {
-        return Ok(Seen::NotYet(Failure::new(
-            Exit::NoServer,
-            format!("no server is running for {}", home.path().display()),
-        )));
+    let mut client = match Client::try_connect(home) {
+        Ok(Some(client)) => client,
+        Ok(None) => {
+            return Ok(Seen::NotYet(Failure::new(
+                Exit::NoServer,
+                format!(
+                    "no server is running for {}; {}",
+                    home.path().display(),
+                    advice::runs_a_server()
+                ),
+            )));
+        }
+        // Whoever listens there may take connections later.
+        Err(failure) if failure.exit == Exit::TimedOut => return Ok(Seen::NotYet(failure)),
+        Err(failure) => return Err(failure),
     };
     let status = status::Args::of(net.cloned());
     let report = match served::call_within(&mut client, &status, limit, |_| {}) {

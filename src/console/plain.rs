@@ -19,7 +19,8 @@ pub fn plain_but_for_controls(text: &str) -> Cow<'_, str> {
     replaced(text, |c| c.is_control() || is_shown(c))
 }
 
-/// The text without the invites in it: whatever quotes them, they are secrets.
+/// The text without the invites in it: whatever quotes them, they are secrets. One that was broken over lines goes
+/// on behind white space.
 #[must_use]
 pub fn redacted(text: &str) -> Cow<'_, str> {
     if !text.contains(PREFIX) {
@@ -28,13 +29,33 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     let mut parts = text.split(PREFIX);
     let mut redacted = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let rest =
-            part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "-_.+/=".contains(c));
+        let rest = behind_invite(part);
         redacted.push_str(PREFIX);
-        redacted.push_str("[redacted]");
+        if rest.len() < part.len() {
+            redacted.push_str("[redacted]");
+        }
         redacted.push_str(rest);
     }
     redacted.into()
+}
+
+/// What follows the invite that a text begins with.
+fn behind_invite(text: &str) -> &str {
+    /// A line of an invite is longer than words are.
+    const LINE: usize = 20;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let mut rest = text.trim_start_matches(is_part);
+    if rest.len() == text.len() {
+        return rest;
+    }
+    loop {
+        let next = rest.trim_start();
+        let behind = next.trim_start_matches(is_part);
+        if next.len() == rest.len() || next.len() - behind.len() < LINE {
+            return rest;
+        }
+        rest = behind;
+    }
 }
 
 /// The beginning of what a person typed or a peer said, long enough to be recognised.
@@ -55,15 +76,14 @@ fn replaced(text: &str, is_fit: impl Fn(char) -> bool) -> Cow<'_, str> {
     text.chars().map(fit).collect::<String>().into()
 }
 
-/// Whether a character is seen: the standard library knows, and escapes what is not.
-fn is_shown(c: char) -> bool {
-    if c.is_ascii() || c.is_alphanumeric() {
-        return !c.is_control();
-    }
-    // Behind a letter, because a mark that belongs to one is shown with it.
-    let mut text = [b'a'; 5];
-    let length = c.encode_utf8(&mut text[1..]).len();
-    std::str::from_utf8(&text[..=length]).is_ok_and(|text| text.escape_debug().eq(text.chars()))
+/// Whether a character shows as what it is, at its place: none that turns the direction of writing (Unicode
+/// Standard Annex 9), breaks a line, or takes no room without joining or parting others.
+const fn is_shown(c: char) -> bool {
+    !matches!(c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        | '\u{2028}' | '\u{2029}'
+        | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{feff}'
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -75,6 +95,10 @@ mod tests {
         for (text, expected) in [
             ("web1 ist grüßend da: 日本 e\u{301} 🙂 \"x\" \\", None),
             ("two\nlines\tand a tab", None),
+            (
+                "می\u{200c}خواهم क\u{94d}\u{200d}ष 👩\u{200d}👩\u{200d}👧 1\u{a0}000",
+                None,
+            ),
             ("red \u{1b}[31m", Some("red  [31m")),
             ("evil \u{202e}gnp.exe", Some("evil  gnp.exe")),
             ("\u{2066}a\u{2069}\u{2028}b\u{200b}c", Some(" a  b c")),
@@ -93,7 +117,14 @@ mod tests {
         let text = format!("{PREFIX}abc-_9 is no name, nor is \"{PREFIX}x\"");
         let expected = format!("{PREFIX}[redacted] is no name, nor is \"{PREFIX}[redacted]\"");
         assert_eq!(redacted(&text), expected);
-        assert_eq!(redacted("nothing"), "nothing");
+        let broken = format!("{PREFIX}{0}\n{0}\r\n {0} is one", "a".repeat(60));
+        assert_eq!(redacted(&broken), format!("{PREFIX}[redacted] is one"));
+        let path = format!("/tmp/{PREFIX}abc/file.txt");
+        assert_eq!(redacted(&path), format!("/tmp/{PREFIX}[redacted]/file.txt"));
+        let rule = format!("invites begin with \"{PREFIX}\"");
+        for text in ["nothing", &rule] {
+            assert_eq!(redacted(text), text);
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 
 /// Connects at once or not at all. The stream blocks.
 ///
@@ -30,6 +31,16 @@ pub fn is_listened_on(path: &Path) -> bool {
     }
 }
 
+/// Whether a socket is of this process, or of nobody: what another process listens on is its own.
+#[must_use]
+pub fn is_of(path: &Path, process: u32) -> bool {
+    match at_once(path) {
+        Ok(stream) => getsockopt(&stream, PeerCredentials)
+            .is_ok_and(|who| u32::try_from(who.pid()) == Ok(process)),
+        Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
@@ -44,6 +55,8 @@ mod tests {
         let path = dir.path().join("sock");
         assert!(!is_listened_on(&path));
         let listener = UnixListener::bind(&path).unwrap();
+        let own = std::process::id();
+        assert!(is_of(&path, own) && !is_of(&path, own + 1));
         listen(&listener, Backlog::new(0).unwrap()).unwrap();
         let mut waiting = Vec::new();
         let full = (0..100).any(|_| match at_once(&path) {
@@ -55,6 +68,6 @@ mod tests {
         });
         assert!(full && is_listened_on(&path));
         drop(listener);
-        assert!(!is_listened_on(&path));
+        assert!(!is_listened_on(&path) && is_of(&path, own + 1));
     }
 }

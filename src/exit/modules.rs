@@ -41,7 +41,7 @@ impl From<PublishError> for Failure {
                  publish it under its own. Nothing was published",
             ),
             PublishError::NoPromise => Self::usage(format!(
-                "{error}; say it with `--promise TEXT` or `--promise FILE`. Nothing was published"
+                "{error}; give it with `--promise TEXT` or `--promise FILE`. Nothing was published"
             )),
             PublishError::BuiltIn(_) => Self::refused(error.to_string()),
             PublishError::Symbols(error) => error.into(),

@@ -39,6 +39,7 @@ use tracing::{info, warn};
 use zeroize::Zeroize as _;
 
 use crate::advice;
+use crate::control::connecting;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
 use crate::host::{self, ports};
@@ -366,5 +367,8 @@ async fn end(
 /// From here on nobody takes this server for one that goes on.
 fn leave(requests: &Requests, home: &Home) {
     requests.close();
-    let _ = std::fs::remove_file(home.socket());
+    let path = home.socket();
+    if connecting::is_of(&path, std::process::id()) {
+        let _ = std::fs::remove_file(path);
+    }
 }

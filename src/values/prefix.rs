@@ -22,7 +22,7 @@ impl FromStr for Prefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |_| "it is not a prefix such as 192.168.7.0/24 or fd00:7::/48";
+        let wrong = |_| "not a prefix such as 192.168.7.0/24 or fd00:7::/48";
         let prefix = match text.parse::<IpNet>() {
             Ok(prefix) => prefix,
             Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(wrong)?,

@@ -94,7 +94,7 @@ pub enum InviteError {
         asked: NetworkName,
     },
     /// Its time is over.
-    #[error("the invite expired {ago} seconds ago; ask for a new one")]
+    #[error("the invite expired {ago} s ago; ask for a new one")]
     Expired {
         /// How long ago.
         ago: u64,
