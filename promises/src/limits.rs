@@ -42,6 +42,14 @@ pub const MAX_RECEIPTS: usize = 4;
 pub const MAX_LABEL: usize = 63;
 /// Nodes named by one revocation, and nodes that it keeps under an invite that it closes.
 pub const MAX_REVOKED: usize = 128;
+/// Nodes that one act of an owner admits, and nodes that it keeps under an invite that it closes.
+pub const MAX_NAMED: usize = 128;
+/// Revocations that one admission by name overrides.
+pub const MAX_OVER: usize = 32;
+/// How far an office is from the top at most.
+pub const MAX_OFFICE_DEPTH: u32 = 16;
+/// Acts of owners that a node keeps, per network.
+pub const MAX_ACTS: usize = 4096;
 /// Members that a node keeps statements of, per network.
 pub const MAX_MEMBERS: usize = 8192;
 /// Revocations that a node keeps, per network.

@@ -52,6 +52,7 @@ fn charter(name: &str) -> Signed<Charter> {
         contract: texts::JOIN_WIREGUARD_NET.id(),
         created: Timestamp(1_700_000_000),
         nonce,
+        recovery: None,
     };
     Signed::sign(body, &founder).unwrap()
 }

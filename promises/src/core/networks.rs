@@ -294,6 +294,7 @@ impl Networks {
             contract: texts::JOIN_WIREGUARD_NET.id(),
             created: step.now.timestamp(),
             nonce,
+            recovery: None,
         };
         self.check_charter(&charter, local.host())?;
         let charter = Signed::sign(charter, local.key())?;

@@ -83,6 +83,9 @@ pub struct Charter {
     #[n(8)]
     #[cbor(with = "minicbor::bytes")]
     pub nonce: [u8; 16],
+    /// The key that is above every owner: kept on paper, for the day on which owners are lost or stolen.
+    #[n(9)]
+    pub recovery: Option<NodeId>,
 }
 
 impl Charter {
@@ -126,6 +129,11 @@ impl Statement for Charter {
         }
         if !self.is_owner(&self.founder) {
             return Err("the founder is not among the owners");
+        }
+        if let Some(recovery) = &self.recovery
+            && (!recovery.is_valid() || self.is_owner(recovery))
+        {
+            return Err("the recovery key is not a key of its own");
         }
         Ok(())
     }

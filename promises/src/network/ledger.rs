@@ -185,7 +185,8 @@ impl Ledger {
                 | Kind::GrantUse
                 | Kind::Direct
                 | Kind::Receipt
-                | Kind::Request,
+                | Kind::Request
+                | Kind::Act,
             ) => Err(Refusal::Kind(number)),
         }
     }

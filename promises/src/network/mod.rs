@@ -1,8 +1,10 @@
 //! What is said about one network: the signed statements, their merge, and what follows from them.
 
 pub mod accept;
+pub mod act;
 pub mod address;
 pub mod admission;
+pub mod authority;
 pub mod charter;
 pub mod endpoint;
 pub mod evidence;

@@ -76,6 +76,8 @@ kinds! {
     Receipt = 7, "receipt";
     /// A node asks the owners to admit it.
     Request = 8, "admission request";
+    /// An owner acts.
+    Act = 9, "act";
 }
 
 impl Kind {
@@ -90,7 +92,8 @@ impl Kind {
             | Self::GrantUse
             | Self::Direct
             | Self::Receipt
-            | Self::Request => 0,
+            | Self::Request
+            | Self::Act => 0,
         }
     }
 

@@ -362,6 +362,7 @@ pub fn charter() -> Charter {
         contract: ContentId::of(b"a social contract\n"),
         created: T0,
         nonce,
+        recovery: None,
     }
 }
 

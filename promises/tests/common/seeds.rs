@@ -55,7 +55,7 @@ fn statements(seeds: &mut Vec<Seed>) {
             // Part of a chain, whose target makes its own.
             Kind::Grant | Kind::GrantUse | Kind::Direct => continue,
             // The payload of a request: see `messages`.
-            Kind::Request => continue,
+            Kind::Request | Kind::Act => continue,
         };
         let mut altered = bytes.clone();
         if let Some(last) = altered.last_mut() {

@@ -33,6 +33,7 @@ fn decode(kind: Kind, bytes: &[u8]) -> Result<ContentId, StatementError> {
         Kind::Revocation => read::<Revocation>(bytes),
         Kind::Receipt => read::<Receipt>(bytes),
         Kind::Request => read::<AdmissionRequest>(bytes),
+        Kind::Act => read::<Act>(bytes),
     }
 }
 
