@@ -3,6 +3,8 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
+#[path = "authority/room.rs"]
+mod room;
 #[path = "authority/rules.rs"]
 mod rules;
 
@@ -101,7 +103,7 @@ impl History {
             action,
             issued: T0,
         };
-        let id = act.id();
+        let id = act.act_id();
         self.points.get_mut(&office).unwrap().push(id);
         match act.action {
             Action::Appoint { node }
@@ -251,7 +253,7 @@ fn a_thief_changes_nothing_once_the_office_is_cut() {
                 issued: T0,
             };
             let mut acts = history.acts.clone();
-            acts.insert(evil.id(), evil);
+            acts.insert(evil.act_id(), evil);
             let after = authority(&history, &acts);
             assert_eq!(counted(&after, &acts), before, "seed {seed}");
         }

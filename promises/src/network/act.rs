@@ -149,7 +149,7 @@ pub enum Action {
 impl Act {
     /// The hash of its body.
     #[must_use]
-    pub fn id(&self) -> ActId {
+    pub fn act_id(&self) -> ActId {
         ActId(address::hash("grid/1 act", &[&cbor::encode(self)]))
     }
 }

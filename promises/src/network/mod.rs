@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod acts;
 pub mod address;
 pub mod admission;
 pub mod authority;

@@ -7,7 +7,7 @@ use grid_promises::limits::MAX_OFFICE_DEPTH;
 use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::{Charter, NetworkId};
 
-pub struct Rules<'a> {
+pub(crate) struct Rules<'a> {
     acts: &'a BTreeMap<ActId, Act>,
     founding: BTreeMap<OfficeId, (NodeId, Option<OfficeId>)>,
     recovery: Option<OfficeId>,
@@ -15,7 +15,11 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    pub fn new(network: &NetworkId, charter: &Charter, acts: &'a BTreeMap<ActId, Act>) -> Self {
+    pub(crate) fn new(
+        network: &NetworkId,
+        charter: &Charter,
+        acts: &'a BTreeMap<ActId, Act>,
+    ) -> Self {
         let top = charter
             .recovery
             .map(|key| OfficeId::founding(network, &key));
@@ -131,7 +135,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Rule 10.
-    pub fn counts(&mut self, id: &ActId) -> bool {
+    pub(crate) fn counts(&mut self, id: &ActId) -> bool {
         if let Some(known) = self.known.get(id) {
             return *known;
         }
