@@ -14,6 +14,8 @@ use grid_promises::cbor;
 use grid_promises::core::protocol;
 use grid_promises::limits::{CLOCK_SKEW, MAX_CHAIN};
 use grid_promises::message::Message;
+use grid_promises::network::act::{Act, OfficeId};
+use grid_promises::network::acts::Acts;
 use grid_promises::network::admission::{Admission, Direct, Grant, GrantUse, Link, RawLink};
 use grid_promises::network::invite::Invite;
 use grid_promises::network::ledger::{Item, Ledger, Merged};
@@ -37,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("member", member),
     ("revocation", revocation),
     ("receipt", receipt),
+    ("act", act),
     ("invite", invite),
     ("protocol", protocol),
     ("ledger", ledger),
@@ -273,6 +276,21 @@ pub fn receipt(data: &[u8]) {
         }
         assert!(receipt.until() >= receipt.issued);
     }
+}
+
+/// An act is merged by the holder of its office alone; what is merged is held, and the same act is merged once.
+pub fn act(data: &[u8]) {
+    let Some(act) = read::<Act>(data, &key(0)) else {
+        return;
+    };
+    let mut acts = Acts::new(NET.charter.clone());
+    let merged = acts.merge([act.clone()]);
+    let own = OfficeId::founding(&NET.id(), &key(0).id());
+    let is_own = act.network == NET.id() && act.office == own;
+    assert_eq!(merged.new.contains(&act.act_id()), is_own);
+    assert_eq!(acts.held().len(), usize::from(is_own));
+    assert_eq!(acts.authority().counts(&act.act_id()), is_own);
+    assert_eq!(acts.merge([act]).new.len(), 0);
 }
 
 /// An invite has one text. Mode 1 takes the parts and adds what makes a text of them.

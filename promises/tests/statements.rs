@@ -7,6 +7,8 @@ mod common;
 
 #[path = "statements/accept.rs"]
 mod accept;
+#[path = "statements/acts.rs"]
+mod acts;
 #[path = "statements/admissions.rs"]
 mod admissions;
 #[path = "statements/charters.rs"]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_promises::cbor;
+use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::admission::{
     Admission, AdmissionRequest, Direct, Grant, GrantUse, Link,
 };
@@ -337,6 +338,29 @@ impl Net {
         }
     }
 
+    /// The first act of an owner's office: it admits nodes 3 and 4 over a revocation.
+    pub fn act(&self, owner: &NodeKey, change: impl FnOnce(&mut Act)) -> Signed<Act> {
+        let mut body = self.act_body(owner);
+        change(&mut body);
+        Signed::sign(body, owner).unwrap()
+    }
+
+    pub fn act_body(&self, owner: &NodeKey) -> Act {
+        let office = OfficeId::founding(&self.id(), &owner.id());
+        Act {
+            network: self.id(),
+            owner: owner.id(),
+            office,
+            number: 1,
+            previous: office.0,
+            action: Action::Admit {
+                nodes: sorted(&[key(3).id(), key(4).id()]),
+                over: vec![ActId([7; 32])],
+            },
+            issued: T0,
+        }
+    }
+
     pub fn request(&self, n: u16) -> Signed<AdmissionRequest> {
         let body = AdmissionRequest {
             network: self.id(),
@@ -490,6 +514,7 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
         (Kind::Revocation, revocation.bytes().to_vec()),
         (Kind::Receipt, receipt.bytes().to_vec()),
         (Kind::Request, net.request(4).bytes().to_vec()),
+        (Kind::Act, net.act(&key(0), |_| {}).bytes().to_vec()),
     ]
 }
 

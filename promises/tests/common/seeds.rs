@@ -6,6 +6,7 @@
 use grid_keys::NodeId;
 use grid_promises::memo::Memo;
 use grid_promises::network::AdmissionRule;
+use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::admission::{Direct, Grant, GrantUse};
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::revocation::Revocation;
@@ -32,6 +33,7 @@ pub fn seeds() -> Vec<Seed> {
     members(&mut seeds);
     revocations(&mut seeds);
     receipts(&mut seeds);
+    acts(&mut seeds);
     invites(&mut seeds);
     messages(&mut seeds);
     ledgers(&mut seeds);
@@ -55,7 +57,8 @@ fn statements(seeds: &mut Vec<Seed>) {
             // Part of a chain, whose target makes its own.
             Kind::Grant | Kind::GrantUse | Kind::Direct => continue,
             // The payload of a request: see `messages`.
-            Kind::Request | Kind::Act => continue,
+            Kind::Request => continue,
+            Kind::Act => "act",
         };
         let mut altered = bytes.clone();
         if let Some(last) = altered.last_mut() {
@@ -302,6 +305,61 @@ fn receipts(seeds: &mut Vec<Seed>) {
     add("late-address", |r| r.address_since = Timestamp(u64::MAX));
     add("since-ever", |r| r.address_since = Timestamp(0));
     add("end-of-time", |r| r.issued = Timestamp(u64::MAX));
+}
+
+fn acts(seeds: &mut Vec<Seed>) {
+    let good = Net::new(AdmissionRule::Invite).act_body(&key(0));
+    let mut add = |name: &str, change: fn(&mut Act)| {
+        body(seeds, "act", name, 1, good.clone(), change);
+    };
+    add("good", |_| {});
+    add("second", |a| {
+        (a.number, a.previous) = (2, ActId([1; 32]));
+    });
+    add("first-of-another", |a| a.previous = ActId([1; 32]));
+    add("last-number", |a| {
+        (a.number, a.previous) = (u32::MAX, ActId([1; 32]));
+    });
+    add("of-nobody", |a| {
+        a.action = Action::Admit {
+            nodes: vec![],
+            over: vec![],
+        };
+    });
+    add("invite", |a| {
+        a.action = Action::Invite {
+            invite: key(INVITES).id(),
+            uses: 5,
+            expires: T0.after(DAY),
+        };
+    });
+    add("close", |a| {
+        a.action = Action::Close {
+            invite: key(INVITES).id(),
+            before: T0,
+            keep: vec![key(1).id()],
+        };
+    });
+    add("revoke", |a| {
+        a.action = Action::Revoke { node: key(1).id() }
+    });
+    add("appoint", |a| {
+        a.action = Action::Appoint { node: key(1).id() };
+    });
+    add("dismiss", |a| {
+        a.action = Action::Dismiss {
+            office: OfficeId(ActId([2; 32])),
+            cut: ActId([3; 32]),
+            heir: Some(key(1).id()),
+        };
+    });
+    add("dismiss-itself", |a| {
+        a.action = Action::Dismiss {
+            office: a.office,
+            cut: a.office.0,
+            heir: None,
+        };
+    });
 }
 
 fn invites(seeds: &mut Vec<Seed>) {

@@ -3,6 +3,7 @@
 use grid_keys::NodeId;
 use grid_promises::cbor::CborFault;
 use grid_promises::network::Charter;
+use grid_promises::network::act::Act;
 use grid_promises::network::admission::{AdmissionRequest, Direct, Grant, GrantUse};
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::receipt::Receipt;

@@ -18,6 +18,7 @@ const fn pinned(kind: Kind) -> &'static str {
         Kind::Revocation => include_str!("../vectors/revocation.hex"),
         Kind::Receipt => include_str!("../vectors/receipt.hex"),
         Kind::Request => include_str!("../vectors/request.hex"),
+        Kind::Act => include_str!("../vectors/act.hex"),
     }
 }
 
@@ -39,6 +40,7 @@ fn write_the_statements() {
         let name = match kind {
             Kind::GrantUse => "use",
             Kind::Request => "request",
+            Kind::Act => "act",
             Kind::Charter => "charter",
             Kind::Grant => "grant",
             Kind::Direct => "direct",
@@ -79,6 +81,7 @@ fn kinds_keep_their_numbers_and_names() {
             (6, "revocation"),
             (7, "receipt"),
             (8, "admission request"),
+            (9, "act"),
         ]
     );
 }
@@ -127,6 +130,7 @@ fn the_page_names_all_of_it() {
         assert!(page.contains(&title), "{title}");
     }
     for source in [
+        include_str!("../../src/network/act.rs"),
         include_str!("../../src/network/address.rs"),
         include_str!("../../src/network/admission.rs"),
         include_str!("../../src/network/charter.rs"),
