@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use grid_promises::core::{Command, JoinWith, Reply};
+use grid_promises::core::{Command, JoinWith, Ranges, Reply};
 use grid_promises::network::invite::Invite;
 use grid_promises::network::{AdmissionRule, NetworkName};
 use grid_promises::sim::{Faults, World};
@@ -23,6 +23,7 @@ fn main() -> Result<()> {
     let create = Command::Create {
         name: name.clone(),
         ipv4: Some("10.77.0.0/16".parse()?),
+        ranges: Ranges::Private,
         admission: AdmissionRule::Invite,
         listen_port: 51820,
     };
@@ -47,6 +48,7 @@ fn main() -> Result<()> {
     let join = Command::Join {
         name,
         with: JoinWith::Invite(Box::new(Invite::from_text(&text)?)),
+        ranges: Ranges::Private,
         listen_port: 51820,
         wait: Duration::from_secs(30),
     };

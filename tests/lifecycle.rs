@@ -389,4 +389,8 @@ fn what_cannot_be_is_said_before_a_server_is_started() {
         let create = ["create-wireguard-net", "foo", "--ipv4", range];
         fails(home.run(&create), said);
     }
+    let ran = home.run(&["create-wireguard-net", "foo", "--ipv4", "8.0.0.0/8"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.err.contains("--allow-public"), "{ran:?}");
+    assert!(!home.path().exists(), "a home was made");
 }

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use grid_promises::core::{
-    Command, CommandError, FailureKind, JoinWith, NetworkStatus, Notice, OwnStanding, Reply,
+    Command, CommandError, FailureKind, JoinWith, NetworkStatus, Notice, OwnStanding, Ranges, Reply,
 };
 use grid_promises::limits::INVITE_MAX_LIFE;
 use grid_promises::network::admission::Link;
@@ -33,6 +33,7 @@ fn found(world: &mut Sim, node: NodeIndex, range: &str, admission: AdmissionRule
     let command = Command::Create {
         name: foo(),
         ipv4: Some(range.parse().unwrap()),
+        ranges: Ranges::Private,
         admission,
         listen_port: 51820,
     };
@@ -59,6 +60,7 @@ fn join_command(with: JoinWith) -> Command {
     Command::Join {
         name: foo(),
         with,
+        ranges: Ranges::Private,
         listen_port: 51820,
         wait: Duration::from_secs(120),
     }
@@ -451,6 +453,44 @@ fn where_owners_do_not_admit_by_name_there_is_nothing_to_accept() {
     let rule = AdmissionRule::Invite;
     let name = foo();
     assert_eq!(outcome, Err(CommandError::NoApproval { name, rule }));
+}
+
+#[test]
+fn a_public_range_needs_a_word_to_found_and_to_join() {
+    let mut world = world(62, Faults::NONE);
+    let (founder, joiner) = (world.add(), world.add());
+    let create = |ranges| Command::Create {
+        name: foo(),
+        ipv4: Some("8.8.0.0/16".parse().unwrap()),
+        ranges,
+        admission: AdmissionRule::Invite,
+        listen_port: 51820,
+    };
+    let public = CommandError::PublicRange {
+        name: foo(),
+        range: "8.8.0.0/16".parse().unwrap(),
+    };
+    let refused = world.run_command(founder, create(Ranges::Private));
+    assert_eq!(refused, Err(public.clone()));
+    world.run_command(founder, create(Ranges::Any)).unwrap();
+    let invite = invite(&mut world, founder, 1);
+    let join = |ranges| Command::Join {
+        name: foo(),
+        with: JoinWith::Invite(Box::new(invite.clone())),
+        ranges,
+        listen_port: 51820,
+        wait: Duration::from_secs(30),
+    };
+    let refused = world.run_command(joiner, join(Ranges::Private));
+    assert_eq!(refused, Err(public));
+    world.run_command(joiner, join(Ranges::Any)).unwrap();
+    // Having said so once, a person need not say it again.
+    world
+        .run_command(joiner, Command::Leave { name: foo() })
+        .unwrap();
+    world
+        .run_command(joiner, join_command(JoinWith::Peers))
+        .unwrap();
 }
 
 #[test]

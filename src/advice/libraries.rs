@@ -33,6 +33,9 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::NoSuchNode { name, .. } => {
             format!("{error}; `grid status {name}` lists them")
         }
+        CommandError::PublicRange { .. } => {
+            format!("{error}; `--allow-public` takes it all the same")
+        }
         CommandError::NoEndpoint => format!("{error}; name one with `--endpoint HOST:PORT`"),
         CommandError::CannotAccept {
             why: Unacceptable::FromEverybody,

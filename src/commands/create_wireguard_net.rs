@@ -16,7 +16,7 @@ use crate::command::tunnel_options::TunnelOptions;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
 use crate::exit::Outcome;
-use crate::node::joining::{self, AT_LEAST, JoinedReport};
+use crate::node::joining::{self, AT_LEAST, JoinedReport, ranges};
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::Rehearsal;
 use crate::values::text;
@@ -33,6 +33,11 @@ pub struct Args {
     #[arg(long, value_name = "CIDR")]
     #[serde(with = "text::option")]
     ipv4: Option<Ipv4Net>,
+
+    /// Take an IPv4 range that others have on the internet
+    #[arg(long)]
+    #[serde(default)]
+    allow_public: bool,
 
     /// How nodes become members
     #[arg(long, value_name = "RULE", value_enum, default_value_t)]
@@ -80,6 +85,10 @@ impl Command for Args {
         // Before a server is started for what cannot be.
         if let Some(range) = self.ipv4 {
             address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
+            if !self.allow_public && !address::is_private(range) {
+                let name = self.net;
+                return Err(CommandError::PublicRange { name, range }.into());
+            }
         }
         asking::ask_or_start(caller, &self)
     }
@@ -90,6 +99,7 @@ impl Args {
         Wish::Create {
             name: self.net.clone(),
             ipv4: self.ipv4,
+            ranges: ranges(self.allow_public),
             admission: match self.admission {
                 Admission::Invite => AdmissionRule::Invite,
                 Admission::Approve => AdmissionRule::Approve,

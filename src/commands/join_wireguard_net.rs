@@ -19,7 +19,7 @@ use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::{handing_over, output};
 use crate::control::waiting;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::node::joining::{self, JoinedReport};
+use crate::node::joining::{self, JoinedReport, ranges};
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::{Rehearsal, WATCHED};
 use crate::values::duration::Span;
@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     wait: Span,
 
+    /// Join a network whose IPv4 range others have on the internet
+    #[arg(long)]
+    allow_public: bool,
+
     /// How this node runs WireGuard.
     #[command(flatten)]
     tunnel: TunnelOptions,
@@ -57,6 +61,8 @@ pub struct Request {
     invite: Option<SecretText>,
     #[serde(with = "text")]
     wait: Span,
+    #[serde(default)]
+    allow_public: bool,
     tunnel: TunnelOptions,
 }
 
@@ -77,6 +83,7 @@ impl Command for Args {
             net: self.net,
             invite: self.invite.map(handing_over::take).transpose()?,
             wait: self.wait,
+            allow_public: self.allow_public,
             tunnel: self.tunnel,
         };
         if request.tunnel.dry_run {
@@ -104,6 +111,7 @@ impl Request {
         let wish = Wish::Join {
             name: self.net.clone(),
             with,
+            ranges: ranges(self.allow_public),
             listen_port,
             wait: WATCHED,
         };
@@ -156,6 +164,7 @@ impl Served for Request {
         let wish = Wish::Join {
             name: self.net.clone(),
             with,
+            ranges: ranges(self.allow_public),
             listen_port,
             wait: self.wait.get(),
         };
@@ -188,6 +197,7 @@ mod tests {
             net: "foo".parse().unwrap(),
             invite: Some("grid-invite-1.secret".parse().unwrap()),
             wait: "30s".parse().unwrap(),
+            allow_public: false,
             tunnel: TunnelOptions::default(),
         };
         assert!(!format!("{request:?}").contains("secret"));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use grid_promises::core::{CommandError, Reply};
+use grid_promises::core::{CommandError, Ranges, Reply};
 use grid_promises::network::address::on_interface;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
@@ -67,6 +67,16 @@ impl JoinedReport {
             self.backend,
             self.listen_port,
         )
+    }
+}
+
+/// Which ranges a network may have, by what a person says of public ones.
+#[must_use]
+pub const fn ranges(allow_public: bool) -> Ranges {
+    if allow_public {
+        Ranges::Any
+    } else {
+        Ranges::Private
     }
 }
 

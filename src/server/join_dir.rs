@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use grid_files::disk::{Disk as _, RealDisk};
 use grid_files::{FileError, atomic};
-use grid_promises::core::{Command as Wish, CommandError, JoinWith};
+use grid_promises::core::{Command as Wish, CommandError, JoinWith, Ranges};
 use grid_promises::limits::MAX_INVITE_TEXT;
 use grid_promises::network::invite::{Invite, InviteError};
 use tokio::sync::mpsc;
@@ -230,6 +230,7 @@ impl File {
         let wish = Wish::Join {
             name,
             with: JoinWith::Invite(Box::new(invite)),
+            ranges: Ranges::Private,
             listen_port,
             wait: WAIT,
         };

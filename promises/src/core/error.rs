@@ -62,6 +62,12 @@ pub enum CommandError {
         /// The promise in its charter.
         contract: ContentId,
     },
+    /// The network's range is not a private one, and nobody said that it may be.
+    #[error(
+        "the range of \"{name}\", {range}, is not a private one: this machine could no longer reach those who have \
+         its addresses on the internet, and members would answer in their place"
+    )]
+    PublicRange { name: NetworkName, range: Ipv4Net },
     /// The range overlaps that of another network of this node.
     #[error("the range {range} overlaps that of the network \"{other}\", which this node is in")]
     RangeTaken { range: Ipv4Net, other: NetworkName },
@@ -194,6 +200,7 @@ impl CommandError {
             | Self::RangeConnected { .. }
             | Self::OtherContract { .. }
             | Self::RangeTaken { .. }
+            | Self::PublicRange { .. }
             | Self::InviteSpent
             | Self::Revoked
             | Self::NotAnOwner(_)

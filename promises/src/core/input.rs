@@ -166,6 +166,8 @@ pub enum Command {
         name: NetworkName,
         /// Its IPv4 range; a random one that is not connected here if `None`.
         ipv4: Option<Ipv4Net>,
+        /// Which ranges it may have.
+        ranges: Ranges,
         /// How nodes become members.
         admission: AdmissionRule,
         /// The port that its WireGuard listens on.
@@ -175,6 +177,8 @@ pub enum Command {
     Join {
         name: NetworkName,
         with: JoinWith,
+        /// Which ranges it may have.
+        ranges: Ranges,
         /// The port that its WireGuard listens on.
         listen_port: u16,
         /// How long to wait for another node before the command is answered.
@@ -242,6 +246,17 @@ impl Command {
             | Self::Revoke { name, .. } => name,
         }
     }
+}
+
+/// Which ranges a network may have that a node founds or joins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ranges {
+    /// Those that nobody has on the internet. With another, whoever is in the network cannot reach those who have
+    /// it there, and a member answers in their place.
+    #[default]
+    Private,
+    /// Any: a person said so.
+    Any,
 }
 
 /// What a node joins with.

@@ -32,7 +32,9 @@ mod timers;
 
 pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer};
 pub use error::{CommandError, FailureKind};
-pub use input::{Command, HostFacts, Input, JoinWith, PeerObservation, ReplyTo, RequestId, Ticket};
+pub use input::{
+    Command, HostFacts, Input, JoinWith, PeerObservation, Ranges, ReplyTo, RequestId, Ticket,
+};
 pub use record::{Change, NetworkRecord};
 pub use status::{Expulsion, NetworkStatus, OwnStanding, PeerStatus};
 

@@ -10,7 +10,7 @@ use rand_core::Rng;
 use crate::answer::refusal;
 use crate::core::effect::{Parting, Reply};
 use crate::core::error::CommandError;
-use crate::core::input::{HostFacts, Ticket};
+use crate::core::input::{HostFacts, Ranges, Ticket};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::begin::Beginning;
@@ -45,6 +45,24 @@ const NOT_HERE: &str = "this node is not in that network";
 pub(crate) struct Networks {
     all: BTreeMap<NetworkId, Mesh>,
     left: BTreeMap<NetworkName, NetworkRecord>,
+}
+
+/// Checks that a network may have this range.
+///
+/// # Errors
+/// It is none of those.
+pub(crate) fn check_range(
+    name: &NetworkName,
+    range: Ipv4Net,
+    ranges: Ranges,
+) -> Result<(), CommandError> {
+    match ranges {
+        Ranges::Private if !address::is_private(range) => Err(CommandError::PublicRange {
+            name: name.clone(),
+            range,
+        }),
+        Ranges::Private | Ranges::Any => Ok(()),
+    }
 }
 
 /// Looking at them.
@@ -147,8 +165,10 @@ impl Networks {
     pub(crate) fn check_charter(
         &self,
         charter: &Charter,
+        ranges: Ranges,
         host: &HostFacts,
     ) -> Result<(), CommandError> {
+        check_range(&charter.name, charter.ipv4, ranges)?;
         if charter.contract != texts::JOIN_WIREGUARD_NET.id() {
             return Err(CommandError::OtherContract {
                 name: charter.name.clone(),
@@ -296,7 +316,7 @@ impl Networks {
             nonce,
             recovery: None,
         };
-        self.check_charter(&charter, local.host())?;
+        self.check_charter(&charter, Ranges::Any, local.host())?;
         let charter = Signed::sign(charter, local.key())?;
         let secret = (admission == AdmissionRule::Invite).then(|| Secret::generate(step.entropy));
         let beginning = Beginning {
@@ -317,12 +337,13 @@ impl Networks {
         &mut self,
         name: &NetworkName,
         invite: Invite,
+        ranges: Ranges,
         local: &Local,
         now: Millis,
     ) -> Result<Beginning, CommandError> {
         let now = now.timestamp();
         invite.check(name, now)?;
-        self.check_charter(&invite.charter, local.host())?;
+        self.check_charter(&invite.charter, ranges, local.host())?;
         let admission = invite.admit(local.id(), now)?;
         let last_promise = self.left.remove(name).and_then(|record| {
             (record.network() == invite.charter.network())
@@ -348,7 +369,8 @@ impl Networks {
     ) -> Option<Result<Beginning, CommandError>> {
         let record = self.left.get(name)?;
         let admission = self
-            .check_charter(&record.charter, local.host())
+            // Who was in it before has said so then.
+            .check_charter(&record.charter, Ranges::Any, local.host())
             .and_then(|()| {
                 let raw = record.admission.as_ref();
                 let admission = raw.map(|raw| Admission::decode(raw, &record.charter, &local.id()));

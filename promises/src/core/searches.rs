@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::bytes::ByteVec;
 
 use crate::core::error::CommandError;
-use crate::core::input::Ticket;
+use crate::core::input::{Ranges, Ticket};
 use crate::core::peers::{About, Peers};
 use crate::core::protocol::Ask;
 use crate::core::step::Step;
@@ -20,13 +20,20 @@ use grid_keys::NodeId;
 #[derive(Debug, Default)]
 pub(crate) struct Searches(BTreeMap<Ticket, Search>);
 
+/// What is sought, and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Sought {
+    pub(crate) name: NetworkName,
+    pub(crate) ranges: Ranges,
+    pub(crate) listen_port: u16,
+    /// When the command has to be answered.
+    pub(crate) until: Millis,
+}
+
 /// A search for one network.
 #[derive(Debug)]
 pub(crate) struct Search {
-    name: NetworkName,
-    listen_port: u16,
-    /// When the command has to be answered.
-    until: Millis,
+    sought: Sought,
     /// Peers that were not asked yet, because they are not connected.
     unasked: BTreeSet<NodeId>,
     /// Peers whose answer is missing.
@@ -40,9 +47,7 @@ pub(crate) struct Discovery {
     pub(crate) charter: Signed<Charter>,
     /// Peers that are in it.
     pub(crate) holders: BTreeSet<NodeId>,
-    pub(crate) listen_port: u16,
-    /// When the command has to be answered.
-    pub(crate) until: Millis,
+    pub(crate) sought: Sought,
 }
 
 impl Searches {
@@ -50,14 +55,12 @@ impl Searches {
     pub(crate) fn begin(
         &mut self,
         ticket: Ticket,
-        name: &NetworkName,
-        listen_port: u16,
-        until: Millis,
+        sought: Sought,
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) {
         if peers.known().is_empty() {
-            step.done(ticket, Err(CommandError::NoPeers(name.clone())));
+            step.done(ticket, Err(CommandError::NoPeers(sought.name)));
             return;
         }
         let (asked, unasked) = peers
@@ -66,15 +69,13 @@ impl Searches {
             .copied()
             .partition(|node| peers.is_up(node));
         let search = Search {
-            name: name.clone(),
-            listen_port,
-            until,
+            sought,
             unasked,
             asked,
             found: BTreeMap::new(),
         };
         for peer in &search.asked {
-            ask(*peer, ticket, name, peers, step);
+            ask(*peer, ticket, &search.sought.name, peers, step);
         }
         for peer in &search.unasked {
             peers.hurry(peer);
@@ -92,7 +93,7 @@ impl Searches {
         for (ticket, search) in &mut self.0 {
             if search.unasked.remove(&peer) {
                 search.asked.insert(peer);
-                ask(peer, *ticket, &search.name, peers, step);
+                ask(peer, *ticket, &search.sought.name, peers, step);
             }
         }
     }
@@ -118,7 +119,7 @@ impl Searches {
         search.asked.remove(peer);
         for bytes in charters {
             if let Ok(charter) = Signed::<Charter>::decode(bytes)
-                && charter.name == search.name
+                && charter.name == search.sought.name
                 && charter.admission != AdmissionRule::Invite
             {
                 search
@@ -151,16 +152,15 @@ impl Search {
     pub(crate) fn result(mut self) -> Result<Discovery, CommandError> {
         let count = self.found.len();
         match self.found.pop_first() {
-            None => Err(CommandError::NobodyHasIt(self.name)),
+            None => Err(CommandError::NobodyHasIt(self.sought.name)),
             Some(_) if count > 1 => Err(CommandError::Ambiguous {
-                name: self.name,
+                name: self.sought.name,
                 count,
             }),
             Some((_, (charter, holders))) => Ok(Discovery {
                 charter,
                 holders,
-                listen_port: self.listen_port,
-                until: self.until,
+                sought: self.sought,
             }),
         }
     }
@@ -214,7 +214,13 @@ mod tests {
     }
 
     fn begin(searches: &mut Searches, peers: &mut Peers) -> Vec<Effect> {
-        step(|step| searches.begin(TICKET, &foo(), 51820, Millis(9000), peers, step)).1
+        let sought = Sought {
+            name: foo(),
+            ranges: Ranges::Private,
+            listen_port: 51820,
+            until: Millis(9000),
+        };
+        step(|step| searches.begin(TICKET, sought, peers, step)).1
     }
 
     #[test]

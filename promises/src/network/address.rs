@@ -49,6 +49,21 @@ pub fn check_range(range: Ipv4Net) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether nobody can have this IPv4 range on the internet: RFC 1918, RFC 6598.
+#[must_use]
+pub fn is_private(range: Ipv4Net) -> bool {
+    const PRIVATE: [([u8; 4], u8); 4] = [
+        ([10, 0, 0, 0], 8),
+        ([100, 64, 0, 0], 10),
+        ([172, 16, 0, 0], 12),
+        ([192, 168, 0, 0], 16),
+    ];
+    PRIVATE
+        .iter()
+        .filter_map(|(octets, length)| Ipv4Net::new((*octets).into(), *length).ok())
+        .any(|private| private.contains(&range))
+}
+
 /// A node's address as its interface has it: with the length of the range that it lies in, which is of the same
 /// family.
 #[must_use]
@@ -192,6 +207,29 @@ mod tests {
         assert!(prefix.contains(&address));
         assert_eq!(address, ipv6(prefix, &NodeId([7; 32])));
         assert_ne!(address, ipv6(prefix, &NodeId([8; 32])));
+    }
+
+    #[test]
+    fn what_somebody_has_on_the_internet_is_not_private() {
+        for private in [
+            "10.0.0.0/8",
+            "10.9.0.0/16",
+            "172.31.0.0/16",
+            "192.168.7.0/24",
+            "100.127.0.0/16",
+        ] {
+            assert!(is_private(private.parse().unwrap()), "{private}");
+        }
+        for public in [
+            "8.0.0.0/8",
+            "172.32.0.0/16",
+            "192.168.0.0/15",
+            "100.128.0.0/16",
+            "11.0.0.0/16",
+            "192.0.0.0/8",
+        ] {
+            assert!(!is_private(public.parse().unwrap()), "{public}");
+        }
     }
 
     proptest! {

@@ -3,8 +3,9 @@
 use crate::core::error::CommandError;
 use crate::core::input::{Command, JoinWith, Ticket};
 use crate::core::mesh::begin::Beginning;
+use crate::core::networks::check_range;
 use crate::core::router::Router;
-use crate::core::searches::{Discovery, Search};
+use crate::core::searches::{Discovery, Search, Sought};
 use crate::core::step::Step;
 use crate::core::timers::Timer;
 use crate::limits::MAX_ENDPOINTS;
@@ -68,18 +69,22 @@ impl Router {
             Command::Create {
                 name,
                 ipv4,
+                ranges,
                 admission,
                 listen_port,
             } => {
                 let local = &mut self.local;
-                let outcome = self
-                    .networks
-                    .found(name, ipv4, admission, listen_port, local, step);
+                let range = ipv4.map_or(Ok(()), |range| check_range(&name, range, ranges));
+                let outcome = range.and_then(|()| {
+                    self.networks
+                        .found(name, ipv4, admission, listen_port, local, step)
+                });
                 step.done(ticket, outcome);
             }
             Command::Join {
                 name,
                 with,
+                ranges,
                 listen_port,
                 wait,
             } => {
@@ -88,14 +93,19 @@ impl Router {
                 let beginning = match with {
                     JoinWith::Invite(invite) => {
                         self.networks
-                            .with_invite(&name, *invite, &self.local, step.now)
+                            .with_invite(&name, *invite, ranges, &self.local, step.now)
                     }
                     JoinWith::Peers => match self.networks.again(&name, &self.local) {
                         Some(beginning) => beginning,
                         None => {
                             let peers = &mut self.peers;
-                            self.searches
-                                .begin(ticket, &name, listen_port, until, peers, step);
+                            let sought = Sought {
+                                name,
+                                ranges,
+                                listen_port,
+                                until,
+                            };
+                            self.searches.begin(ticket, sought, peers, step);
                             return;
                         }
                     },
@@ -135,13 +145,13 @@ impl Router {
     pub(super) fn conclude_search(&mut self, ticket: Ticket, search: Search, step: &mut Step<'_>) {
         let found = search.result().and_then(|found| {
             self.networks
-                .check_charter(&found.charter, self.local.host())?;
+                .check_charter(&found.charter, found.sought.ranges, self.local.host())?;
             Ok(found)
         });
         match found {
             Ok(found) => {
-                let listen_port = found.listen_port;
-                let until = found.until.max(step.now);
+                let listen_port = found.sought.listen_port;
+                let until = found.sought.until.max(step.now);
                 let beginning = self.beginning_of(found);
                 // Set again: the command now waits for the join.
                 step.timers.set(Timer::Deadline(ticket), until);
