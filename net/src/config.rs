@@ -78,8 +78,8 @@ pub enum TapDirection {
 
 /// What peers may cost this node. Every wait ends, every buffer is bounded.
 ///
-/// At worst, with nothing but hostile peers, connections take `max_connections` times about 0.5 MiB
-/// inside QUIC, and messages `max_buffered`. An idle connection takes a few tens of kB.
+/// At worst, with nothing but hostile peers, connections take `max_connections` and `max_strangers` times about
+/// 0.5 MiB inside QUIC, and messages `max_buffered`. An idle connection takes a few tens of kB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest message to send or accept, in bytes. Default 1 MiB.
@@ -97,10 +97,16 @@ pub struct Limits {
     /// From sending a request to the last byte of its answer; also how long a peer may take to send
     /// one message. Default 30 s.
     pub request_timeout: Duration,
-    /// How many peers may be connected at a time. Default 256.
+    /// How many peers may be connected at a time that the program [knows](crate::Endpoint::know) or that this node
+    /// dialled. Default 256.
     pub max_connections: usize,
-    /// The same for peers from one source address (IPv4 address or IPv6 /64). Default 64.
-    pub max_connections_per_source: usize,
+    /// How many others may be, strangers who came by themselves. One that asks nothing gives its place to the next.
+    /// Default 128.
+    pub max_strangers: usize,
+    /// The same for strangers from one network (IPv4 /24 or IPv6 /48). Default 48: many may join at once from one.
+    pub max_strangers_per_network: usize,
+    /// How long a stranger may stay connected. Default 60 s.
+    pub stranger_life: Duration,
     /// How many incoming connections may be in their handshake. Default 64.
     pub max_handshakes: usize,
     /// The same for one source address (IPv4 address or IPv6 /64). Default 32.
@@ -147,10 +153,12 @@ impl Limits {
             ),
             ("request_timeout", time(self.request_timeout)),
             ("max_connections", count(self.max_connections)),
+            ("max_strangers", count(self.max_strangers)),
             (
-                "max_connections_per_source",
-                count(self.max_connections_per_source),
+                "max_strangers_per_network",
+                count(self.max_strangers_per_network),
             ),
+            ("stranger_life", time(self.stranger_life)),
             ("max_handshakes", count(self.max_handshakes)),
             (
                 "max_handshakes_per_source",
@@ -178,7 +186,9 @@ impl Default for Limits {
             keepalive: Duration::from_secs(25),
             request_timeout: Duration::from_secs(30),
             max_connections: 256,
-            max_connections_per_source: 64,
+            max_strangers: 128,
+            max_strangers_per_network: 48,
+            stranger_life: Duration::from_secs(60),
             max_handshakes: 64,
             max_handshakes_per_source: 32,
             retry_threshold: 16,

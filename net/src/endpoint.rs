@@ -85,7 +85,8 @@ impl Endpoint {
         )
         .map_err(failed)?;
         let local = quinn.local_addr().map_err(failed)?;
-        let (events, receiver) = mpsc::channel(limits.max_connections + EVENT_QUEUE);
+        let most = limits.max_connections + limits.max_strangers;
+        let (events, receiver) = mpsc::channel(most + EVENT_QUEUE);
         let registry = Arc::new(Registry::new(id, &limits, events.clone()));
         let requests = Arc::new(Requests {
             registry: Arc::clone(&registry),
@@ -159,6 +160,12 @@ impl Endpoint {
     /// See [`RequestError`]; each says whether the peer may have acted on the request.
     pub async fn request(&self, peer: NodeId, message: Vec<u8>) -> Result<Vec<u8>, RequestError> {
         self.0.requests.ask(peer, &message).await
+    }
+
+    /// Names the nodes that the program knows, in place of those that it named before. They find a place
+    /// whatever strangers do, and stay connected. Those whom this node dials do as well.
+    pub fn know(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        self.0.registry.know(nodes.into_iter().collect());
     }
 
     /// Closes the connection with a peer, if there is one. `reason` is for the peer's log.

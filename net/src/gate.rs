@@ -17,6 +17,14 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// The network that an address is in, as one party may have it: an IPv4 /24 or an IPv6 /48.
+    pub(crate) fn network_of(addr: IpAddr) -> Self {
+        match Self::of(addr) {
+            Self::V4([a, b, c, _]) => Self::V4([a, b, c, 0]),
+            Self::V6([a, b, c, d, e, f, ..]) => Self::V6([a, b, c, d, e, f, 0, 0]),
+        }
+    }
+
     pub(crate) fn of(addr: IpAddr) -> Self {
         match addr.to_canonical() {
             IpAddr::V4(v4) => Self::V4(v4.octets()),

@@ -2,8 +2,10 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use grid_keys::NodeId;
+use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -53,6 +55,10 @@ impl Candidate {
             large: self.large,
             id: self.id,
             closed_with: OnceLock::new(),
+            use_of: Mutex::new(Use {
+                under_way: 0,
+                last: Instant::now(),
+            }),
             strikes: AtomicU32::new(0),
         };
         let Connected { peer, remote } = link.connected();
@@ -113,12 +119,49 @@ pub(crate) struct Link {
     direction: Direction,
     id: LinkId,
     closed_with: OnceLock<CloseCode>,
+    use_of: Mutex<Use>,
     strikes: AtomicU32,
+}
+
+/// The requests on a connection, in either direction.
+#[derive(Debug)]
+struct Use {
+    under_way: usize,
+    /// When the last one ended, or the connection began.
+    last: Instant,
+}
+
+/// A request that is under way for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Using<'a>(&'a Link);
+
+impl Drop for Using<'_> {
+    fn drop(&mut self) {
+        let mut use_of = self.0.use_of.lock();
+        use_of.under_way = use_of.under_way.saturating_sub(1);
+        use_of.last = Instant::now();
+    }
 }
 
 impl Link {
     pub(crate) fn id(&self) -> LinkId {
         self.id
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Begins a request.
+    pub(crate) fn using(&self) -> Using<'_> {
+        self.use_of.lock().under_way += 1;
+        Using(self)
+    }
+
+    /// Since when no request is under way. `None`: one is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let use_of = self.use_of.lock();
+        (use_of.under_way == 0).then_some(use_of.last)
     }
 
     pub(crate) fn connected(&self) -> Connected {

@@ -4,8 +4,8 @@
 //! and `Disconnected` while it holds that lock, so that the events come in the order of the decisions.
 //! Room for both events is reserved before a connection is admitted: sending never waits.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ use crate::gate::Source;
 use crate::link::{self, Candidate, Farewell, Link, Reserved};
 use crate::pair::{Commit, Greeted, LinkId, Pair};
 use crate::tls;
+
+/// How long a stranger must have asked nothing to give its place to the next: it is about to ask when it connects.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// How many penalties are remembered. Further offenders go unpunished.
 const MAX_PENALTIES: usize = 1024;
@@ -70,6 +73,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     peers: HashMap<NodeId, Peer>,
+    /// Those whom the program knows.
+    known: HashSet<NodeId>,
     /// Until when an offender is turned away.
     penalties: HashMap<NodeId, Instant>,
     closed: bool,
@@ -93,6 +98,16 @@ impl Registry {
             state: Mutex::default(),
             changed: Notify::new(),
         }
+    }
+
+    /// Names those whom the program knows.
+    pub(crate) fn know(&self, known: HashSet<NodeId>) {
+        self.state.lock().known = known;
+    }
+
+    /// Whether a connection is one of a stranger.
+    pub(crate) fn is_strange(&self, link: &Link) -> bool {
+        self.state.lock().is_strange(link)
     }
 
     /// This node.
@@ -151,7 +166,7 @@ impl Registry {
         if state.closed {
             return Dial::Closed;
         }
-        let has_room = state.has_room(self.limits.max_connections);
+        let has_room = state.has_room(&self.limits);
         let entry = match state.peers.entry(peer) {
             MapEntry::Occupied(entry) => entry.into_mut(),
             MapEntry::Vacant(_) if !has_room => return Dial::Full,
@@ -270,10 +285,12 @@ impl Registry {
         if state.peers.contains_key(&candidate.peer) {
             return Ok(());
         }
-        let source = Source::of(candidate.connection.remote_address().ip());
-        if state.has_room(self.limits.max_connections)
-            && state.count_from(source) < self.limits.max_connections_per_source
-        {
+        let has_room = if state.known.contains(&candidate.peer) {
+            state.has_room(&self.limits)
+        } else {
+            state.has_room_for_stranger(candidate, &self.limits)
+        };
+        if has_room {
             Ok(())
         } else {
             Err(CloseCode::BUSY)
@@ -282,16 +299,60 @@ impl Registry {
 }
 
 impl State {
-    fn has_room(&self, max: usize) -> bool {
-        self.peers.len() < max
+    /// Whether there is room for one whom the program knows, or whom this node dials.
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.peers.len() - self.strangers().count() < limits.max_connections
     }
 
-    /// How many connections come from one source.
-    fn count_from(&self, source: Source) -> usize {
+    fn is_strange(&self, link: &Link) -> bool {
+        link.direction() == Direction::Incoming && !self.known.contains(&link.peer)
+    }
+
+    fn strangers(&self) -> impl Iterator<Item = &Arc<Link>> {
         let links = self.peers.values().filter_map(|peer| peer.current.as_ref());
         links
-            .filter(|(link, _)| Source::of(link.connection.remote_address().ip()) == source)
-            .count()
+            .map(|(link, _)| link)
+            .filter(|link| self.is_strange(link))
+    }
+
+    /// Whether there is room for a stranger, if need be that of one who asks nothing.
+    fn has_room_for_stranger(&mut self, candidate: &Candidate, limits: &Limits) -> bool {
+        let network = |link: &Link| Source::network_of(link.connection.remote_address().ip());
+        let from = Source::network_of(candidate.connection.remote_address().ip());
+        let near = self
+            .strangers()
+            .filter(|link| network(link) == from)
+            .count();
+        let idle = |link: &&Arc<Link>| Some((link.idle_since()?, link.peer));
+        let gives_way = if near >= limits.max_strangers_per_network {
+            let near = self.strangers().filter(|link| network(link) == from);
+            near.filter_map(|link| idle(&link)).min()
+        } else if self.strangers().count() >= limits.max_strangers {
+            self.strangers().filter_map(|link| idle(&link)).min()
+        } else {
+            return true;
+        };
+        let Some((since, peer)) = gives_way else {
+            return false;
+        };
+        since.elapsed() >= IDLE && self.evict(&peer)
+    }
+
+    /// Ends a connection to make room.
+    fn evict(&mut self, peer: &NodeId) -> bool {
+        let Some(entry) = self.peers.get_mut(peer) else {
+            return false;
+        };
+        let Some(link) = entry.link() else {
+            return false;
+        };
+        entry.pair.lost(link.id());
+        entry.retire(DisconnectReason::Local(CloseCode::BUSY));
+        if entry.pair.is_idle() {
+            self.peers.remove(peer);
+        }
+        link.close(CloseCode::BUSY, "");
+        true
     }
 
     fn is_punished(&mut self, peer: &NodeId) -> bool {

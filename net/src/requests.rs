@@ -53,6 +53,7 @@ impl Requests {
     }
 
     async fn ask_over(&self, link: &Link, message: &[u8]) -> Result<Vec<u8>, RequestError> {
+        let _using = link.using();
         let limit = self.limits.max_message;
         let lost = |error| RequestError::Disconnected(link.reason(&error));
         // Held until the answer is here: by then the peer has let go of the request. The semaphore
@@ -87,7 +88,18 @@ impl Requests {
     pub(crate) fn spawn_serving(self: &Arc<Self>, link: Arc<Link>) {
         let requests = Arc::clone(self);
         tokio::spawn(async move {
-            let error = requests.serve(&link).await;
+            let serving = requests.serve(&link);
+            tokio::pin!(serving);
+            let error = loop {
+                tokio::select! {
+                    error = &mut serving => break error,
+                    () = sleep(requests.limits.stranger_life) => {
+                        if requests.registry.is_strange(&link) {
+                            link.close(CloseCode::DONE, "");
+                        }
+                    }
+                }
+            };
             requests.registry.lost(&link, link.reason(&error));
         });
     }
@@ -135,6 +147,7 @@ impl Requests {
 
     /// Reads one request and answers it.
     async fn answer(self: Arc<Self>, link: Arc<Link>, send: SendStream, mut receive: RecvStream) {
+        let _using = link.using();
         let answer = Outgoing::new(send);
         let limits = &self.limits;
         let whole = message::read(&mut receive, limits.max_message, Some(&link.budget));

@@ -358,6 +358,7 @@ async fn beyond_the_connection_limit_newcomers_are_refused_and_members_may_retur
     };
     let mut node = Node::limited(1, limits);
     let (b, c, d) = (Node::start(2), Node::start(3), Node::start(4));
+    node.endpoint.know([b.id(), c.id(), d.id()]);
     b.dial(&node).await;
     c.dial(&node).await;
     let refused = d.endpoint.connect(Some(node.id()), &[node.addr()]).await;
@@ -378,15 +379,82 @@ async fn beyond_the_connection_limit_newcomers_are_refused_and_members_may_retur
     assert_eq!(node.connected().await, c.id());
 }
 
+fn few_strangers() -> Limits {
+    Limits {
+        max_connections: 2,
+        max_strangers: 3,
+        max_strangers_per_network: 3,
+        ..limits()
+    }
+}
+
+/// Strangers take every place that there is for them: who is known and who is dialled finds one all the same.
 #[tokio::test]
-async fn one_source_has_its_share_of_connections() {
-    let node = Node::limited(
-        1,
-        Limits {
-            max_connections_per_source: 2,
-            ..limits()
-        },
-    );
+async fn strangers_keep_no_known_peer_and_no_dial_out() {
+    let node = Node::limited(1, few_strangers());
+    let (known, dialled) = (Node::start(2), Node::start(3));
+    node.endpoint.know([known.id()]);
+    let mut strangers = Vec::new();
+    for seed in 10..13 {
+        let stranger = Node::start(seed);
+        stranger.dial(&node).await;
+        strangers.push(stranger);
+    }
+    let fourth = Node::start(13);
+    let refused = fourth
+        .endpoint
+        .connect(Some(node.id()), &[node.addr()])
+        .await;
+    assert!(refused.is_err(), "{refused:?}");
+    known.dial(&node).await;
+    node.dial(&dialled).await;
+    assert_eq!(node.endpoint.connections().len(), 5);
+}
+
+/// One that asks nothing gives its place to the next, and nobody else does.
+#[tokio::test]
+async fn an_idle_stranger_makes_room_for_another() {
+    let mut node = Node::limited(1, few_strangers());
+    let strangers = [Node::start(10), Node::start(11), Node::start(12)];
+    for stranger in &strangers {
+        stranger.dial(&node).await;
+        assert_eq!(node.connected().await, stranger.id());
+    }
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let fourth = Node::start(13);
+    fourth.dial(&node).await;
+    let (gone, reason) = node.disconnected().await;
+    assert_eq!(gone, strangers[0].id());
+    assert_eq!(reason, DisconnectReason::Local(CloseCode::BUSY));
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_stay_and_one_that_became_known_does() {
+    let limits = Limits {
+        stranger_life: Duration::from_millis(300),
+        ..few_strangers()
+    };
+    let mut node = Node::limited(1, limits);
+    let (stranger, member) = (Node::start(2), Node::start(3));
+    stranger.dial(&node).await;
+    member.dial(&node).await;
+    node.endpoint.know([member.id()]);
+    assert_eq!(node.connected().await, stranger.id());
+    assert_eq!(node.connected().await, member.id());
+    let (gone, _) = node.disconnected().await;
+    assert_eq!(gone, stranger.id());
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let connections = node.endpoint.connections();
+    assert!(connections.iter().map(|about| about.peer).eq([member.id()]));
+}
+
+#[tokio::test]
+async fn one_network_has_its_share_of_strangers() {
+    let limits = Limits {
+        max_strangers_per_network: 2,
+        ..few_strangers()
+    };
+    let node = Node::limited(1, limits);
     let (b, c, d) = (Node::start(2), Node::start(3), Node::start(4));
     b.dial(&node).await;
     c.dial(&node).await;

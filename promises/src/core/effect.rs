@@ -33,6 +33,9 @@ pub enum Effect {
         /// Where to try, best first.
         addrs: Vec<SocketAddr>,
     },
+    /// These are the nodes that this one knows, in place of those that it knew before: they find a place among the
+    /// connections whatever strangers do.
+    Know(BTreeSet<NodeId>),
     /// Close the connection to a node, if there is one.
     Disconnect { peer: NodeId, why: Parting },
     /// Ask a node. Answered by one `Response`.

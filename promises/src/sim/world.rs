@@ -312,6 +312,8 @@ impl<R: Rng> World<R> {
     fn carry_out(&mut self, index: NodeIndex, effect: Effect) {
         match effect {
             Effect::Connect { peer, addrs } => self.dial(index, peer, &addrs),
+            // There is room for everybody here.
+            Effect::Know(_) => {}
             Effect::Disconnect { peer, .. } => {
                 if let Some(other) = self.by_id.get(&peer).copied() {
                     self.disconnect(index, other);

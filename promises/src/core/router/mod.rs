@@ -31,6 +31,8 @@ pub(crate) struct Router {
     networks: Networks,
     /// Whether the wanted connections have to be recomputed.
     relink: bool,
+    /// The nodes that the endpoint was told to be known.
+    known: BTreeSet<NodeId>,
 }
 
 impl Router {
@@ -41,6 +43,7 @@ impl Router {
             searches: Searches::default(),
             networks: Networks::default(),
             relink: false,
+            known: BTreeSet::new(),
         }
     }
 
@@ -186,8 +189,19 @@ impl Router {
             self.relink |= refreshed;
         }
         if std::mem::take(&mut self.relink) {
+            self.introduce(step);
             self.part_from_revoked(step);
             self.dial(step);
+        }
+    }
+
+    /// Tells the endpoint whom this node knows, if that changed.
+    fn introduce(&mut self, step: &mut Step<'_>) {
+        let mut known = self.networks.known();
+        known.extend(self.peers.known().keys());
+        if known != self.known {
+            self.known.clone_from(&known);
+            step.effects.push(Effect::Know(known));
         }
     }
 }
