@@ -728,6 +728,47 @@ fn a_join_that_hears_nobody_claims_and_keeps_trying() {
     )));
 }
 
+/// Ten times a second, sixteen strangers say where they see a member; and so does one of the members, each time
+/// elsewhere, on the connections that it dialled.
+#[test]
+fn nobody_else_writes_into_a_promise_where_its_node_is_seen() {
+    let (mut world, network, _) = mesh(66, Faults::NONE, 5, "10.7.0.0/16");
+    world.run(Duration::from_secs(120));
+    let (victim, hostile) = (0, 3);
+    let promises = |world: &Sim| -> Vec<_> {
+        let promise = |node: &grid_promises::sim::SimNode| node.disk[&network].promise.clone();
+        world.nodes.iter().map(promise).collect()
+    };
+    let before = promises(&world);
+    let strangers: Vec<_> = (0..16u8).map(|n| grid_keys::NodeId([n; 32])).collect();
+    for stranger in &strangers {
+        world.input(
+            victim,
+            grid_promises::core::Input::Connected {
+                peer: *stranger,
+                remote: "203.0.113.7:4000".parse().unwrap(),
+                outgoing: false,
+            },
+        );
+    }
+    let member = world.nodes[hostile].key.id();
+    for round in 0..600u16 {
+        for peer in strangers.iter().chain([&member]) {
+            let reply = grid_promises::core::ReplyTo(u64::from(round) + 1_000_000);
+            let seen = ([203, 0, 113, 7], 1000 + round).into();
+            let message = grid_promises::core::protocol::hello(seen);
+            let request = grid_promises::core::Input::Request {
+                peer: *peer,
+                message,
+                reply,
+            };
+            world.input(victim, request);
+        }
+        world.run(Duration::from_millis(100));
+    }
+    assert_eq!(promises(&world), before);
+}
+
 #[test]
 fn an_idle_network_says_little() {
     let (mut world, _, _) = mesh(15, Faults::NONE, 30, "10.7.0.0/16");

@@ -67,13 +67,12 @@ impl Links {
         self.0.get(node).and_then(|link| link.up)
     }
 
-    /// The addresses at which others see this node, of connections that stand.
-    pub(crate) fn seen_at(&self) -> BTreeSet<SocketAddr> {
+    /// Who sees this node at which address, of those whom it dialled.
+    pub(crate) fn seen_at(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
         self.0
-            .values()
-            .filter(|l| l.up.is_some())
-            .filter_map(|l| l.seen_at)
-            .collect()
+            .iter()
+            .filter(|(_, link)| link.up.is_some() && link.dialled.is_some())
+            .filter_map(|(node, link)| Some((node, link.seen_at?)))
     }
 
     pub(crate) fn connected(
@@ -86,6 +85,7 @@ impl Links {
         let link = self.0.entry(node).or_default();
         link.up = Some(remote);
         link.dialled = outgoing.then_some(now);
+        link.seen_at = None;
         link.dialling = false;
         link.failures = 0;
         link.retry_at = Millis(0);

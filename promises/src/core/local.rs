@@ -73,14 +73,13 @@ impl Local {
         };
     }
 
-    /// Returns whether anything changed. When the last connection is gone, what was seen last is the
-    /// best guess, and stays.
-    pub(crate) fn set_seen_at(&mut self, seen_at: BTreeSet<SocketAddr>) -> bool {
-        let differs = seen_at != self.seen_at && !seen_at.is_empty();
-        if differs {
-            self.seen_at = seen_at;
-        }
-        differs
+    /// Whether that is news. When the last connection is gone, what was seen last is the best guess, and stays.
+    pub(crate) fn would_change(&self, seen_at: &BTreeSet<SocketAddr>) -> bool {
+        *seen_at != self.seen_at && !seen_at.is_empty()
+    }
+
+    pub(crate) fn set_seen_at(&mut self, seen_at: BTreeSet<SocketAddr>) {
+        self.seen_at = seen_at;
     }
 
     /// Whether an address lies in the range of one of this node's networks.

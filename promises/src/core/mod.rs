@@ -21,6 +21,7 @@ mod local;
 mod mesh;
 mod neighbours;
 mod networks;
+mod observed;
 mod peers;
 pub mod protocol;
 pub mod record;

@@ -256,6 +256,13 @@ impl Ask {
     }
 }
 
+/// The request that says where its receiver is seen: for adversaries in simulations.
+#[cfg(feature = "sim")]
+#[must_use]
+pub fn hello(observed: SocketAddr) -> Vec<u8> {
+    Ask::Hello(Hello { observed }).encode()
+}
+
 /// Whether reading these bytes as a request or as any response stays within bounds. For fuzzing.
 pub fn fuzz_one(bytes: &[u8]) {
     if let Ok(ask) = Ask::decode(bytes) {

@@ -51,6 +51,8 @@ pub(crate) enum Timer {
     Network(NetworkTimer, NetworkId),
     /// A wanted connection is down, and its back-off ([`links`](super::links)) ends: dials.
     Dial,
+    /// Others see this node elsewhere, soon after the last change of that: believes them if they still do.
+    SeenAt,
     /// A command waits for others: answers it.
     Deadline(Ticket),
     /// A revoked node was told: closes the connection to it.

@@ -30,13 +30,11 @@ impl Router {
 
     fn answer(&mut self, peer: NodeId, ask: Ask, step: &mut Step<'_>) -> Vec<u8> {
         match ask {
-            Ask::Hello(hello) => {
-                self.seen_as(&peer, hello.observed, step);
-                match self.peers.links().remote(&peer) {
-                    Some(observed) => answer(&Hello { observed }),
-                    None => refusal("there is no connection to answer on"),
-                }
-            }
+            // What it says of this node is believed only in its answer, where this node asks whom it dialled.
+            Ask::Hello(_) => match self.peers.links().remote(&peer) {
+                Some(observed) => answer(&Hello { observed }),
+                None => refusal("there is no connection to answer on"),
+            },
             Ask::Find(name) => answer(&self.networks.find(&name)),
             Ask::Network(network, ask) => {
                 self.networks

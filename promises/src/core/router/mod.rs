@@ -12,6 +12,7 @@ use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::phase::Ending;
 use crate::core::networks::Networks;
+use crate::core::observed::{self, Changes};
 use crate::core::peers::{About, Peers, part};
 use crate::core::protocol::{Ask, Hello};
 use crate::core::searches::Searches;
@@ -33,6 +34,8 @@ pub(crate) struct Router {
     relink: bool,
     /// The nodes that the endpoint was told to be known.
     known: BTreeSet<NodeId>,
+    /// Those of where others see this node.
+    changes: Changes,
 }
 
 impl Router {
@@ -44,6 +47,7 @@ impl Router {
             networks: Networks::default(),
             relink: false,
             known: BTreeSet::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -162,6 +166,7 @@ impl Router {
                     self.forget_strangers(step.now);
                 }
             }
+            Timer::SeenAt => self.update_seen_at(step),
             // Done at the end of every step.
             Timer::Dial => {}
             Timer::Deadline(ticket) => self.deadline(ticket, step),
@@ -190,6 +195,7 @@ impl Router {
         }
         if std::mem::take(&mut self.relink) {
             self.introduce(step);
+            self.update_seen_at(step);
             self.part_from_revoked(step);
             self.dial(step);
         }
@@ -219,15 +225,25 @@ impl Router {
         self.peers.request(peer, &hello, About::Hello, step.effects);
     }
 
-    /// Another node says where it sees this one.
+    /// Another node, which this one dialled, says where it sees it.
     fn seen_as(&mut self, peer: &NodeId, observed: SocketAddr, step: &mut Step<'_>) {
         if is_reachable(&observed) && self.peers.see(peer, observed) {
             self.update_seen_at(step);
         }
     }
 
+    /// Believes what members agree on, if the last change is long enough ago.
     fn update_seen_at(&mut self, step: &mut Step<'_>) {
-        if self.local.set_seen_at(self.peers.links().seen_at()) {
+        let said = self.peers.links().seen_at();
+        let by_members = said.filter(|(node, _)| self.networks.has_member(node));
+        let seen_at = observed::agreed(by_members.map(|(_, addr)| addr));
+        if !self.local.would_change(&seen_at) {
+            step.timers.cancel(Timer::SeenAt);
+        } else if self.changes.next() > step.now {
+            step.timers.set(Timer::SeenAt, self.changes.next());
+        } else {
+            self.changes.made(step.now);
+            self.local.set_seen_at(seen_at);
             self.networks.resign_all(step);
             self.networks.touch_all();
         }
