@@ -323,7 +323,7 @@ mod tests {
     fn processes_are_described_by_what_they_do() {
         let process = |line: &str| Process::new(line.split(' ').map(str::to_owned).collect());
         let all = [
-            "/root/.rustup/toolchains/stable/bin/rustc --crate-name wasmtime --edition=2024",
+            "/usr/lib/rust/bin/rustc --crate-name wasmtime --edition=2024",
             "/usr/bin/ld -o x",
             "/src/grid/target/debug/build/aws-lc-sys-897a100244146d99/build-script-main",
             "/src/grid/target/debug/deps/scenarios-2222222222222222 life::",
