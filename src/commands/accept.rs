@@ -2,9 +2,10 @@
 //! an owner: admits a node that asked.
 
 use grid_promises::core::Command as Wish;
-use grid_promises::network::accept::Action;
+use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
@@ -79,20 +80,8 @@ impl Served for Request {
         let (wish, text) = match self.what {
             What::Prefix { prefix, from } => {
                 let prefix = prefix.net();
-                let mut text = format!("{prefix} from {from} is accepted");
                 let promised = promised_by(node, &name, &from).await?;
-                if promised
-                    .as_ref()
-                    .is_some_and(|promised| !promised.contains(&prefix.to_string()))
-                {
-                    text.push_str(&format!(
-                        " once it promises that; now it promises {}",
-                        promised.unwrap_or_default().join(", ")
-                    ));
-                }
-                if prefix.prefix_len() == 0 {
-                    text.push_str("; what this machine has no nearer route for goes through it");
-                }
+                let text = accepted(prefix, &from, promised.as_deref());
                 let wish = Wish::SetRule {
                     name,
                     action: Action::Accept,
@@ -111,12 +100,33 @@ impl Served for Request {
     }
 }
 
+/// What it means that a prefix is accepted from a member that promises these; `None` if that is not known.
+fn accepted(prefix: IpNet, from: &str, promised: Option<&[IpNet]>) -> String {
+    let rule = Rule {
+        action: Action::Accept,
+        prefix,
+        from: None,
+    };
+    let mut text = format!("{prefix} from {from} is accepted");
+    if let Some(promised) = promised
+        && !promised.iter().any(|promised| rule.is_about(promised))
+    {
+        let promised: Vec<String> = promised.iter().map(IpNet::to_string).collect();
+        text.push_str(" once it promises that; now it promises ");
+        text.push_str(&promised.join(", "));
+    }
+    if prefix.prefix_len() == 0 {
+        text.push_str("; what this machine has no nearer route for goes through it");
+    }
+    text
+}
+
 /// What a member promises, by its name, its id or the beginning of its id. `None`: there is not one such member.
 async fn promised_by(
     node: &NodeHandle,
     net: &NetworkName,
     from: &str,
-) -> Outcome<Option<Vec<String>>> {
+) -> Outcome<Option<Vec<IpNet>>> {
     let status = node.status().await?;
     let networks = status
         .networks
@@ -127,7 +137,29 @@ async fn promised_by(
         .filter(|peer| peer.name == from || peer.node.starts_with(from));
     let peer = peers.next();
     Ok(match peers.next() {
-        None => peer.map(|peer| peer.promised.clone()),
+        None => peer.map(|peer| peer.promised.iter().flat_map(|p| p.parse()).collect()),
         Some(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_promised_is_said_to_be_awaited() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let promised = [net("10.9.0.2/32"), net("192.168.7.0/24")];
+        let text = |prefix: &str| accepted(net(prefix), "a", Some(&promised));
+        let plain = "192.168.7.0/24 from a is accepted";
+        assert_eq!(text("192.168.7.0/24"), plain);
+        // A rule is about what lies inside its prefix too.
+        assert_eq!(text("192.168.0.0/16"), "192.168.0.0/16 from a is accepted");
+        assert_eq!(
+            text("192.168.7.0/32"),
+            "192.168.7.0/32 from a is accepted once it promises that; now it promises 10.9.0.2/32, 192.168.7.0/24"
+        );
+        assert!(text("0.0.0.0/0").contains("once it promises that"));
+        assert_eq!(accepted(net("192.168.7.0/24"), "a", None), plain);
+    }
 }

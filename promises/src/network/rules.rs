@@ -47,12 +47,17 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
-    pub(crate) fn matches(&self, node: &NodeId, prefix: &IpNet) -> bool {
-        let is_about = match (self.action, self.prefix.prefix_len()) {
+    /// Whether it decides about promises of this prefix, by somebody whom it is about.
+    #[must_use]
+    pub fn is_about(&self, prefix: &IpNet) -> bool {
+        match (self.action, self.prefix.prefix_len()) {
             (Action::Accept, 0) => self.prefix == *prefix,
             _ => self.prefix.contains(prefix),
-        };
-        is_about && self.from.is_none_or(|from| from == *node)
+        }
+    }
+
+    pub(crate) fn matches(&self, node: &NodeId, prefix: &IpNet) -> bool {
+        self.is_about(prefix) && self.from.is_none_or(|from| from == *node)
     }
 }
 
