@@ -48,7 +48,7 @@ impl Acts {
             acts: BTreeMap::new(),
             authority: Authority::default(),
         };
-        acts.decide();
+        acts.decide(&acts.tree());
         acts
     }
 
@@ -79,10 +79,11 @@ impl Acts {
         }
         let tree = self.tree();
         merged.strange = self.take(|act| !tree.is_by_the_holder(act));
-        self.decide();
+        // Whoever is strange to the tree has no place in it.
+        self.decide(&tree);
         if self.acts.len() > self.room {
             merged.dropped = self.make_room(&tree);
-            self.decide();
+            self.decide(&self.tree());
         }
         merged.new.retain(|id| self.acts.contains_key(id));
         merged
@@ -97,8 +98,8 @@ impl Acts {
         bodies.map(|(id, act)| (*id, act.body())).collect()
     }
 
-    fn decide(&mut self) {
-        self.authority = Authority::of(&self.charter.network(), &self.charter, &self.bodies());
+    fn decide(&mut self, tree: &Tree) {
+        self.authority = Authority::in_tree(tree, &self.bodies());
     }
 
     /// Takes out those of which something is true.

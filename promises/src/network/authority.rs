@@ -63,8 +63,12 @@ impl Authority {
     /// What follows from these acts. Each must be signed by the owner that it names, and belong to this network.
     #[must_use]
     pub fn of(network: &NetworkId, charter: &Charter, acts: &BTreeMap<ActId, &Act>) -> Self {
-        let tree = Tree::of(network, charter, acts);
-        let settled = settling::settle(&tree, acts);
+        Self::in_tree(&Tree::of(network, charter, acts), acts)
+    }
+
+    /// The same, where the places of the offices are known.
+    pub(crate) fn in_tree(tree: &Tree, acts: &BTreeMap<ActId, &Act>) -> Self {
+        let settled = settling::settle(tree, acts);
         let is_made = |id: &OfficeId| !acts.contains_key(&id.0) || settled.counted.contains(&id.0);
         let offices = tree.places().iter().filter(|(id, _)| is_made(id));
         let offices = offices.map(|(id, place)| {
