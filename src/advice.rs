@@ -34,9 +34,9 @@ pub const fn lists_the_promises() -> &'static str {
     "`grid --list` lists the promises"
 }
 
-/// The commands that a mistyped one may be, as a question; nothing if none is like it.
+/// The commands that a mistyped one may be, as a question. `None`: none is like it.
 #[must_use]
-pub fn suggests(mistyped: &str) -> String {
+pub fn suggests(mistyped: &str) -> Option<String> {
     /// How alike two names are, from 0 to 1, when one may be taken for the other.
     const ALIKE: f64 = 0.8;
     /// By how much less alike a name may be that is worth mentioning beside the most alike.
@@ -44,7 +44,7 @@ pub fn suggests(mistyped: &str) -> String {
     /// No name is longer, in bytes.
     const LONGEST: usize = 40;
     if mistyped.len() > LONGEST {
-        return String::new();
+        return None;
     }
     let likeness = |name| strsim::jaro_winkler(mistyped, name);
     let commands = || texts::commands().map(|promise| (likeness(promise.name), promise.name));
@@ -53,11 +53,7 @@ pub fn suggests(mistyped: &str) -> String {
         .filter(|(likeness, _)| *likeness >= ALIKE && *likeness >= best - BESIDE)
         .map(|(_, name)| format!("`grid {name}`"))
         .collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!("did you mean {}?", names.join(" or "))
-    }
+    (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
 }
 
 /// Where a server can be had from.

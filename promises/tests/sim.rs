@@ -43,6 +43,18 @@ fn found(world: &mut Sim, node: NodeIndex, range: &str, admission: AdmissionRule
     }
 }
 
+/// A network with one member, and a node that knows this member as a peer.
+fn acquainted(world: &mut Sim, admission: AdmissionRule) -> (NetworkId, NodeIndex, NodeIndex) {
+    let (founder, joiner) = (world.add(), world.add());
+    let network = found(world, founder, "10.7.0.0/16", admission);
+    let known = grid_promises::core::Input::KnownPeer {
+        node: world.nodes[founder].key.id(),
+        addrs: vec![world.nodes[founder].quic()],
+    };
+    world.input(joiner, known);
+    (network, founder, joiner)
+}
+
 fn invite(world: &mut Sim, node: NodeIndex, uses: u32) -> Invite {
     let command = Command::Invite {
         name: foo(),
@@ -603,13 +615,7 @@ fn an_open_network_is_joined_by_name() {
 #[test]
 fn a_closed_network_is_not_found_by_name() {
     let mut world = world(12, Faults::NONE);
-    let (founder, joiner) = (world.add(), world.add());
-    found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
-    let known = grid_promises::core::Input::KnownPeer {
-        node: world.nodes[founder].key.id(),
-        addrs: vec![world.nodes[founder].quic()],
-    };
-    world.input(joiner, known);
+    let (_, _, joiner) = acquainted(&mut world, AdmissionRule::Invite);
     let outcome = world.run_command(joiner, join_command(JoinWith::Peers));
     assert_eq!(outcome, Err(CommandError::NobodyHasIt(foo())));
     assert!(world.nodes[joiner].disk.is_empty());
@@ -618,13 +624,7 @@ fn a_closed_network_is_not_found_by_name() {
 #[test]
 fn an_owner_admits_a_node_that_asks() {
     let mut world = world(13, Faults::NONE);
-    let (founder, joiner) = (world.add(), world.add());
-    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Approve);
-    let known = grid_promises::core::Input::KnownPeer {
-        node: world.nodes[founder].key.id(),
-        addrs: vec![world.nodes[founder].quic()],
-    };
-    world.input(joiner, known);
+    let (network, founder, joiner) = acquainted(&mut world, AdmissionRule::Approve);
     let ticket = world.command(joiner, join_command(JoinWith::Peers));
     assert!(world.run_until(Duration::from_secs(20), |w| {
         w.nodes[founder]
@@ -686,13 +686,7 @@ fn who_left_is_not_back_when_the_member_that_confirmed_it_is_killed() {
 #[test]
 fn who_leaves_while_it_waits_can_come_back_and_be_admitted() {
     let mut world = world(63, Faults::NONE);
-    let (founder, joiner) = (world.add(), world.add());
-    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Approve);
-    let known = grid_promises::core::Input::KnownPeer {
-        node: world.nodes[founder].key.id(),
-        addrs: vec![world.nodes[founder].quic()],
-    };
-    world.input(joiner, known);
+    let (network, founder, joiner) = acquainted(&mut world, AdmissionRule::Approve);
     world.command(joiner, join_command(JoinWith::Peers));
     world.run(Duration::from_secs(5));
     world

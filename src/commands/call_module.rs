@@ -134,10 +134,8 @@ fn unknown(home: &Home, name: &str) -> Failure {
             advice::adopts(there.short(), name)
         )),
         None => {
-            let advice = match advice::suggests(name) {
-                nothing if nothing.is_empty() => advice::lists_names_or_adopts().to_owned(),
-                question => question,
-            };
+            let advice = advice::suggests(name);
+            let advice = advice.unwrap_or_else(|| advice::lists_names_or_adopts().to_owned());
             Failure::usage(format!("there is no \"{quoted}\"; {advice}"))
         }
     }

@@ -85,10 +85,7 @@ impl Command for Args {
         // Before a server is started for what cannot be.
         if let Some(range) = self.ipv4 {
             address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
-            if !self.allow_public && !address::is_private(range) {
-                let name = self.net;
-                return Err(CommandError::PublicRange { name, range }.into());
-            }
+            ranges(self.allow_public).check(&self.net, range)?;
         }
         asking::ask_or_start(caller, &self)
     }

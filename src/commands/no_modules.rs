@@ -57,13 +57,12 @@ fn absent(name: &str) -> Failure {
              feature `modules`)"
         )
     } else {
-        let advice = match advice::suggests(name) {
-            nothing if nothing.is_empty() => format!(
+        let advice = advice::suggests(name).unwrap_or_else(|| {
+            format!(
                 "{}, and this build of grid has no modules, which would have other names",
                 advice::lists_the_promises()
-            ),
-            question => question,
-        };
+            )
+        });
         format!("there is no \"{}\"; {advice}", quoted(name))
     })
 }

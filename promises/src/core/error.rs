@@ -107,11 +107,8 @@ pub enum CommandError {
     #[error("only an owner of \"{0}\" can do this, and this node is not an owner")]
     NotAnOwner(NetworkName),
     /// The network does not admit in that way.
-    #[error("\"{name}\" has no invites: an owner accepts each node")]
-    NoInvites {
-        name: NetworkName,
-        rule: AdmissionRule,
-    },
+    #[error("\"{0}\" has no invites: an owner accepts each node")]
+    NoInvites(NetworkName),
     /// An invite would be valid for longer than any may be.
     #[error("an invite lives for at most {} days", INVITE_MAX_LIFE.as_secs() / 86_400)]
     InviteLife,
@@ -204,7 +201,7 @@ impl CommandError {
             | Self::InviteSpent
             | Self::Revoked
             | Self::NotAnOwner(_)
-            | Self::NoInvites { .. }
+            | Self::NoInvites(_)
             | Self::NoApproval { .. }
             | Self::WasRevoked
             | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {

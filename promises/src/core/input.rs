@@ -10,7 +10,9 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
+use crate::core::error::CommandError;
 use crate::core::record::NetworkRecord;
+use crate::network::address;
 use crate::network::charter::AdmissionRule;
 use crate::network::ids::NetworkId;
 use crate::network::invite::Invite;
@@ -257,6 +259,22 @@ pub enum Ranges {
     Private,
     /// Any: a person said so.
     Any,
+}
+
+impl Ranges {
+    /// Whether a network may have this range.
+    ///
+    /// # Errors
+    /// [`CommandError::PublicRange`].
+    pub fn check(self, name: &NetworkName, range: Ipv4Net) -> Result<(), CommandError> {
+        match self {
+            Self::Private if !address::is_private(range) => Err(CommandError::PublicRange {
+                name: name.clone(),
+                range,
+            }),
+            Self::Private | Self::Any => Ok(()),
+        }
+    }
 }
 
 /// What a node joins with.

@@ -47,24 +47,6 @@ pub(crate) struct Networks {
     left: BTreeMap<NetworkName, NetworkRecord>,
 }
 
-/// Checks that a network may have this range.
-///
-/// # Errors
-/// It is none of those.
-pub(crate) fn check_range(
-    name: &NetworkName,
-    range: Ipv4Net,
-    ranges: Ranges,
-) -> Result<(), CommandError> {
-    match ranges {
-        Ranges::Private if !address::is_private(range) => Err(CommandError::PublicRange {
-            name: name.clone(),
-            range,
-        }),
-        Ranges::Private | Ranges::Any => Ok(()),
-    }
-}
-
 /// Looking at them.
 impl Networks {
     pub(crate) fn ids(&self) -> Vec<NetworkId> {
@@ -168,7 +150,7 @@ impl Networks {
         ranges: Ranges,
         host: &HostFacts,
     ) -> Result<(), CommandError> {
-        check_range(&charter.name, charter.ipv4, ranges)?;
+        ranges.check(&charter.name, charter.ipv4)?;
         if charter.contract != texts::JOIN_WIREGUARD_NET.id() {
             return Err(CommandError::OtherContract {
                 name: charter.name.clone(),

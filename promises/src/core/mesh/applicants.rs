@@ -71,6 +71,13 @@ impl Applicants {
         local: &Local,
         now: Timestamp,
     ) -> Result<Reply, CommandError> {
+        let rule = roster.charter().admission;
+        if rule != AdmissionRule::Approve {
+            return Err(CommandError::NoApproval {
+                name: roster.name().clone(),
+                rule,
+            });
+        }
         // Those who are in too: a name that one of them has does not say who is meant.
         let mut known: BTreeMap<NodeId, String> = roster.labels().collect();
         let approved = self.approved.iter();
@@ -82,13 +89,6 @@ impl Applicants {
                 .map(|(id, label)| (*id, label.as_str().to_owned())),
         );
         let node = pick(roster.name(), node, known.into_iter().collect())?;
-        let rule = roster.charter().admission;
-        if rule != AdmissionRule::Approve {
-            return Err(CommandError::NoApproval {
-                name: roster.name().clone(),
-                rule,
-            });
-        }
         if roster.is_revoked(&node) {
             return Err(CommandError::WasRevoked);
         }

@@ -45,10 +45,7 @@ impl Mesh {
         let name = self.name().clone();
         let charter = self.roster.charter();
         if charter.admission == AdmissionRule::Approve {
-            return Err(CommandError::NoInvites {
-                name,
-                rule: charter.admission,
-            });
+            return Err(CommandError::NoInvites(name));
         }
         let Phase::Member(own) = &self.phase else {
             return Err(CommandError::NotAMember(name));

@@ -3,7 +3,6 @@
 use crate::core::error::CommandError;
 use crate::core::input::{Command, JoinWith, Ticket};
 use crate::core::mesh::begin::Beginning;
-use crate::core::networks::check_range;
 use crate::core::router::Router;
 use crate::core::searches::{Discovery, Search, Sought};
 use crate::core::step::Step;
@@ -74,7 +73,7 @@ impl Router {
                 listen_port,
             } => {
                 let local = &mut self.local;
-                let range = ipv4.map_or(Ok(()), |range| check_range(&name, range, ranges));
+                let range = ipv4.map_or(Ok(()), |range| ranges.check(&name, range));
                 let outcome = range.and_then(|()| {
                     self.networks
                         .found(name, ipv4, admission, listen_port, local, step)
