@@ -152,6 +152,15 @@ pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
     format!("`grid accept {net} {prefix} --from NODE` (`grid status {net}` lists the nodes)")
 }
 
+/// For members that go with one that is to be revoked.
+#[must_use]
+pub fn go_with_it(net: &NetworkName, node: &str, gone: &str) -> String {
+    format!(
+        "{gone} came from {node} and will go with it; `grid accept {net} NODE` admits one again, `--keep` would have \
+         kept it"
+    )
+}
+
 /// For an invite that stands where another argument belongs. It is a secret, so it is not quoted.
 #[must_use]
 pub const fn misplaced_invite() -> &'static str {

@@ -14,14 +14,12 @@ use grid_promises::cbor;
 use grid_promises::core::protocol;
 use grid_promises::limits::{CLOCK_SKEW, MAX_CHAIN};
 use grid_promises::message::Message;
-use grid_promises::network::act::{Act, OfficeId};
-use grid_promises::network::acts::Acts;
-use grid_promises::network::admission::{Admission, Direct, Grant, GrantUse, Link, RawLink};
+use grid_promises::network::act::{Act, Action};
+use grid_promises::network::admission::{Admission, Grant, GrantUse, Link, RawLink};
 use grid_promises::network::invite::Invite;
 use grid_promises::network::ledger::{Item, Ledger, Merged};
 use grid_promises::network::member::{Member, MemberPromise};
 use grid_promises::network::receipt::Receipt;
-use grid_promises::network::revocation::Revocation;
 use grid_promises::network::statement::{STATEMENT_BOUNDS, Signed, Statement};
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
 use grid_promises::{ContentId, Timestamp, texts};
@@ -37,7 +35,6 @@ pub const TARGETS: &[Target] = &[
     ("charter", charter),
     ("admission", admission),
     ("member", member),
-    ("revocation", revocation),
     ("receipt", receipt),
     ("act", act),
     ("invite", invite),
@@ -86,7 +83,7 @@ pub fn charter(data: &[u8]) {
     assert_sound(&Ledger::new(charter.clone()), charter.created);
 }
 
-/// A chain admits exactly if every link hangs on the one before, from an owner to the node.
+/// A chain leads to a node exactly if every link hangs on the one before.
 pub fn admission(data: &[u8]) {
     match data.split_first() {
         Some((0, rest)) => {
@@ -97,7 +94,6 @@ pub fn admission(data: &[u8]) {
         Some((1, [rule, script @ ..])) => chain_of(*rule, script),
         Some((2, _)) => _ = read::<Grant>(data, &key(0)),
         Some((3, _)) => _ = read::<GrantUse>(data, &key(INVITES)),
-        Some((4, _)) => _ = read::<Direct>(data, &key(0)),
         _ => {}
     }
 }
@@ -126,69 +122,49 @@ fn chain_of(rule: u8, script: &[u8]) {
     let mut links = Vec::new();
     let mut good = true;
     let mut seen: Vec<u8> = Vec::new();
-    let owner = |n: u8| n == 0;
     for script in script.chunks_exact(4).take(MAX_CHAIN + 2) {
         let [flags, issuer, node, when] = [script[0], script[1] % 12, script[2] % 12, script[3]];
-        let (invited, foreign, foreign_grant, other_key) = (
-            flags & 1 != 0,
-            flags & 2 != 0,
-            flags & 4 != 0,
-            flags & 8 != 0,
-        );
+        let [by_office, foreign, foreign_grant, other_key] =
+            [1, 2, 4, 8].map(|flag| flags & flag != 0);
         let network = |foreign| if foreign { other } else { net.id() };
         let (by, admitted) = (key(u16::from(issuer)), key(u16::from(node)).id());
         if seen.is_empty() {
             seen.push(issuer);
         }
         good &= seen.last() == Some(&issuer) && !seen.contains(&node) && !foreign;
+        good &= !by_office || links.is_empty();
         seen.push(node);
-        links.push(if invited {
-            let used_with = key(INVITES + u16::from(other_key));
-            let grant = Grant {
-                network: network(foreign_grant),
-                invite: key(INVITES).id(),
-                issuer: by.id(),
-                uses: 5,
-                issued,
-                expires,
-            };
-            let used = GrantUse {
-                network: network(foreign),
-                invite: used_with.id(),
-                node: admitted,
-                joined: at(when),
-            };
-            let early = issued.before(CLOCK_SKEW);
-            let in_time = (early..=expires).contains(&at(when));
-            good &= in_time && !foreign_grant && !other_key && rule != AdmissionRule::Approve;
-            let (Ok(grant), Ok(used)) = (Signed::sign(grant, &by), Signed::sign(used, &used_with))
-            else {
-                panic!("a good link cannot be signed");
-            };
-            Link::Invite {
-                grant,
-                used,
-                seen: None,
-            }
-        } else {
-            let direct = Direct {
-                network: network(foreign),
-                owner: by.id(),
-                node: admitted,
-                issued: at(when),
-            };
-            good &= owner(issuer);
-            let Ok(direct) = Signed::sign(direct, &by) else {
-                panic!("a good link cannot be signed");
-            };
-            Link::Direct(direct)
+        let used_with = key(INVITES + u16::from(other_key));
+        let grant = Grant {
+            network: network(foreign_grant),
+            invite: key(INVITES).id(),
+            issuer: by.id(),
+            uses: 5,
+            issued,
+            expires,
+            office: by_office.then(|| net.office(&by.id())),
+        };
+        let used = GrantUse {
+            network: network(foreign),
+            invite: used_with.id(),
+            node: admitted,
+            joined: at(when),
+        };
+        let early = issued.before(CLOCK_SKEW);
+        let in_time = (early..=expires).contains(&at(when));
+        good &= in_time && !foreign_grant && !other_key && rule != AdmissionRule::Approve;
+        let (Ok(grant), Ok(used)) = (Signed::sign(grant, &by), Signed::sign(used, &used_with))
+        else {
+            panic!("a good link cannot be signed");
+        };
+        links.push(Link {
+            grant,
+            used,
+            seen: None,
         });
     }
     good &= links.len() <= MAX_CHAIN;
-    good &= match (seen.first(), seen.last()) {
-        (Some(first), Some(last)) => *last == 1 && (owner(*first) || rule == AdmissionRule::Open),
-        _ => rule == AdmissionRule::Open,
-    };
+    good &= seen.last().is_none_or(|last| *last == 1);
     let raw: Vec<RawLink> = links.iter().map(Link::raw).collect();
     assert_eq!(check_chain(&net, &raw), good, "{seen:?}");
 }
@@ -230,39 +206,6 @@ pub fn member(data: &[u8]) {
     }
 }
 
-/// A revocation that is taken puts out whom it names, once.
-pub fn revocation(data: &[u8]) {
-    static BASE: LazyLock<Ledger> = LazyLock::new(|| {
-        let founder = NET.founder();
-        let first = NET.joined(&founder, INVITES, 5, 1);
-        let second = NET.joined(&first, INVITES + 1, 5, 2);
-        NET.ledger_of([&founder, &first, &second])
-    });
-    let Some(revocation) = read::<Revocation>(data, &key(0)) else {
-        return;
-    };
-    let mut ledger = BASE.clone();
-    let now = revocation.issued.max(T0);
-    match ledger.insert_bytes(revocation.bytes(), now) {
-        Ok(merged) => {
-            assert_eq!(merged, Merged::New);
-            assert_eq!(
-                ledger.insert_bytes(revocation.bytes(), now),
-                Ok(Merged::Known)
-            );
-            for node in &revocation.nodes {
-                assert!(ledger.withdrawn().is_revoked(node));
-                assert!(!ledger.members().contains_key(node));
-            }
-            for closure in &revocation.closures {
-                assert!(ledger.withdrawn().is_closed(&closure.invite));
-            }
-            assert_sound(&ledger, now);
-        }
-        Err(_) => assert_eq!(ledger.root(), BASE.root()),
-    }
-}
-
 /// A receipt is by another, and of the past.
 pub fn receipt(data: &[u8]) {
     if let Some(receipt) = read::<Receipt>(data, &key(0)) {
@@ -278,19 +221,39 @@ pub fn receipt(data: &[u8]) {
     }
 }
 
-/// An act is merged by the holder of its office alone; what is merged is held, and the same act is merged once.
+/// An act is merged by the holder of its office alone, and once; what it does to members, it does.
 pub fn act(data: &[u8]) {
+    static BASE: LazyLock<Ledger> = LazyLock::new(|| {
+        let founder = NET.founder();
+        let first = NET.joined(&founder, INVITES, 5, 1);
+        let second = NET.joined(&first, INVITES + 1, 5, 2);
+        NET.ledger_of([&founder, &first, &second])
+    });
     let Some(act) = read::<Act>(data, &key(0)) else {
         return;
     };
-    let mut acts = Acts::new(NET.charter.clone());
-    let merged = acts.merge([act.clone()]);
-    let own = OfficeId::founding(&NET.id(), &key(0).id());
-    let is_own = act.network == NET.id() && act.office == own;
-    assert_eq!(merged.new.contains(&act.act_id()), is_own);
-    assert_eq!(acts.held().len(), usize::from(is_own));
-    assert_eq!(acts.authority().counts(&act.act_id()), is_own);
-    assert_eq!(acts.merge([act]).new.len(), 0);
+    let mut ledger = BASE.clone();
+    let is_own = act.network == NET.id() && act.office == NET.office(&key(0).id());
+    let merged = ledger.insert_bytes(act.bytes(), T0);
+    assert_eq!(merged == Ok(Merged::New), is_own);
+    if !is_own {
+        assert_eq!(ledger.root(), BASE.root());
+        return;
+    }
+    assert_eq!(ledger.insert_bytes(act.bytes(), T0), Ok(Merged::Known));
+    assert_sound(&ledger, T0);
+    let authority = ledger.authority();
+    match &act.action {
+        Action::Admit { nodes, .. } => assert!(nodes.iter().all(|node| authority.is_named(node))),
+        Action::Close { invite, .. } => assert_eq!(authority.closings_of(invite).len(), 1),
+        Action::Revoke { node } => {
+            assert!(authority.is_revoked(node) || authority.is_owner(node));
+            assert!(authority.is_owner(node) || !ledger.members().contains_key(node));
+        }
+        Action::Appoint { node } => assert!(authority.is_owner(node)),
+        // There is no other office that it could end.
+        Action::Dismiss { .. } => assert!(authority.is_owner(&key(0).id())),
+    }
 }
 
 /// An invite has one text. Mode 1 takes the parts and adds what makes a text of them.

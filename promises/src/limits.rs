@@ -40,8 +40,6 @@ pub const MAX_PREFIXES: usize = 32;
 pub const MAX_RECEIPTS: usize = 4;
 /// Bytes of a node's label.
 pub const MAX_LABEL: usize = 63;
-/// Nodes named by one revocation, and nodes that it keeps under an invite that it closes.
-pub const MAX_REVOKED: usize = 128;
 /// Nodes that one act of an owner admits, and nodes that it keeps under an invite that it closes.
 pub const MAX_NAMED: usize = 128;
 /// Revocations that one admission by name overrides.
@@ -52,8 +50,9 @@ pub const MAX_OFFICE_DEPTH: u32 = 16;
 pub const MAX_ACTS: usize = 4096;
 /// Members that a node keeps statements of, per network.
 pub const MAX_MEMBERS: usize = 8192;
-/// Revocations that a node keeps, per network.
-pub const MAX_REVOCATIONS: usize = 4096;
+/// Promises of nodes that are no members by what owners did, of which a node keeps so many, per network: what owners
+/// did can turn out not to count.
+pub const MAX_VOID: usize = 512;
 /// Uses of one invite that are kept beyond those it allows, so that losers can be told why.
 pub const SPARE_USES: usize = 16;
 

@@ -9,7 +9,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use grid_promises::core::{
-    Command, CommandError, FailureKind, JoinWith, NetworkStatus, Notice, OwnStanding, Ranges, Reply,
+    Command, CommandError, FailureKind, JoinWith, Keep, NetworkStatus, Notice, OwnStanding, Ranges,
+    Reply,
 };
 use grid_promises::limits::INVITE_MAX_LIFE;
 use grid_promises::network::admission::Link;
@@ -363,17 +364,9 @@ fn a_revoked_node_is_cut_off_and_cannot_come_back_with_its_old_admission() {
     let all: Vec<_> = (0..5).collect();
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
     let bad = world.nodes[4].key.id().to_string();
-    let reply = world
-        .run_command(
-            0,
-            Command::Revoke {
-                name: foo(),
-                node: bad,
-            },
-        )
-        .unwrap();
+    let reply = world.run_command(0, revoke(bad, Keep::Nobody)).unwrap();
     assert!(
-        matches!(&reply, Reply::Revoked { kept, .. } if kept.is_empty()),
+        matches!(&reply, Reply::Revoked { gone, kept, .. } if gone.is_empty() && kept.is_empty()),
         "{reply:?}"
     );
     let rest: Vec<_> = (0..4).collect();
@@ -398,9 +391,19 @@ fn a_revoked_node_is_cut_off_and_cannot_come_back_with_its_old_admission() {
     assert!(agree(&world, &network, &rest));
 }
 
-#[test]
-fn revoking_a_member_keeps_those_it_had_invited() {
-    let (mut world, network, _) = mesh(9, Faults::NONE, 3, "10.7.0.0/16");
+/// An owner withdraws a node's admission.
+fn revoke(node: String, keep: Keep) -> Command {
+    Command::Revoke {
+        name: foo(),
+        node,
+        keep,
+        only_say: false,
+    }
+}
+
+/// A founder, a member, and two nodes that came in by an invite of another member, node 2.
+fn host_and_guests(seed: u64) -> (Sim, NetworkId, Invite) {
+    let (mut world, network, _) = mesh(seed, Faults::NONE, 3, "10.7.0.0/16");
     let through = invite(&mut world, 2, 5);
     for _ in 0..2 {
         let node = world.add();
@@ -408,31 +411,73 @@ fn revoking_a_member_keeps_those_it_had_invited() {
     }
     let all: Vec<_> = (0..5).collect();
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
-    let bad = world.nodes[2].key.id().to_string();
-    let reply = world
-        .run_command(
-            0,
-            Command::Revoke {
-                name: foo(),
-                node: bad,
-            },
-        )
+    (world, network, through)
+}
+
+#[test]
+fn revoking_a_member_keeps_those_it_had_invited() {
+    let [host, guest] =
+        [2, 3].map(|node: NodeIndex| move |world: &Sim| world.nodes[node].key.id().to_string());
+    for (keep, stay) in [
+        (None, vec![0, 1]),
+        (Some(false), vec![0, 1, 3]),
+        (Some(true), vec![0, 1, 3, 4]),
+    ] {
+        let (mut world, network, through) = host_and_guests(9);
+        let keep = match keep {
+            None => Keep::Nobody,
+            Some(false) => Keep::These(vec![guest(&world)]),
+            Some(true) => Keep::Guests,
+        };
+        let plan = Command::Revoke {
+            name: foo(),
+            node: host(&world),
+            keep: keep.clone(),
+            only_say: true,
+        };
+        let said = world.run_command(0, plan).unwrap();
+        let all: Vec<_> = (0..5).collect();
+        world.run(Duration::from_secs(5));
+        assert!(agree(&world, &network, &all), "nothing was done yet");
+        let bad = host(&world);
+        let reply = world.run_command(0, revoke(bad, keep)).unwrap();
+        assert_eq!(reply, said);
+        let counts =
+            |kept: &[_], gone: &[_]| kept.len() == stay.len() - 2 && gone.len() == 4 - stay.len();
+        assert!(
+            matches!(&reply, Reply::Revoked { kept, gone, .. } if counts(kept, gone)),
+            "{reply:?}"
+        );
+        assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &stay)));
+        let late = world.add();
+        let _ = join(&mut world, late, &through);
+        world.run(Duration::from_secs(60));
+        assert!(agree(&world, &network, &stay), "its invites are void");
+    }
+}
+
+/// An owner that changes its mind: the node is a member again, and those who had come from it.
+#[test]
+fn who_was_revoked_is_admitted_again_by_name() {
+    let (mut world, network, _) = host_and_guests(11);
+    let all: Vec<_> = (0..5).collect();
+    let node = world.nodes[2].key.id().to_string();
+    world
+        .run_command(0, revoke(node.clone(), Keep::Nobody))
         .unwrap();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1])));
+    let expelled =
+        |w: &Sim, node| matches!(status(w, node).unwrap().standing, OwnStanding::Expelled(_));
+    assert!(world.run_until(Duration::from_secs(10), |w| {
+        (2..5).all(|node| expelled(w, node))
+    }));
+    world.run(Duration::from_secs(600));
+    let approve = Command::Approve { name: foo(), node };
+    assert_eq!(world.run_command(0, approve), Ok(Reply::Changed));
     assert!(
-        matches!(&reply, Reply::Revoked { kept, .. } if kept.len() == 2),
-        "{reply:?}"
-    );
-    assert!(world.run_until(Duration::from_secs(10), |w| agree(
-        w,
-        &network,
-        &[0, 1, 3, 4]
-    )));
-    let late = world.add();
-    let _ = join(&mut world, late, &through);
-    world.run(Duration::from_secs(60));
-    assert!(
-        agree(&world, &network, &[0, 1, 3, 4]),
-        "its invites are void"
+        world.run_until(Duration::from_secs(120), |w| agree(w, &network, &all)),
+        "{}",
+        describe(&world, &network)
     );
 }
 
@@ -443,7 +488,7 @@ fn a_guest_stays_when_its_host_is_long_gone() {
     let through = invite(&mut world, 3, 5);
     // The invite shows that its maker came in in time.
     let last = through.issuer.links().last();
-    assert!(matches!(last, Some(Link::Invite { seen: Some(_), .. })));
+    assert!(matches!(last, Some(Link { seen: Some(_), .. })));
     let guest = world.add();
     join(&mut world, guest, &through).unwrap();
     let all: Vec<_> = (0..5).collect();
@@ -657,16 +702,20 @@ fn an_owner_admits_a_node_that_asks() {
         "it is a member already"
     );
     let node = world.nodes[joiner].key.id().to_string();
-    let revoke = Command::Revoke {
-        name: foo(),
-        node: node.clone(),
-    };
-    world.run_command(founder, revoke).unwrap();
+    world
+        .run_command(founder, revoke(node.clone(), Keep::Nobody))
+        .unwrap();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[founder])));
     let again = Command::Approve { name: foo(), node };
-    assert_eq!(
-        world.run_command(founder, again),
-        Err(CommandError::WasRevoked)
-    );
+    assert_eq!(world.run_command(founder, again), Ok(Reply::Changed));
+    // An admission is on disk before it is answered.
+    world.kill(founder);
+    world.start(founder);
+    assert!(world.run_until(Duration::from_secs(120), |w| agree(
+        w,
+        &network,
+        &[founder, joiner]
+    )));
 }
 
 #[test]

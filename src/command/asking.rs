@@ -24,6 +24,15 @@ pub fn ask<R: Served<Report: Report>>(caller: &Caller, request: &R) -> Outcome {
     ask_through(client, caller, request)
 }
 
+/// Sends a request to the server of the home, and gives the report instead of printing it.
+///
+/// # Errors
+/// No server runs, or why the request failed.
+pub fn report_of<R: Served>(caller: &Caller, request: &R) -> Outcome<R::Report> {
+    let mut client = Client::connect(caller.home())?.ok_or_else(|| no_server(caller))?;
+    Ok(served::call(&mut client, request, output::say)?.report)
+}
+
 /// As [`ask`]. Starts a server in the background if none runs, and stops it again if the request fails.
 ///
 /// # Errors

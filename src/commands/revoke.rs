@@ -1,18 +1,23 @@
-//! `grid revoke NET NODE`: as an owner, withdraws a node's admission and what came in through it.
+//! `grid revoke NET NODE`: as an owner, withdraws a node's admission and those of all that came from it.
 
-use grid_promises::core::{Command as Wish, Reply};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use grid_keys::NodeId;
+use grid_promises::core::{Command as Wish, Keep, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::changed::ChangedReport;
-use crate::command::{Caller, Command, Served, asking};
-use crate::exit::Outcome;
+use crate::advice;
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::console::output;
+use crate::exit::{Failure, Outcome};
 use crate::node::{NodeHandle, Progress};
 use crate::values::text;
 
-/// Withdraw a node's admission (owners only)
-#[derive(Debug, clap::Args, Serialize, Deserialize)]
+/// Withdraw a node's admission, and those of all that came from it (owners only)
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Args {
     /// The network
@@ -21,36 +26,158 @@ pub struct Args {
 
     /// The node: its id, the beginning of it, or its name
     node: String,
+
+    /// Keep these that came from it: they are admitted by name first
+    #[arg(
+        long,
+        value_name = "NODE",
+        value_delimiter = ',',
+        conflicts_with = "keep_guests"
+    )]
+    #[serde(default)]
+    keep: Vec<String>,
+
+    /// Keep all that came from it
+    #[arg(long)]
+    #[serde(default)]
+    keep_guests: bool,
+
+    /// Say who would go with it, and change nothing
+    #[arg(long)]
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// A node as people know it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Named {
+    /// Its id.
+    pub node: String,
+    /// What it calls itself, as far as that is known.
+    pub name: String,
+}
+
+/// Who is out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RevokedReport {
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The network.
+    pub net: String,
+    /// The node.
+    pub node: String,
+    /// Members that came from it, and go with it.
+    pub gone: Vec<Named>,
+    /// Those that came from it and stay, admitted by name.
+    pub kept: Vec<Named>,
+    /// Whether this is only what would follow.
+    pub dry_run: bool,
+}
+
+fn list(nodes: &[Named]) -> String {
+    let names = nodes.iter().map(|named| match named.name.as_str() {
+        "" => named.node.clone(),
+        name => name.to_owned(),
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+impl Report for RevokedReport {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (net, node) = (&self.net, &self.node);
+        match (self.changed, self.dry_run) {
+            (_, true) => writeln!(out, "{node} would be revoked from \"{net}\"")?,
+            (true, false) => writeln!(out, "{node} is revoked from \"{net}\"")?,
+            (false, false) => writeln!(out, "{node} is revoked from \"{net}\" (already so)")?,
+        }
+        if !self.gone.is_empty() {
+            writeln!(
+                out,
+                "gone with it, as they came from it: {}",
+                list(&self.gone)
+            )?;
+        }
+        if !self.kept.is_empty() {
+            writeln!(out, "kept, admitted by name: {}", list(&self.kept))?;
+        }
+        Ok(())
+    }
 }
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
+        if !self.dry_run {
+            let plan = Self {
+                dry_run: true,
+                ..self.clone()
+            };
+            let plan = asking::report_of(caller, &plan)?;
+            if !plan.gone.is_empty() {
+                output::say(&advice::go_with_it(
+                    &self.net,
+                    &self.node,
+                    &list(&plan.gone),
+                ));
+            }
+        }
         asking::ask(caller, &self)
     }
 }
 
 impl Served for Args {
     const PROMISE: Promise = texts::REVOKE;
-    type Report = ChangedReport;
+    type Report = RevokedReport;
     const WAITS: bool = true;
 
-    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<RevokedReport> {
+        let names = names(node, &self.net).await?;
+        let named = |nodes: &[NodeId]| -> Vec<Named> {
+            let named = nodes.iter().map(|node| {
+                let node = node.to_string();
+                let name = names.get(&node).cloned().unwrap_or_default();
+                Named { node, name }
+            });
+            named.collect()
+        };
         let wish = Wish::Revoke {
             name: self.net.clone(),
-            node: self.node,
+            node: self.node.clone(),
+            keep: match (self.keep_guests, self.keep.is_empty()) {
+                (true, _) => Keep::Guests,
+                (false, true) => Keep::Nobody,
+                (false, false) => Keep::These(self.keep),
+            },
+            only_say: self.dry_run,
         };
-        let reply = node.command(wish, None).await?;
-        let Reply::Revoked { node, kept } = &reply else {
-            return Ok(ChangedReport::of(&reply, "nothing had to be revoked"));
+        let report = |changed, node, gone, kept| RevokedReport {
+            changed,
+            net: self.net.to_string(),
+            node,
+            gone,
+            kept,
+            dry_run: self.dry_run,
         };
-        let mut text = format!("{node} is revoked from \"{}\"", self.net);
-        if !kept.is_empty() {
-            let names: Vec<String> = kept.iter().map(ToString::to_string).collect();
-            text.push_str(&format!(
-                "; {} stay, admitted by name, though they came in through it",
-                names.join(", ")
-            ));
+        match node.command(wish, None).await? {
+            Reply::Unchanged => Ok(report(false, self.node, Vec::new(), Vec::new())),
+            Reply::Revoked { node, gone, kept } => Ok(report(
+                !self.dry_run,
+                node.to_string(),
+                named(&gone),
+                named(&kept),
+            )),
+            other => Err(Failure::failed(format!(
+                "an answer to something else: {other:?}"
+            ))),
         }
-        Ok(ChangedReport::of(&reply, text))
     }
+}
+
+/// What the members call themselves, by their ids.
+async fn names(node: &NodeHandle, net: &NetworkName) -> Outcome<BTreeMap<String, String>> {
+    let status = node.status().await?;
+    let networks = status.networks.into_iter();
+    let peers = networks
+        .filter(|network| network.name == net.as_str())
+        .flat_map(|network| network.peers);
+    Ok(peers.map(|peer| (peer.node, peer.name)).collect())
 }

@@ -159,7 +159,7 @@ impl File {
             Ok(Ok(())) => Attempt::UsedUp,
             Ok(Err(
                 error @ (CommandError::InviteSpent
-                | CommandError::Revoked
+                | CommandError::PutOut(_)
                 | CommandError::Invite(_)
                 | CommandError::Admission(_)),
             )) => Attempt::Refused(advice::on_command(&error)),

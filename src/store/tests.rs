@@ -91,11 +91,19 @@ fn record(name: &str) -> NetworkRecord {
         secret: Some(Secret::new([5; 32])),
         private_key: Some(wireguard),
         listen_port: 51820,
-        admission: Some(vec![RawLink::Direct(vec![1, 2, 3])]),
+        admission: Some(vec![link(3)]),
         statements: vec![vec![7; 20]],
         rules: Vec::new(),
         judge: None,
         bootstrap: nodes(1),
+    }
+}
+
+fn link(byte: u8) -> RawLink {
+    RawLink {
+        grant: vec![1, byte],
+        used: vec![byte],
+        seen: None,
     }
 }
 
@@ -126,10 +134,7 @@ fn life() -> Vec<(&'static str, Change)> {
         ("a", network(record("a"))),
         ("b", network(joined)),
         ("b", Change::Promise(next)),
-        (
-            "b",
-            Change::Admission(vec![RawLink::Invite(vec![1], vec![2], None)]),
-        ),
+        ("b", Change::Admission(vec![link(2)])),
         ("b", Change::Statements(vec![vec![1; 30], vec![2; 40]])),
         (
             "b",

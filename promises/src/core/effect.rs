@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::content_id::ContentId;
 use crate::core::error::CommandError;
+use crate::core::expulsion::Expulsion;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
-use crate::core::status::Expulsion;
 use crate::network::accept::Objection;
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
@@ -150,7 +150,9 @@ pub enum Reply {
     /// A node was revoked.
     Revoked {
         node: NodeId,
-        /// Those who had come in through it and were admitted by name in the same act.
+        /// Members that came from it, and go with it.
+        gone: Vec<NodeId>,
+        /// Those that came from it and stay, admitted by name.
         kept: Vec<NodeId>,
     },
 }

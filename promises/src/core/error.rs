@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
-use crate::limits::{INVITE_MAX_LIFE, MAX_PREFIXES};
+use crate::core::expulsion::Expulsion;
+use crate::limits::{INVITE_MAX_LIFE, MAX_ACTS, MAX_PREFIXES};
 use crate::network::admission::AdmissionError;
 use crate::network::charter::AdmissionRule;
 use crate::network::invite::InviteError;
@@ -80,9 +81,9 @@ pub enum CommandError {
     /// The invite was used by others before.
     #[error("this invite has been used up by others; ask for a new one")]
     InviteSpent,
-    /// An owner revoked this node.
-    #[error("an owner of the network revoked this node's admission")]
-    Revoked,
+    /// Owners put this node out.
+    #[error("{0}")]
+    PutOut(Expulsion),
     /// No known peer has such a network.
     #[error("no peer that could be reached has an open network \"{0}\"")]
     NobodyHasIt(NetworkName),
@@ -118,9 +119,17 @@ pub enum CommandError {
         name: NetworkName,
         rule: AdmissionRule,
     },
-    /// Who was revoked is not admitted.
-    #[error("that node was revoked, and stays out; with a new key it can ask again")]
-    WasRevoked,
+    /// An owner is no member by admission, so that a revocation has no effect on it.
+    #[error("{node} is an owner of \"{name}\", and cannot be revoked before it is dismissed")]
+    IsAnOwner { name: NetworkName, node: NodeId },
+    /// Who is revoked cannot be kept.
+    #[error("{0} cannot be kept: it is the one to be revoked")]
+    KeepsTheRevoked(NodeId),
+    /// What owners did fills the network's room for it.
+    #[error(
+        "there is no room in \"{0}\" for more that its owners do: nodes keep the first {MAX_ACTS} acts; nothing was changed"
+    )]
+    NoRoomForActs(NetworkName),
     /// This node is not a member (yet, or any longer).
     #[error("this node is not a member of \"{0}\" at present")]
     NotAMember(NetworkName),
@@ -199,11 +208,11 @@ impl CommandError {
             | Self::RangeTaken { .. }
             | Self::PublicRange { .. }
             | Self::InviteSpent
-            | Self::Revoked
+            | Self::PutOut(_)
             | Self::NotAnOwner(_)
             | Self::NoInvites(_)
             | Self::NoApproval { .. }
-            | Self::WasRevoked
+            | Self::IsAnOwner { .. }
             | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {
                 FailureKind::Refused
             }
@@ -212,6 +221,7 @@ impl CommandError {
             | Self::CannotAccept { .. }
             | Self::InviteLife
             | Self::Oneself(_)
+            | Self::KeepsTheRevoked(_)
             | Self::AmbiguousNode { .. }
             | Self::Ambiguous { .. }
             | Self::Invite(_) => FailureKind::Usage,

@@ -223,12 +223,27 @@ pub enum Command {
         /// A node id, the unique beginning of one, or a label.
         node: String,
     },
-    /// Withdraw a node's admission.
+    /// Withdraw a node's admission, and those of all that came from it.
     Revoke {
         name: NetworkName,
         /// A node id, the unique beginning of one, or a label.
         node: String,
+        /// Who stays all the same.
+        keep: Keep,
+        /// Only say what would follow.
+        only_say: bool,
     },
+}
+
+/// Who stays when the node goes that they came in by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nobody.
+    Nobody,
+    /// All of them.
+    Guests,
+    /// These: node ids, unique beginnings of ones, or labels.
+    These(Vec<String>),
 }
 
 impl Command {

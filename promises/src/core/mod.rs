@@ -15,6 +15,7 @@ mod batches;
 pub mod effect;
 mod endpoints;
 pub mod error;
+mod expulsion;
 pub mod input;
 mod links;
 mod local;
@@ -33,11 +34,12 @@ mod timers;
 
 pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer};
 pub use error::{CommandError, FailureKind};
+pub use expulsion::Expulsion;
 pub use input::{
-    Command, HostFacts, Input, JoinWith, PeerObservation, Ranges, ReplyTo, RequestId, Ticket,
+    Command, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo, RequestId, Ticket,
 };
 pub use record::{Change, NetworkRecord};
-pub use status::{Expulsion, NetworkStatus, OwnStanding, PeerStatus};
+pub use status::{NetworkStatus, OwnStanding, PeerStatus};
 
 use rand_core::Rng;
 

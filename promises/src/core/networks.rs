@@ -87,7 +87,7 @@ impl Networks {
 
     /// Whether a node was revoked in any, and is a member of none.
     pub(crate) fn is_out(&self, node: &NodeId) -> bool {
-        self.all.values().any(|mesh| mesh.roster().is_revoked(node)) && !self.has_member(node)
+        self.all.values().any(|mesh| mesh.roster().is_out(node)) && !self.has_member(node)
     }
 
     /// The members and bootstrap nodes of all.
@@ -305,6 +305,7 @@ impl Networks {
             charter,
             secret,
             admission: Some(Admission::default()),
+            acts: Vec::new(),
             bootstrap: Vec::new(),
             last_promise: None,
         };
@@ -338,6 +339,7 @@ impl Networks {
             charter: invite.charter,
             secret,
             admission: Some(admission),
+            acts: invite.acts,
             bootstrap: invite.bootstrap,
             last_promise,
         })
@@ -367,6 +369,7 @@ impl Networks {
             charter: record.charter,
             secret: record.secret,
             admission,
+            acts: Vec::new(),
             bootstrap: record.bootstrap,
             last_promise: record.promise,
         }))

@@ -173,11 +173,11 @@ impl AdmitRequest {
     }
 }
 
-/// The admission, where an owner has signed it.
+/// The acts by which an owner admitted the node, where one did.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct AdmitAnswer {
     #[n(0)]
-    pub(crate) admission: Vec<RawLink>,
+    pub(crate) acts: Vec<ByteVec>,
 }
 
 /// Why bytes are not a request.
@@ -289,11 +289,11 @@ mod tests {
             id: [0xff; 8],
         };
         let index = vec![entry; MAX_STATEMENTS];
-        let link = RawLink::Invite(
-            vec![0; MAX_STATEMENT],
-            vec![0; MAX_STATEMENT],
-            Some(vec![0; MAX_STATEMENT].into()),
-        );
+        let link = RawLink {
+            grant: vec![0; MAX_STATEMENT],
+            used: vec![0; MAX_STATEMENT],
+            seen: Some(vec![0; MAX_STATEMENT].into()),
+        };
         let ask = NetworkAsk::Sync(SyncRequest {
             root: [0xff; 32],
             index: Some(index.clone()),

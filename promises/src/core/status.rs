@@ -1,18 +1,17 @@
 //! What a person can ask about a network, as values.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::content_id::ContentId;
+use crate::core::expulsion::Expulsion;
 use crate::core::input::PeerObservation;
 use crate::network::accept::Verdict;
 use crate::network::charter::AdmissionRule;
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
-use crate::network::membership::NotAMember;
 use crate::network::name::{Label, NetworkName};
 use crate::network::rules::Rule;
 use crate::time::Timestamp;
@@ -32,36 +31,6 @@ pub enum OwnStanding {
     Expelled(Expulsion),
     /// It left; what is needed to join again is kept.
     Left,
-}
-
-/// Why this node is no longer a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expulsion {
-    /// An owner withdrew its admission, or one that it depends on.
-    Revoked,
-    /// Others used its invite before it.
-    InviteSpent,
-    /// Its invite expired before anybody who counts saw it join.
-    InviteExpired,
-}
-
-impl From<&NotAMember> for Expulsion {
-    fn from(why: &NotAMember) -> Self {
-        match why {
-            NotAMember::InviteSpent { .. } => Self::InviteSpent,
-            NotAMember::InviteExpired { .. } => Self::InviteExpired,
-        }
-    }
-}
-
-impl fmt::Display for Expulsion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Revoked => "an owner of the network revoked this node's admission",
-            Self::InviteSpent => "the invite was used by other nodes before this one",
-            Self::InviteExpired => "the invite expired before a member saw this node join",
-        })
-    }
 }
 
 /// A network as this node sees it.

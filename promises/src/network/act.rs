@@ -10,7 +10,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 
 use crate::cbor;
-use crate::limits::{MAX_NAMED, MAX_OVER, MAX_USES};
+use crate::limits::{MAX_NAMED, MAX_OVER};
 use crate::network::address;
 use crate::network::ids::NetworkId;
 use crate::network::statement::{Kind, Statement};
@@ -91,26 +91,13 @@ pub enum Action {
         #[n(1)]
         over: Vec<ActId>,
     },
-    /// Lets whoever holds the invite key admit nodes.
-    #[n(1)]
-    Invite {
-        /// The public half of the invite key.
-        #[n(0)]
-        invite: NodeId,
-        /// How many nodes it may admit.
-        #[n(1)]
-        uses: u32,
-        /// When it can be used no longer.
-        #[n(2)]
-        expires: Timestamp,
-    },
     /// Closes an invite.
-    #[n(2)]
+    #[n(1)]
     Close {
         /// The invite key.
         #[n(0)]
         invite: NodeId,
-        /// Who was seen to use it by then stays.
+        /// Whoever its maker or an owner saw use it by then stays.
         #[n(1)]
         before: Timestamp,
         /// Who stays whatever was seen; ascending.
@@ -118,21 +105,21 @@ pub enum Action {
         keep: Vec<NodeId>,
     },
     /// Withdraws the admission of a node, and of all that came from it.
-    #[n(3)]
+    #[n(2)]
     Revoke {
         /// Who is out.
         #[n(0)]
         node: NodeId,
     },
     /// Makes a node an owner.
-    #[n(4)]
+    #[n(3)]
     Appoint {
         /// Who holds the new office.
         #[n(0)]
         node: NodeId,
     },
     /// Ends an office below one's own.
-    #[n(5)]
+    #[n(4)]
     Dismiss {
         /// The office.
         #[n(0)]
@@ -172,11 +159,6 @@ impl Statement for Act {
                 }
                 if !is_ascending(nodes) || !is_ascending(over) {
                     return Err("the nodes or the revocations are not in ascending order");
-                }
-            }
-            Action::Invite { uses, .. } => {
-                if !(1..=MAX_USES).contains(uses) {
-                    return Err("an invite has 1 to 10000 uses");
                 }
             }
             Action::Close { keep, .. } => {

@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::MAX_ACTS;
-use crate::network::act::{Act, ActId, OfficeId};
+use crate::network::act::{Act, ActId, Action, OfficeId};
 use crate::network::authority::{Authority, Tree};
 use crate::network::charter::Charter;
-use crate::network::statement::Signed;
+use crate::network::statement::{Signed, StatementError};
+use crate::time::Timestamp;
+use grid_keys::{NodeId, NodeKey};
 
 /// The acts of one network.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Acts {
     room: usize,
     acts: BTreeMap<ActId, Signed<Act>>,
     authority: Authority,
+    /// How far from the top each office is that is known.
+    depths: BTreeMap<OfficeId, u32>,
 }
 
 /// What came of acts that were to be merged.
@@ -47,6 +51,7 @@ impl Acts {
             room,
             acts: BTreeMap::new(),
             authority: Authority::default(),
+            depths: BTreeMap::new(),
         };
         acts.decide(&acts.tree());
         acts
@@ -62,6 +67,95 @@ impl Acts {
     #[must_use]
     pub const fn held(&self) -> &BTreeMap<ActId, Signed<Act>> {
         &self.acts
+    }
+
+    /// All of them, so that nobody acts before it was appointed: those nearer to the top first, then the earlier ones of
+    /// each chain.
+    pub fn in_order(&self) -> impl Iterator<Item = (ActId, &Signed<Act>)> {
+        let place = |office: &OfficeId| self.depths.get(office).copied().unwrap_or(u32::MAX);
+        let mut all: Vec<_> = self.acts.iter().map(|(id, act)| (*id, act)).collect();
+        all.sort_by_key(|(id, act)| (place(&act.office), act.number, *id));
+        all.into_iter()
+    }
+
+    /// Further acts of an office, in this order, signed by its holder: after the last one of its chain that is known.
+    ///
+    /// # Errors
+    /// One of them breaks its own rules, or the chain is as long as a chain can be.
+    pub fn signed(
+        &self,
+        office: &OfficeId,
+        key: &NodeKey,
+        actions: Vec<Action>,
+        issued: Timestamp,
+    ) -> Result<Vec<Signed<Act>>, StatementError> {
+        let (mut number, mut previous) = self.head(office);
+        let mut acts = Vec::with_capacity(actions.len());
+        for action in actions {
+            number = number.saturating_add(1);
+            let act = Act {
+                network: self.charter.network(),
+                owner: key.id(),
+                office: *office,
+                number,
+                previous,
+                action,
+                issued,
+            };
+            previous = act.act_id();
+            acts.push(Signed::sign(act, key)?);
+        }
+        Ok(acts)
+    }
+
+    /// The last act of an office's longest chain, and its number; the office itself if there is none.
+    #[must_use]
+    pub fn head(&self, office: &OfficeId) -> (u32, ActId) {
+        let of_it = self.acts.iter().filter(|(_, act)| act.office == *office);
+        let last = of_it.max_by_key(|(id, act)| (act.number, std::cmp::Reverse(**id)));
+        last.map_or((0, office.0), |(id, act)| (act.number, *id))
+    }
+
+    /// What shows that a node is an owner by an office: the appointment, those of the ones who appointed, and so on.
+    pub fn line_of(&self, office: &OfficeId) -> impl Iterator<Item = &Signed<Act>> {
+        let offices = self.authority.offices();
+        let above = move |id: &OfficeId| offices.get(id).and_then(|office| office.place.above);
+        std::iter::successors(Some(*office), above).filter_map(|id| self.acts.get(&id.0))
+    }
+
+    /// What shows that an owner admitted a node by name, and that it was one; nothing if none did.
+    #[must_use]
+    pub fn naming(&self, node: &NodeId) -> Vec<&Signed<Act>> {
+        let revocations: Vec<&ActId> = self.authority.revocations_of(node).collect();
+        let names = |act: &Act| match &act.action {
+            Action::Admit { nodes, over } => {
+                nodes.contains(node) && revocations.iter().all(|act| over.contains(act))
+            }
+            _ => false,
+        };
+        let counting = self.acts.iter().filter(|(id, _)| self.authority.counts(id));
+        let Some(act) = counting.map(|(_, act)| act).find(|act| names(act)) else {
+            return Vec::new();
+        };
+        std::iter::once(act)
+            .chain(self.line_of(&act.office))
+            .collect()
+    }
+
+    /// What shows that a node needs nobody else to be a member; nothing if that is the charter, or if it does.
+    #[must_use]
+    pub fn rooting(&self, node: &NodeId) -> Vec<&Signed<Act>> {
+        let mut offices = self.authority.offices_of(node);
+        match offices.next() {
+            Some((office, _)) => self.line_of(office).collect(),
+            None => self.naming(node),
+        }
+    }
+
+    /// Whether every act of others is among these.
+    #[must_use]
+    pub fn keeps_all_of(&self, others: &Self) -> bool {
+        others.acts.keys().all(|id| self.acts.contains_key(id))
     }
 
     /// Merges acts, in whatever order they are given.
@@ -100,6 +194,8 @@ impl Acts {
 
     fn decide(&mut self, tree: &Tree) {
         self.authority = Authority::in_tree(tree, &self.bodies());
+        let places = tree.places().iter();
+        self.depths = places.map(|(id, place)| (*id, place.depth)).collect();
     }
 
     /// Takes out those of which something is true.

@@ -1,9 +1,11 @@
 //! How a node shows that it is a member: a chain of signatures from an owner to its key.
 //!
-//! Every link admits one node. The first is signed by an owner (or the holder of an owner's invite),
-//! each further one by the node that the link before it admitted. Anyone who has the charter can
-//! verify the chain, with nobody online. Whether a link was *revoked*, or an invite used too often,
-//! follows from the set of statements and is decided in [`membership`](crate::network::membership).
+//! Every link is an invite and its use, and admits one node. The first invite is of an owner, or of a node that an
+//! owner admitted by name; each further one is of the node that the link before it admitted. Owners, and those
+//! whom an owner admitted by name, need no links. Here it is verified how the links hang together; whether
+//! the first one hangs on an owner, and what owners withdrew, is decided in
+//! [`ruling`](crate::network::ruling), and who wins an invite that was used too often in
+//! [`membership`](crate::network::membership).
 //!
 //! A link may carry a receipt that says since when its node was seen. So those further down the chain
 //! can show that an invite was used in time when its user is long gone.
@@ -14,12 +16,15 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
+use crate::network::act::OfficeId;
 use crate::network::address;
+use crate::network::authority::{Authority, Office};
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
+use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
@@ -44,6 +49,9 @@ pub struct Grant {
     /// When it can be used no longer.
     #[n(5)]
     pub expires: Timestamp,
+    /// The office by which an owner made it. It ends with the office, but for those whom another owner saw join.
+    #[n(6)]
+    pub office: Option<OfficeId>,
 }
 
 /// The invite key admits one node.
@@ -61,23 +69,6 @@ pub struct GrantUse {
     /// When the node says that it joined.
     #[n(3)]
     pub joined: Timestamp,
-}
-
-/// An owner admits one node by name.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Direct {
-    /// The network that it holds in.
-    #[n(0)]
-    pub network: NetworkId,
-    /// The owner, who signs this.
-    #[n(1)]
-    pub owner: NodeId,
-    /// The node that is admitted.
-    #[n(2)]
-    pub node: NodeId,
-    /// When it was signed.
-    #[n(3)]
-    pub issued: Timestamp,
 }
 
 /// A node asks the owners to admit it. Signed by the node; admits nobody by itself.
@@ -144,87 +135,60 @@ impl Statement for GrantUse {
     }
 }
 
-impl Statement for Direct {
-    const KIND: Kind = Kind::Direct;
-    fn signer(&self) -> NodeId {
-        self.owner
-    }
-    fn check(&self) -> Result<(), &'static str> {
-        Ok(())
-    }
-}
-
 /// One link as it travels: the signed statements, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum RawLink {
-    /// A [`Direct`].
+pub struct RawLink {
+    /// A [`Grant`].
     #[n(0)]
-    Direct(#[cbor(n(0), with = "minicbor::bytes")] Vec<u8>),
-    /// A [`Grant`], a [`GrantUse`], and where there is one a [`Receipt`] for that use.
+    #[cbor(with = "minicbor::bytes")]
+    pub grant: Vec<u8>,
+    /// A [`GrantUse`].
     #[n(1)]
-    Invite(
-        #[cbor(n(0), with = "minicbor::bytes")] Vec<u8>,
-        #[cbor(n(1), with = "minicbor::bytes")] Vec<u8>,
-        #[n(2)] Option<ByteVec>,
-    ),
+    #[cbor(with = "minicbor::bytes")]
+    pub used: Vec<u8>,
+    /// A [`Receipt`] for that use, where there is one.
+    #[n(2)]
+    pub seen: Option<ByteVec>,
 }
 
 /// One verified link.
-// Nearly all links are invites: boxing them would cost an allocation each and save nothing.
-#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Admitted by an owner, by name.
-    Direct(Signed<Direct>),
-    /// Admitted by an invite.
-    Invite {
-        /// What the issuer allowed.
-        grant: Signed<Grant>,
-        /// How it was used.
-        used: Signed<GrantUse>,
-        /// Since when an owner, or the issuer, has seen the node as a member by it.
-        seen: Option<Box<Signed<Receipt>>>,
-    },
+pub struct Link {
+    /// What the issuer allowed.
+    pub grant: Signed<Grant>,
+    /// How it was used.
+    pub used: Signed<GrantUse>,
+    /// Since when somebody has seen the node as a member by it. What that is worth depends on who owns the
+    /// network ([`is_heard`]).
+    pub seen: Option<Box<Signed<Receipt>>>,
 }
 
 impl Link {
     /// Who vouched.
     #[must_use]
     pub fn issuer(&self) -> NodeId {
-        match self {
-            Self::Direct(direct) => direct.owner,
-            Self::Invite { grant, .. } => grant.issuer,
-        }
+        self.grant.issuer
     }
 
     /// Who was admitted.
     #[must_use]
     pub fn node(&self) -> NodeId {
-        match self {
-            Self::Direct(direct) => direct.node,
-            Self::Invite { used, .. } => used.node,
-        }
+        self.used.node
     }
 
     /// When the node was admitted, as the link says.
     #[must_use]
     pub fn made(&self) -> Timestamp {
-        match self {
-            Self::Direct(direct) => direct.issued,
-            Self::Invite { used, .. } => used.joined,
-        }
+        self.used.joined
     }
 
     /// The form that travels.
     #[must_use]
     pub fn raw(&self) -> RawLink {
-        match self {
-            Self::Direct(direct) => RawLink::Direct(direct.bytes().to_vec()),
-            Self::Invite { grant, used, seen } => RawLink::Invite(
-                grant.bytes().to_vec(),
-                used.bytes().to_vec(),
-                seen.as_ref().map(|seen| seen.bytes().to_vec().into()),
-            ),
+        RawLink {
+            grant: self.grant.bytes().to_vec(),
+            used: self.used.bytes().to_vec(),
+            seen: self.seen.as_ref().map(|seen| seen.bytes().to_vec().into()),
         }
     }
 }
@@ -242,7 +206,7 @@ pub enum AdmissionError {
     #[error("the admission is for another network")]
     OtherNetwork,
     /// A link was not signed by the node that the one before it admitted.
-    #[error("the admission does not lead from an owner to this node")]
+    #[error("the admission does not lead to this node")]
     Broken,
     /// An invite was used when it could not be: before it was made or after it expired.
     #[error("the invite was used outside its time (it expired at {expires})")]
@@ -259,6 +223,9 @@ pub enum AdmissionError {
     /// A receipt in it does not speak of the link that carries it.
     #[error("a receipt in the admission is not one for its link")]
     Evidence,
+    /// No owner stands at its beginning, or what owners did makes it void.
+    #[error(transparent)]
+    Void(Void),
     /// The charter does not admit in this way.
     #[error("this network admits by {rule}")]
     Rule {
@@ -267,7 +234,8 @@ pub enum AdmissionError {
     },
 }
 
-/// A verified chain from an owner to a node. Empty for owners, and for anyone in open networks.
+/// A verified chain of links to a node. Empty for owners, for those whom an owner admitted by name, and for anyone in
+/// open networks.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Admission {
     links: Vec<Link>,
@@ -281,7 +249,7 @@ impl Admission {
         Self { links }
     }
 
-    /// Reads a chain and verifies it all the way from an owner of `charter` to `node`.
+    /// Reads a chain of the network of `charter` and verifies it all the way to `node`.
     ///
     /// # Errors
     /// Every way in which it can fail to admit that node.
@@ -306,16 +274,14 @@ impl Admission {
         }
         let mut links = Vec::with_capacity(raw.len());
         for link in raw {
-            links.push(match link {
-                RawLink::Direct(bytes) => Link::Direct(Signed::decode(bytes)?),
-                RawLink::Invite(grant, used, seen) => Link::Invite {
-                    grant: verified(grant).map_or_else(|| Signed::decode(grant), Ok)?,
-                    used: Signed::decode(used)?,
-                    seen: seen
-                        .as_ref()
-                        .map(|seen| Signed::decode(seen).map(Box::new))
-                        .transpose()?,
-                },
+            let RawLink { grant, used, seen } = link;
+            links.push(Link {
+                grant: verified(grant).map_or_else(|| Signed::decode(grant), Ok)?,
+                used: Signed::decode(used)?,
+                seen: seen
+                    .as_ref()
+                    .map(|seen| Signed::decode(seen).map(Box::new))
+                    .transpose()?,
             });
         }
         let admission = Self { links };
@@ -323,7 +289,7 @@ impl Admission {
         Ok(admission)
     }
 
-    /// Whether this chain of verified links admits `node` to the network of `charter`.
+    /// Whether this chain of verified links leads to `node` in the network of `charter`.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
@@ -332,34 +298,23 @@ impl Admission {
             return Err(AdmissionError::TooLong);
         }
         let Some(first) = self.links.first() else {
-            return if charter.is_owner(node) || charter.admission == AdmissionRule::Open {
-                Ok(())
-            } else {
-                Err(AdmissionError::Rule {
-                    rule: charter.admission,
-                })
-            };
+            return Ok(());
         };
-        let open = charter.admission == AdmissionRule::Open;
-        if !charter.is_owner(&first.issuer()) && !open {
-            return Err(AdmissionError::Broken);
-        }
         let mut admitted = first.issuer();
         let mut seen = BTreeSet::from([admitted]);
-        for link in &self.links {
-            // A chain that comes back to a node would let that node's own guests vouch for it.
-            if link.issuer() != admitted || !seen.insert(link.node()) {
+        for (position, link) in self.links.iter().enumerate() {
+            // A chain that comes back to a node would let that node's own guests vouch for it. An owner's invite
+            // hangs on its office, and on nobody who invited the owner.
+            let is_below = position > 0 && link.grant.office.is_some();
+            if link.issuer() != admitted || !seen.insert(link.node()) || is_below {
                 return Err(AdmissionError::Broken);
             }
             verify_link(link, charter)?;
             admitted = link.node();
         }
         for (position, link) in self.links.iter().enumerate() {
-            if let Link::Invite {
-                seen: Some(seen), ..
-            } = link
-                && !self.is_evidence(seen, position, charter)
-            {
+            let is_about = |seen: &Receipt| self.is_about(seen, position, charter);
+            if link.seen.as_ref().is_some_and(|seen| !is_about(seen)) {
                 return Err(AdmissionError::Evidence);
             }
         }
@@ -379,42 +334,39 @@ impl Admission {
     fn id_up_to(&self, count: usize) -> AdmissionId {
         let mut parts = Vec::with_capacity(count * 72);
         for link in self.links.iter().take(count) {
-            match link {
-                Link::Direct(direct) => {
-                    parts.push(0);
-                    parts.extend_from_slice(&direct.owner.0);
-                }
-                Link::Invite { grant, .. } => {
-                    parts.push(1);
-                    parts.extend_from_slice(&grant.id().to_bytes());
-                }
-            }
+            parts.extend_from_slice(&link.grant.id().to_bytes());
             parts.extend_from_slice(&link.node().0);
         }
         AdmissionId(address::hash("grid/1 admission", &[&parts]))
     }
 
     /// Whether a receipt says that the node of the link at `position` has been a member by the links
-    /// up to there, on the word of an owner or of that link's issuer.
-    fn is_evidence(&self, seen: &Receipt, position: usize, charter: &Signed<Charter>) -> bool {
+    /// up to there.
+    fn is_about(&self, seen: &Receipt, position: usize, charter: &Signed<Charter>) -> bool {
         let links = self.links.get(..=position).unwrap_or_default();
         links.last().is_some_and(|last| {
             seen.network == charter.network()
                 && seen.subject == last.node()
                 && seen.admission == self.id_up_to(links.len())
-                && is_heard(&seen.witness, std::slice::from_ref(last), charter)
         })
     }
 
-    /// The chain with a receipt for its last link, where that link is an invite and the receipt is
-    /// evidence for it; otherwise as it was.
+    /// The chain with a receipt for its last link, where the receipt is about it and its witness is
+    /// [heard](is_heard); otherwise as it was.
     #[must_use]
-    pub fn seen(&self, receipt: &Signed<Receipt>, charter: &Signed<Charter>) -> Self {
+    pub fn seen(
+        &self,
+        receipt: &Signed<Receipt>,
+        charter: &Signed<Charter>,
+        authority: &Authority,
+    ) -> Self {
         let mut links = self.links.clone();
-        if self.is_evidence(receipt, links.len().saturating_sub(1), charter)
-            && let Some(Link::Invite { seen, .. }) = links.last_mut()
+        let is_about = self.is_about(receipt, links.len().saturating_sub(1), charter);
+        if let Some(last) = links.last_mut()
+            && is_about
+            && is_heard(&receipt.witness, std::slice::from_ref(last), authority)
         {
-            *seen = Some(Box::new(receipt.clone()));
+            last.seen = Some(Box::new(receipt.clone()));
         }
         Self { links }
     }
@@ -457,43 +409,37 @@ impl Admission {
 }
 
 /// Whether the word of a witness counts for a membership by `links`: an owner's, and that of those who
-/// signed one of them.
-pub(crate) fn is_heard(witness: &NodeId, links: &[Link], charter: &Charter) -> bool {
-    charter.is_owner(witness) || links.iter().any(|link| link.issuer() == *witness)
+/// signed one of them and are not out. What was made by an office that ended takes an owner.
+pub(crate) fn is_heard(witness: &NodeId, links: &[Link], authority: &Authority) -> bool {
+    let signed = |link: &Link| {
+        let office = link.grant.office.as_ref();
+        let is_live = |office: &OfficeId| {
+            let office = authority.offices().get(office);
+            office.is_some_and(Office::is_live)
+        };
+        link.issuer() == *witness && office.is_none_or(is_live)
+    };
+    authority.is_owner(witness) || (links.iter().any(signed) && !authority.is_out(witness))
 }
 
 fn verify_link(link: &Link, charter: &Signed<Charter>) -> Result<(), AdmissionError> {
     let network = charter.network();
-    match link {
-        Link::Direct(direct) => {
-            if direct.network != network {
-                return Err(AdmissionError::OtherNetwork);
-            }
-            // Only owners admit by name, whatever their place in the chain.
-            if !charter.is_owner(&direct.owner) {
-                return Err(AdmissionError::Broken);
-            }
-        }
-        Link::Invite { grant, used, .. } => {
-            if grant.network != network || used.network != network {
-                return Err(AdmissionError::OtherNetwork);
-            }
-            if charter.admission == AdmissionRule::Approve {
-                return Err(AdmissionError::Rule {
-                    rule: charter.admission,
-                });
-            }
-            if used.invite != grant.invite {
-                return Err(AdmissionError::Broken);
-            }
-            if used.joined > grant.expires
-                || used.joined < grant.issued.before(crate::limits::CLOCK_SKEW)
-            {
-                return Err(AdmissionError::OutOfTime {
-                    expires: grant.expires,
-                });
-            }
-        }
+    let Link { grant, used, .. } = link;
+    if grant.network != network || used.network != network {
+        return Err(AdmissionError::OtherNetwork);
+    }
+    if charter.admission == AdmissionRule::Approve {
+        return Err(AdmissionError::Rule {
+            rule: charter.admission,
+        });
+    }
+    if used.invite != grant.invite {
+        return Err(AdmissionError::Broken);
+    }
+    if used.joined > grant.expires || used.joined < grant.issued.before(crate::limits::CLOCK_SKEW) {
+        return Err(AdmissionError::OutOfTime {
+            expires: grant.expires,
+        });
     }
     Ok(())
 }

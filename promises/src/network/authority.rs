@@ -25,6 +25,8 @@ pub(crate) use tree::Tree;
 pub struct Office {
     /// Who holds it, and where it stands.
     pub place: Place,
+    /// When its holder was appointed, as the act says that did it; `None` for those that the charter made.
+    pub since: Option<Timestamp>,
     /// The acts that ended it. It is live as long as there are none.
     pub ended_by: BTreeSet<ActId>,
 }
@@ -57,6 +59,10 @@ pub struct Authority {
     admitted: BTreeMap<NodeId, Vec<BTreeSet<ActId>>>,
     revoked: BTreeMap<NodeId, BTreeSet<ActId>>,
     closed: BTreeMap<NodeId, Vec<Closed>>,
+    /// Who holds a live office.
+    owners: BTreeSet<NodeId>,
+    /// Who holds an office that counts, live or not.
+    holders: BTreeSet<NodeId>,
 }
 
 impl Authority {
@@ -75,6 +81,7 @@ impl Authority {
             let endings = settled.endings.get(id).into_iter().flatten();
             let office = Office {
                 place: place.clone(),
+                since: acts.get(&id.0).map(|act| act.issued),
                 ended_by: endings.map(|(act, _)| *act).collect(),
             };
             (*id, office)
@@ -85,6 +92,12 @@ impl Authority {
             to_cuts: settled.to_cuts,
             ..Self::default()
         };
+        for office in authority.offices.values() {
+            authority.holders.insert(office.place.holder);
+            if office.is_live() {
+                authority.owners.insert(office.place.holder);
+            }
+        }
         for id in &authority.counted {
             let Some(act) = acts.get(id) else { continue };
             match &act.action {
@@ -109,7 +122,7 @@ impl Authority {
                     };
                     authority.closed.entry(*invite).or_default().push(closed);
                 }
-                Action::Invite { .. } | Action::Appoint { .. } | Action::Dismiss { .. } => {}
+                Action::Appoint { .. } | Action::Dismiss { .. } => {}
             }
         }
         authority
@@ -139,10 +152,15 @@ impl Authority {
         offices.filter(move |(_, office)| office.place.holder == *node && office.is_live())
     }
 
+    /// The nodes that are owners now.
+    pub fn owners(&self) -> impl Iterator<Item = &NodeId> {
+        self.owners.iter()
+    }
+
     /// Whether a node is an owner now.
     #[must_use]
     pub fn is_owner(&self, node: &NodeId) -> bool {
-        self.offices_of(node).next().is_some()
+        self.owners.contains(node)
     }
 
     /// Whether an owner admitted a node by name, and nothing took that back.
@@ -155,10 +173,37 @@ impl Authority {
             .is_some_and(|admissions| admissions.iter().any(stands))
     }
 
+    /// Whether a node needs nobody else to be a member: it is an owner, or was admitted by name.
+    #[must_use]
+    pub fn is_rooted(&self, node: &NodeId) -> bool {
+        self.is_named(node) || self.is_owner(node)
+    }
+
     /// Whether a node is out: an owner revoked it, no admission by name overrides that, and it is not an owner.
     #[must_use]
     pub fn is_revoked(&self, node: &NodeId) -> bool {
-        self.revoked.contains_key(node) && !self.is_named(node) && !self.is_owner(node)
+        self.revoked.contains_key(node) && !self.is_rooted(node)
+    }
+
+    /// Whether a node was an owner, is none now, and nobody admitted it by name.
+    #[must_use]
+    pub fn is_dismissed(&self, node: &NodeId) -> bool {
+        self.holders.contains(node) && !self.is_rooted(node)
+    }
+
+    /// Since when an owner can have seen anything as one: its appointment, or for those of the charter its making.
+    /// `None` if it is no owner.
+    #[must_use]
+    pub fn owner_since(&self, node: &NodeId, charter: &Charter) -> Option<Timestamp> {
+        let offices = self.offices_of(node);
+        let since = offices.map(|(_, office)| office.since.unwrap_or(charter.created));
+        since.min().map(|since| since.max(charter.created))
+    }
+
+    /// Whether a node is no member by what owners did: revoked, or dismissed.
+    #[must_use]
+    pub fn is_out(&self, node: &NodeId) -> bool {
+        self.is_revoked(node) || self.is_dismissed(node)
     }
 
     /// The counting revocations of a node: what an admission has to override.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::network::admission::is_heard;
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::receipt::Receipt;
@@ -32,7 +33,7 @@ impl<'a> Evidence<'a> {
     /// circle, or by many receipts, cost no more than others.
     #[must_use]
     pub fn of(ledger: &'a Ledger, now: Timestamp) -> Self {
-        let charter = ledger.charter();
+        let (charter, authority) = (ledger.charter(), ledger.authority());
         let mut vouched: BTreeMap<NodeId, Vec<(Timestamp, NodeId)>> = BTreeMap::new();
         let mut next = BinaryHeap::new();
         for member in ledger.retained(now) {
@@ -42,9 +43,9 @@ impl<'a> Evidence<'a> {
                 continue;
             }
             for receipt in member.membership_receipts() {
-                if charter.is_owner(&receipt.witness) {
-                    next.push(Reverse((receipt.member_since, node)));
-                } else if member.admission().issuers().any(|n| n == receipt.witness) {
+                if let Some(floor) = authority.owner_since(&receipt.witness, charter) {
+                    next.push(Reverse((receipt.member_since.max(floor), node)));
+                } else if is_heard(&receipt.witness, member.admission().links(), authority) {
                     let by = vouched.entry(receipt.witness).or_default();
                     by.push((receipt.member_since, node));
                 }
@@ -125,12 +126,12 @@ impl<'a> Evidence<'a> {
     /// The earliest time that this receipt can speak of; `None` if it does not count (any longer).
     fn floor(&self, receipt: &Receipt) -> Option<Timestamp> {
         let charter = self.ledger.charter();
-        if self.now > receipt.until() || self.ledger.withdrawn().is_revoked(&receipt.witness) {
-            None
-        } else if charter.is_owner(&receipt.witness) {
-            Some(charter.created)
-        } else {
-            self.member_since(&receipt.witness)
+        if self.now > receipt.until() {
+            return None;
         }
+        let authority = self.ledger.authority();
+        authority
+            .owner_since(&receipt.witness, charter)
+            .or_else(|| self.member_since(&receipt.witness))
     }
 }

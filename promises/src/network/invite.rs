@@ -8,11 +8,14 @@
 use std::net::SocketAddr;
 
 use data_encoding::BASE64URL_NOPAD;
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cbor::{self, Bounds};
 use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_INVITE_TEXT};
+use crate::network::act::Act;
+use crate::network::acts::Acts;
 use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, GrantUse, Link, RawLink};
 use crate::network::charter::Charter;
@@ -53,8 +56,10 @@ pub struct Invite {
     pub bootstrap: Vec<Bootstrap>,
     /// What the issuer allowed.
     pub grant: Signed<Grant>,
-    /// How the issuer became a member.
+    /// How the issuer became a member, as far as its invites depend on it.
     pub issuer: Admission,
+    /// The acts that show that there is an owner at its beginning, where the charter does not.
+    pub acts: Vec<Signed<Act>>,
     /// The secret half of the invite key.
     pub key: NodeKey,
     /// The network's secret.
@@ -125,6 +130,8 @@ struct Wire {
     #[n(5)]
     #[cbor(with = "minicbor::bytes")]
     secret: [u8; 32],
+    #[n(6)]
+    acts: Vec<ByteVec>,
 }
 
 impl Drop for Wire {
@@ -145,6 +152,11 @@ impl Invite {
             issuer: self.issuer.raw(),
             seed: *self.key.seed().expose(),
             secret: *self.secret.expose(),
+            acts: self
+                .acts
+                .iter()
+                .map(|act| act.bytes().to_vec().into())
+                .collect(),
         };
         let mut bytes = Zeroizing::new(cbor::encode(&wire));
         let sum = checksum(&bytes);
@@ -210,12 +222,22 @@ impl Invite {
             return Err(AdmissionError::OtherNetwork.into());
         }
         let issuer = Admission::decode(&wire.issuer, &charter, &grant.issuer)?;
+        let acts = wire.acts.iter().map(|bytes| Signed::decode(bytes));
+        let acts: Vec<Signed<Act>> = acts.collect::<Result<_, _>>()?;
+        let mut known = Acts::new(charter.clone());
+        known.merge(acts.iter().cloned());
+        let first = issuer.links().first().map_or(&grant, |link| &link.grant);
+        known
+            .authority()
+            .rule_beginning(&charter, Some(first))
+            .map_err(AdmissionError::Void)?;
         Ok(Self {
             charter,
             bootstrap: wire.bootstrap.clone(),
             grant,
             issuer,
             key,
+            acts,
             secret: Secret::new(wire.secret),
         })
     }
@@ -270,7 +292,7 @@ impl Invite {
             },
             &self.key,
         )?;
-        let admission = self.issuer.extended(Link::Invite {
+        let admission = self.issuer.extended(Link {
             grant: self.grant.clone(),
             used,
             seen: None,

@@ -1,30 +1,31 @@
 //! The state of a network: its charter and the set of signed statements made under it.
 //!
-//! [`Ledger::insert`] is the merge. It is commutative, associative and idempotent: of each node the
-//! promise with the highest `(sequence, content id)` stands, revocations only add up, and what a
-//! revocation voids stays out in whatever order the two arrive. So nodes that were told the same
-//! things hold the same set, and the same views follow from it.
+//! [`Ledger::insert`] is the merge. It is commutative, associative and idempotent: acts of owners add up ([`Acts`]),
+//! and of each node the promise with the highest `(sequence, content id)` stands. What owners did says which promises
+//! count; those that do not are kept apart, because what owners did can turn out not to count. So nodes that
+//! were told the same things hold the same set, and the same views follow from it.
 //!
-//! A ledger is bounded, and so it forgets what is void. That leaves three cases in which the order
-//! of arrival can leave two ledgers that differ by a promise, until they next [compare](Ledger::compare):
-//! an owner readmits a node whose promise was void before; a node came in again in a way that is void;
-//! a node drops evidence that it had for a use of an invite that too many used.
+//! A ledger is bounded, and so it forgets. That leaves cases in which the order of arrival can leave two ledgers
+//! that differ by a promise, until they next [compare](Ledger::compare): there are more acts, or more void
+//! promises, than are kept; a node drops evidence that it had for a use of an invite that too many used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
 use crate::content_id::ContentId;
-use crate::limits::{CLOCK_SKEW, MAX_MEMBERS, MAX_REVOCATIONS, QUIET_TIME, SPARE_USES};
+use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, QUIET_TIME, SPARE_USES};
+use crate::network::act::Act;
+use crate::network::acts::{self, Acts};
 use crate::network::address;
-use crate::network::admission::{Direct, Grant, Link, RawLink};
+use crate::network::admission::Grant;
+use crate::network::authority::Authority;
 use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
-use crate::network::revocation::Revocation;
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
 use crate::network::uses::Uses;
-use crate::network::withdrawn::Withdrawn;
+use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
@@ -33,8 +34,8 @@ use grid_keys::NodeId;
 pub enum Item {
     /// A node's promise.
     Member(Box<Member>),
-    /// An owner's revocation.
-    Revocation(Box<Signed<Revocation>>),
+    /// An owner's act.
+    Act(Box<Signed<Act>>),
 }
 
 impl Item {
@@ -43,7 +44,7 @@ impl Item {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Member(member) => member.promise().bytes(),
-            Self::Revocation(revocation) => revocation.bytes(),
+            Self::Act(act) => act.bytes(),
         }
     }
 }
@@ -71,14 +72,16 @@ pub enum Refusal {
     /// A kind of statement that is not part of a network's state.
     #[error("a statement of kind {0} is not part of a network's state")]
     Kind(u8),
-    /// A revocation by somebody who is no owner.
-    #[error("only an owner can revoke")]
+    /// An act by an office that is not known (yet), or by somebody who does not hold it.
+    #[error("no owner that this node knows did that")]
     NotAnOwner,
-    /// The node, or one that vouched for it, was revoked.
-    #[error("the node's admission was revoked")]
-    Revoked,
-    /// The network has as many members or revocations as a node keeps.
-    #[error("the network is full: a node keeps {MAX_MEMBERS} members")]
+    /// Not by what owners did, and there is no room for more of those.
+    #[error("{0}")]
+    Void(Void),
+    /// The network has as many members, or its owners did as much, as a node keeps.
+    #[error(
+        "the network is full: a node keeps {MAX_MEMBERS} members and {MAX_ACTS} acts of owners"
+    )]
     Full,
     /// An invite on the way to the node was used by more nodes than it allows and this use is far
     /// behind, or it expired before anybody saw this use of it.
@@ -89,14 +92,14 @@ pub enum Refusal {
 /// One entry of a ledger's index: enough to see who has the later statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct IndexEntry {
-    /// The first 8 bytes of the node's key, or of the revocation's id with `sequence` 0.
+    /// The first 8 bytes of the node's key, or of the act's id with `sequence` 0.
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
     pub key: [u8; 8],
-    /// The promise's sequence number; 0 for revocations.
+    /// The promise's sequence number; 0 for acts.
     #[n(1)]
     pub sequence: u64,
-    /// The first 8 bytes of the statement's digest.
+    /// The first 8 bytes of the promise's digest, or of the act's id.
     #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     pub id: [u8; 8],
@@ -106,10 +109,12 @@ pub struct IndexEntry {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     charter: Signed<Charter>,
+    acts: Acts,
+    /// Those whose admissions hold by what owners did.
     members: BTreeMap<NodeId, Member>,
-    revocations: BTreeMap<ContentId, Signed<Revocation>>,
+    /// Those whose admissions do not.
+    void: BTreeMap<NodeId, (Member, Void)>,
     known: BTreeSet<ContentId>,
-    withdrawn: Withdrawn,
     /// The grants that members came by, which were verified with their promises.
     grants: BTreeMap<NodeId, Signed<Grant>>,
     /// Whose admissions each grant is on, by the grants' content ids.
@@ -121,11 +126,11 @@ impl Ledger {
     #[must_use]
     pub fn new(charter: Signed<Charter>) -> Self {
         Self {
+            acts: Acts::new(charter.clone()),
             charter,
             members: BTreeMap::new(),
-            revocations: BTreeMap::new(),
+            void: BTreeMap::new(),
             known: BTreeSet::new(),
-            withdrawn: Withdrawn::default(),
             grants: BTreeMap::new(),
             by_grant: BTreeMap::new(),
         }
@@ -143,21 +148,30 @@ impl Ledger {
         self.charter.network()
     }
 
-    /// The standing promise of every node, also lapsed and withdrawn ones within their quiet time.
+    /// The standing promise of every node whose admission holds by what owners did, also lapsed and withdrawn ones
+    /// within their quiet time.
     #[must_use]
     pub const fn members(&self) -> &BTreeMap<NodeId, Member> {
         &self.members
     }
 
-    /// What owners withdrew.
+    /// The acts of owners.
     #[must_use]
-    pub const fn withdrawn(&self) -> &Withdrawn {
-        &self.withdrawn
+    pub const fn acts(&self) -> &Acts {
+        &self.acts
     }
 
-    /// Every revocation.
-    pub fn revocations(&self) -> impl Iterator<Item = &Signed<Revocation>> {
-        self.revocations.values()
+    /// What follows from the acts of owners.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        self.acts.authority()
+    }
+
+    /// The last promise of a node, whether it counts or not.
+    #[must_use]
+    pub fn promise_of(&self, node: &NodeId) -> Option<&Member> {
+        let void = || self.void.get(node).map(|(member, _)| member);
+        self.members.get(node).or_else(void)
     }
 
     /// Whether exactly these bytes stand already. Spares the verification of what is pushed twice.
@@ -177,58 +191,53 @@ impl Ledger {
         };
         match Kind::of(number) {
             Some(Kind::Member) => self.verify_member(bytes),
-            Some(Kind::Revocation) => self.verify_revocation(bytes),
+            Some(Kind::Act) => self.verify_act(bytes),
             None
-            | Some(
-                Kind::Charter
-                | Kind::Grant
-                | Kind::GrantUse
-                | Kind::Direct
-                | Kind::Receipt
-                | Kind::Request
-                | Kind::Act,
-            ) => Err(Refusal::Kind(number)),
+            | Some(Kind::Charter | Kind::Grant | Kind::GrantUse | Kind::Receipt | Kind::Request) => {
+                Err(Refusal::Kind(number))
+            }
         }
     }
 
     fn verify_member(&self, bytes: &[u8]) -> Result<Item, Refusal> {
         let promise: Signed<MemberPromise> = Signed::decode(bytes)?;
         let known = Known {
-            predecessor: self.members.get(&promise.node),
+            predecessor: self.promise_of(&promise.node),
             grants: Some(&self.grants),
         };
         let member = Member::verify(promise, &self.charter, &known)?;
         Ok(Item::Member(Box::new(member)))
     }
 
-    fn verify_revocation(&self, bytes: &[u8]) -> Result<Item, Refusal> {
-        let revocation = Signed::<Revocation>::decode(bytes)?;
-        if revocation.network != self.network() {
+    fn verify_act(&self, bytes: &[u8]) -> Result<Item, Refusal> {
+        let act = Signed::<Act>::decode(bytes)?;
+        if act.network != self.network() {
             return Err(PromiseError::OtherNetwork.into());
         }
-        if !self.charter.is_owner(&revocation.owner) {
-            return Err(Refusal::NotAnOwner);
-        }
-        for link in &revocation.readmit {
-            let RawLink::Direct(bytes) = link else {
-                return Err(Refusal::NotAnOwner);
-            };
-            let direct = Signed::<Direct>::decode(bytes)?;
-            if direct.network != self.network() || direct.owner != revocation.owner {
-                return Err(Refusal::NotAnOwner);
-            }
-        }
-        Ok(Item::Revocation(Box::new(revocation)))
+        Ok(Item::Act(Box::new(act)))
     }
 
     /// Merges a verified statement.
     ///
     /// # Errors
-    /// Why it is not merged: from the future, long lapsed, revoked, or no room.
+    /// Why it is not merged: from the future, long lapsed, of nobody that is known, or no room.
     pub fn insert(&mut self, item: Item, now: Timestamp) -> Result<Merged, Refusal> {
         match item {
             Item::Member(member) => self.insert_member(*member, now),
-            Item::Revocation(revocation) => self.insert_revocation(*revocation, now),
+            Item::Act(act) => {
+                let id = act.act_id();
+                if self.acts.held().contains_key(&id) {
+                    return Ok(Merged::Known);
+                }
+                let merged = self.insert_acts([*act], now);
+                if merged.new.contains(&id) {
+                    Ok(Merged::New)
+                } else if merged.dropped.contains(&id) {
+                    Err(Refusal::Full)
+                } else {
+                    Err(Refusal::NotAnOwner)
+                }
+            }
         }
     }
 
@@ -244,6 +253,24 @@ impl Ledger {
         self.insert(item, now)
     }
 
+    /// Merges what was stored: the acts of owners first and all at once. What lapsed or is damaged is left out: it
+    /// comes again from the members.
+    pub fn load(&mut self, statements: &[Vec<u8>], now: Timestamp) {
+        let mut acts = Vec::new();
+        let mut others = Vec::new();
+        for bytes in statements {
+            match self.verify(bytes) {
+                Ok(Item::Act(act)) => acts.push(*act),
+                Ok(other) => others.push(other),
+                Err(_) => {}
+            }
+        }
+        self.insert_acts(acts, now);
+        for item in others {
+            let _ = self.insert(item, now);
+        }
+    }
+
     fn insert_member(&mut self, member: Member, now: Timestamp) -> Result<Merged, Refusal> {
         let promise = member.promise();
         if promise.issued > now.after(CLOCK_SKEW) {
@@ -256,22 +283,23 @@ impl Ledger {
             }
             .into());
         }
-        if self.withdrawn.voids(&member) {
-            return Err(Refusal::Revoked);
-        }
         let node = member.node();
-        match self.members.get(&node) {
-            // What a prune would forget stands in nobody's way, so that it does not matter when
-            // each node prunes.
-            Some(standing) if retained_until(standing) >= now => {
-                match rank(standing).cmp(&rank(&member)) {
-                    std::cmp::Ordering::Equal => return Ok(Merged::Known),
-                    std::cmp::Ordering::Greater => return Ok(Merged::Stale),
-                    std::cmp::Ordering::Less => {}
-                }
+        // What a prune would forget stands in nobody's way, so that it does not matter when
+        // each node prunes.
+        if let Some(standing) = self.promise_of(&node)
+            && retained_until(standing) >= now
+        {
+            match rank(standing).cmp(&rank(&member)) {
+                std::cmp::Ordering::Equal => return Ok(Merged::Known),
+                std::cmp::Ordering::Greater => return Ok(Merged::Stale),
+                std::cmp::Ordering::Less => {}
             }
-            None if self.members.len() >= MAX_MEMBERS => return Err(Refusal::Full),
-            _ => {}
+        }
+        if let Err(why) = self.authority().rule(&self.charter, &member) {
+            return self.put_apart(member, why);
+        }
+        if !self.members.contains_key(&node) && self.members.len() >= MAX_MEMBERS {
+            return Err(Refusal::Full);
         }
         let beyond = self.beyond(&member, now);
         if beyond.contains(&node) {
@@ -284,32 +312,87 @@ impl Ledger {
         Ok(Merged::New)
     }
 
-    fn insert_revocation(
+    /// Merges acts of owners, in whatever order they are given, and says what became of them. Promises that count
+    /// by them, or no longer do, change their places.
+    pub fn insert_acts(
         &mut self,
-        revocation: Signed<Revocation>,
+        acts: impl IntoIterator<Item = Signed<Act>>,
         now: Timestamp,
-    ) -> Result<Merged, Refusal> {
-        if revocation.issued > now.after(CLOCK_SKEW) {
-            let ahead = revocation.issued.since(now).as_secs();
-            return Err(PromiseError::Future { ahead }.into());
+    ) -> acts::Merged {
+        let before = self.authority().clone();
+        let mut merged = self.acts.merge(acts);
+        merged.new.retain(|id| {
+            let is_held = self.acts.held().get(id);
+            is_held.is_some_and(|act| self.known.insert(act.id()))
+        });
+        if !merged.dropped.is_empty() {
+            let held = self.acts.held().values().map(Signed::id);
+            let promises = self.promises().map(|member| member.promise().id());
+            self.known = held.chain(promises).collect();
         }
-        if self.revocations.contains_key(&revocation.id()) {
-            return Ok(Merged::Known);
+        if *self.authority() != before {
+            self.rule_again(now);
         }
-        if self.revocations.len() >= MAX_REVOCATIONS {
-            return Err(Refusal::Full);
+        merged
+    }
+
+    /// Every promise, whether it counts or not.
+    pub(crate) fn promises(&self) -> impl Iterator<Item = &Member> {
+        let void = self.void.values().map(|(member, _)| member);
+        self.members.values().chain(void)
+    }
+
+    /// Puts every promise where it belongs by what owners did.
+    fn rule_again(&mut self, now: Timestamp) {
+        let acts = std::mem::replace(&mut self.acts, Acts::new(self.charter.clone()));
+        let authority = acts.authority();
+        let out = self.members.values().filter_map(|member| {
+            let why = authority.rule(&self.charter, member).err()?;
+            Some((member.clone(), why))
+        });
+        let out: Vec<(Member, Void)> = out.collect();
+        let mut back = Vec::new();
+        for (member, why) in self.void.values_mut() {
+            match authority.rule(&self.charter, member) {
+                Ok(()) => back.push(member.clone()),
+                Err(now) => *why = now,
+            }
         }
-        self.known.insert(revocation.id());
-        self.withdrawn.add(&revocation);
-        self.revocations.insert(revocation.id(), revocation);
-        let void: Vec<NodeId> = self
-            .members
-            .values()
-            .filter(|m| self.withdrawn.voids(m))
-            .map(Member::node)
-            .collect();
-        for node in void {
-            self.remove(&node);
+        self.acts = acts;
+        for member in &back {
+            self.remove(&member.node());
+        }
+        for (member, why) in out {
+            // Where there is no room, it goes.
+            let node = member.node();
+            if self.put_apart(member, why).is_err() {
+                self.remove(&node);
+            }
+        }
+        for member in back {
+            // Where there is no room, it goes: its own node offers it again.
+            let _ = self.insert_member(member, now);
+        }
+    }
+
+    /// Keeps a promise that does not count, if it is among those for which there is room.
+    fn put_apart(&mut self, member: Member, why: Void) -> Result<Merged, Refusal> {
+        let node = member.node();
+        self.remove(&node);
+        let id = member.promise().id();
+        self.void.insert(node, (member, why));
+        self.known.insert(id);
+        if self.void.len() > MAX_VOID {
+            let worst = self.void.values().max_by_key(|(member, why)| {
+                let links = member.admission().links().len();
+                (*why, links, member.node())
+            });
+            if let Some(worst) = worst.map(|(member, _)| member.node()) {
+                self.remove(&worst);
+                if worst == node {
+                    return Err(Refusal::Void(why));
+                }
+            }
         }
         Ok(Merged::New)
     }
@@ -330,6 +413,9 @@ impl Ledger {
     }
 
     fn remove(&mut self, node: &NodeId) {
+        if let Some((member, _)) = self.void.remove(node) {
+            self.known.remove(&member.promise().id());
+        }
         let Some(member) = self.members.remove(node) else {
             return;
         };
@@ -371,8 +457,9 @@ impl Ledger {
         if members.len() <= SPARE_USES {
             return Vec::new();
         }
-        let uses = Uses::of(grant, &self.charter, members.iter().copied());
-        uses.beyond(&self.charter, &self.withdrawn, &members, now)
+        let authority = self.authority();
+        let uses = Uses::of(grant, authority, members.iter().copied());
+        uses.beyond(authority, &members, now)
     }
 
     /// The promises whose admissions a grant is on.
@@ -383,8 +470,15 @@ impl Ledger {
 
     /// The nodes that have been seen to use a grant.
     pub(crate) fn seen_users(&self, grant: &Signed<Grant>) -> BTreeSet<NodeId> {
-        let uses = Uses::of(grant, &self.charter, self.by(&grant.id()));
+        let uses = Uses::of(grant, self.authority(), self.by(&grant.id()));
         uses.seen().copied().collect()
+    }
+
+    /// The promises that do not count by what owners did, and why, but for those that a [`prune`](Self::prune) would
+    /// forget.
+    pub fn void(&self, now: Timestamp) -> impl Iterator<Item = (&Member, Void)> {
+        let void = self.void.values().map(|(member, why)| (member, *why));
+        void.filter(move |(member, _)| retained_until(member) >= now)
     }
 
     /// The promises that something follows from at a moment: all but those that a
@@ -399,8 +493,7 @@ impl Ledger {
     /// a number. Says whose promises those were.
     pub fn prune(&mut self, now: Timestamp) -> Vec<NodeId> {
         let mut old: BTreeSet<NodeId> = self
-            .members
-            .values()
+            .promises()
             .filter(|member| retained_until(member) < now)
             .map(Member::node)
             .collect();
@@ -428,8 +521,10 @@ impl Ledger {
     /// What this ledger holds, in a fixed order.
     #[must_use]
     pub fn index(&self) -> Vec<IndexEntry> {
-        let (promises, revocations) = self.held();
-        promises.chain(revocations).map(|held| held.entry).collect()
+        let (promises, acts) = self.held();
+        let mut entries: Vec<IndexEntry> = promises.chain(acts).map(|held| held.entry).collect();
+        entries.sort_unstable();
+        entries
     }
 
     /// A hash over the index: equal ledgers have equal ones.
@@ -444,7 +539,7 @@ impl Ledger {
         address::hash("grid/1 ledger", &[&bytes])
     }
 
-    /// The bytes of every statement, revocations first.
+    /// The bytes of every statement, acts first.
     pub fn statements(&self) -> impl Iterator<Item = &[u8]> {
         self.to_send().map(|held| held.bytes)
     }
@@ -459,13 +554,13 @@ impl Ledger {
             .map(|held| held.bytes)
     }
 
-    /// Every statement, revocations first, so that what they void is not merged in the first place.
+    /// Every statement, acts first, seniors before juniors, so that who speaks is known.
     fn to_send(&self) -> impl Iterator<Item = Held<'_>> {
-        let (promises, revocations) = self.held();
-        revocations.chain(promises)
+        let (promises, acts) = self.held();
+        acts.chain(promises)
     }
 
-    /// Every statement by kind: promises and revocations. Whatever else goes through all statements
+    /// Every statement by kind: promises and acts. Whatever else goes through all statements
     /// begins here. A new field has to be named, so that no statements are held and not passed on.
     fn held(
         &self,
@@ -475,21 +570,27 @@ impl Ledger {
     ) {
         let Self {
             members,
-            revocations,
+            void,
+            acts,
             charter: _,
             known: _,
-            withdrawn: _,
             grants: _,
             by_grant: _,
         } = self;
-        let promises = members.iter().map(|(node, member)| {
+        let void = void.values().map(|(member, _)| member);
+        let promises = members.values().chain(void).map(|member| {
             let promise = member.promise();
-            Held::new(&node.0, promise.sequence, promise)
+            let id = promise.id();
+            Held::new(
+                &promise.node.0,
+                promise.sequence,
+                id.digest(),
+                promise.bytes(),
+            )
         });
-        let revocations = revocations
-            .iter()
-            .map(|(id, revocation)| Held::new(id.digest(), 0, revocation));
-        (promises, revocations)
+        let acts = acts.in_order();
+        let acts = acts.map(|(id, act)| Held::new(&id.0, 0, &id.0, act.bytes()));
+        (promises, acts)
     }
 
     /// Compares with another node's index: the statements it lacks, and the ids of those that this
@@ -528,14 +629,14 @@ struct Held<'a> {
 
 impl<'a> Held<'a> {
     /// Of the statements with one key, the one with the highest `(sequence, id)` is the latest.
-    fn new<T>(key: &[u8], sequence: u64, statement: &'a Signed<T>) -> Self {
+    fn new(key: &[u8], sequence: u64, id: &[u8], bytes: &'a [u8]) -> Self {
         Self {
             entry: IndexEntry {
                 key: first_8(key),
                 sequence,
-                id: first_8(statement.id().digest()),
+                id: first_8(id),
             },
-            bytes: statement.bytes(),
+            bytes,
         }
     }
 }
@@ -543,7 +644,7 @@ impl<'a> Held<'a> {
 /// What two ledgers lack of each other.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Difference<'a> {
-    /// Statements that the other node lacks, revocations first.
+    /// Statements that the other node lacks, acts first.
     pub they_lack: Vec<&'a [u8]>,
     /// Ids of statements that this node lacks.
     pub i_lack: Vec<[u8; 8]>,
@@ -556,29 +657,20 @@ fn rank(member: &Member) -> (u64, ContentId) {
 
 /// The invite that admitted a node.
 pub(crate) fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
-    match member.admission().links().last() {
-        Some(Link::Invite { grant, .. }) => Some(grant),
-        _ => None,
-    }
+    let last = member.admission().links().last();
+    last.map(|link| &link.grant)
 }
 
 /// The grants on a member's admission.
 fn grants_of(member: &Member) -> impl Iterator<Item = &Signed<Grant>> {
-    let links = member.admission().links().iter();
-    links.filter_map(|link| match link {
-        Link::Invite { grant, .. } => Some(grant),
-        Link::Direct(_) => None,
-    })
+    member.admission().links().iter().map(|link| &link.grant)
 }
 
 /// Until when a promise matters: the address's quiet time, and as long as its invite could be used
 /// by another.
 fn retained_until(member: &Member) -> Timestamp {
     let quiet = member.promise().expires.after(QUIET_TIME);
-    match member.admission().links().last() {
-        Some(Link::Invite { grant, .. }) => quiet.max(grant.expires.after(QUIET_TIME)),
-        _ => quiet,
-    }
+    invite_of(member).map_or(quiet, |grant| quiet.max(grant.expires.after(QUIET_TIME)))
 }
 
 fn first_8(bytes: &[u8]) -> [u8; 8] {

@@ -1,25 +1,26 @@
 //! Who is a member, as far as a set of statements says.
 //!
-//! A node is a member if its admission leads to an owner, nobody on that way was revoked, and every
+//! A node is a member if its admission holds by what owners did ([`ruling`](crate::network::ruling)), and every
 //! invite on it was used within its time and its number. All of that follows from the statements and
 //! the time, so that nodes that hold the same statements agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
-use crate::network::admission::Link;
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::uses::Uses;
+use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 pub use crate::network::uses::evidence_of_use;
-pub use crate::network::withdrawn::Withdrawn;
 
 /// Why a node that has a verified promise is no member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAMember {
+    /// By what owners did.
+    Void(Void),
     /// An invite on its way was used by more nodes than it allows, and by others before.
     InviteSpent {
         /// The invite key.
@@ -35,7 +36,8 @@ pub enum NotAMember {
 /// Decides for every node of the ledger whether it is a member now.
 #[must_use]
 pub fn decide(ledger: &Ledger, now: Timestamp) -> BTreeMap<NodeId, Result<(), NotAMember>> {
-    let uses = Uses::of_all(ledger.charter(), ledger.retained(now));
+    let authority = ledger.authority();
+    let uses = Uses::of_all(authority, ledger.retained(now));
     let won: BTreeMap<&ContentId, BTreeSet<NodeId>> = uses
         .iter()
         .filter_map(|(grant, uses)| Some((grant, uses.winners()?)))
@@ -45,26 +47,26 @@ pub fn decide(ledger: &Ledger, now: Timestamp) -> BTreeMap<NodeId, Result<(), No
             .is_some_and(|winners| !winners.contains(node))
     };
     let verdict = |member: &Member| {
-        let first = ledger.withdrawn().first_that_counts(member);
+        let first = authority.first_that_counts(member.admission(), &member.node());
         for (position, link) in member.admission().links().iter().enumerate().skip(first) {
-            let Link::Invite { grant, .. } = link else {
-                continue;
-            };
+            let grant = &link.grant;
             let (invite, user) = (grant.invite, link.node());
             if is_lost(&grant.id(), &user) {
                 return Err(NotAMember::InviteSpent { invite });
             }
             let in_time = uses
                 .get(&grant.id())
-                .is_some_and(|uses| uses.is_in_time(ledger.charter(), member, position, now));
+                .is_some_and(|uses| uses.is_in_time(authority, member, position, now));
             if !in_time {
                 return Err(NotAMember::InviteExpired { invite });
             }
         }
         Ok(())
     };
-    ledger
-        .retained(now)
-        .map(|member| (member.node(), verdict(member)))
-        .collect()
+    let by_owners = ledger
+        .void(now)
+        .map(|(member, why)| (member.node(), Err(NotAMember::Void(why))));
+    let members = ledger.retained(now);
+    let members = members.map(|member| (member.node(), verdict(member)));
+    by_owners.chain(members).collect()
 }

@@ -19,12 +19,12 @@ pub mod membership;
 pub mod name;
 pub mod receipt;
 pub mod records;
-pub mod revocation;
 pub mod rules;
+pub mod ruling;
 pub mod statement;
 pub mod uses;
 pub mod view;
-pub mod withdrawn;
+pub mod void;
 
 pub use charter::{AdmissionRule, Charter};
 pub use ids::NetworkId;

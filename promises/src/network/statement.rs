@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Bounds, CborError};
 use crate::content_id::ContentId;
-use crate::limits::{MAX_DEPTH, MAX_MEMBERS, MAX_REVOCATIONS, MAX_STATEMENT};
+use crate::limits::{MAX_ACTS, MAX_DEPTH, MAX_MEMBERS, MAX_STATEMENT, MAX_VOID};
 use grid_keys::{NodeId, NodeKey, SignatureBytes};
 
 /// The bounds that every statement and body is checked against before it is read.
@@ -66,18 +66,14 @@ kinds! {
     Grant = 2, "invite grant";
     /// The holder of an invite key admits one node.
     GrantUse = 3, "invite use";
-    /// An owner admits one node by name: a direct admission.
-    Direct = 4, "admission";
+    /// An owner acts.
+    Act = 4, "act";
     /// A node speaks for itself.
     Member = 5, "member promise";
-    /// An owner withdraws admissions.
-    Revocation = 6, "revocation";
     /// A node saw what another promised.
-    Receipt = 7, "receipt";
+    Receipt = 6, "receipt";
     /// A node asks the owners to admit it.
-    Request = 8, "admission request";
-    /// An owner acts.
-    Act = 9, "act";
+    Request = 7, "admission request";
 }
 
 impl Kind {
@@ -85,15 +81,9 @@ impl Kind {
     #[must_use]
     pub const fn most_kept(self) -> usize {
         match self {
-            Self::Member => MAX_MEMBERS,
-            Self::Revocation => MAX_REVOCATIONS,
-            Self::Charter
-            | Self::Grant
-            | Self::GrantUse
-            | Self::Direct
-            | Self::Receipt
-            | Self::Request
-            | Self::Act => 0,
+            Self::Member => MAX_MEMBERS + MAX_VOID,
+            Self::Act => MAX_ACTS,
+            Self::Charter | Self::Grant | Self::GrantUse | Self::Receipt | Self::Request => 0,
         }
     }
 

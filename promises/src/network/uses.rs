@@ -6,10 +6,9 @@ use crate::content_id::ContentId;
 use crate::limits::{INVITE_GRACE, SPARE_USES};
 use crate::network::address;
 use crate::network::admission::{Grant, Link, is_heard};
-use crate::network::charter::Charter;
+use crate::network::authority::Authority;
 use crate::network::member::Member;
 use crate::network::statement::Signed;
-use crate::network::withdrawn::Withdrawn;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
@@ -19,31 +18,45 @@ use grid_keys::NodeId;
 /// Those further up do not count here. Anybody can admit the maker of an invite once more, by an invite
 /// of its own, without being asked; its word would then decide who was first with the other's invite.
 #[must_use]
-pub fn evidence_of_use(charter: &Charter, member: &Member) -> Option<Timestamp> {
+pub fn evidence_of_use(authority: &Authority, member: &Member) -> Option<Timestamp> {
     let last = member.admission().links().last()?;
     let receipts = member
         .membership_receipts()
-        .filter(|receipt| is_heard(&receipt.witness, std::slice::from_ref(last), charter));
+        .filter(|receipt| is_heard(&receipt.witness, std::slice::from_ref(last), authority));
     earlier(
         receipts.map(|receipt| receipt.member_since).min(),
-        in_link(last),
+        in_link(authority, last),
     )
 }
 
-/// What a link itself shows: verified with the chain.
-fn in_link(link: &Link) -> Option<Timestamp> {
-    match link {
-        Link::Invite { seen, .. } => seen.as_ref().map(|seen| seen.member_since),
-        Link::Direct(_) => None,
+/// Since when the node of one link of a member's admission has been seen to use its invite, as far as that member's
+/// promise shows.
+pub(crate) fn seen_since(
+    authority: &Authority,
+    member: &Member,
+    position: usize,
+) -> Option<Timestamp> {
+    let links = member.admission().links();
+    if position + 1 == links.len() {
+        evidence_of_use(authority, member)
+    } else {
+        in_link(authority, links.get(position)?)
     }
+}
+
+/// What a link itself shows.
+pub(crate) fn in_link(authority: &Authority, link: &Link) -> Option<Timestamp> {
+    let seen = link.seen.as_ref()?;
+    let is_heard = is_heard(&seen.witness, std::slice::from_ref(link), authority);
+    is_heard.then_some(seen.member_since)
 }
 
 /// Since when the signers of any of `links`, or an owner, have seen the node at the end of the chain as a
 /// member.
-fn witnessed_by(charter: &Charter, member: &Member, links: &[Link]) -> Option<Timestamp> {
+fn witnessed_by(authority: &Authority, member: &Member, links: &[Link]) -> Option<Timestamp> {
     member
         .membership_receipts()
-        .filter(|receipt| is_heard(&receipt.witness, links, charter))
+        .filter(|receipt| is_heard(&receipt.witness, links, authority))
         .map(|receipt| receipt.member_since)
         .min()
 }
@@ -63,16 +76,15 @@ impl<'a> Uses<'a> {
     ///
     /// What a member shows by another way is no evidence for this one: receipts name the admission.
     pub(crate) fn of_all(
-        charter: &Charter,
+        authority: &Authority,
         members: impl Iterator<Item = &'a Member>,
     ) -> BTreeMap<ContentId, Self> {
         let mut all = BTreeMap::new();
         for member in members {
             for (position, link) in member.admission().links().iter().enumerate() {
-                if let Link::Invite { grant, .. } = link {
-                    let uses = all.entry(grant.id()).or_insert_with(|| Self::new(grant));
-                    uses.add(charter, member, position, link);
-                }
+                let grant = &link.grant;
+                let uses = all.entry(grant.id()).or_insert_with(|| Self::new(grant));
+                uses.add(authority, member, position, link);
             }
         }
         all
@@ -81,14 +93,14 @@ impl<'a> Uses<'a> {
     /// Those of one grant.
     pub(crate) fn of(
         grant: &'a Signed<Grant>,
-        charter: &Charter,
+        authority: &Authority,
         members: impl Iterator<Item = &'a Member>,
     ) -> Self {
         let mut uses = Self::new(grant);
         for member in members {
             for (position, link) in member.admission().links().iter().enumerate() {
                 if uses.is_link(link) {
-                    uses.add(charter, member, position, link);
+                    uses.add(authority, member, position, link);
                 }
             }
         }
@@ -102,12 +114,8 @@ impl<'a> Uses<'a> {
         }
     }
 
-    fn add(&mut self, charter: &Charter, member: &Member, position: usize, link: &Link) {
-        let since = if position + 1 == member.admission().links().len() {
-            evidence_of_use(charter, member)
-        } else {
-            in_link(link)
-        };
+    fn add(&mut self, authority: &Authority, member: &Member, position: usize, link: &Link) {
+        let since = seen_since(authority, member, position);
         let known = self.nodes.entry(link.node()).or_default();
         *known = earlier(*known, since);
     }
@@ -165,7 +173,7 @@ impl<'a> Uses<'a> {
     /// end of the chain as a member: then they knew those on the way to it.
     pub(crate) fn is_in_time(
         &self,
-        charter: &Charter,
+        authority: &Authority,
         member: &Member,
         position: usize,
         now: Timestamp,
@@ -180,7 +188,7 @@ impl<'a> Uses<'a> {
         };
         let deadline = self.deadline();
         let in_time = |since: Option<Timestamp>| since.is_some_and(|since| since <= deadline);
-        let witnessed = || witnessed_by(charter, member, links);
+        let witnessed = || witnessed_by(authority, member, links);
         now <= deadline
             || in_time(self.since(&user))
             || in_time(witnessed())
@@ -195,8 +203,7 @@ impl<'a> Uses<'a> {
     /// every node's memory.
     pub(crate) fn beyond(
         &self,
-        charter: &Charter,
-        withdrawn: &Withdrawn,
+        authority: &Authority,
         members: &[&Member],
         now: Timestamp,
     ) -> Vec<NodeId> {
@@ -204,14 +211,14 @@ impl<'a> Uses<'a> {
         let (mut users, mut guests) = (Vec::new(), Vec::new());
         for member in members {
             let links = member.admission().links();
-            let first = withdrawn.first_that_counts(member);
+            let first = authority.first_that_counts(member.admission(), &member.node());
             let counting = links.iter().enumerate().skip(first);
             let Some((position, link)) = counting.into_iter().find(|(_, link)| self.is_link(link))
             else {
                 continue;
             };
             let user = link.node();
-            let in_time = self.is_in_time(charter, member, position, now);
+            let in_time = self.is_in_time(authority, member, position, now);
             if user == member.node() {
                 users.push((!in_time, user));
             } else if !in_time || settled.as_ref().is_some_and(|won| !won.contains(&user)) {
@@ -232,8 +239,15 @@ impl<'a> Uses<'a> {
     }
 
     fn is_link(&self, link: &Link) -> bool {
-        matches!(link, Link::Invite { grant, .. } if grant.id() == self.grant.id())
+        link.grant.id() == self.grant.id()
     }
+}
+
+/// Whether a use that a node shows without a promise was seen before its invite expired, or the invite can still be
+/// used.
+pub(crate) fn is_timely(authority: &Authority, link: &Link, now: Timestamp) -> bool {
+    let deadline = link.grant.expires.after(INVITE_GRACE);
+    now <= deadline || in_link(authority, link).is_some_and(|since| since <= deadline)
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

@@ -62,7 +62,7 @@ pub fn assert_sound(ledger: &Ledger, now: Timestamp) {
     let mut keys = BTreeSet::new();
     for (node, member) in &view.members {
         assert!(!view.refused.contains_key(node));
-        assert!(!ledger.withdrawn().is_revoked(node));
+        assert!(!ledger.authority().is_out(node));
         let promise = ledger.members().get(node).unwrap().promise();
         if let Some(address) = member.ipv4 {
             assert_eq!(view.addresses.get(&address), Some(node));

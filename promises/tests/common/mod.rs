@@ -15,14 +15,11 @@ use std::time::Duration;
 use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
 use grid_promises::cbor;
 use grid_promises::network::act::{Act, ActId, Action, OfficeId};
-use grid_promises::network::admission::{
-    Admission, AdmissionRequest, Direct, Grant, GrantUse, Link,
-};
+use grid_promises::network::admission::{Admission, AdmissionRequest, Grant, GrantUse, Link};
 use grid_promises::network::invite::{Bootstrap, Invite};
 use grid_promises::network::ledger::Ledger;
 use grid_promises::network::member::{Claim, MemberPromise, Standing};
 use grid_promises::network::receipt::Receipt;
-use grid_promises::network::revocation::{Closure, Revocation};
 use grid_promises::network::statement::{Kind, Signed, Statement};
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
 use grid_promises::{ContentId, Timestamp};
@@ -37,6 +34,8 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Numbers of invite keys begin here, so that they are no node's.
 pub const INVITES: u16 = 1000;
+/// Numbers of the keys of invites that are for one node begin here.
+pub const ALONE: u16 = 20_000;
 
 /// Node key number `n`.
 pub fn key(n: u16) -> NodeKey {
@@ -207,7 +206,13 @@ impl Net {
             uses,
             issued: T0,
             expires: T0.after(DAY),
+            office: self.charter.is_owner(issuer).then(|| self.office(issuer)),
         }
+    }
+
+    /// The office that the charter gives an owner.
+    pub fn office(&self, owner: &NodeId) -> OfficeId {
+        OfficeId::founding(&self.id(), owner)
     }
 
     /// How the holder of invite key `invite` admits a node.
@@ -224,26 +229,11 @@ impl Net {
 
     /// The link by which a grant admits a node.
     pub fn link(&self, grant: &Signed<Grant>, invite: u16, node: &NodeId) -> Link {
-        Link::Invite {
+        Link {
             grant: grant.clone(),
             used: self.grant_use(invite, node, grant.issued),
             seen: None,
         }
-    }
-
-    /// The link by which an owner admits a node.
-    pub fn direct(&self, owner: &NodeKey, node: &NodeId) -> Link {
-        Link::Direct(self.direct_statement(owner, node))
-    }
-
-    pub fn direct_statement(&self, owner: &NodeKey, node: &NodeId) -> Signed<Direct> {
-        let body = Direct {
-            network: self.id(),
-            owner: owner.id(),
-            node: *node,
-            issued: T0,
-        };
-        Signed::sign(body, owner).unwrap()
     }
 
     /// Node `n`, admitted by an invite of `issuer` with key number `invite` and so many uses.
@@ -253,10 +243,16 @@ impl Net {
         self.node(n, issuer.admission.extended(link))
     }
 
-    /// Node `n`, admitted by name by the founder.
+    /// Node `n`, admitted by an invite of the founder for it alone, which shows that the founder saw it used in time.
     pub fn admitted(&self, n: u16) -> Node {
-        let link = self.direct(&key(0), &key(n).id());
-        self.node(n, Admission::from_links(vec![link]))
+        let founder = self.founder();
+        let node = self.joined(&founder, ALONE + n, 1, n);
+        let receipt = self.receipt(&founder.key, &node, T0, T0);
+        let ledger = self.ledger();
+        let admission = node
+            .admission
+            .seen(&receipt, &self.charter, ledger.authority());
+        node.by(admission)
     }
 
     /// An invite of `issuer`.
@@ -272,6 +268,7 @@ impl Net {
             }],
             grant: self.grant(&issuer.key, invite, uses),
             issuer: issuer.admission.clone(),
+            acts: Vec::new(),
             key: key(invite),
             secret: Secret::new(seed(b"network secret", 0)),
         }
@@ -309,33 +306,38 @@ impl Net {
         }
     }
 
-    /// The founder revokes these nodes.
-    pub fn revoke(&self, nodes: &[&Node]) -> Signed<Revocation> {
-        self.revocation(nodes, |_| {})
+    /// The founder does this, as the first act of its office. Several of them are branches of one chain, which all
+    /// count.
+    pub fn does(&self, action: Action) -> Signed<Act> {
+        self.act(&key(0), |act| act.action = action)
     }
 
-    /// The same with closures or readmissions.
-    pub fn revocation(
-        &self,
-        nodes: &[&Node],
-        change: impl FnOnce(&mut Revocation),
-    ) -> Signed<Revocation> {
-        let mut body = self.revocation_body(&key(0), nodes);
-        change(&mut body);
-        Signed::sign(body, &key(0)).unwrap()
+    /// The founder revokes a node.
+    pub fn revoke(&self, node: &Node) -> Signed<Act> {
+        self.does(Action::Revoke { node: node.id() })
     }
 
-    pub fn revocation_body(&self, owner: &NodeKey, nodes: &[&Node]) -> Revocation {
-        let mut nodes: Vec<NodeId> = nodes.iter().map(|node| node.id()).collect();
-        nodes.sort();
-        Revocation {
-            network: self.id(),
-            owner: owner.id(),
-            nodes,
-            closures: vec![],
-            readmit: vec![],
-            issued: T0,
-        }
+    /// The founder closes an invite for all but those that were seen to use it by then, and these nodes.
+    pub fn close(&self, invite: u16, before: Timestamp, keep: &[&Node]) -> Signed<Act> {
+        let keep: Vec<NodeId> = keep.iter().map(|node| node.id()).collect();
+        self.does(Action::Close {
+            invite: key(invite).id(),
+            before,
+            keep: sorted(&keep),
+        })
+    }
+
+    /// An owner admits these nodes by name, over these acts.
+    pub fn name(&self, owner: u16, nodes: &[&Node], over: &[&Signed<Act>]) -> Signed<Act> {
+        let nodes: Vec<NodeId> = nodes.iter().map(|node| node.id()).collect();
+        let mut over: Vec<ActId> = over.iter().map(|act| act.act_id()).collect();
+        over.sort();
+        self.act(&key(owner), |act| {
+            act.action = Action::Admit {
+                nodes: sorted(&nodes),
+                over,
+            };
+        })
     }
 
     /// The first act of an owner's office: it admits nodes 3 and 4 over a revocation.
@@ -346,7 +348,7 @@ impl Net {
     }
 
     pub fn act_body(&self, owner: &NodeKey) -> Act {
-        let office = OfficeId::founding(&self.id(), &owner.id());
+        let office = self.office(&owner.id());
         Act {
             network: self.id(),
             owner: owner.id(),
@@ -395,15 +397,6 @@ pub fn sorted(ids: &[NodeId]) -> Vec<NodeId> {
     let mut ids = ids.to_vec();
     ids.sort();
     ids
-}
-
-/// A closure that keeps these nodes.
-pub fn closure(invite: u16, keep: &[&Node]) -> Closure {
-    let keep: Vec<NodeId> = keep.iter().map(|node| node.id()).collect();
-    Closure {
-        invite: key(invite).id(),
-        keep: sorted(&keep),
-    }
 }
 
 impl Node {
@@ -483,7 +476,9 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
     let member = net.joined(&founder, INVITES, 5, 1);
     let receipt = net.receipt(&founder.key, &member, T0, T0.after(MINUTE));
     // A guest of that member: its chain carries a receipt for the member's use of its invite.
-    let seen = member.admission.seen(&receipt, &net.charter);
+    let seen = member
+        .admission
+        .seen(&receipt, &net.charter, net.ledger().authority());
     let guest = net.joined(&member.by(seen), INVITES + 1, 1, 6);
     let by_founder = net.receipt(&founder.key, &guest, T0, T0.after(MINUTE));
     let full = guest.with(|body| {
@@ -493,11 +488,6 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
         ];
         body.quic = vec![endpoint(2, "[2001:db8::7]:51821")];
         body.prefixes = vec!["192.168.7.0/24".parse().unwrap(), "::/0".parse().unwrap()];
-    });
-    let readmitted = net.direct_statement(&founder.key, &key(3).id());
-    let revocation = net.revocation(&[&net.admitted(2)], |body| {
-        body.closures = vec![closure(INVITES, &[&member])];
-        body.readmit = vec![Link::Direct(readmitted.clone()).raw()];
     });
     vec![
         (Kind::Charter, net.charter.bytes().to_vec()),
@@ -509,12 +499,10 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
             Kind::GrantUse,
             net.grant_use(INVITES, &member.id(), T0).bytes().to_vec(),
         ),
-        (Kind::Direct, readmitted.bytes().to_vec()),
+        (Kind::Act, net.act(&key(0), |_| {}).bytes().to_vec()),
         (Kind::Member, full.carrying(&[by_founder]).bytes()),
-        (Kind::Revocation, revocation.bytes().to_vec()),
         (Kind::Receipt, receipt.bytes().to_vec()),
         (Kind::Request, net.request(4).bytes().to_vec()),
-        (Kind::Act, net.act(&key(0), |_| {}).bytes().to_vec()),
     ]
 }
 

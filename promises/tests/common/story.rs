@@ -1,12 +1,13 @@
 //! A network in which much goes on: renewals, equivocations, receipts, withdrawals, an invite that
-//! was used too often, revocations, closures, readmissions.
+//! was used too often, and all that owners do.
 
 use std::collections::BTreeSet;
 
+use grid_promises::network::act::{Act, Action, OfficeId};
 use grid_promises::network::admission::Admission;
 use grid_promises::network::statement::Signed;
 
-use super::{INVITES, MINUTE, Net, Node, T0, closure, key};
+use super::{INVITES, MINUTE, Net, Node, T0, key};
 
 /// Two owners, nodes 0 and 9, and a few addresses, so that claims meet.
 pub fn network() -> Net {
@@ -58,52 +59,111 @@ pub fn people(net: &Net) -> Vec<Node> {
     people
 }
 
-/// Statements of nodes that keep the admission that they came by, and revocations that readmit
-/// nobody.
+/// What all of these people say.
+fn said(net: &Net) -> Vec<Vec<u8>> {
+    let people = people(net);
+    let said = people.iter().flat_map(|node| life(net, node));
+    said.map(|node| node.bytes()).collect()
+}
+
+/// What owners withdraw, and what everybody says.
 pub fn plain(net: &Net) -> Vec<Vec<u8>> {
     let people = people(net);
-    let mut bytes: Vec<Vec<u8>> = people
-        .iter()
-        .flat_map(|node| life(net, node))
-        .map(|node| node.bytes())
-        .collect();
-    let closing = |keep: &[&Node]| {
-        net.revocation(&[&net.admitted(50)], |body| {
-            body.closures = vec![closure(INVITES, keep)];
-        })
-    };
-    let by_other = net.revocation_body(&key(9), &[&people[3]]);
-    let revocations = [
-        net.revoke(&[&people[2]]),
-        net.revoke(&[&people[7], &people[8]]),
-        net.revoke(&[&people[1]]),
-        Signed::sign(by_other, &key(9)).unwrap(),
-        closing(&[&people[3], &people[4]]),
-        closing(&[&people[4], &people[5]]),
+    let by_other = net.act(&key(9), |act| {
+        act.action = Action::Revoke {
+            node: people[3].id(),
+        }
+    });
+    let minutes = |minutes: u32| T0.after(MINUTE * minutes);
+    let acts = [
+        net.revoke(&people[2]),
+        net.revoke(&people[7]),
+        net.revoke(&people[8]),
+        net.revoke(&people[1]),
+        by_other,
+        net.close(INVITES, minutes(0), &[&people[3], &people[4]]),
+        net.close(INVITES, minutes(1), &[&people[4], &people[5]]),
+        net.close(INVITES + 1, minutes(5), &[]),
     ];
-    bytes.extend(revocations.iter().map(|r| r.bytes().to_vec()));
+    let mut bytes = said(net);
+    bytes.extend(acts.iter().map(|act| act.bytes().to_vec()));
     bytes
 }
 
-/// All of that, and what makes statements void and valid again: readmissions, nodes that came in
-/// again in another way, and another grant of an invite's key.
+/// All of that, and what makes statements void and valid again: admissions by name, owners who come and go, nodes that
+/// came in again in another way, and another grant of an invite's key.
 pub fn wild(net: &Net) -> Vec<Vec<u8>> {
     let people = people(net);
     let mut bytes = plain(net);
     for (n, node) in (1..=7).zip(&people[2..]) {
-        let named = net.direct(&key(9), &node.id());
-        let again = node.by(Admission::from_links(vec![named]));
+        let again = net.joined(&people[1], INVITES + 3, 9, n);
+        let again = node.by(again.admission);
         bytes.push(again.at(2, T0.after(3 * MINUTE)).bytes());
         bytes.push(again.at(7, T0.after(20 * MINUTE)).bytes());
         let rival = net.joined(&people[2], INVITES, 1, n + 60);
         bytes.push(rival.bytes());
     }
-    for (owner, kept) in [(0, 3), (0, 7), (0, 9), (9, 8), (9, 2)] {
-        let mut body = net.revocation_body(&key(owner), &[&people[2]]);
-        body.readmit = vec![net.direct(&key(owner), &people[kept].id()).raw()];
-        body.nodes = vec![key(70).id()];
-        let signed = Signed::sign(body, &key(owner)).unwrap();
-        bytes.push(signed.bytes().to_vec());
-    }
+    bytes.extend(deeds(net, &people).iter().map(|act| act.bytes().to_vec()));
     bytes
+}
+
+/// Owners are appointed, do something, and are dismissed; nodes are admitted by name.
+fn deeds(net: &Net, people: &[Node]) -> Vec<Signed<Act>> {
+    let revocation = net.revoke(&people[2]);
+    let appointment = net.act(&key(0), |act| {
+        act.number = 2;
+        act.previous = revocation.act_id();
+        act.action = Action::Appoint {
+            node: people[4].id(),
+        };
+    });
+    let office = OfficeId(appointment.act_id());
+    let junior = |number: u32, previous, action| {
+        let body = Act {
+            network: net.id(),
+            owner: people[4].id(),
+            office,
+            number,
+            previous,
+            action,
+            issued: T0,
+        };
+        Signed::sign(body, &people[4].key).unwrap()
+    };
+    let first = junior(
+        1,
+        office.0,
+        Action::Revoke {
+            node: people[5].id(),
+        },
+    );
+    let second = junior(
+        2,
+        first.act_id(),
+        Action::Revoke {
+            node: people[6].id(),
+        },
+    );
+    let dismissal = |cut| {
+        net.act(&key(0), |act| {
+            act.number = 3;
+            act.previous = appointment.act_id();
+            act.action = Action::Dismiss {
+                office,
+                cut,
+                heir: Some(people[10].id()),
+            };
+        })
+    };
+    vec![
+        net.name(9, &[&people[3], &people[7]], &[&revocation]),
+        net.name(0, &[&people[2]], &[&revocation]),
+        net.name(9, &[&people[8]], &[]),
+        dismissal(first.act_id()),
+        dismissal(office.0),
+        revocation,
+        appointment,
+        first,
+        second,
+    ]
 }

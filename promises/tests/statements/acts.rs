@@ -1,7 +1,7 @@
 //! Acts that nobody can perform.
 
 use grid_keys::NodeId;
-use grid_promises::limits::{MAX_NAMED, MAX_OVER, MAX_USES};
+use grid_promises::limits::{MAX_NAMED, MAX_OVER};
 use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::statement::{Signed, StatementError};
 use grid_promises::network::{AdmissionRule, NetworkId};
@@ -41,11 +41,6 @@ fn every_action_reads_back_at_its_bounds() {
     reads(Action::Admit {
         nodes: nodes(MAX_NAMED),
         over: over(u8::try_from(MAX_OVER).unwrap()),
-    });
-    reads(Action::Invite {
-        invite: key(1).id(),
-        uses: MAX_USES,
-        expires: T0,
     });
     reads(Action::Close {
         invite: key(1).id(),
@@ -90,18 +85,7 @@ fn who_is_admitted_is_a_set_of_bounded_size() {
 }
 
 #[test]
-fn invites_and_closures_are_bounded() {
-    for uses in [0, MAX_USES + 1] {
-        let invite = Action::Invite {
-            invite: key(1).id(),
-            uses,
-            expires: T0,
-        };
-        assert_eq!(
-            why(|act| act.action = invite),
-            "an invite has 1 to 10000 uses"
-        );
-    }
+fn closures_are_bounded() {
     for keep in [nodes(MAX_NAMED + 1), vec![key(1).id(); 2]] {
         let close = Action::Close {
             invite: key(1).id(),

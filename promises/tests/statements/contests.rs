@@ -98,9 +98,7 @@ fn without_evidence_the_hash_decides() {
     // A later promise, a higher number or an earlier time of its own change nothing.
     let louder = loser.at(99, T0.before(MINUTE)).called("louder");
     assert_holds(&scene.view(&[winner, &louder], T0), winner, loser);
-    let backdated = loser
-        .at(99, T0.before(HOUR))
-        .with(|body| body.admission.clear());
+    let backdated = loser.at(99, T0.before(HOUR));
     assert!(
         scene
             .net
@@ -171,7 +169,7 @@ fn strangers_and_those_who_are_out_are_no_witnesses() {
         .net
         .ledger_of([&scene.witness, &honest, &hostile, &member]);
     ledger
-        .insert_bytes(scene.net.revoke(&[&member]).bytes(), now)
+        .insert_bytes(scene.net.revoke(&member).bytes(), now)
         .unwrap();
     assert_holds(&View::of(&ledger, now), &scene.a, &scene.b);
     // One that lost its invite to another has never been a member.

@@ -2,17 +2,17 @@
 
 use grid_keys::NodeId;
 use grid_promises::cbor::CborFault;
-use grid_promises::network::Charter;
 use grid_promises::network::act::Act;
-use grid_promises::network::admission::{AdmissionRequest, Direct, Grant, GrantUse};
+use grid_promises::network::admission::{AdmissionRequest, Grant, GrantUse};
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::receipt::Receipt;
-use grid_promises::network::revocation::Revocation;
 use grid_promises::network::statement::{Kind, Signed, Statement, StatementError, peek_kind};
+use grid_promises::network::{AdmissionRule, Charter};
 use grid_promises::{ContentId, limits};
+use minicbor::bytes::ByteVec;
 
 use crate::common::{
-    T0, encoded, first_unknown, forge, forge_raw, frame, key, one_of_each, unframe,
+    INVITES, Net, encoded, first_unknown, forge, forge_raw, frame, key, one_of_each, unframe,
 };
 
 fn read<T: Statement>(bytes: &[u8]) -> Result<ContentId, StatementError> {
@@ -29,9 +29,7 @@ fn decode(kind: Kind, bytes: &[u8]) -> Result<ContentId, StatementError> {
         Kind::Charter => read::<Charter>(bytes),
         Kind::Grant => read::<Grant>(bytes),
         Kind::GrantUse => read::<GrantUse>(bytes),
-        Kind::Direct => read::<Direct>(bytes),
         Kind::Member => read::<MemberPromise>(bytes),
-        Kind::Revocation => read::<Revocation>(bytes),
         Kind::Receipt => read::<Receipt>(bytes),
         Kind::Request => read::<AdmissionRequest>(bytes),
         Kind::Act => read::<Act>(bytes),
@@ -117,12 +115,7 @@ fn a_signature_of_one_kind_does_not_serve_another() {
             }
         }
     }
-    // An invite use and an admission by name have the same shape.
-    let expected = [
-        (Kind::GrantUse, Kind::Direct),
-        (Kind::Direct, Kind::GrantUse),
-    ];
-    assert_eq!(alike, expected);
+    assert_eq!(alike, []);
 }
 
 #[test]
@@ -155,15 +148,15 @@ fn another_nodes_signature_is_refused() {
 fn a_weak_key_signs_nothing() {
     let mut identity = [0; 32];
     identity[0] = 1;
-    let (_, bytes) = one_of_each().remove(3);
-    let mut direct = Signed::<Direct>::decode(&bytes).unwrap().body().clone();
-    direct.owner = NodeId(identity);
+    let (_, bytes) = one_of_each().remove(2);
+    let mut used = Signed::<GrantUse>::decode(&bytes).unwrap().body().clone();
+    used.invite = NodeId(identity);
     // R is the identity and S is zero: the textbook check `[8][S]B = [8]R + [8][k]A` holds.
     let mut signature = [0; 64];
     signature[0] = 1;
-    let bytes = frame(Kind::Direct as u8, &encoded(&direct), &signature);
-    let expected = StatementError::Signature("admission");
-    assert_eq!(decode(Kind::Direct, &bytes), Err(expected));
+    let bytes = frame(Kind::GrantUse as u8, &encoded(&used), &signature);
+    let expected = StatementError::Signature("invite use");
+    assert_eq!(decode(Kind::GrantUse, &bytes), Err(expected));
 }
 
 #[test]
@@ -201,83 +194,76 @@ fn length_and_depth_are_bounded_before_anything_else() {
 
 #[test]
 fn one_value_has_one_encoding() {
-    let (_, bytes) = one_of_each().remove(3);
+    let (_, bytes) = one_of_each().remove(2);
     let (kind, body, signature) = unframe(&bytes);
     // The kind in two bytes where one is enough.
     let mut long_kind = bytes.clone();
     long_kind.splice(1..2, [0x18, kind]);
     assert_eq!(
-        fault(decode(Kind::Direct, &long_kind)),
+        fault(decode(Kind::GrantUse, &long_kind)),
         CborFault::NotShortest
     );
     // An indefinite array around the same items.
     let mut open = vec![0x9f];
     open.extend_from_slice(&bytes[1..]);
     open.push(0xff);
-    assert_eq!(fault(decode(Kind::Direct, &open)), CborFault::Indefinite);
+    assert_eq!(fault(decode(Kind::GrantUse, &open)), CborFault::Indefinite);
     // A fourth item, and a fifth in the body, signed for real.
     let mut four = frame(kind, &body, &signature);
     four[0] = 0x84;
     four.push(0xf6);
     assert_eq!(
-        fault(decode(Kind::Direct, &four)),
+        fault(decode(Kind::GrantUse, &four)),
         CborFault::NotTheEncoding
     );
     let mut wider = body.clone();
     wider[0] += 1;
     wider.push(0xf6);
-    let wider = forge_raw(kind, "admission", &wider, &key(0));
+    let wider = forge_raw(kind, "invite use", &wider, &key(INVITES));
     assert_eq!(
-        fault(decode(Kind::Direct, &wider)),
+        fault(decode(Kind::GrantUse, &wider)),
         CborFault::NotTheEncoding
     );
     // The last item in a longer form, signed for real.
     let mut loose = body;
     let time = loose.len() - 5;
     loose.splice(time..=time, [0x1b, 0, 0, 0, 0]);
-    let loose = forge_raw(kind, "admission", &loose, &key(0));
-    assert_eq!(fault(decode(Kind::Direct, &loose)), CborFault::NotShortest);
+    let loose = forge_raw(kind, "invite use", &loose, &key(INVITES));
+    assert_eq!(
+        fault(decode(Kind::GrantUse, &loose)),
+        CborFault::NotShortest
+    );
 }
 
 #[test]
 fn nothing_is_signed_that_would_not_be_read() {
-    let (_, bytes) = one_of_each().remove(3);
-    let direct = Signed::<Direct>::decode(&bytes).unwrap().body().clone();
+    let (_, bytes) = one_of_each().remove(6);
+    let request = Signed::<AdmissionRequest>::decode(&bytes)
+        .unwrap()
+        .body()
+        .clone();
     let invalid = |why| StatementError::Invalid {
-        kind: "admission",
+        kind: "admission request",
         why,
     };
     assert_eq!(
-        Signed::sign(direct.clone(), &key(1)).unwrap_err(),
+        Signed::sign(request.clone(), &key(1)).unwrap_err(),
         invalid("it has to be signed by another key")
     );
     assert_eq!(
-        Signed::sign(direct.clone(), &key(0)).unwrap().bytes(),
+        Signed::sign(request.clone(), &key(4)).unwrap().bytes(),
         bytes
     );
-    assert_eq!(forge(&direct, &key(0)), bytes);
+    assert_eq!(forge(&request, &key(4)), bytes);
 
-    let crowd: Vec<NodeId> = {
-        let mut ids: Vec<_> = (0..128).map(|n| key(n).id()).collect();
-        ids.sort();
-        ids
-    };
-    let closure = |n| grid_promises::network::revocation::Closure {
-        invite: key(n).id(),
-        keep: crowd.clone(),
-    };
-    let revocation = Revocation {
-        network: direct.network,
-        owner: key(0).id(),
-        nodes: crowd.clone(),
-        closures: vec![closure(1), closure(2)],
-        readmit: vec![],
-        issued: T0,
-    };
+    let net = Net::new(AdmissionRule::Invite);
+    let promise = net.founder().with(|body| {
+        body.receipts = vec![ByteVec::from(vec![0; limits::MAX_STATEMENT])];
+    });
     assert_eq!(
-        Signed::sign(revocation, &key(0)).unwrap_err(),
+        Signed::sign(promise.body, &key(0)).unwrap_err(),
         StatementError::Invalid {
-            kind: "revocation",
+            kind: "member promise",
             why: "it is longer than a statement may be",
         }
     );

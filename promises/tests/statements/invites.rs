@@ -5,8 +5,10 @@ use grid_promises::network::NetworkName;
 use grid_promises::network::admission::{AdmissionError, Link, RawLink};
 use grid_promises::network::invite::{Bootstrap, Invite, InviteError};
 use grid_promises::network::statement::StatementError;
+use grid_promises::network::void::Void;
 use grid_promises::network::{AdmissionRule, Charter};
 use grid_promises::{Timestamp, limits};
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
@@ -31,6 +33,8 @@ struct Parts {
     #[n(5)]
     #[cbor(with = "minicbor::bytes")]
     secret: Vec<u8>,
+    #[n(6)]
+    acts: Vec<ByteVec>,
 }
 
 fn text_of(body: &[u8]) -> String {
@@ -205,9 +209,7 @@ fn every_part_is_verified() {
     // No chain, for a grant of somebody who is no owner.
     assert_eq!(
         changed(|parts| parts.issuer.clear()),
-        InviteError::Admission(AdmissionError::Rule {
-            rule: AdmissionRule::Invite
-        })
+        InviteError::Admission(AdmissionError::Void(Void::NotAdmitted))
     );
     assert_eq!(
         changed(|parts| parts.issuer = vec![parts.issuer[0].clone(); 7]),
@@ -302,7 +304,7 @@ fn an_invite_admits_a_node_that_everybody_can_verify() {
     );
     let joined = |admission: &grid_promises::network::admission::Admission| match admission.links()
     {
-        [.., Link::Invite { used, .. }] => used.joined,
+        [.., Link { used, .. }] => used.joined,
         other => panic!("{other:?}"),
     };
     assert_eq!(joined(&admission), T0.after(HOUR));

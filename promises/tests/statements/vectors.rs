@@ -13,9 +13,7 @@ const fn pinned(kind: Kind) -> &'static str {
         Kind::Charter => include_str!("../vectors/charter.hex"),
         Kind::Grant => include_str!("../vectors/grant.hex"),
         Kind::GrantUse => include_str!("../vectors/use.hex"),
-        Kind::Direct => include_str!("../vectors/direct.hex"),
         Kind::Member => include_str!("../vectors/member.hex"),
-        Kind::Revocation => include_str!("../vectors/revocation.hex"),
         Kind::Receipt => include_str!("../vectors/receipt.hex"),
         Kind::Request => include_str!("../vectors/request.hex"),
         Kind::Act => include_str!("../vectors/act.hex"),
@@ -43,9 +41,7 @@ fn write_the_statements() {
             Kind::Act => "act",
             Kind::Charter => "charter",
             Kind::Grant => "grant",
-            Kind::Direct => "direct",
             Kind::Member => "member",
-            Kind::Revocation => "revocation",
             Kind::Receipt => "receipt",
         };
         let line = data_encoding::HEXLOWER.encode(&bytes) + "\n";
@@ -76,12 +72,10 @@ fn kinds_keep_their_numbers_and_names() {
             (1, "charter"),
             (2, "invite grant"),
             (3, "invite use"),
-            (4, "admission"),
+            (4, "act"),
             (5, "member promise"),
-            (6, "revocation"),
-            (7, "receipt"),
-            (8, "admission request"),
-            (9, "act"),
+            (6, "receipt"),
+            (7, "admission request"),
         ]
     );
 }
@@ -108,7 +102,7 @@ fn derived_values_are_pinned() {
     let founder = net.founder();
     let member = net.joined(&founder, INVITES, 5, 1);
     let mut ledger = net.ledger_of([&founder, &member]);
-    let revocation = net.revoke(&[&net.admitted(2)]);
+    let revocation = net.revoke(&net.admitted(2));
     ledger.insert_bytes(revocation.bytes(), T0).unwrap();
     lines.push(format!(
         "root {}",

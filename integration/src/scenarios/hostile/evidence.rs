@@ -73,6 +73,7 @@ async fn bring_guests(target: &Target, mut loser: Rogue) -> Result<()> {
         invite: invite.id(),
         issuer: loser.id(),
         uses: 10_000,
+        office: None,
         ..target.spent.grant.body().clone()
     };
     let grant = Signed::sign(grant, &loser.key)?;
@@ -85,7 +86,7 @@ async fn bring_guests(target: &Target, mut loser: Rogue) -> Result<()> {
             node: guest.id(),
             joined: grant.issued,
         };
-        guest.admission = loser.admission.extended(Link::Invite {
+        guest.admission = loser.admission.extended(Link {
             grant: grant.clone(),
             used: Signed::sign(used, &invite)?,
             seen: None,

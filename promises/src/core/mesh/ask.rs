@@ -3,6 +3,7 @@
 use minicbor::bytes::ByteVec;
 use rand_core::Rng;
 
+use crate::core::expulsion::Expulsion;
 use crate::core::links::jitter;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
@@ -29,7 +30,12 @@ impl Mesh {
         step: &mut Step<'_>,
     ) {
         match self.phase {
-            Phase::Member(_) | Phase::Joining { .. } => self.sync(peer, true, peers, step),
+            Phase::Member(_)
+            | Phase::Joining { .. }
+            | Phase::Expelled {
+                why: Expulsion::NotAdmitted,
+                ..
+            } => self.sync(peer, true, peers, step),
             Phase::Waiting => self.request_admission_of(peer, local, peers, step),
             Phase::Expelled { .. } => {}
         }
@@ -97,7 +103,8 @@ impl Mesh {
     }
 
     fn pick_one(&self, local: &Local, peers: &Peers, entropy: &mut dyn Rng) -> Option<NodeId> {
-        if matches!(self.phase, Phase::Waiting | Phase::Expelled { .. }) {
+        let may_be_admitted = matches!(self.phase.expulsion(), None | Some(Expulsion::NotAdmitted));
+        if matches!(self.phase, Phase::Waiting) || !may_be_admitted {
             return None;
         }
         let mut connected: Vec<NodeId> = self

@@ -15,6 +15,7 @@ use crate::core::mesh::witness::Witness;
 use crate::core::record::{Change, NetworkRecord};
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
+use crate::network::act::Act;
 use crate::network::admission::Admission;
 use crate::network::charter::Charter;
 use crate::network::invite::Bootstrap;
@@ -29,6 +30,8 @@ pub(crate) struct Beginning {
     pub(crate) charter: Signed<Charter>,
     pub(crate) secret: Option<Secret<32>>,
     pub(crate) admission: Option<Admission>,
+    /// Acts of owners that it needs to understand its admission.
+    pub(crate) acts: Vec<Signed<Act>>,
     pub(crate) bootstrap: Vec<Bootstrap>,
     /// The last promise, in a network that was left before.
     pub(crate) last_promise: Option<Vec<u8>>,
@@ -73,10 +76,7 @@ impl Mesh {
     ) -> Self {
         let now = now.timestamp();
         let mut ledger = Ledger::new(record.charter.clone());
-        for bytes in &record.statements {
-            // Statements that lapsed or are damaged come again from the members.
-            let _ = ledger.insert_bytes(bytes, now);
-        }
+        ledger.load(&record.statements, now);
         let admission = record
             .admission
             .and_then(|raw| Admission::decode(&raw, &record.charter, &local.id()).ok());
@@ -121,6 +121,7 @@ impl Mesh {
             charter,
             secret,
             admission,
+            acts,
             bootstrap,
             last_promise,
         } = beginning;
@@ -132,13 +133,15 @@ impl Mesh {
             listen_port,
             admission: admission.as_ref().map(Admission::raw),
             promise: last_promise.clone(),
-            statements: Vec::new(),
+            statements: acts.iter().map(|act| act.bytes().to_vec()).collect(),
             rules: Vec::new(),
             judge: None,
             bootstrap: bootstrap.clone(),
         };
+        let mut ledger = Ledger::new(charter);
+        ledger.insert_acts(acts, step.now.timestamp());
         let mut mesh = Self::new(
-            Ledger::new(charter),
+            ledger,
             secret,
             Device::new(private_key, listen_port),
             Acceptance::new(Vec::new(), None),

@@ -4,6 +4,8 @@ use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::roster::Roster;
 use crate::network::ledger::{Item, Merged, Refusal};
 use crate::network::member::{PromiseError, Standing};
+use crate::network::statement::{Kind, peek_kind};
+use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
@@ -12,8 +14,8 @@ use grid_keys::NodeId;
 pub(crate) struct Ingested {
     /// Whether anything was new.
     pub(crate) news: bool,
-    /// Whether a revocation was new.
-    pub(crate) revoked: bool,
+    /// Whether an act of an owner was new.
+    pub(crate) acted: bool,
     /// Whether a node was new, or left.
     pub(crate) came_or_went: bool,
     /// The highest sequence number among promises of this node itself.
@@ -37,50 +39,111 @@ pub(crate) fn ingest<'a>(
     now: Timestamp,
 ) -> Ingested {
     let mut result = Ingested::default();
-    for bytes in statements {
-        if roster.ledger().knows(bytes) {
-            result.of_sender |= roster.is_promise_of(&source, bytes);
-            continue;
+    let is_act = |bytes: &&[u8]| peek_kind(bytes) == Some(Kind::Act as u8);
+    let (acts, others): (Vec<&[u8]>, Vec<&[u8]>) = statements.partition(is_act);
+    result.take_acts(&acts, source, roster, outbox, now);
+    for bytes in others {
+        if result.hostile.is_some() {
+            break;
         }
-        let item = match roster.ledger().verify(bytes) {
-            Ok(item) => item,
+        result.take_promise(bytes, source, own, roster, outbox, now);
+    }
+    result
+}
+
+impl Ingested {
+    /// Merges acts of owners: all at once, because what follows from them is found anew each time.
+    fn take_acts(
+        &mut self,
+        acts: &[&[u8]],
+        source: NodeId,
+        roster: &mut Roster,
+        outbox: &mut Outbox,
+        now: Timestamp,
+    ) {
+        let mut verified = Vec::new();
+        for bytes in acts.iter().filter(|bytes| !roster.ledger().knows(bytes)) {
+            match roster.ledger().verify(bytes) {
+                Ok(Item::Act(act)) => verified.push(*act),
+                Ok(Item::Member(_)) => {}
+                Err(refusal) => {
+                    self.refuse(&refusal);
+                    return;
+                }
+            }
+        }
+        if verified.is_empty() {
+            return;
+        }
+        let count = verified.len();
+        let merged = roster.insert_acts(verified, now);
+        for id in &merged.new {
+            if let Some(act) = roster.ledger().acts().held().get(id) {
+                outbox.push(act.bytes().to_vec(), Some(source));
+            }
+        }
+        self.news |= !merged.new.is_empty();
+        self.acted |= !merged.new.is_empty();
+        let refused = count.saturating_sub(merged.new.len());
+        self.refused += u32::try_from(refused).unwrap_or(u32::MAX);
+    }
+
+    /// A statement that no correct node sends.
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.refused += 1;
+        self.hostile = Some(refusal.to_string());
+    }
+
+    fn take_promise(
+        &mut self,
+        bytes: &[u8],
+        source: NodeId,
+        own: &NodeId,
+        roster: &mut Roster,
+        outbox: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if roster.ledger().knows(bytes) {
+            self.of_sender |= roster.is_promise_of(&source, bytes);
+            return;
+        }
+        let promised = match roster.ledger().verify(bytes) {
+            Ok(Item::Member(promised)) => promised,
+            Ok(Item::Act(_)) => return,
             Err(refusal) => {
-                result.refused += 1;
-                result.hostile = Some(refusal.to_string());
-                break;
+                self.refuse(&refusal);
+                return;
             }
         };
-        let (mut of_sender, mut comes_or_goes, mut revokes) = (false, false, false);
-        match &item {
-            Item::Member(promised) if promised.node() == *own => {
-                let sequence = promised.promise().sequence;
-                result.own_sequence = result.own_sequence.max(Some(sequence));
-                continue;
-            }
-            Item::Member(promised) => {
-                of_sender = promised.node() == source;
-                comes_or_goes = promised.promise().standing == Standing::Withdrawn
-                    || roster.promise_of(&promised.node()).is_none();
-            }
-            Item::Revocation(_) => revokes = true,
+        if promised.node() == *own {
+            let sequence = promised.promise().sequence;
+            self.own_sequence = self.own_sequence.max(Some(sequence));
+            return;
         }
-        match roster.insert(item, now) {
+        let of_sender = promised.node() == source;
+        let comes_or_goes = promised.promise().standing == Standing::Withdrawn
+            || roster.promise_of(&promised.node()).is_none();
+        let merged = if roster.is_strange(&promised) && !roster.is_member(&source) {
+            // Keys cost nothing: those of nobody's making are kept on a member's word only.
+            Err(Refusal::Void(Void::NotAdmitted))
+        } else {
+            roster.insert(Item::Member(promised), now)
+        };
+        match merged {
             Ok(Merged::New) => {
-                result.news = true;
-                result.revoked |= revokes;
-                result.came_or_went |= comes_or_goes;
+                self.news = true;
+                self.came_or_went |= comes_or_goes;
                 outbox.push(bytes.to_vec(), Some(source));
             }
             Ok(Merged::Known | Merged::Stale) => {}
             Err(refusal) => {
-                result.refused += 1;
+                self.refused += 1;
                 if of_sender || matches!(refusal, Refusal::Promise(PromiseError::Future { .. })) {
-                    result.why = Some(refusal.to_string());
+                    self.why = Some(refusal.to_string());
                 }
-                continue;
+                return;
             }
         }
-        result.of_sender |= of_sender;
+        self.of_sender |= of_sender;
     }
-    result
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::core::effect::Reply;
 use crate::core::error::CommandError;
+use crate::core::expulsion::Expulsion;
 use crate::core::input::Ticket;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
@@ -88,10 +89,9 @@ impl Mesh {
                 step.done(ticket, Ok(reply));
                 None
             }
-            Phase::Expelled { .. } => self.fail_join(if self.roster.is_revoked(&local.id()) {
-                CommandError::Revoked
-            } else {
-                CommandError::InviteSpent
+            Phase::Expelled { why, .. } => self.fail_join(match why {
+                Expulsion::InviteSpent | Expulsion::InviteExpired => CommandError::InviteSpent,
+                why => CommandError::PutOut(*why),
             }),
             _ => None,
         }

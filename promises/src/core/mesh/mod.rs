@@ -6,6 +6,7 @@
 //! those that configure WireGuard or tell anybody.
 
 pub(crate) mod acceptance;
+mod acting;
 pub(crate) mod applicants;
 mod ask;
 pub(crate) mod begin;
@@ -20,7 +21,7 @@ pub(crate) mod phase;
 mod replies;
 mod report;
 mod respond;
-pub(crate) mod revoke;
+mod revoke;
 pub(crate) mod roster;
 mod wishes;
 pub(crate) mod witness;
@@ -33,6 +34,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::content_id::ContentId;
 use crate::core::effect::Notice;
 use crate::core::endpoints;
+use crate::core::expulsion::Expulsion;
 use crate::core::input::PeerObservation;
 use crate::core::links::Links;
 use crate::core::local::Local;
@@ -47,7 +49,6 @@ use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
 use crate::core::record::Change;
-use crate::core::status::Expulsion;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::charter::{AdmissionRule, Charter};
@@ -57,6 +58,7 @@ use crate::network::ledger::Item;
 use crate::network::member::Member;
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
+use crate::network::void::Void;
 use crate::time::Millis;
 use grid_keys::{NodeId, Secret, WgPublicKey};
 
@@ -159,6 +161,11 @@ impl Mesh {
                 wanted.extend(bootstrap);
                 wanted.extend(links.choose(neighbours));
             }
+            // It may be that what admits it has not come in yet.
+            Phase::Expelled {
+                why: Expulsion::NotAdmitted,
+                ..
+            } => wanted.extend(bootstrap.chain(links.choose(neighbours))),
             Phase::Expelled { .. } => {}
         }
         wanted
@@ -241,6 +248,7 @@ impl Mesh {
         self.move_if_lost(local, step);
         self.roster.update_neighbours(&own);
         self.roster.report_changes(&before, &own, step.effects);
+        self.applicants.forget_members(&self.roster);
         self.acceptance.decide(
             &self.roster,
             local,
@@ -263,34 +271,32 @@ impl Mesh {
         self.device.configure(wanted, &self.roster, step.effects);
     }
 
-    /// Notices that this node was revoked or that its invite was used by others before.
+    /// Notices that owners put this node out, or that its invite was used by others before.
     fn check_own_standing(&mut self, own: &NodeId, step: &mut Step<'_>) {
-        let why = if self.is_revoked(own) {
-            Some(Expulsion::Revoked)
-        } else {
-            self.roster.view().refused.get(own).map(Expulsion::from)
-        };
+        let why = self.ruling_on(own).err().map(|why| Expulsion::from(&why));
+        let why = why.or_else(|| self.roster.view().refused.get(own).map(Expulsion::from));
         match why {
-            Some(why) if !self.phase.is_expelled() => {
+            Some(why) if self.phase.expulsion() != Some(why) => {
                 step.effects.notice(Notice::Expelled {
                     name: self.name().clone(),
                     why,
                 });
                 self.phase.expel(why);
             }
-            // Late evidence can reverse a lost contest for an invite.
+            // Late evidence can reverse a lost contest for an invite, and a dismissal what an owner did.
             None => self.phase.reinstate(),
             Some(_) => {}
         }
     }
 
-    fn is_revoked(&self, own: &NodeId) -> bool {
-        let withdrawn = self.roster.ledger().withdrawn();
-        withdrawn.is_revoked(own)
-            || self
-                .phase
-                .own()
-                .is_some_and(|own| withdrawn.voids(own.standing()))
+    /// What owners did to this node.
+    fn ruling_on(&self, own: &NodeId) -> Result<(), Void> {
+        let authority = self.roster.ledger().authority();
+        if authority.is_revoked(own) {
+            return Err(Void::Revoked);
+        }
+        let promised = self.phase.own().map(OwnPromise::standing);
+        promised.map_or(Ok(()), |own| authority.rule(self.roster.charter(), own))
     }
 
     fn move_if_lost(&mut self, local: &Local, step: &mut Step<'_>) {
@@ -348,10 +354,8 @@ impl Mesh {
     }
 
     fn may_speak(&self) -> bool {
-        let withdrawn = self.roster.ledger().withdrawn();
-        self.phase
-            .own()
-            .is_some_and(|own| self.phase.is_member() || !withdrawn.voids(own.standing()))
+        let own = self.phase.own().map(|own| own.standing().node());
+        own.is_some_and(|own| self.phase.is_member() || self.ruling_on(&own).is_ok())
     }
 
     /// Renews the promise and forgets what lapsed, from time to time.

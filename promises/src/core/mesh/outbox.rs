@@ -1,6 +1,8 @@
 //! News on its way to the connected members: each is told at once of everything that it did not send
 //! itself.
 
+use std::collections::BTreeSet;
+
 use minicbor::bytes::ByteVec;
 
 use crate::content_id::ContentId;
@@ -12,6 +14,7 @@ use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::invite::Bootstrap;
 use crate::network::ledger::invite_of;
+use crate::network::statement::Signed;
 use crate::time::Millis;
 use grid_keys::NodeId;
 
@@ -94,33 +97,42 @@ fn messages(
     // A node that lost an invite to others, or is about to, is told of them and of nothing else.
     let rivals = peers.links().up().filter_map(|(node, _)| {
         let theirs = invite_of(ledger.members().get(node)?)?;
-        (!receivers.contains(node)).then(|| (*node, Some(theirs.id())))
+        (!receivers.contains(node) && !roster.is_out(node)).then(|| (*node, Some(theirs.id())))
     });
     let all = receivers.iter().map(|node| (*node, None));
     let concerns = |only: Option<ContentId>, bytes: &[u8]| {
         let mut members = ledger.members().values();
         only.is_none_or(|grant| members.any(|m| came_by(m, &grant) && m.promise().bytes() == bytes))
     };
+    // Those that owners put out are told why, and nothing else.
+    let out = peers.links().up().map(|(node, _)| *node);
+    let out = out.filter(|node| !receivers.contains(node) && roster.is_out(node));
+    let out: Vec<(NodeId, Vec<Vec<ByteVec>>)> = out
+        .map(|peer| {
+            let about: BTreeSet<&[u8]> = roster.acts_about(&peer).map(Signed::bytes).collect();
+            let fresh = waiting.iter().map(|out| out.bytes.as_slice());
+            (peer, batches(fresh.filter(|bytes| about.contains(bytes))))
+        })
+        .collect();
     all.chain(rivals)
         .map(|(peer, only)| {
             let fresh = waiting.iter().filter(|out| out.source != Some(peer));
             let fresh = fresh.map(|out| out.bytes.as_slice());
             (peer, batches(fresh.filter(|bytes| concerns(only, bytes))))
         })
+        .chain(out)
         .collect()
 }
 
-/// The connected nodes that are told everything: members, bootstrap nodes, and nodes that were revoked,
-/// which have to hear of it.
+/// The connected nodes that are told everything: members, and bootstrap nodes that no owner put out.
 fn receivers(roster: &Roster, bootstrap: &[Bootstrap], peers: &Peers) -> Vec<NodeId> {
     peers
         .links()
         .up()
         .map(|(node, _)| *node)
         .filter(|node| {
-            roster.is_member(node)
-                || roster.is_revoked(node)
-                || bootstrap.iter().any(|b| b.node == *node)
+            let is_bootstrap = || bootstrap.iter().any(|b| b.node == *node);
+            roster.is_member(node) || (is_bootstrap() && !roster.is_out(node))
         })
         .collect()
 }

@@ -265,7 +265,7 @@ impl OwnPromise {
         let fits = receipt.network == roster.id()
             && receipt.subject == *own
             && receipt.issued <= now.after(CLOCK_SKEW)
-            && (roster.is_member(&receipt.witness) || roster.charter().is_owner(&receipt.witness));
+            && (roster.is_member(&receipt.witness) || roster.is_owner(&receipt.witness));
         if !fits || self.terms.receipts.contains(&receipt) {
             return false;
         }
@@ -285,7 +285,7 @@ impl OwnPromise {
         public_key: &WgPublicKey,
         now: Timestamp,
     ) -> Vec<Signed<Receipt>> {
-        let charter = roster.charter();
+        let authority = roster.ledger().authority();
         let links = self.terms.admission.links();
         let last = links.last().map_or(&[][..], std::slice::from_ref);
         let admission = self.terms.admission.id();
@@ -295,10 +295,10 @@ impl OwnPromise {
         let of_key = |r: &&Signed<Receipt>| live(r) && r.public_key == *public_key;
         let best = [
             all.iter()
-                .filter(|r| r.admission == admission && is_heard(&r.witness, links, charter))
+                .filter(|r| r.admission == admission && is_heard(&r.witness, links, authority))
                 .min_by_key(|r| {
                     (
-                        !is_heard(&r.witness, last, charter),
+                        !is_heard(&r.witness, last, authority),
                         r.member_since,
                         r.issued,
                     )
@@ -323,13 +323,13 @@ impl OwnPromise {
     /// Whether a member could give this node evidence that it lacks: anybody, while nobody vouches for its
     /// address; else those who decide contests for its invite.
     pub(crate) fn lacks_receipt_of(&self, peer: &NodeId, roster: &Roster) -> bool {
-        let charter = roster.charter();
-        if self.standing.node() == charter.founder || !roster.is_member(peer) {
+        let authority = roster.ledger().authority();
+        if self.standing.node() == roster.charter().founder || !roster.is_member(peer) {
             return false;
         }
         let links = self.terms.admission.links();
         let last = links.last().map_or(&[][..], std::slice::from_ref);
-        let decides = |node: &NodeId| !last.is_empty() && is_heard(node, last, charter);
+        let decides = |node: &NodeId| !last.is_empty() && is_heard(node, last, authority);
         let admission = self.terms.admission.id();
         let speaks = |r: &Signed<Receipt>| r.admission == admission && decides(&r.witness);
         let is_decided = self.terms.receipts.iter().any(speaks);
@@ -343,13 +343,18 @@ impl OwnPromise {
     }
 
     /// The admission for those who are invited, with the oldest receipt for it: with that they can show that
-    /// this node used its invite in time, even when its own promise is long gone.
+    /// this node used its invite in time, even when its own promise is long gone. Empty for whoever needs nobody
+    /// else to be a member.
     pub(crate) fn shown_admission(&self, roster: &Roster) -> Admission {
+        let authority = roster.ledger().authority();
+        if authority.is_rooted(&self.standing.node()) {
+            return Admission::default();
+        }
         let mut receipts: Vec<&Signed<Receipt>> = self.terms.receipts.iter().collect();
         receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.member_since));
         let admission = self.terms.admission.clone();
         receipts.into_iter().fold(admission, |admission, receipt| {
-            admission.seen(receipt, roster.charter())
+            admission.seen(receipt, roster.charter(), authority)
         })
     }
 }

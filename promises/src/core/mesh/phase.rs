@@ -1,9 +1,9 @@
 //! Where this node stands in a network.
 
 use crate::core::error::CommandError;
+use crate::core::expulsion::Expulsion;
 use crate::core::input::Ticket;
 use crate::core::mesh::own_promise::OwnPromise;
-use crate::core::status::Expulsion;
 use crate::network::admission::Admission;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -46,6 +46,14 @@ impl Phase {
 
     pub(crate) const fn is_expelled(&self) -> bool {
         matches!(self, Self::Expelled { .. })
+    }
+
+    /// Why this node is no member any longer.
+    pub(crate) const fn expulsion(&self) -> Option<Expulsion> {
+        match self {
+            Self::Expelled { why, .. } => Some(*why),
+            Self::Waiting | Self::Joining { .. } | Self::Member(_) => None,
+        }
     }
 
     /// What this node has promised.

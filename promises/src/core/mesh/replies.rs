@@ -15,7 +15,7 @@ use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAn
 use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
-use crate::network::admission::{Admission, RawLink};
+use crate::network::admission::Admission;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
@@ -88,7 +88,7 @@ impl Mesh {
             NetworkReply::Push(Response::Refusal(_)) => self.leave_told(false),
             NetworkReply::Admit(response) => {
                 if let Response::Answer(answer) = response {
-                    self.take_admission(&answer.admission, local, peers, step);
+                    self.take_admission(peer, &answer.acts, local, peers, step);
                 }
                 None
             }
@@ -178,21 +178,21 @@ impl Mesh {
         }
     }
 
-    /// An admission came in: for this node, or for one that asked through it.
+    /// An admission by an owner came in: for this node, or for one that asked through it.
     fn take_admission(
         &mut self,
-        raw: &[RawLink],
+        peer: NodeId,
+        acts: &[ByteVec],
         local: &Local,
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) {
-        if !matches!(self.phase, Phase::Waiting) {
-            self.applicants.hand_on(raw, &self.roster);
+        self.take_statements(peer, acts, local, peers, step);
+        let authority = self.roster.ledger().authority();
+        if !matches!(self.phase, Phase::Waiting) || !authority.is_rooted(&local.id()) {
             return;
         }
-        let Ok(admission) = Admission::decode(raw, self.roster.charter(), &local.id()) else {
-            return;
-        };
+        let admission = Admission::default();
         self.roster
             .store(Change::Admission(admission.raw()), step.effects);
         self.phase = Phase::new(Some(admission));
@@ -242,8 +242,8 @@ impl Mesh {
         if let Some(sequence) = result.own_sequence {
             self.own_promise_seen(sequence, step);
         }
-        if result.revoked {
-            // A node that is killed right after it was told must not forget the revocation.
+        if result.acted {
+            // A node that is killed right after it was told must not forget a revocation.
             self.save(local, step.effects);
         }
         if result.came_or_went {

@@ -18,7 +18,7 @@ impl Mesh {
             name: self.name().clone(),
             network: self.id(),
             admission: charter.admission,
-            owner: charter.is_owner(&local.id()),
+            owner: self.roster.is_owner(&local.id()),
             standing: match &self.phase {
                 Phase::Joining { .. } => OwnStanding::Joining,
                 Phase::Waiting => OwnStanding::Waiting,
@@ -43,7 +43,7 @@ impl Mesh {
                 .filter(|_| !self.phase.is_expelled())
                 .filter_map(|node| self.peer_status(node, links))
                 .collect(),
-            asking: self.applicants.asking().clone(),
+            asking: self.applicants.asking(&self.roster),
         }
     }
 

@@ -23,6 +23,9 @@ use crate::core::step::Step;
 use crate::network::admission::{Admission, Link, RawLink};
 use crate::network::charter::AdmissionRule;
 use crate::network::statement::Signed;
+use crate::network::uses::is_timely;
+use crate::network::void::Void;
+use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 /// What a member answers a node that is not one.
@@ -31,8 +34,8 @@ const NO_MEMBER: &str = "no member of that network";
 /// Whether a node may see a network's statements.
 enum Reader {
     Yes,
-    /// It may see the revocations that name it.
-    Revoked,
+    /// It may see the acts of owners that put it out.
+    Out,
     /// It may see who used its invite before it.
     Spent(ContentId),
     No(&'static str),
@@ -48,9 +51,10 @@ impl Mesh {
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) -> Vec<u8> {
+        let now = step.now.timestamp();
         match ask {
-            NetworkAsk::Sync(request) => sync(&peer, request, &self.roster, &self.witness),
-            NetworkAsk::Pull(request) => pull(&peer, request, &self.roster, &self.witness),
+            NetworkAsk::Sync(request) => sync(&peer, request, &self.roster, &self.witness, now),
+            NetworkAsk::Pull(request) => pull(&peer, request, &self.roster),
             NetworkAsk::Push(push) => self.answer_push(peer, push, local, peers, step),
             NetworkAsk::Admit(request) => self.answer_admit(peer, request, local, peers, step),
         }
@@ -122,15 +126,18 @@ impl Mesh {
         {
             return refusal("this network does not admit in that way");
         }
-        if self.roster.is_revoked(&signed.node) {
-            return refusal("the node's admission was revoked");
+        if self.roster.is_out(&signed.node) {
+            return refusal("an owner put the node out");
         }
-        if let Some(admission) = self.applicants.approved(&signed.node) {
+        let ledger = self.roster.ledger();
+        let acts = ledger.acts().rooting(&signed.node);
+        if !acts.is_empty() {
+            let acts = acts.iter().map(|act| act.bytes().to_vec().into());
             return answer(&AdmitAnswer {
-                admission: admission.raw(),
+                acts: acts.collect(),
             });
         }
-        let is_owner = charter.is_owner(&local.id());
+        let is_owner = self.roster.is_owner(&local.id());
         if !self
             .applicants
             .add(&signed, is_owner, &self.roster, step.effects)
@@ -138,9 +145,9 @@ impl Mesh {
             return refusal("too many nodes wait already");
         }
         // A member that is not an owner passes the request on to the owners it is connected to.
-        let owners = charter
-            .owners
-            .iter()
+        let authority = self.roster.ledger().authority();
+        let owners = authority
+            .owners()
             .filter(|owner| !is_owner && **owner != peer && peers.is_up(owner));
         for owner in owners.copied().collect::<Vec<_>>() {
             let ask = NetworkAsk::Admit(request.clone());
@@ -151,16 +158,18 @@ impl Mesh {
 }
 
 /// Answers a comparison of statements.
-fn sync(peer: &NodeId, request: &SyncRequest, roster: &Roster, witness: &Witness) -> Vec<u8> {
+fn sync(
+    peer: &NodeId,
+    request: &SyncRequest,
+    roster: &Roster,
+    witness: &Witness,
+    now: Timestamp,
+) -> Vec<u8> {
     let ledger = roster.ledger();
-    match reader(peer, request.admission.as_deref(), roster, witness) {
+    match reader(peer, request.admission.as_deref(), roster, witness, now) {
         Reader::No(why) => return refusal(why),
-        Reader::Revoked => {
-            let revocations = ledger
-                .revocations()
-                .filter(|revocation| revocation.nodes.contains(peer))
-                .map(Signed::bytes);
-            let (statements, _) = first_batch(revocations);
+        Reader::Out => {
+            let (statements, _) = first_batch(roster.acts_about(peer).map(Signed::bytes));
             return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
         }
         Reader::Spent(grant) => {
@@ -187,8 +196,8 @@ fn sync(peer: &NodeId, request: &SyncRequest, roster: &Roster, witness: &Witness
 }
 
 /// Answers a request for single statements.
-fn pull(peer: &NodeId, request: &Pull, roster: &Roster, witness: &Witness) -> Vec<u8> {
-    if !matches!(reader(peer, None, roster, witness), Reader::Yes) {
+fn pull(peer: &NodeId, request: &Pull, roster: &Roster) -> Vec<u8> {
+    if !roster.is_member(peer) {
         return refusal(NO_MEMBER);
     }
     let wanted: BTreeSet<[u8; 8]> = request.wanted.iter().map(|id| **id).collect();
@@ -201,19 +210,30 @@ fn reader(
     admission: Option<&[RawLink]>,
     roster: &Roster,
     witness: &Witness,
+    now: Timestamp,
 ) -> Reader {
-    if roster.is_revoked(peer) {
-        return Reader::Revoked;
-    }
     if roster.is_member(peer) {
         return Reader::Yes;
+    }
+    if roster.is_out(peer) {
+        return Reader::Out;
     }
     let Some(raw) = admission else {
         return Reader::No(NO_MEMBER);
     };
-    match Admission::decode(raw, roster.charter(), peer) {
-        Ok(admission) => spent_invite(peer, &admission, roster, witness),
-        Err(_) => Reader::No("the admission does not admit"),
+    let Ok(admission) = Admission::decode(raw, roster.charter(), peer) else {
+        return Reader::No("the admission does not admit");
+    };
+    let authority = roster.ledger().authority();
+    let first = authority.first_that_counts(&admission, peer);
+    let mut counting = admission.links().iter().skip(first);
+    match authority.rule_shown(roster.charter(), &admission, peer) {
+        Err(Void::NotAdmitted) => Reader::No("no owner admitted that node"),
+        Err(_) => Reader::Out,
+        Ok(()) if !counting.all(|link| is_timely(authority, link, now)) => {
+            Reader::No("the invite expired")
+        }
+        Ok(()) => spent_invite(peer, &admission, roster, witness),
     }
 }
 
@@ -226,7 +246,7 @@ fn spent_invite(
     roster: &Roster,
     witness: &Witness,
 ) -> Reader {
-    let Some(Link::Invite { grant, .. }) = admission.links().last() else {
+    let Some(Link { grant, .. }) = admission.links().last() else {
         return Reader::Yes;
     };
     let is_full = |users: &BTreeSet<NodeId>| {

@@ -2,112 +2,97 @@
 
 use std::collections::BTreeSet;
 
+use crate::core::effect::Reply;
 use crate::core::error::CommandError;
+use crate::core::input::Keep;
 use crate::core::local::Local;
-use crate::core::mesh::roster::Roster;
-use crate::limits::MAX_REVOKED;
-use crate::network::admission::{Direct, Link, RawLink};
-use crate::network::revocation::{Closure, Revocation};
-use crate::network::statement::Signed;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::acting::admissions;
+use crate::core::step::Step;
+use crate::limits::MAX_NAMED;
+use crate::network::act::Action;
+use crate::network::ledger::invite_of;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
-/// Admissions by name in one revocation, so that it stays within a statement's length.
-const READMITTED_AT_ONCE: usize = 20;
-
-/// What withdraws a node's admission, and the nodes that came in through it and stay.
-pub(crate) struct Revoked {
-    pub(crate) statements: Vec<Signed<Revocation>>,
-    pub(crate) kept: Vec<NodeId>,
-}
-
-/// Signs the revocations of a node.
-pub(crate) fn revoke(
-    node: &NodeId,
-    roster: &Roster,
-    local: &Local,
-    now: Timestamp,
-) -> Result<Revoked, CommandError> {
-    let network = roster.id();
-    let owner = local.id();
-    let kept = admitted_through(roster, node);
-    let mut readmit = Vec::with_capacity(kept.len());
-    for node in &kept {
-        let direct = Direct {
-            network,
-            owner,
-            node: *node,
-            issued: now,
+impl Mesh {
+    /// Withdraws a node's admission, as an owner, and with it those of all that came from the node, but for those
+    /// that are kept. Only says what would follow, if that is all that is wanted.
+    pub(crate) fn revoke(
+        &mut self,
+        node: &str,
+        keep: Keep,
+        only_say: bool,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.own_office(local)?;
+        let node = self.roster.resolve(node)?;
+        let name = self.name().clone();
+        if node == local.id() {
+            return Err(CommandError::Oneself(name));
+        }
+        let authority = self.roster.ledger().authority();
+        if authority.is_owner(&node) {
+            return Err(CommandError::IsAnOwner { name, node });
+        }
+        if authority.is_revoked(&node) {
+            return Ok(Reply::Unchanged);
+        }
+        let withdrawal = self.withdrawal(&node, step.now.timestamp());
+        let alone = self.consider(withdrawal.clone(), local, step)?;
+        let kept: BTreeSet<NodeId> = match keep {
+            Keep::Nobody => BTreeSet::new(),
+            Keep::Guests => alone.gone.iter().copied().filter(|n| *n != node).collect(),
+            Keep::These(names) => self.named(&names, &node)?,
         };
-        let signed = Signed::sign(direct, local.key())?;
-        readmit.push(RawLink::Direct(signed.bytes().to_vec()));
-    }
-    let mut closures = closures_for(roster, node);
-    let mut parts: Vec<Vec<RawLink>> = readmit
-        .chunks(READMITTED_AT_ONCE)
-        .map(<[RawLink]>::to_vec)
-        .collect();
-    if parts.is_empty() {
-        parts.push(Vec::new());
-    }
-    let mut statements = Vec::with_capacity(parts.len());
-    for readmit in parts {
-        let body = Revocation {
-            network,
-            owner,
-            nodes: vec![*node],
-            closures: std::mem::take(&mut closures),
-            readmit,
-            issued: now,
+        let kept: BTreeSet<NodeId> = kept.intersection(&alone.gone).copied().collect();
+        let mut actions = admissions(&kept, &self.roster);
+        actions.extend(withdrawal);
+        let mut deed = self.consider(actions, local, step)?;
+        deed.gone.remove(&node);
+        let reply = Reply::Revoked {
+            node,
+            gone: deed.gone.iter().copied().collect(),
+            kept: kept.into_iter().collect(),
         };
-        statements.push(Signed::sign(body, local.key())?);
+        if !only_say {
+            self.carry_out(deed, local, step);
+        }
+        Ok(reply)
     }
-    Ok(Revoked { statements, kept })
-}
 
-/// The members whose admission leads through a node, who would lose it with the node.
-fn admitted_through(roster: &Roster, node: &NodeId) -> Vec<NodeId> {
-    roster
-        .ledger()
-        .members()
-        .values()
-        .filter(|member| member.node() != *node)
-        .filter(|member| {
-            member
-                .admission()
-                .links()
-                .iter()
-                .any(|link| link.issuer() == *node || link.node() == *node)
-        })
-        .map(|member| member.node())
-        .collect()
-}
-
-/// Closes the invite that a node came by, for everybody who is not a member by it already. An invite with
-/// more members than a revocation can name stays open, or they would lose their admission.
-fn closures_for(roster: &Roster, node: &NodeId) -> Vec<Closure> {
-    let Some(member) = roster.ledger().members().get(node) else {
-        return Vec::new();
-    };
-    let Some(Link::Invite { grant, .. }) = member.admission().links().last() else {
-        return Vec::new();
-    };
-    let keep: BTreeSet<NodeId> = roster
-        .ledger()
-        .members()
-        .values()
-        .flat_map(|member| member.admission().links())
-        .filter(|link| {
-            matches!(link, Link::Invite { grant: theirs, .. } if theirs.invite == grant.invite)
-        })
-        .map(Link::node)
-        .filter(|kept| kept != node)
-        .collect();
-    if keep.len() > MAX_REVOKED {
-        return Vec::new();
+    /// The nodes that a person wants to keep when `revoked` goes.
+    fn named(&self, names: &[String], revoked: &NodeId) -> Result<BTreeSet<NodeId>, CommandError> {
+        let nodes = names.iter().map(|name| self.roster.resolve(name));
+        let nodes: BTreeSet<NodeId> = nodes.collect::<Result<_, _>>()?;
+        if nodes.contains(revoked) {
+            return Err(CommandError::KeepsTheRevoked(*revoked));
+        }
+        Ok(nodes)
     }
-    vec![Closure {
-        invite: grant.invite,
-        keep: keep.into_iter().collect(),
-    }]
+
+    /// What withdraws a node's admission. The invite that it came by is closed first: the node may still have it,
+    /// and would come back under another key. Others stay whose use of it was seen before; of these, those that this
+    /// node saw and that do not show it yet are named.
+    fn withdrawal(&self, node: &NodeId, now: Timestamp) -> Vec<Action> {
+        let ledger = self.roster.ledger();
+        let came_by = ledger.promise_of(node).and_then(invite_of);
+        let is_open = |invite| ledger.authority().closings_of(invite).is_empty();
+        let open = came_by.filter(|grant| is_open(&grant.invite));
+        let close = open.map(|grant| {
+            let mut seen = self.witness.known_users(grant, &self.roster);
+            let shown = ledger.seen_users(grant);
+            seen.retain(|user| user != node && !shown.contains(user));
+            Action::Close {
+                invite: grant.invite,
+                before: now,
+                keep: seen.into_iter().take(MAX_NAMED).collect(),
+            }
+        });
+        close
+            .into_iter()
+            .chain([Action::Revoke { node: *node }])
+            .collect()
+    }
 }

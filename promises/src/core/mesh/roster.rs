@@ -15,6 +15,9 @@ use crate::core::neighbours::Neighbours;
 use crate::core::record::Change;
 use crate::core::step::Queue;
 use crate::limits::MAX_LABEL;
+use crate::network::act::{Act, Action};
+use crate::network::acts;
+use crate::network::admission::Link;
 use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
 use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
@@ -22,6 +25,7 @@ use crate::network::member::{Member, MemberPromise};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::network::view::{Presence, View};
+use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::{NodeId, WgPublicKey};
 
@@ -72,7 +76,7 @@ impl Roster {
 
     /// The last promise of a node, whether it is a member or not.
     pub(crate) fn promise_of(&self, node: &NodeId) -> Option<&Signed<MemberPromise>> {
-        self.ledger.members().get(node).map(Member::promise)
+        self.ledger.promise_of(node).map(Member::promise)
     }
 
     /// Whether these bytes are the last promise of a node.
@@ -85,8 +89,52 @@ impl Roster {
         self.view.members.contains_key(node)
     }
 
-    pub(crate) fn is_revoked(&self, node: &NodeId) -> bool {
-        self.ledger.withdrawn().is_revoked(node)
+    /// Whether owners put a node out: by its key, or by the admission that it showed last.
+    pub(crate) fn is_out(&self, node: &NodeId) -> bool {
+        let authority = self.ledger.authority();
+        let shown = self.ledger.promise_of(node);
+        let ruling = shown.map_or(Ok(()), |member| authority.rule(self.charter(), member));
+        authority.is_out(node) || !matches!(ruling, Ok(()) | Err(Void::NotAdmitted))
+    }
+
+    /// Whether nobody that this node knows admitted the node of a promise.
+    pub(crate) fn is_strange(&self, member: &Member) -> bool {
+        let ruling = self.ledger.authority().rule(self.charter(), member);
+        ruling == Err(Void::NotAdmitted)
+    }
+
+    /// Whether a node is an owner now.
+    pub(crate) fn is_owner(&self, node: &NodeId) -> bool {
+        self.ledger.authority().is_owner(node)
+    }
+
+    /// The acts that show a node why it is out, if it is, and nothing else.
+    pub(crate) fn acts_about(&self, node: &NodeId) -> impl Iterator<Item = &Signed<Act>> {
+        let shown = self.ledger.promise_of(node);
+        let links = shown.map_or(&[][..], |member| member.admission().links());
+        let is_on_it = move |node: &NodeId| {
+            let on = |link: &Link| link.issuer() == *node || link.node() == *node;
+            links.iter().any(on)
+        };
+        let node = *node;
+        let concerns = move |action: &Action| match action {
+            Action::Appoint { .. } | Action::Dismiss { .. } => true,
+            Action::Revoke { node: revoked } => *revoked == node || is_on_it(revoked),
+            Action::Close { invite, .. } => links.iter().any(|link| link.grant.invite == *invite),
+            Action::Admit { .. } => false,
+        };
+        let acts = self.ledger.acts().in_order().map(|(_, act)| act);
+        acts.filter(move |act| concerns(&act.action))
+    }
+
+    /// Puts a ledger in place of this one, which has all that this one had.
+    pub(crate) fn replace_ledger(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
+    }
+
+    /// Merges acts of owners.
+    pub(crate) fn insert_acts(&mut self, acts: Vec<Signed<Act>>, now: Timestamp) -> acts::Merged {
+        self.ledger.insert_acts(acts, now)
     }
 
     /// Members that are there, without this node.
@@ -183,7 +231,7 @@ impl Roster {
                 Some(Presence::Live) => continue,
                 Some(Presence::Lapsed) => Departure::Lapsed,
                 Some(Presence::Left) => Departure::Left,
-                None if self.is_revoked(node) => Departure::Revoked,
+                None if self.is_out(node) => Departure::Revoked,
                 None => Departure::NotAdmitted,
             };
             if node != own {
@@ -211,8 +259,7 @@ impl Roster {
     /// What the nodes call themselves that promised something.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (NodeId, String)> {
         self.ledger
-            .members()
-            .values()
+            .promises()
             .map(|member| (member.node(), member.promise().label.as_str().to_owned()))
     }
 }

@@ -1,6 +1,6 @@
 //! What people want of a network that this node is in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::core::effect::Reply;
 use crate::core::error::{CommandError, Unacceptable, Unpromisable};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
+use crate::core::mesh::acting::admissions;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::phase::Phase;
-use crate::core::mesh::revoke::{Revoked, revoke};
+use crate::core::mesh::roster::pick;
 use crate::core::step::{Queue, Step};
 use crate::limits::{INVITE_MAX_LIFE, MAX_ENDPOINTS};
 use crate::network::accept::overlaps;
-use crate::network::admission::Grant;
+use crate::network::act::Act;
+use crate::network::admission::{Admission, Grant, Link};
 use crate::network::charter::AdmissionRule;
 use crate::network::endpoint::is_reachable;
 use crate::network::invite::{Bootstrap, Invite};
-use crate::network::ledger::Item;
 use crate::network::rules::{Action, Rule};
 use crate::network::statement::Signed;
-use crate::time::Timestamp;
 use grid_keys::{NodeId, NodeKey, Secret};
 
 /// Members in an invite besides its maker, so that it works while the maker is down. More would make it
@@ -77,18 +77,37 @@ impl Mesh {
             uses,
             issued,
             expires: issued.after(life),
+            office: self.own_office(local).ok(),
         };
         let invite = Invite {
             charter: charter.clone(),
             bootstrap,
             grant: Signed::sign(grant, local.key())?,
             issuer: own.shown_admission(&self.roster),
+            acts: self.shown_acts(&node),
             key,
             secret: self.secret.clone().unwrap_or_else(|| Secret::new([0; 32])),
         };
         // Refuses to hand out an invite whose chain is too long for anybody to use.
         invite.admit(node, issued)?;
         Ok(Reply::Invite(invite.to_text()))
+    }
+
+    /// The acts that show whoever is invited that this node may invite.
+    fn shown_acts(&self, own: &NodeId) -> Vec<Signed<Act>> {
+        let ledger = self.roster.ledger();
+        let admission = self
+            .phase
+            .own()
+            .map(|own| own.shown_admission(&self.roster));
+        let links = admission.as_ref().map_or(&[][..], Admission::links);
+        let first = links.first();
+        let office = first.and_then(|link| link.grant.office);
+        let acts = match office {
+            Some(office) => ledger.acts().line_of(&office).collect(),
+            None => ledger.acts().rooting(&first.map_or(*own, Link::issuer)),
+        };
+        acts.into_iter().cloned().collect()
     }
 
     /// Promises to route a prefix.
@@ -157,53 +176,46 @@ impl Mesh {
         reply
     }
 
-    /// Admits a node that asked, as an owner.
+    /// Admits a node that asked, as an owner; or one that owners put out, whatever way the network admits.
     pub(crate) fn approve(
-        &mut self,
-        node: &str,
-        local: &Local,
-        now: Timestamp,
-    ) -> Result<Reply, CommandError> {
-        self.check_owner(local)?;
-        self.applicants.approve(node, &self.roster, local, now)
-    }
-
-    /// Withdraws a node's admission, as an owner.
-    pub(crate) fn revoke(
         &mut self,
         node: &str,
         local: &Local,
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
-        self.check_owner(local)?;
-        let now = step.now.timestamp();
-        let node = self.roster.resolve(node)?;
-        if node == local.id() {
-            return Err(CommandError::Oneself(self.name().clone()));
+        self.own_office(local)?;
+        let rule = self.roster.charter().admission;
+        let node = match self.applicant(node) {
+            Ok(node) => node,
+            Err(_) if rule != AdmissionRule::Approve => return Err(self.no_approval()),
+            Err(error) => return Err(error),
+        };
+        let authority = self.roster.ledger().authority();
+        if rule != AdmissionRule::Approve && !self.roster.is_out(&node) {
+            return Err(self.no_approval());
         }
-        if self.roster.is_revoked(&node) {
+        if authority.is_rooted(&node) {
             return Ok(Reply::Unchanged);
         }
-        let Revoked { statements, kept } = revoke(&node, &self.roster, local, now)?;
-        for revocation in statements {
-            let bytes = revocation.bytes().to_vec();
-            let item = Item::Revocation(Box::new(revocation));
-            if self.roster.insert(item, now).is_ok() {
-                self.outbox.push(bytes, None);
-            }
-        }
-        self.dirty = true;
-        // Until others know the revocation, it must survive a crash of this node.
-        self.save(local, step.effects);
-        Ok(Reply::Revoked { node, kept })
+        let admissions = admissions(&BTreeSet::from([node]), &self.roster);
+        let deed = self.consider(admissions, local, step)?;
+        self.carry_out(deed, local, step);
+        Ok(Reply::Changed)
     }
 
-    fn check_owner(&self, local: &Local) -> Result<(), CommandError> {
-        if self.roster.charter().is_owner(&local.id()) {
-            Ok(())
-        } else {
-            Err(CommandError::NotAnOwner(self.name().clone()))
+    fn no_approval(&self) -> CommandError {
+        CommandError::NoApproval {
+            name: self.name().clone(),
+            rule: self.roster.charter().admission,
         }
+    }
+
+    /// The node that an owner means by a name, among those that asked, and those that are in or were: a name that one of
+    /// these has does not say who is meant.
+    fn applicant(&self, name: &str) -> Result<NodeId, CommandError> {
+        let mut known: BTreeMap<NodeId, String> = self.roster.labels().collect();
+        known.extend(self.applicants.labels());
+        pick(self.name(), name, known.into_iter().collect())
     }
 }
 

@@ -78,7 +78,8 @@ impl Witness {
             return None;
         }
         let evidence = Evidence::of(roster.ledger(), now);
-        let is_owner = charter.is_owner(&own);
+        let authority = roster.ledger().authority();
+        let is_owner = authority.is_owner(&own);
         // A receipt is worth what its witness's standing is worth.
         if !is_owner {
             evidence.member_since(&own)?;
@@ -87,14 +88,14 @@ impl Witness {
         let links = member.admission().links();
         let decides = links
             .last()
-            .is_some_and(|link| is_owner || link.issuer() == own);
+            .is_some_and(|link| is_heard(&own, std::slice::from_ref(link), authority));
         // Those who decide contests for the invite hand on what one of them said, and nobody else's word.
         let membership = if decides {
-            evidence_of_use(charter, member)
+            evidence_of_use(authority, member)
         } else {
             evidence.member_since(subject)
         };
-        let vouches = decides || is_heard(&own, links, charter);
+        let vouches = decides || is_heard(&own, links, authority);
         let key_since = evidence.key_since(member, &promise.public_key);
         let stale = evidence
             .last_seen(member, address)

@@ -56,8 +56,13 @@ impl Router {
                 ..
             } => mesh.set_rule(action, prefix, from.as_deref(), &local.id(), step.effects),
             Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
-            Command::Approve { node, .. } => mesh.approve(&node, local, step.now.timestamp()),
-            Command::Revoke { node, .. } => mesh.revoke(&node, local, step),
+            Command::Approve { node, .. } => mesh.approve(&node, local, step),
+            Command::Revoke {
+                node,
+                keep,
+                only_say,
+                ..
+            } => mesh.revoke(&node, keep, only_say, local, step),
         };
         step.done(ticket, outcome);
     }
@@ -170,6 +175,7 @@ impl Router {
         });
         Beginning {
             bootstrap: bootstrap.collect(),
+            acts: Vec::new(),
             secret: None,
             admission: match found.charter.admission {
                 AdmissionRule::Open => Some(Admission::default()),

@@ -1,0 +1,106 @@
+//! What this node does in a network as an owner: signs acts, keeps them, and tells others.
+
+use std::collections::BTreeSet;
+
+use crate::core::error::CommandError;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::roster::Roster;
+use crate::core::step::Step;
+use crate::limits::MAX_NAMED;
+use crate::network::act::{Act, Action, OfficeId};
+use crate::network::ledger::Ledger;
+use crate::network::statement::Signed;
+use crate::network::view::View;
+use crate::time::Timestamp;
+use grid_keys::{NodeId, NodeKey};
+
+/// Acts that would be done, and what would follow.
+pub(crate) struct Deed {
+    pub(crate) acts: Vec<Signed<Act>>,
+    /// Members that would be none.
+    pub(crate) gone: BTreeSet<NodeId>,
+    after: Ledger,
+}
+
+impl Deed {
+    /// What follows if the holder of an office, whose key this is, does this.
+    ///
+    /// # Errors
+    /// There is no room for all of it, or it would not count.
+    pub(crate) fn of(
+        roster: &Roster,
+        office: &OfficeId,
+        key: &NodeKey,
+        actions: Vec<Action>,
+        now: Timestamp,
+    ) -> Result<Self, CommandError> {
+        let acts = roster.ledger().acts().signed(office, key, actions, now)?;
+        let mut after = roster.ledger().clone();
+        after.insert_acts(acts.iter().cloned(), now);
+        let is_kept = |act: &Signed<Act>| after.authority().counts(&act.act_id());
+        if !acts.iter().all(is_kept) || !after.acts().keeps_all_of(roster.ledger().acts()) {
+            return Err(CommandError::NoRoomForActs(roster.name().clone()));
+        }
+        let members = |ledger| -> BTreeSet<NodeId> {
+            let view = View::of(ledger, now);
+            view.members.into_keys().collect()
+        };
+        let gone = &members(roster.ledger()) - &members(&after);
+        Ok(Self { acts, gone, after })
+    }
+}
+
+impl Mesh {
+    /// The office by which this node acts: of several, the one that is nearest to the top.
+    ///
+    /// # Errors
+    /// It is no owner.
+    pub(super) fn own_office(&self, local: &Local) -> Result<OfficeId, CommandError> {
+        let own = local.id();
+        let offices = self.roster.ledger().authority().offices_of(&own);
+        let nearest = offices.min_by_key(|(id, office)| (office.place.depth, **id));
+        let id = nearest.map(|(id, _)| *id);
+        id.ok_or_else(|| CommandError::NotAnOwner(self.name().clone()))
+    }
+
+    /// What follows if this node does this as an owner.
+    ///
+    /// # Errors
+    /// It is no owner, or the acts would not be kept.
+    pub(super) fn consider(
+        &self,
+        actions: Vec<Action>,
+        local: &Local,
+        step: &Step<'_>,
+    ) -> Result<Deed, CommandError> {
+        let office = self.own_office(local)?;
+        let now = step.now.timestamp();
+        Deed::of(&self.roster, &office, local.key(), actions, now)
+    }
+
+    /// Does it: on disk before anybody hears of it.
+    pub(super) fn carry_out(&mut self, deed: Deed, local: &Local, step: &mut Step<'_>) {
+        self.roster.replace_ledger(deed.after);
+        for act in &deed.acts {
+            self.outbox.push(act.bytes().to_vec(), None);
+        }
+        self.dirty = true;
+        self.save(local, step.effects);
+    }
+}
+
+/// Admissions by name, in as many acts as it takes.
+pub(crate) fn admissions(nodes: &BTreeSet<NodeId>, roster: &Roster) -> Vec<Action> {
+    let authority = roster.ledger().authority();
+    let nodes: Vec<NodeId> = nodes.iter().copied().collect();
+    let acts = nodes.chunks(MAX_NAMED).map(|nodes| {
+        let over = nodes.iter().flat_map(|node| authority.revocations_of(node));
+        let over: BTreeSet<_> = over.copied().collect();
+        Action::Admit {
+            nodes: nodes.to_vec(),
+            over: over.into_iter().collect(),
+        }
+    });
+    acts.collect()
+}
