@@ -1,7 +1,11 @@
 //! Where a node keeps what it keeps. Knows paths and nothing of what is in them.
 
 use std::env;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use grid_promises::ContentId;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// The home of a node that belongs to the machine and not to a person.
 pub const SYSTEM_HOME: &str = "/var/lib/grid";
@@ -95,10 +99,23 @@ impl Home {
         grid_modules::CacheDir::new(self.path.join("cache"))
     }
 
-    /// The control socket.
+    /// The control socket: in the home, or where this user's programs keep such things while they run if the home is
+    /// read-only.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.path.join("grid.sock")
+        match statvfs(&self.path) {
+            Ok(about) if about.flags().contains(FsFlags::ST_RDONLY) => {
+                self.socket_in(&runtime_dir())
+            }
+            _ => self.path.join("grid.sock"),
+        }
+    }
+
+    /// The control socket in a folder that serves other homes too.
+    fn socket_in(&self, folder: &Path) -> PathBuf {
+        let id = ContentId::of(self.path.as_os_str().as_bytes()).to_string();
+        let short: String = id.chars().take(16).collect();
+        folder.join(short).join("grid.sock")
     }
 
     /// The lock that the server holds.
@@ -114,9 +131,35 @@ impl Home {
     }
 }
 
+/// Where this user's programs keep what is gone when the machine restarts. Nobody else can write there.
+fn runtime_dir() -> PathBuf {
+    let user = nix::unistd::geteuid();
+    if user.is_root() {
+        return "/run/grid".into();
+    }
+    let named = env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty());
+    let folder = named.map_or_else(|| format!("/run/user/{user}").into(), PathBuf::from);
+    folder.join("grid")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_only_homes_have_sockets_of_their_own_elsewhere() {
+        let home = |path: &str| Home {
+            path: path.into(),
+            is_named: true,
+        };
+        let elsewhere = |path| home(path).socket_in(Path::new("/run/grid"));
+        assert_ne!(elsewhere("/a"), elsewhere("/b"));
+        // As short as a path of a socket has to be.
+        assert!(elsewhere("/a").as_os_str().len() < 60);
+        let dir = tempfile::tempdir().unwrap();
+        let own = home(dir.path().to_str().unwrap());
+        assert_eq!(own.socket(), dir.path().join("grid.sock"));
+    }
 
     #[test]
     fn a_user_without_a_home_is_beside_the_machines_node() {

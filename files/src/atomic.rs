@@ -76,6 +76,15 @@ fn write_durably<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<()> {
     at(path, disk.sync_file(path))
 }
 
+/// Tries whether a folder takes `length` bytes more, and leaves it as it was.
+pub fn probe<D: Disk>(disk: &D, folder: &Path, length: usize) -> Result<()> {
+    let path = folder.join(format!("probe{UNFINISHED}"));
+    gone(&path, disk.remove_file(&path))?;
+    let written = write_durably(disk, &path, &vec![0; length]);
+    let removed = gone(&path, disk.remove_file(&path));
+    written.and(removed)
+}
+
 /// Removes files that may be there, and makes that durable.
 pub fn remove_files<D: Disk>(disk: &D, folder: &Path, names: &[&str]) -> Result<()> {
     for name in names {

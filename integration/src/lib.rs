@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod lab;
 pub mod link;
 pub mod mesh;
+mod mounted;
 mod mounts;
 pub mod namespaces;
 pub mod netem;

@@ -3,6 +3,7 @@
 mod acceptance;
 mod boot;
 mod claims;
+mod disks;
 mod errors;
 mod exits;
 mod foreign;
@@ -31,6 +32,7 @@ pub const GROUPS: &[Group] = &[
     Group::new("acceptance", acceptance::SCENARIOS),
     Group::new("boot", boot::SCENARIOS),
     Group::new("claims", claims::SCENARIOS),
+    Group::new("disks", disks::SCENARIOS),
     Group::new("errors", errors::SCENARIOS),
     Group::new("exits", exits::SCENARIOS),
     Group::new("hostile", hostile::SCENARIOS),

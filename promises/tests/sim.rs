@@ -828,6 +828,37 @@ fn an_idle_network_says_little() {
 }
 
 #[test]
+fn who_cannot_write_decides_nothing_and_catches_up() {
+    use grid_promises::core::Input;
+    let (mut world, network, _) = mesh(17, Faults::NONE, 3, "10.7.0.0/16");
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1, 2])));
+    let promise = |world: &Sim| world.nodes[2].disk[&network].promise.clone();
+    let before = promise(&world);
+    world.input(2, Input::Memory { works: false });
+    // It would have been renewed by then.
+    world.run(Duration::from_secs(20 * 3600));
+    assert_eq!(promise(&world), before);
+    assert!(
+        agree(&world, &network, &[0, 1, 2]),
+        "it stands on what was promised"
+    );
+    world.input(2, Input::Memory { works: true });
+    world.run(Duration::from_secs(10));
+    assert_ne!(promise(&world), before, "what was put off is done");
+    // Nor does a node claim an address that it cannot write down.
+    world.kill(2);
+    world.start(2);
+    let joiner = world.add();
+    world.input(joiner, Input::Memory { works: false });
+    let invite = invite(&mut world, 0, 1);
+    let _ = join(&mut world, joiner, &invite);
+    assert_eq!(world.nodes[joiner].disk[&network].promise, None);
+    world.input(joiner, Input::Memory { works: true });
+    let all = [0, 1, 2, joiner];
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &all)));
+}
+
+#[test]
 fn promises_are_renewed_and_lapse() {
     let (mut world, network, _) = mesh(16, Faults::NONE, 3, "10.7.0.0/16");
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1, 2])));

@@ -36,6 +36,9 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::PublicRange { .. } => {
             format!("{error}; `--allow-public` takes it all the same")
         }
+        CommandError::Unwritable(_) => {
+            format!("{error}; {}", takes_changes_again())
+        }
         CommandError::NoEndpoint => format!("{error}; name one with `--endpoint HOST:PORT`"),
         CommandError::CannotAccept {
             why: Unacceptable::FromEverybody,
@@ -43,6 +46,12 @@ pub fn on_command(error: &CommandError) -> String {
         } => format!("{error} (`--from NODE`)"),
         _ => error.to_string(),
     }
+}
+
+/// For a home that takes no changes.
+#[must_use]
+pub const fn takes_changes_again() -> &'static str {
+    "make room on its disk or make it writable. Tunnels stay up meanwhile, and the server goes on by itself"
 }
 
 /// Why an invite cannot be used, and what to do about it.

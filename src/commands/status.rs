@@ -115,6 +115,13 @@ fn status_at(report: &StatusReport, now: u64) -> String {
     if !report.node.is_empty() {
         let _ = writeln!(text, "node {}", report.node);
     }
+    if let Some(why) = &report.unwritable {
+        let _ = writeln!(
+            text,
+            "the home takes no changes: {why}; {}",
+            advice::takes_changes_again()
+        );
+    }
     for network in &report.networks {
         text.push('\n');
         write_network(&mut text, network, now);
@@ -396,6 +403,7 @@ mod tests {
             ..network()
         };
         let report = StatusReport {
+            unwritable: None,
             node: "own".to_owned(),
             networks: vec![network],
             left: vec!["old".to_owned()],
@@ -420,6 +428,7 @@ mod tests {
     #[test]
     fn status_is_aligned_and_says_why_not() {
         let report = StatusReport {
+            unwritable: None,
             node: "own".to_owned(),
             networks: vec![network()],
             left: vec!["old".to_owned()],

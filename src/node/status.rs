@@ -19,6 +19,9 @@ pub struct StatusReport {
     pub left: Vec<String>,
     /// Networks that could not be started.
     pub broken: Vec<BrokenReport>,
+    /// Why the home takes no changes, if it takes none: then nothing is done that would have to be written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritable: Option<String>,
 }
 
 impl StatusReport {

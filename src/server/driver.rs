@@ -1,11 +1,14 @@
 //! The one task that owns the core: everything that happens goes in, everything that it wants done
 //! is carried out in order.
 //!
-//! A change of what is on disk is durable before anything behind it is done. If it cannot be made
-//! durable, the server ends: what was not written down must not be used.
+//! A change of what is on disk is durable before anything behind it is done: what was not written down must not
+//! be used. If it cannot be made durable, nothing behind it is done, and the core begins again with what is on
+//! disk (`unwritable`).
 
 mod effects;
 mod events;
+mod memory;
+mod unwritable;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +17,8 @@ use std::time::{Duration, Instant};
 use grid_keys::NodeId;
 use grid_net::{Endpoint, Limits, Pace, Responder};
 use grid_promises::core::{
-    CommandError, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo, Ticket, Tunnel,
+    CommandError, Config as CoreConfig, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo,
+    Ticket, Tunnel,
 };
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
@@ -35,8 +39,9 @@ use crate::host;
 use crate::node::question::{Question, Taken};
 use crate::node::status::{BrokenReport, StatusReport};
 use crate::store::{InterfaceOptions, KnownPeer, Store};
-use crate::tunnels::Tunnels;
+use crate::tunnels::{Observations, Tunnels};
 use events::Event;
+use memory::Memory;
 
 /// How many reports of the driver's own tasks may wait for it.
 const QUEUE: usize = 1024;
@@ -54,7 +59,12 @@ struct Known {
 
 /// The owner of the core.
 pub(super) struct Driver {
+    /// What every core of this driver is made with.
+    config: CoreConfig,
     core: Core,
+    /// How many cores there were before this one: what was asked for an earlier one is not for this one.
+    generation: u64,
+    memory: Memory,
     clock: Clock,
     entropy: ChaCha20Rng,
     store: Store,
@@ -74,6 +84,8 @@ pub(super) struct Driver {
     responders: BTreeMap<ReplyTo, (Responder, Option<ContentId>)>,
     counter: u64,
     host: HostFacts,
+    /// What WireGuard measured last.
+    measured: Observations,
     fixed: Vec<SocketAddr>,
     notices: Notices,
     notifier: Notifier,
@@ -81,8 +93,8 @@ pub(super) struct Driver {
 
 /// What a driver begins with.
 pub(super) struct Beginning {
-    /// The core, to which nothing has happened.
-    pub core: Core,
+    /// What the core is made with.
+    pub config: CoreConfig,
     /// A seeded generator.
     pub entropy: ChaCha20Rng,
     /// The home.
@@ -106,7 +118,7 @@ impl Driver {
     #[must_use]
     pub(super) fn new(beginning: Beginning) -> Self {
         let Beginning {
-            core,
+            config,
             entropy,
             store,
             endpoint,
@@ -119,7 +131,10 @@ impl Driver {
         let limits = Limits::default();
         let (events, arriving) = mpsc::channel(QUEUE);
         Self {
-            core,
+            core: Core::new(config.clone()),
+            config,
+            generation: 0,
+            memory: Memory::default(),
             clock: Clock::start(),
             entropy,
             store,
@@ -136,6 +151,7 @@ impl Driver {
             responders: BTreeMap::new(),
             counter: 0,
             host: HostFacts::default(),
+            measured: Observations::new(),
             fixed,
             notices: Notices::default(),
             notifier,
@@ -143,32 +159,29 @@ impl Driver {
     }
 
     /// Takes over what was on disk, and what the host is like.
-    ///
-    /// # Errors
-    /// Something could not be made durable.
     pub(super) fn begin(
         &mut self,
         records: Vec<(NetworkRecord, InterfaceOptions)>,
         peers: Vec<KnownPeer>,
-    ) -> Outcome {
+    ) {
+        self.try_disk();
         for (record, interface) in records {
             self.know(&record, interface);
-            self.input(Input::Restore(Box::new(record)))?;
+            self.input(Input::Restore(Box::new(record)));
         }
-        self.look_at_host()?;
+        self.look_at_host();
         for peer in peers {
             self.input(Input::KnownPeer {
                 node: peer.node,
                 addrs: peer.addresses,
-            })?;
+            });
         }
-        Ok(())
     }
 
     /// Runs until it is told to stop.
     ///
     /// # Errors
-    /// Something could not be made durable.
+    /// The endpoint ended by itself.
     pub(super) async fn run(
         &mut self,
         mut questions: mpsc::Receiver<Question>,
@@ -184,36 +197,44 @@ impl Driver {
         loop {
             let timer = self.core.next_timer();
             tokio::select! {
-                () = sleep_until(&self.clock, timer) => self.input(Input::Tick)?,
+                () = sleep_until(&self.clock, timer) => self.input(Input::Tick),
+                () = due(self.memory.next_try()) => self.try_disk(),
                 question = questions.recv() => match question {
-                    None | Some(Question::Stop) => return self.input(Input::Stop),
-                    Some(question) => self.answer(question)?,
+                    None | Some(Question::Stop) => {
+                        self.input(Input::Stop);
+                        return Ok(());
+                    }
+                    Some(question) => self.answer(question),
                 },
                 // This end of it is held by the driver itself, so that it never closes.
-                Some(event) = self.arriving.recv() => self.take(event)?,
+                Some(event) = self.arriving.recv() => self.take(event),
                 event = net.recv() => match event {
                     None => return Err(Failure::failed("the QUIC endpoint ended by itself")),
-                    Some(event) => self.take_net(event)?,
+                    Some(event) => self.take_net(event),
                 },
-                _ = host.tick() => self.look_at_host()?,
+                _ = host.tick() => self.look_at_host(),
                 () = tick(&mut watchdog) => self.notifier.alive(),
             }
         }
     }
 
-    fn answer(&mut self, question: Question) -> Outcome {
+    fn answer(&mut self, question: Question) {
         match question {
             Question::Command {
                 command,
                 interface,
                 done,
             } => {
+                if let Err(error) = self.check_memory(&command) {
+                    let _ = done.send(Err(error));
+                    return;
+                }
                 if let Some(interface) = interface {
                     self.wished.insert(command.network().clone(), interface);
                 }
                 let ticket = Ticket(self.count());
                 self.tickets.insert(ticket, done);
-                self.input(Input::Command { command, ticket })?;
+                self.input(Input::Command { command, ticket });
             }
             // Whoever asked may have gone; then nobody needs the answer.
             Question::Status(answer) => drop(answer.send(self.status())),
@@ -235,26 +256,30 @@ impl Driver {
                     self.input(Input::KnownPeer {
                         node: peer.node,
                         addrs: peer.addresses,
-                    })?;
+                    });
                 }
             }
             Question::Observed(observations) => {
+                self.measured.clone_from(&observations);
                 for (network, peers) in observations {
-                    self.input(Input::Tunnel { network, peers })?;
+                    self.input(Input::Tunnel { network, peers });
                 }
             }
             Question::Stop => {}
         }
-        Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Outcome {
+    fn take(&mut self, event: Event) {
         match event {
             Event::ConnectFailed(peer) => self.input(Input::ConnectFailed { peer }),
             Event::Delayed(peer, message, respond, promise) => {
                 self.request_of(peer, message, respond, promise)
             }
-            Event::Response(request, message) => self.input(Input::Response { request, message }),
+            Event::Response(generation, request, message) => {
+                if generation == self.generation {
+                    self.input(Input::Response { request, message });
+                }
+            }
             Event::Judged(network, judge, answer) => self.input(Input::Judged {
                 network,
                 judge,
@@ -263,7 +288,7 @@ impl Driver {
         }
     }
 
-    fn take_net(&mut self, event: grid_net::Event) -> Outcome {
+    fn take_net(&mut self, event: grid_net::Event) {
         match event {
             grid_net::Event::Connected {
                 peer,
@@ -286,20 +311,17 @@ impl Driver {
                 message,
                 respond,
                 ..
-            } => {
-                match self.modules.claim(&message) {
-                    Claim::Core(promise) => {
-                        return self.take_request(peer, message, respond, promise);
-                    }
-                    Claim::Reject(promise) => respond.send(reject(&promise)),
-                    #[cfg(feature = "modules")]
-                    Claim::Modules(promise) => {
-                        self.modules.take(&promise, peer, message, respond);
-                    }
+            } => match self.modules.claim(&message) {
+                Claim::Core(promise) => {
+                    self.take_request(peer, message, respond, promise);
                 }
-                Ok(())
-            }
-            _ => Ok(()),
+                Claim::Reject(promise) => respond.send(reject(&promise)),
+                #[cfg(feature = "modules")]
+                Claim::Modules(promise) => {
+                    self.modules.take(&promise, peer, message, respond);
+                }
+            },
+            _ => {}
         }
     }
 
@@ -311,7 +333,7 @@ impl Driver {
         message: Vec<u8>,
         respond: Responder,
         promise: Option<ContentId>,
-    ) -> Outcome {
+    ) {
         let wait = self.pace.take(peer, Instant::now());
         if wait.is_zero() {
             return self.request_of(peer, message, respond, promise);
@@ -324,7 +346,6 @@ impl Driver {
                 let _ = events.send(delayed).await;
             }
         });
-        Ok(())
     }
 
     fn request_of(
@@ -333,7 +354,7 @@ impl Driver {
         message: Vec<u8>,
         respond: Responder,
         promise: Option<ContentId>,
-    ) -> Outcome {
+    ) {
         let reply = ReplyTo(self.count());
         self.responders.insert(reply, (respond, promise));
         self.input(Input::Request {
@@ -349,12 +370,19 @@ impl Driver {
     }
 
     /// Tells the core, and does what it wants done.
-    fn input(&mut self, input: Input) -> Outcome {
+    fn input(&mut self, input: Input) {
+        let of_a_person = matches!(input, Input::Command { .. });
         self.core.handle(self.clock.now(), &mut self.entropy, input);
+        self.drain(of_a_person);
+    }
+
+    /// Does what the core wants done.
+    fn drain(&mut self, of_a_person: bool) {
         while let Some(effect) = self.core.pop_effect() {
-            self.carry_out(effect)?;
+            if let Err(forgotten) = self.carry_out(effect, of_a_person) {
+                self.begin_again(&forgotten);
+            }
         }
-        Ok(())
     }
 
     fn know(&mut self, record: &NetworkRecord, interface: InterfaceOptions) {
@@ -368,7 +396,7 @@ impl Driver {
         self.networks.insert(record.network(), known);
     }
 
-    fn look_at_host(&mut self) -> Outcome {
+    fn look_at_host(&mut self) {
         let own = self.networks.values();
         let own = own.map(|known| (&known.name, &known.interface));
         match tokio::task::block_in_place(|| host::facts(own)) {
@@ -381,12 +409,11 @@ impl Driver {
                 };
                 if facts != self.host {
                     self.host = facts.clone();
-                    self.input(Input::Host(facts))?;
+                    self.input(Input::Host(facts));
                 }
             }
             Err(error) => warn!("the host's addresses cannot be read: {error}"),
         }
-        Ok(())
     }
 
     fn status(&self) -> StatusReport {
@@ -410,6 +437,7 @@ impl Driver {
                 .map(|known| known.name.to_string())
                 .collect(),
             broken: self.broken.clone(),
+            unwritable: self.memory.why(),
         }
     }
 
@@ -434,6 +462,14 @@ impl Driver {
                 .collect(),
             names: here().map(|known| known.name.clone()).collect(),
         }
+    }
+}
+
+/// Until this moment; for ever if there is none.
+async fn due(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,9 +3,9 @@
 //! Only the owner of the home and root are listened to. A connection asks once; whatever is wrong
 //! with what it sends costs the connection and nothing else.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,13 @@ impl Listener {
 
     fn make(home: &Home) -> io::Result<Self> {
         let path = unfinished(home);
+        if let Some(folder) = path.parent() {
+            // Only that of a read-only home may not be there yet.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -82,12 +82,14 @@ struct Plain<W>(W);
 impl<W: Write> Write for Plain<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        self.0.write_all(plain_but_for_controls(&text).as_bytes())?;
+        // A log that cannot be written, on a full disk, must not end what it is about.
+        let _ = self.0.write_all(plain_but_for_controls(&text).as_bytes());
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        let _ = self.0.flush();
+        Ok(())
     }
 }
 

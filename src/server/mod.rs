@@ -12,6 +12,7 @@
 
 mod clock;
 mod driver;
+mod found;
 mod guard;
 mod join_dir;
 mod listener;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grid_net::{BindError, Endpoint};
-use grid_promises::core::{Config as CoreConfig, Core, NetworkRecord};
+use grid_promises::core::Config as CoreConfig;
 use nix::sys::stat::{Mode, umask};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -47,9 +48,8 @@ use crate::node::config_file::ConfigFile;
 use crate::node::handle::Parts;
 use crate::node::question::Question;
 use crate::node::requests::Requests;
-use crate::node::status::BrokenReport;
 use crate::node::{NodeHandle, Service};
-use crate::store::{Config, InterfaceOptions, Loaded, ServerLock, Store};
+use crate::store::{Config, ServerLock, Store};
 use crate::tunnels::Tunnels;
 use driver::{Beginning, Driver};
 use listener::Listener;
@@ -97,10 +97,13 @@ pub fn run(home: &Home, options: &Options, service: Service) -> Outcome {
     umask(Mode::from_bits_truncate(0o077));
     let store = Store::open(home)?;
     let _lock = ServerLock::take(home)?;
-    store.recover()?;
-    store.ensure_config()?;
+    // What is unfinished is read by nobody. A home that takes no changes has to do with what is there.
+    let tidied = store.recover().and_then(|()| store.ensure_config());
     let config = store.config()?;
     logging::start(options.verbose, config.log.as_deref());
+    if let Err(error) = tidied {
+        warn!("the home was not brought in order: {error}");
+    }
     let notifier = notifier.unwrap_or_else(|why| {
         warn!("{why}");
         Notifier::default()
@@ -148,7 +151,7 @@ async fn serve(
     let (tunnels, thread) = Tunnels::start(config.mark())
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
     let (questions, asked) = mpsc::channel(QUEUE);
-    let (records, broken) = load(&store)?;
+    let (records, broken) = found::load(&store)?;
     let (peers, complaints) = store.peers();
     for complaint in complaints {
         warn!("a known peer is left out: {complaint}");
@@ -159,7 +162,7 @@ async fn serve(
     let mut fixed = config.endpoints.clone();
     fixed.extend(&options.endpoints);
     let mut driver = Driver::new(Beginning {
-        core: Core::new(CoreConfig { key, label }),
+        config: CoreConfig { key, label },
         entropy,
         store,
         endpoint: endpoint.clone(),
@@ -169,7 +172,7 @@ async fn serve(
         broken,
         notifier: notifier.clone(),
     });
-    driver.begin(records, peers)?;
+    driver.begin(records, peers);
     let (stop, stopped) = watch::channel(false);
     let requests = Requests::default();
     let node = NodeHandle::new(Parts {
@@ -278,29 +281,6 @@ fn bind(
         )),
         error => Failure::failed(format!("this node's QUIC cannot listen: {error}")),
     })
-}
-
-type Records = Vec<(NetworkRecord, InterfaceOptions)>;
-
-fn load(store: &Store) -> Outcome<(Records, Vec<BrokenReport>)> {
-    let mut records = Vec::new();
-    let mut broken = Vec::new();
-    for loaded in store.networks()? {
-        match loaded {
-            Loaded::Whole(stored) => {
-                for complaint in &stored.complaints {
-                    warn!("{}: started without: {complaint}", stored.record.name());
-                }
-                records.push((stored.record, stored.interface));
-            }
-            Loaded::Broken { name, error } => {
-                warn!("{name}: the network is not started: {error}");
-                let error = error.to_string();
-                broken.push(BrokenReport { name, error });
-            }
-        }
-    }
-    Ok((records, broken))
 }
 
 /// Takes the invites that were left for this server, and says when it is ready.

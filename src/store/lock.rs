@@ -1,7 +1,8 @@
 //! One server per home.
 //!
 //! The lock is the kernel's (`flock`), so that it goes with its process however that ends. The file
-//! says the process id for people; nothing trusts it.
+//! says the process id for people; nothing trusts it, and on a full disk it says none. In a home that is read-only
+//! and has no such file, the folder itself is locked.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -39,7 +40,9 @@ impl ServerLock {
             path: path.clone(),
             source,
         };
-        let file = open(&path).map_err(write)?;
+        let file = open(&path)
+            .or_else(|error| open_as_it_is(home, error))
+            .map_err(write)?;
         let mut lock = match exclusively(file) {
             Ok(lock) => lock,
             Err((file, Errno::EWOULDBLOCK)) => {
@@ -50,10 +53,11 @@ impl ServerLock {
             }
             Err((_, error)) => return Err(write(error.into()).into()),
         };
-        lock.set_len(0)
+        // The lock is what counts.
+        let _ = lock
+            .set_len(0)
             .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(write)?;
+            .and_then(|()| writeln!(lock, "{}", std::process::id()));
         Ok(Self(lock))
     }
 
@@ -66,7 +70,9 @@ impl ServerLock {
     /// The id of the process that holds the lock of a home now, as it wrote it.
     #[must_use]
     pub fn holder(home: &Home) -> Option<String> {
-        let file = File::open(home.lock()).ok()?;
+        let file = File::open(home.lock())
+            .or_else(|_| File::open(home.path()))
+            .ok()?;
         let (file, _) = Flock::lock(file, FlockArg::LockSharedNonblock).err()?;
         Some(pid_in(file))
     }
@@ -98,6 +104,16 @@ fn open(path: &Path) -> io::Result<File> {
         .mode(FILE_MODE)
         .custom_flags(O_NOFOLLOW)
         .open(path)
+}
+
+/// What can be locked in a home that takes no changes.
+fn open_as_it_is(home: &Home, error: io::Error) -> io::Result<File> {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
+            File::open(home.lock()).or_else(|_| File::open(home.path()))
+        }
+        _ => Err(error),
+    }
 }
 
 fn pid_in(file: File) -> String {

@@ -39,6 +39,7 @@ use grid_files::private::{Privacy, Reader, SMALL};
 use grid_keys::NodeKey;
 use grid_promises::ContentId;
 use grid_promises::core::Change;
+use grid_promises::limits::MAX_STATEMENT;
 use grid_promises::network::NetworkName;
 use zeroize::Zeroizing;
 
@@ -189,6 +190,14 @@ impl<D: Disk> Store<D> {
             network::tidy(&self.disk, &nets.join(&entry.name))?;
         }
         Ok(())
+    }
+
+    /// Tries whether the home takes changes, by a file as long as the longest statement.
+    ///
+    /// # Errors
+    /// It does not: its disk is full, or it may not be written to.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        Ok(atomic::probe(&self.disk, self.home.path(), MAX_STATEMENT)?)
     }
 
     /// The node's key, if there is one.

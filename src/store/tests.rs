@@ -302,6 +302,22 @@ fn a_cut_anywhere_leaves_the_state_before_or_after() {
 }
 
 #[test]
+fn a_trial_leaves_the_home_as_it_was() {
+    let store = on(CutDisk::new(&[Path::new("/h")]));
+    store.prepare().unwrap();
+    let before = store.disk.tree();
+    store.probe().unwrap();
+    assert_eq!(store.disk.tree(), before);
+    // A full disk takes the name of a file and not its content.
+    let full = on(store.disk.cut_after(100));
+    full.probe().unwrap_err();
+    // What is left of an interrupted trial hinders no other.
+    let next = on(full.disk.whole());
+    next.probe().unwrap();
+    assert_eq!(next.disk.tree(), before);
+}
+
+#[test]
 fn the_key_survives_or_was_never_there() {
     let store = on(CutDisk::new(&[Path::new("/h")]));
     store.prepare().unwrap();

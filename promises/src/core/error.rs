@@ -163,6 +163,9 @@ pub enum CommandError {
     /// The address does not belong to this machine, or nobody could reach it.
     #[error("this node knows no address of its own that a joiner could reach")]
     NoEndpoint,
+    /// What the command would change has to outlive a crash, and cannot be written down.
+    #[error("{0}, and what this changes has to outlive a crash: it is not done")]
+    Unwritable(String),
     /// The node's IPv4 address was lost to another and there is no other.
     #[error("{0} is held by another node")]
     AddressHeld(Ipv4Addr),

@@ -50,6 +50,9 @@ pub enum Input {
     },
     /// What the host is like; given at start and whenever it changes.
     Host(HostFacts),
+    /// Whether what this node decides can be written down; at first it can. While it cannot, this node decides
+    /// nothing of its own accord, and lives by what it wrote down before.
+    Memory { works: bool },
     /// The program is about to end: what waits to be stored is stored now.
     Stop,
     /// A connection to this node stands.

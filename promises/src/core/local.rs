@@ -20,6 +20,8 @@ pub(crate) struct Local {
     facts: LocalFacts,
     /// Where others see this node's QUIC.
     seen_at: BTreeSet<SocketAddr>,
+    /// Whether what this node decides can be written down.
+    remembers: bool,
 }
 
 impl Local {
@@ -31,7 +33,20 @@ impl Local {
             host: HostFacts::default(),
             facts: LocalFacts::default(),
             seen_at: BTreeSet::new(),
+            remembers: true,
         }
+    }
+
+    /// Whether what this node decides can be written down. While it cannot, it decides nothing.
+    pub(crate) const fn remembers(&self) -> bool {
+        self.remembers
+    }
+
+    /// Returns whether anything changed.
+    pub(crate) const fn set_remembers(&mut self, remembers: bool) -> bool {
+        let differs = self.remembers != remembers;
+        self.remembers = remembers;
+        differs
     }
 
     pub(crate) const fn key(&self) -> &NodeKey {

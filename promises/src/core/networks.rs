@@ -258,6 +258,15 @@ impl Networks {
         }
     }
 
+    /// Does what was put off while nothing could be written down.
+    pub(crate) fn catch_up(&mut self, local: &Local, step: &mut Step<'_>) {
+        self.save_all(local, step);
+        for mesh in self.all.values() {
+            mesh.set_timers(step);
+        }
+        self.touch_all();
+    }
+
     /// Makes every network check soon whether its promise should say something else.
     pub(crate) fn resign_all(&self, step: &mut Step<'_>) {
         for network in self.all.keys() {

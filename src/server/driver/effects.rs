@@ -8,24 +8,28 @@ use grid_promises::ContentId;
 use grid_promises::core::{Change, Effect, Parting, RequestId};
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::Driver;
 use super::events::Event;
-use crate::advice;
-use crate::exit::{Failure, Outcome};
+use super::memory::Forgotten;
+use crate::store::InterfaceOptions;
 
 /// The closing code that tells a node that it was revoked.
 const REVOKED: CloseCode = CloseCode::program(1);
 
 impl Driver {
-    pub(super) fn carry_out(&mut self, effect: Effect) -> Outcome {
+    /// Does one thing. `of_a_person`: it follows from a command.
+    ///
+    /// # Errors
+    /// It could not be made durable; nothing behind it may be done.
+    pub(super) fn carry_out(&mut self, effect: Effect, of_a_person: bool) -> Result<(), Forgotten> {
         match effect {
             Effect::Store {
                 network,
                 name,
                 change,
-            } => self.make_durable(network, &name, &change)?,
+            } => self.make_durable(network, &name, &change, of_a_person)?,
             Effect::Configure {
                 network,
                 name,
@@ -95,21 +99,40 @@ impl Driver {
     fn request(&self, id: RequestId, peer: NodeId, message: Vec<u8>) {
         let endpoint = self.endpoint.clone();
         let events = self.events.clone();
+        let generation = self.generation;
         tokio::spawn(async move {
             let answer = endpoint.request(peer, message).await;
             if let Err(error) = &answer {
                 debug!("{} did not answer: {error}", peer.short());
             }
-            let _ = events.send(Event::Response(id, answer.ok())).await;
+            let _ = events
+                .send(Event::Response(generation, id, answer.ok()))
+                .await;
         });
     }
 
-    fn make_durable(&mut self, network: NetworkId, name: &NetworkName, change: &Change) -> Outcome {
+    /// How the interface of a network is to be run that `change` is about.
+    pub(super) fn interface_for(
+        &mut self,
+        network: NetworkId,
+        name: &NetworkName,
+        change: &Change,
+    ) -> InterfaceOptions {
         match change {
-            Change::Network(record) => {
-                let interface = self.wished.remove(name).unwrap_or_default();
-                self.know(record, interface);
-            }
+            Change::Network(_) => self.wished.remove(name).unwrap_or_default(),
+            _ => self.interface_of(&network),
+        }
+    }
+
+    /// Follows a change that is durable.
+    pub(super) fn take_note(
+        &mut self,
+        network: NetworkId,
+        change: &Change,
+        interface: InterfaceOptions,
+    ) {
+        match change {
+            Change::Network(record) => self.know(record, interface),
             Change::Left(_) => {
                 if let Some(known) = self.networks.get_mut(&network) {
                     known.left = true;
@@ -117,25 +140,6 @@ impl Driver {
             }
             Change::Removed => drop(self.networks.remove(&network)),
             _ => {}
-        }
-        let interface = self.interface_of(&network);
-        let written = tokio::task::block_in_place(|| self.store.apply(name, change, &interface));
-        match (written, change) {
-            (Ok(()), _) => Ok(()),
-            // They can be had again from the members.
-            (Err(error), Change::Statements(_)) => {
-                warn!("{name}: {error}; the statements of others are not saved");
-                Ok(())
-            }
-            (Err(error), Change::History(_)) => {
-                warn!("{name}: {error}; {}", advice::replay_lacks(name));
-                Ok(())
-            }
-            (Err(error), _) => Err(Failure::failed(format!(
-                "{error}; the server ends, because it must not use what it could not write down: \
-                 make room, then {}",
-                advice::START_SERVER
-            ))),
         }
     }
 }

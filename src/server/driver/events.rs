@@ -14,6 +14,6 @@ pub(super) enum Event {
     Delayed(NodeId, Vec<u8>, Responder, Option<ContentId>),
     /// A judge of a network spoke, or did not.
     Judged(NetworkId, ContentId, Result<Vec<u8>, String>),
-    /// A request was answered, or not.
-    Response(RequestId, Option<Vec<u8>>),
+    /// A request was answered, or not: one of the core that was the how-many-th.
+    Response(u64, RequestId, Option<Vec<u8>>),
 }

@@ -1,23 +1,21 @@
 //! Files, capabilities, devices, ports, interfaces and ranges that are missing, taken or wrong.
 
-use std::ffi::CStr;
 use std::fs::{self, Permissions};
-use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
-use std::os::unix::process::CommandExt as _;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::mount::MsFlags;
 
 use super::super::seen::{self, PATIENCE};
 use super::must_fail::{MustFail, exit, prepare};
 use crate::lab::Lab;
 use crate::link::{self, LinkIndex};
 use crate::mesh::{Mesh, MeshOptions};
+use crate::mounted;
 use crate::node::Node;
-use crate::run::run_with_deadline;
 use crate::server;
 use crate::tap::{QUIC_PORT, WIREGUARD_PORT};
 use crate::wait::wait_until;
@@ -160,32 +158,11 @@ pub(super) fn lacking(lab: &Lab) -> Result<()> {
         a.grid_ok(&["stop-server"], "")?;
     }
     prepare(&b)?;
-    empty_folder(&b, c"/dev/net")?;
+    mounted::on(&b, c"tmpfs", c"/dev/net", MsFlags::empty(), c"")?;
     let create = [CREATE, &["--backend", "userspace"]].concat();
     let says = &["/dev/net/tun", "modprobe tun"];
     MustFail::new(&create, exit::FAILED, says).run_on(&b)?;
     a.grid_ok(CREATE, "").map(drop)
-}
-
-/// Shows `node` an empty folder at `path`.
-#[allow(unsafe_code)]
-fn empty_folder(node: &Node, path: &'static CStr) -> Result<()> {
-    let mut command = node.command("true");
-    let mount = move || {
-        let kind = c"tmpfs".as_ptr();
-        // SAFETY: the strings are static and end with a zero byte; no data is given.
-        let done = unsafe { libc::mount(kind, path.as_ptr(), kind, 0, std::ptr::null()) };
-        if done == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    };
-    // SAFETY: the closure neither allocates nor locks. It runs behind the one that enters the node.
-    unsafe { command.pre_exec(mount) };
-    let output = run_with_deadline(command, b"", Duration::from_secs(5))?;
-    ensure!(output.status.success(), "{output:?}");
-    Ok(())
 }
 
 pub(super) fn taken(lab: &Lab) -> Result<()> {

@@ -37,7 +37,7 @@ impl Mesh {
     /// Claims an address and promises it, if this node has an admission and no claim yet.
     pub(crate) fn claim(&mut self, local: &Local, step: &mut Step<'_>) -> Option<Ending> {
         step.timers.cancel(NetworkTimer::ClaimAnyway.of(self.id()));
-        if !matches!(self.phase, Phase::Joining { .. }) {
+        if !matches!(self.phase, Phase::Joining { .. }) || !local.remembers() {
             return None;
         }
         self.refresh(local, step);

@@ -304,6 +304,9 @@ impl Mesh {
         let Phase::Member(own) = &mut self.phase else {
             return;
         };
+        if !local.remembers() {
+            return;
+        }
         if !own.move_if_lost(&self.roster, &local.id(), now, step.effects) {
             return;
         }
@@ -311,7 +314,8 @@ impl Mesh {
         self.roster.review(now);
     }
 
-    /// Makes this node's promise by `how`, if there is one, and publishes it if that worked.
+    /// Makes this node's promise by `how`, if there is one, and publishes it if that worked. Not while it could not be
+    /// written down.
     fn make(
         &mut self,
         local: &Local,
@@ -325,7 +329,8 @@ impl Mesh {
             overtake: self.overtake,
             now: step.now.timestamp(),
         };
-        if let Some(own) = self.phase.own_mut()
+        if local.remembers()
+            && let Some(own) = self.phase.own_mut()
             && how(own, &making)
         {
             let member = own.standing().clone();

@@ -192,6 +192,10 @@ impl Mesh {
         if !matches!(self.phase, Phase::Waiting) || !authority.is_rooted(&local.id()) {
             return;
         }
+        // What cannot be written down is asked for again.
+        if !local.remembers() {
+            return;
+        }
         let admission = Admission::default();
         self.roster
             .store(Change::Admission(admission.raw()), step.effects);

@@ -91,6 +91,11 @@ impl Router {
                     self.networks.resign_all(step);
                 }
             }
+            Input::Memory { works } => {
+                if self.local.set_remembers(works) && works {
+                    self.networks.catch_up(&self.local, step);
+                }
+            }
             Input::Stop => self.networks.save_all(&self.local, step),
             Input::Connected {
                 peer,
