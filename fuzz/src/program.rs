@@ -6,14 +6,15 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use grid::control::frame;
+use grid::store::statements::Log;
 use grid_modules::execute::native;
-use grid_promises::Message;
+use grid_promises::{ContentId, Message};
 
 /// A target: its name, which is that of its corpus folder too, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets of this file.
-pub const TARGETS: &[Target] = &[("frame", frame)];
+pub const TARGETS: &[Target] = &[("frame", frame), ("log", log)];
 
 /// Both readers of frames read the same, however the bytes come in pieces, and what is read is written
 /// as it was. An answer of an executable is one frame, with nothing after it.
@@ -52,6 +53,40 @@ pub fn frame(data: &[u8]) {
         let mut written = Vec::new();
         assert!(frame::write(&mut written, &answer).is_ok() && written == data);
     }
+}
+
+/// What is read of a file of statements can be written again, and whatever is behind it takes nothing away. A first
+/// byte that is odd: what follows are the bodies of records, each behind a byte of its length, because a fuzzer would
+/// never guess a checksum.
+pub fn log(data: &[u8]) {
+    let mut file = Vec::new();
+    match data {
+        [first, bodies @ ..] if first % 2 == 1 => {
+            let mut rest = bodies;
+            while let Some((length, behind)) = rest.split_first() {
+                let (body, after) = behind.split_at(behind.len().min(usize::from(*length)));
+                file.extend(record(body));
+                rest = after;
+            }
+        }
+        _ => file.extend(data),
+    }
+    let read = Log::read(&file);
+    let is_whole = read.damage().is_none();
+    let statements = read.into_statements();
+    let again = Log::read(&Log::file(&statements));
+    assert!(again.damage().is_none() && again.into_statements() == statements);
+    // A change of nothing, behind all of it or behind what was damaged or cut off.
+    let more = [file.as_slice(), &record(&[0x82, 0x80, 0x80])].concat();
+    let longer = Log::read(&more);
+    assert!(!is_whole || longer.into_statements() == statements || file.is_empty());
+}
+
+fn record(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let id = ContentId::of(body);
+    let check = id.digest().get(..8).unwrap_or_default();
+    [&length.to_be_bytes(), &(!length).to_be_bytes(), check, body].concat()
 }
 
 /// The bytes in pieces of one byte, two, three, and again.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `files` | reading one file with suspicion |
 //! | `network`, `parts` | a network's folder, and the forms of what is in it |
+//! | `statements` | the log of a network's statements |
 //! | `settings` | how a network's interface is run here |
 //! | `history` | what a network's node decided about promises |
 //! | `peers` | known peers |
@@ -25,10 +26,12 @@ mod network;
 mod parts;
 mod peers;
 mod settings;
+pub mod statements;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -41,6 +44,7 @@ use grid_promises::ContentId;
 use grid_promises::core::Change;
 use grid_promises::limits::MAX_STATEMENT;
 use grid_promises::network::NetworkName;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 pub use config::Config;
@@ -52,6 +56,7 @@ pub use peers::KnownPeer;
 pub use settings::{Backend, InterfaceOptions, table, table_word};
 
 use crate::home::Home;
+use statements::Written;
 
 const NODE_KEY: &str = "node.key";
 
@@ -61,6 +66,8 @@ pub struct Store<D = RealDisk> {
     home: Home,
     disk: D,
     me: u32,
+    /// What is known of the files of statements, by the names of their networks.
+    written: Mutex<BTreeMap<NetworkName, Option<Written>>>,
 }
 
 /// A network as it was found.
@@ -153,6 +160,7 @@ impl<D: Disk> Store<D> {
             home: home.clone(),
             disk,
             me,
+            written: Mutex::default(),
         }
     }
 
@@ -341,6 +349,7 @@ impl<D: Disk> Store<D> {
             name.as_str(),
             change,
             interface,
+            self.written.lock().entry(name.clone()).or_default(),
         )
     }
 

@@ -7,7 +7,8 @@
 //! | `admission`, `promise` | signed statements | the network is not started |
 //! | `rules`, `settings` | text | the network is not started |
 //! | `history`, `history.old` | what was decided about promises, and why (`history`) | started without |
-//! | `statements`, `bootstrap` | what others said | started without: it can be had again |
+//! | `statements` | what others said, as a log of changes (`statements`) | started with what came before: it can be had again |
+//! | `bootstrap` | where others are | started without: it can be had again |
 //! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |
 //!
 //! Nothing is repaired here: what is wrong is said, and a person decides.
@@ -27,6 +28,7 @@ use super::files::{self, encode_secret};
 use super::history::{self, HISTORY, OLDER};
 use super::parts;
 use super::settings::{InterfaceOptions, Settings};
+use super::statements::{self, Log, STATEMENTS, Written};
 use grid_files::FileError;
 use grid_files::atomic;
 use grid_files::disk::Disk;
@@ -37,7 +39,6 @@ const WIREGUARD_KEY: &str = "wireguard.key";
 const NETWORK_SECRET: &str = "network.secret";
 const ADMISSION: &str = "admission";
 const PROMISE: &str = "promise";
-const STATEMENTS: &str = "statements";
 const RULES: &str = "rules";
 const BOOTSTRAP: &str = "bootstrap";
 const SETTINGS: &str = "settings";
@@ -177,17 +178,15 @@ fn check_promise(path: &Path, record: &NetworkRecord) -> Result<(), StoreError> 
 
 fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, stored: &mut Stored) {
     let path = folder.join(STATEMENTS);
-    let statements = reader
-        .optional(&path, parts::STATEMENTS_LIMIT as u64, Privacy::Plain)
-        .map_err(StoreError::from)
-        .and_then(|bytes| {
-            bytes.map_or(Ok(Vec::new()), |bytes| {
-                parts::decode_statements(&path, &bytes)
-            })
-        });
-    match statements {
-        Ok(statements) => stored.record.statements = statements,
-        Err(error) => stored.complaints.push(error),
+    match reader.optional(&path, statements::LIMIT as u64, Privacy::Plain) {
+        Ok(None) => {}
+        Ok(Some(bytes)) => {
+            let log = Log::read(&bytes);
+            let damaged = |why| StoreError::damaged(&path, why);
+            stored.complaints.extend(log.damage().map(damaged));
+            stored.record.statements = log.into_statements();
+        }
+        Err(error) => stored.complaints.push(error.into()),
     }
     let path = folder.join(BOOTSTRAP);
     let bootstrap = reader
@@ -215,34 +214,40 @@ pub(super) fn judge<D: Disk>(
     Ok(deciding.transpose()?.and_then(|deciding| deciding.judge))
 }
 
-/// Makes one change durable.
+/// Makes one change durable. `written` is what is known of the file of statements, if anything is.
 pub(super) fn apply<D: Disk>(
     disk: &D,
     nets: &Path,
     name: &str,
     change: &Change,
     interface: &InterfaceOptions,
+    written: &mut Option<Written>,
 ) -> Result<(), StoreError> {
     let folder = nets.join(name);
     let write = |file: &str, bytes: &[u8]| atomic::write_file(disk, &folder, file, bytes);
     match change {
-        Change::Network(record) => write_network(disk, nets, name, record, interface)?,
+        Change::Network(record) => {
+            *written = None;
+            write_network(disk, nets, name, record, interface)?;
+        }
         Change::Promise(bytes) => write(PROMISE, bytes)?,
         Change::Admission(links) => write(ADMISSION, &parts::encode_admission(links))?,
-        Change::Statements(statements) => {
-            write(STATEMENTS, &parts::encode_statements(statements))?;
-        }
+        Change::Statements(statements) => statements::write(disk, &folder, written, statements)?,
         Change::Rules { rules, judge } => {
             let text = parts::encode_rules(rules, judge.as_ref());
             write(RULES, text.as_bytes())?;
         }
         Change::History(entry) => history::append(disk, &folder, entry)?,
         Change::Left(nodes) => {
+            *written = None;
             // This file decides. What follows is done again at the next start if it is cut off.
             write(LEFT, &parts::encode_bootstrap(nodes))?;
             atomic::remove_files(disk, &folder, FORGOTTEN)?;
         }
-        Change::Removed => atomic::remove_folder(disk, nets, name)?,
+        Change::Removed => {
+            *written = None;
+            atomic::remove_folder(disk, nets, name)?;
+        }
     }
     Ok(())
 }
@@ -275,7 +280,7 @@ fn write_network<D: Disk>(
     match &record.private_key {
         None => files.push((LEFT, Zeroizing::new(bootstrap))),
         Some(key) => {
-            let statements = parts::encode_statements(&record.statements);
+            let statements = Log::file(&record.statements);
             let rules = parts::encode_rules(&record.rules, record.judge.as_ref());
             let rules = rules.into_bytes();
             files.push((WIREGUARD_KEY, encode_secret(key.expose())));

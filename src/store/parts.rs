@@ -11,14 +11,9 @@ use grid_promises::limits::{MAX_CHAIN, MAX_STATEMENT};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::invite::Bootstrap;
-use grid_promises::network::statement::MAX_STATEMENTS;
-use minicbor::bytes::ByteVec;
 
 use super::error::StoreError;
 
-/// The most bytes of a list of statements: those of a full ledger, each at full length with the head of its
-/// byte string, after the head of the list.
-pub(super) const STATEMENTS_LIMIT: usize = 9 + MAX_STATEMENTS * (MAX_STATEMENT + 9);
 const ADMISSION_LIMIT: usize = MAX_CHAIN * 2 * (MAX_STATEMENT + 16);
 const BOOTSTRAP_LIMIT: usize = 256 * 1024;
 
@@ -38,20 +33,6 @@ pub(super) fn encode_bootstrap(nodes: &[Bootstrap]) -> Vec<u8> {
 pub(super) fn decode_bootstrap(path: &Path, bytes: &[u8]) -> Result<Vec<Bootstrap>, StoreError> {
     cbor::decode(bytes, &Bounds::bytes(BOOTSTRAP_LIMIT))
         .map_err(|error| StoreError::damaged(path, error.to_string()))
-}
-
-pub(super) fn encode_statements(statements: &[Vec<u8>]) -> Vec<u8> {
-    let list: Vec<&minicbor::bytes::ByteSlice> = statements
-        .iter()
-        .map(|statement| statement.as_slice().into())
-        .collect();
-    cbor::encode(&list)
-}
-
-pub(super) fn decode_statements(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
-    let list: Vec<ByteVec> = cbor::decode(bytes, &Bounds::bytes(STATEMENTS_LIMIT))
-        .map_err(|error| StoreError::damaged(path, error.to_string()))?;
-    Ok(list.into_iter().map(Vec::from).collect())
 }
 
 /// What decides about promises, as its file holds it.
@@ -177,20 +158,6 @@ mod tests {
                 assert!(rules.starts_with(&some.rules), "cut at {cut}");
                 assert!(some.judge.is_none_or(|judge| judge == id), "cut at {cut}");
             }
-        }
-    }
-
-    #[test]
-    fn lists_of_statements_read_back() {
-        let path = Path::new("statements");
-        let list = vec![vec![1, 2, 3], vec![], vec![0; 300]];
-        let bytes = encode_statements(&list);
-        assert_eq!(decode_statements(path, &bytes).unwrap(), list);
-        for cut in 0..bytes.len() {
-            assert!(
-                decode_statements(path, &bytes[..cut]).is_err(),
-                "cut at {cut}"
-            );
         }
     }
 }
