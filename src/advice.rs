@@ -74,6 +74,20 @@ pub const fn restart() -> &'static str {
     "restart it (`grid stop-server`, `grid start-server`)"
 }
 
+/// For a home that was made on another machine.
+#[must_use]
+pub const fn on_a_copy() -> &'static str {
+    "`grid generate-keys --new` makes another node of a clone, which has to join its networks again; `grid generate-keys \
+     --moved` takes over a restored backup or a moved disk, where the other machine is gone"
+}
+
+/// For a home that was made on this machine, whose key is to be replaced.
+#[must_use]
+pub const fn is_no_copy() -> &'static str {
+    "if this machine is a clone itself, give it a machine id of its own first (`systemd-machine-id-setup`); for a \
+     second node here, choose another --home"
+}
+
 /// For a home that another server holds.
 #[must_use]
 pub const fn stops_the_other_server() -> &'static str {
@@ -84,6 +98,12 @@ pub const fn stops_the_other_server() -> &'static str {
 #[must_use]
 pub const fn invites() -> &'static str {
     "`grid invite` prints an invite"
+}
+
+/// For a network that this node would join for the first time.
+#[must_use]
+pub fn invites_this_node(net: &str) -> String {
+    format!("`grid join-wireguard-net {net} -` joins with an invite")
 }
 
 /// For a network that this node left.

@@ -86,7 +86,11 @@ impl From<CommandError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let text = error.to_string();
+        if matches!(error, StoreError::OtherMachine { .. }) {
+            return Self::refused(format!("{text}; {}", advice::on_a_copy()));
+        }
         Self::failed(match error {
+            StoreError::SameMachine { .. } => format!("{text}; {}", advice::is_no_copy()),
             StoreError::Held { .. } => format!("{text}; {}", advice::stops_the_other_server()),
             _ => text,
         })

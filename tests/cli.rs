@@ -235,6 +235,69 @@ fn a_key_is_made_once() {
 }
 
 #[test]
+fn a_home_of_another_machine_is_refused_with_two_ways_out() {
+    let copy = || {
+        let home = TestHome::new();
+        let node = home.run(&["generate-keys"]).out;
+        let mark = home.file("keys/machine");
+        if !mark.exists() {
+            return None;
+        }
+        let net = home.file("nets/foo");
+        fs::create_dir(&net).unwrap();
+        fs::write(net.join("charter"), "x").unwrap();
+        fs::write(mark, format!("{}\n", "4a".repeat(16))).unwrap();
+        Some((home, node))
+    };
+    let Some((home, node)) = copy() else {
+        eprintln!("SKIPPED: this machine has no id");
+        return;
+    };
+    for (words, code) in [
+        (&["start-server", "--listen", "127.0.0.1:0"][..], 4),
+        (&["start-server", "--background"], 4),
+        (&["create-wireguard-net", "bar"], 4),
+    ] {
+        let ran = home.run(words);
+        assert_eq!(ran.code, code, "{ran:?}");
+        for way in ["--new", "--moved", "another machine"] {
+            assert!(ran.err.contains(way), "{}", ran.err);
+        }
+    }
+    // Only to ask for the key changes nothing.
+    assert_eq!(home.run(&["generate-keys"]).out, node);
+    assert_eq!(home.run(&["start-server"]).code, 4);
+    // Its own key, its networks, and a machine that it belongs to.
+    let moved = home.run(&["generate-keys", "--moved"]);
+    assert_eq!((moved.code, &moved.out), (0, &node), "{moved:?}");
+    assert!(home.file("nets/foo/charter").exists());
+    let refused = home.run(&["generate-keys", "--new"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.err.contains("made on this machine"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(home.run(&["generate-keys"]).out, node);
+
+    let (clone, node) = copy().unwrap();
+    let renewed = clone.run(&["generate-keys", "--new"]);
+    assert_eq!(renewed.code, 0, "{renewed:?}");
+    assert_ne!(renewed.out, node);
+    assert!(
+        renewed.err.contains("join-wireguard-net foo"),
+        "{}",
+        renewed.err
+    );
+    assert!(!clone.file("nets/foo").exists());
+    assert_eq!(clone.run(&["generate-keys"]).out, renewed.out);
+    assert_eq!(clone.run(&["generate-keys", "--new"]).code, 1);
+    // A machine that lost its id, or never had one, knows no better.
+    fs::remove_file(clone.file("keys/machine")).unwrap();
+    assert_eq!(clone.run(&["generate-keys", "--new"]).code, 0);
+}
+
+#[test]
 fn many_at_once_make_one_key() {
     let home = TestHome::new();
     let all: Vec<String> = std::thread::scope(|scope| {

@@ -130,6 +130,7 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<(Client, bool)> {
         .config()
         .and_then(|_| store.node_key())
         .map_err(|error| no_server(error.to_string()))?;
+    store.check_machine()?;
     let unwritable =
         |error: io::Error| no_server(format!("cannot write {}: {error}", home.log().display()));
     let (log, from) = open_log(home).map_err(unwritable)?;

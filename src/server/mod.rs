@@ -97,6 +97,7 @@ pub fn run(home: &Home, options: &Options, service: Service) -> Outcome {
     umask(Mode::from_bits_truncate(0o077));
     let store = Store::open(home)?;
     let _lock = ServerLock::take(home)?;
+    store.check_machine()?;
     // What is unfinished is read by nobody. A home that takes no changes has to do with what is there.
     let tidied = store.recover().and_then(|()| store.ensure_config());
     let config = store.config()?;

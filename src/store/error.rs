@@ -31,6 +31,21 @@ pub enum StoreError {
         /// Its process id, as it wrote it.
         pid: String,
     },
+    /// The home was made on another machine.
+    #[error(
+        "{home} was made on another machine, which may still run as the same node",
+        home = home.display()
+    )]
+    OtherMachine {
+        /// The home.
+        home: PathBuf,
+    },
+    /// The home was made on this machine, and is no copy.
+    #[error("{home} was made on this machine: it keeps its key", home = home.display())]
+    SameMachine {
+        /// The home.
+        home: PathBuf,
+    },
 }
 
 impl StoreError {

@@ -11,6 +11,7 @@
 //! | `config` | the configuration |
 //! | `editing` | changes that commands make to the configuration |
 //! | `lock` | one server per home |
+//! | `machine` | the machine that a home was made on |
 //!
 //! The files themselves, and changes that happen at once or not at all, are `grid-files`.
 //!
@@ -22,6 +23,7 @@ mod error;
 mod files;
 mod history;
 mod lock;
+mod machine;
 mod network;
 mod parts;
 mod peers;
@@ -51,6 +53,7 @@ pub use config::Config;
 pub use editing::Draft;
 pub use error::StoreError;
 pub use lock::ServerLock;
+pub use machine::Machine;
 pub use network::{Stored, WG_QUICK};
 pub use peers::KnownPeer;
 pub use settings::{Backend, InterfaceOptions, table, table_word};
@@ -150,7 +153,80 @@ impl Store<RealDisk> {
             source: error,
         })?;
         atomic::clean(&self.disk, &keys)?;
-        self.ensure_node_key(entropy)
+        let is_new = self.node_key()?.is_none();
+        let key = self.ensure_node_key(entropy)?;
+        if is_new && let Some(here) = Machine::here() {
+            machine::save(&self.disk, &keys, &here)?;
+        }
+        Ok(key)
+    }
+
+    /// Whether this is the machine that the home was made on, as far as that is known. A home of an unknown machine is
+    /// taken for this one's, if it can be.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherMachine`], or the file is damaged.
+    pub fn check_machine(&self) -> Result<(), StoreError> {
+        let (keys, Some(here)) = (self.home.keys(), Machine::here()) else {
+            return Ok(());
+        };
+        match machine::load(&self.reader(), &keys)? {
+            Some(made_on) if made_on != here => Err(StoreError::OtherMachine {
+                home: self.home.path().to_owned(),
+            }),
+            Some(_) => Ok(()),
+            None => {
+                // A home that takes no changes is asked again at the next start.
+                if self.node_key()?.is_some() {
+                    let _ = machine::save(&self.disk, &keys, &here);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the home over for this machine. Returns whether it was another's.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn take_over(&self) -> Result<bool, StoreError> {
+        let (keys, here) = (self.home.keys(), Machine::here());
+        let made_on = machine::load(&self.reader(), &keys)?;
+        match here {
+            Some(here) if made_on.as_ref() != Some(&here) => {
+                machine::save(&self.disk, &keys, &here)?;
+                Ok(made_on.is_some())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Makes another node of the home: with a new key, and in no network. Returns the key and the names of the networks
+    /// that the home was in. Only who holds the [`ServerLock`] may call it. If it is interrupted, it can be done again.
+    ///
+    /// # Errors
+    /// [`StoreError::SameMachine`], or the system refuses.
+    pub fn become_another(
+        &self,
+        entropy: &mut dyn rand_core::Rng,
+    ) -> Result<(NodeKey, Vec<String>), StoreError> {
+        let (keys, here) = (self.home.keys(), Machine::here());
+        if here.is_some() && machine::load(&self.reader(), &keys)? == here {
+            return Err(StoreError::SameMachine {
+                home: self.home.path().to_owned(),
+            });
+        }
+        let networks: Vec<String> = self.folders()?.collect();
+        for name in &networks {
+            atomic::remove_folder(&self.disk, &self.home.nets(), name)?;
+        }
+        let key = NodeKey::generate(entropy);
+        let line = files::encode_secret(key.seed().expose());
+        atomic::write_file(&self.disk, &keys, NODE_KEY, &line)?;
+        if let Some(here) = here {
+            machine::save(&self.disk, &keys, &here)?;
+        }
+        Ok((key, networks))
     }
 }
 
