@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use crate::home::SYSTEM_HOME;
 
-pub use libraries::{on_command, on_invite, on_wireguard, takes_changes_again};
+pub use libraries::{on_command, on_elsewhere, on_invite, on_wireguard, takes_changes_again};
 
 /// The command that shows the state of this node.
 pub const STATUS: &str = "`grid status`";

@@ -15,6 +15,8 @@ use grid_promises::core::{
 use grid_promises::limits::INVITE_MAX_LIFE;
 use grid_promises::network::admission::Link;
 use grid_promises::network::invite::Invite;
+use grid_promises::network::member::MemberPromise;
+use grid_promises::network::statement::Signed;
 use grid_promises::network::{AdmissionRule, NetworkId, NetworkName};
 use grid_promises::sim::{Faults, NodeIndex, World};
 use rand_chacha::ChaCha8Rng;
@@ -825,6 +827,112 @@ fn an_idle_network_says_little() {
             "{per_minute} bytes of messages a minute"
         );
     }
+}
+
+/// The number of a node's last promise.
+fn sequence(world: &Sim, node: NodeIndex, network: &NetworkId) -> u64 {
+    let record = &world.nodes[node].disk[network];
+    let promise = record.promise.as_ref().unwrap();
+    Signed::<MemberPromise>::decode(promise).unwrap().sequence
+}
+
+/// A machine with the key and the disk of another.
+fn copy_of(world: &mut Sim, node: NodeIndex) -> NodeIndex {
+    let copy = world.add_with_key(world.nodes[node].key.clone());
+    world.kill(copy);
+    world.nodes[copy].disk = world.nodes[node].disk.clone();
+    copy
+}
+
+#[test]
+fn two_machines_with_one_key_back_off_and_say_so() {
+    for seed in 70..75 {
+        let (mut world, network, _) = mesh(seed, Faults::NONE, 5, "10.7.0.0/16");
+        world.run(Duration::from_secs(60));
+        let copy = copy_of(&mut world, 2);
+        world.start(copy);
+        let last = |world: &Sim| sequence(world, 2, &network).max(sequence(world, copy, &network));
+        let mut before = last(&world);
+        // The pauses have grown to their longest in the second hour.
+        for most in [40, 14] {
+            world.run(Duration::from_secs(3600));
+            let signed = last(&world) - before;
+            assert!(
+                (2..=most).contains(&signed),
+                "seed {seed}: {signed} promises in an hour"
+            );
+            before = last(&world);
+        }
+        for (node, other) in [(2, copy), (copy, 2)] {
+            let elsewhere = status(&world, node).unwrap().elsewhere.unwrap();
+            assert!(
+                elsewhere.endpoints.contains(&world.nodes[other].quic()),
+                "{elsewhere:?}"
+            );
+            assert!(!elsewhere.is_last);
+            let is_told = |notice: &Notice| matches!(notice, Notice::KeyElsewhere { .. });
+            assert!(world.nodes[node].notices.iter().any(is_told));
+        }
+        // When one of them is gone, the other stands and says nothing more.
+        world.kill(copy);
+        world.run(Duration::from_secs(3 * 3600));
+        assert_eq!(status(&world, 2).unwrap().elsewhere, None);
+    }
+}
+
+#[test]
+fn a_restored_backup_overtakes_its_old_promise_at_once() {
+    let (mut world, network, _) = mesh(76, Faults::NONE, 4, "10.7.0.0/16");
+    let backup = world.nodes[2].disk.clone();
+    for prefix in ["192.168.1.0/24", "192.168.2.0/24", "192.168.3.0/24"] {
+        let command = Command::Promise {
+            name: foo(),
+            prefix: prefix.parse().unwrap(),
+        };
+        world.run_command(2, command).unwrap();
+        world.run(Duration::from_secs(60));
+    }
+    let before = sequence(&world, 2, &network);
+    world.kill(2);
+    world.nodes[2].disk = backup;
+    world.run(Duration::from_secs(60));
+    world.start(2);
+    assert!(
+        world.run_until(Duration::from_secs(3), |w| sequence(w, 2, &network)
+            > before)
+    );
+    world.run(Duration::from_secs(600));
+    assert!(agree(&world, &network, &[0, 1, 2, 3]));
+    assert_eq!(
+        status(&world, 2).unwrap().elsewhere,
+        None,
+        "nobody else has its key"
+    );
+}
+
+#[test]
+fn the_last_number_of_a_promise_locks_nobody_out_silently() {
+    let (mut world, network, _) = mesh(77, Faults::NONE, 3, "10.7.0.0/16");
+    let copy = copy_of(&mut world, 2);
+    let record = world.nodes[copy].disk.get_mut(&network).unwrap();
+    let stands = Signed::<MemberPromise>::decode(record.promise.as_ref().unwrap()).unwrap();
+    let absurd = MemberPromise {
+        sequence: u64::MAX,
+        ..(*stands).clone()
+    };
+    let signed = Signed::sign(absurd, &world.nodes[copy].key).unwrap();
+    world.nodes[copy].disk.get_mut(&network).unwrap().promise = Some(signed.bytes().to_vec());
+    world.start(copy);
+    assert!(world.run_until(Duration::from_secs(300), |w| {
+        status(w, 2)
+            .unwrap()
+            .elsewhere
+            .is_some_and(|elsewhere| elsewhere.is_last)
+    }));
+    // It goes on with what stands.
+    world.run(Duration::from_secs(3 * 3600));
+    assert_eq!(status(&world, 2).unwrap().standing, OwnStanding::Member);
+    assert!(status(&world, 2).unwrap().elsewhere.is_some());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a person can do about an error of the libraries, which say what happened and why, and know no
 //! commands.
 
-use grid_promises::core::CommandError;
 use grid_promises::core::error::Unacceptable;
+use grid_promises::core::{CommandError, Elsewhere};
 use grid_promises::network::invite::InviteError;
 use grid_wg::Error as WireguardError;
 
@@ -52,6 +52,28 @@ pub fn on_command(error: &CommandError) -> String {
 #[must_use]
 pub const fn takes_changes_again() -> &'static str {
     "make room on its disk or make it writable. Tunnels stay up meanwhile, and the server goes on by itself"
+}
+
+/// That another machine uses this node's key, and what to do about it.
+#[must_use]
+pub fn on_elsewhere(elsewhere: &Elsewhere) -> String {
+    let at = match elsewhere.endpoints.as_slice() {
+        [] => "an address of this node's own".to_owned(),
+        some => some
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let is_last = if elsewhere.is_last {
+        "; it has used up the numbers of this node's promises, so that this key promises nothing new"
+    } else {
+        ""
+    };
+    format!(
+        "another machine uses this node's key: seen at {at}{is_last}; stop one of them, and make another node of the \
+         clone with `grid generate-keys --new`"
+    )
 }
 
 /// Why an invite cannot be used, and what to do about it.

@@ -201,6 +201,9 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     if let Some(why) = &network.judge_failure {
         rows.push(("", format!("it failed: {why}; its earlier verdicts stand")));
     }
+    if let Some(elsewhere) = &network.elsewhere {
+        rows.push(("copy", elsewhere.why.clone()));
+    }
     for moved in &network.moves {
         rows.push((
             "moved",
@@ -358,6 +361,7 @@ mod tests {
             rules: vec!["reject ::/0".to_owned()],
             judge: None,
             judge_failure: None,
+            elsewhere: None,
             moves: vec![MoveReport {
                 at: 940,
                 from: "10.9.0.7".to_owned(),

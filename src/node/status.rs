@@ -129,6 +129,9 @@ pub struct NetworkReport {
     pub moves: Vec<MoveReport>,
     /// Nodes that ask to be admitted.
     pub asking: Vec<AskingReport>,
+    /// Another machine that uses this node's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<ElsewhereReport>,
     /// Why the interface is not as it should be.
     pub problem: Option<String>,
     /// What on this machine keeps the interface from doing what it should.
@@ -158,6 +161,17 @@ pub struct MoveReport {
     pub to: String,
     /// Who holds the old one.
     pub holder: String,
+}
+
+/// A machine that signs as this node, and is not this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElsewhereReport {
+    /// When it was seen last, in Unix time.
+    pub at: u64,
+    /// Where it says that it can be reached, without where this node is.
+    pub endpoints: Vec<String>,
+    /// In a sentence, with what to do.
+    pub why: String,
 }
 
 /// A node that asks to be admitted.

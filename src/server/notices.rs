@@ -45,6 +45,9 @@ impl Notices {
                     holder.short()
                 );
             }
+            Notice::KeyElsewhere { name, elsewhere } => {
+                warn!("{name}: {}", advice::on_elsewhere(&elsewhere));
+            }
             Notice::RangeFull { name, range } => {
                 warn!(
                     "{name}: every address of {range} is taken; the network needs a wider range or \

@@ -7,8 +7,9 @@ use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
 use grid_promises::network::address::on_interface;
 use ipnet::IpNet;
 
+use crate::advice;
 use crate::node::status::{
-    AskingReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
+    AskingReport, ElsewhereReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
 };
 use crate::store::InterfaceOptions;
 use crate::tunnels::InterfaceStatus;
@@ -79,6 +80,15 @@ pub(super) fn network(
                 name: label.to_string(),
             })
             .collect(),
+        elsewhere: status.elsewhere.as_ref().map(|elsewhere| ElsewhereReport {
+            at: elsewhere.at.0,
+            endpoints: elsewhere
+                .endpoints
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            why: advice::on_elsewhere(elsewhere),
+        }),
         problem: about.problem.clone(),
         hint: about.hint.clone(),
         peers: status

@@ -15,6 +15,7 @@ use crate::core::error::CommandError;
 use crate::core::expulsion::Expulsion;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
+use crate::core::status::Elsewhere;
 use crate::network::accept::Objection;
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
@@ -183,6 +184,11 @@ pub enum Notice {
         to: Ipv4Addr,
         /// Who holds the old one.
         holder: NodeId,
+    },
+    /// Another machine uses this node's key.
+    KeyElsewhere {
+        name: NetworkName,
+        elsewhere: Elsewhere,
     },
     /// The range has no free address.
     RangeFull {

@@ -39,7 +39,7 @@ pub use input::{
     Command, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo, RequestId, Ticket,
 };
 pub use record::{Change, NetworkRecord};
-pub use status::{NetworkStatus, OwnStanding, PeerStatus};
+pub use status::{Elsewhere, NetworkStatus, OwnStanding, PeerStatus};
 
 use rand_core::Rng;
 

@@ -72,6 +72,19 @@ pub struct NetworkStatus {
     pub peers: Vec<PeerStatus>,
     /// Nodes that ask to be admitted.
     pub asking: BTreeMap<NodeId, Label>,
+    /// Where another machine uses this node's key, if one does.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A machine that signs as this node, and is not this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// When a promise of it was seen last.
+    pub at: Timestamp,
+    /// Where it says that it can be reached, without where this node is.
+    pub endpoints: Vec<SocketAddr>,
+    /// Whether it used the last sequence number: this key can promise nothing new.
+    pub is_last: bool,
 }
 
 /// An address that was lost to another node.

@@ -10,6 +10,7 @@ use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::paths::Paths;
 use crate::core::mesh::phase::Phase;
+use crate::core::mesh::rival::Rival;
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::record::{Change, NetworkRecord};
@@ -51,7 +52,7 @@ impl Mesh {
             secret,
             bootstrap,
             phase,
-            overtake: 0,
+            rival: Rival::default(),
             pending: None,
             heard: false,
             acceptance,
@@ -100,7 +101,7 @@ impl Mesh {
     fn restore_promise(&mut self, own: Member, admission: Option<Admission>, now: Timestamp) {
         if own.promise().standing == Standing::Withdrawn {
             // Killed between withdrawing and leaving, or joining again: the next promise overtakes it.
-            self.overtake = own.promise().sequence;
+            self.rival = Rival::after(own.promise().sequence);
             self.phase = Phase::Joining {
                 admission: admission.unwrap_or_else(|| own.admission().clone()),
                 receipts: own.receipts().to_vec(),
@@ -151,7 +152,7 @@ impl Mesh {
         if let Some(last) =
             last_promise.and_then(|bytes| Member::decode(&bytes, mesh.roster.charter()).ok())
         {
-            mesh.overtake = last.promise().sequence;
+            mesh.rival = Rival::after(last.promise().sequence);
         }
         mesh.roster
             .store(Change::Network(Box::new(record)), step.effects);

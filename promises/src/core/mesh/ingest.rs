@@ -3,8 +3,8 @@
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::roster::Roster;
 use crate::network::ledger::{Item, Merged, Refusal};
-use crate::network::member::{PromiseError, Standing};
-use crate::network::statement::{Kind, peek_kind};
+use crate::network::member::{MemberPromise, PromiseError, Standing};
+use crate::network::statement::{Kind, Signed, peek_kind};
 use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -18,8 +18,8 @@ pub(crate) struct Ingested {
     pub(crate) acted: bool,
     /// Whether a node was new, or left.
     pub(crate) came_or_went: bool,
-    /// The highest sequence number among promises of this node itself.
-    pub(crate) own_sequence: Option<u64>,
+    /// The last of the promises of this node itself that it does not know.
+    pub(crate) own: Option<Signed<MemberPromise>>,
     pub(crate) refused: u32,
     /// The first refusal that no correct sender gets.
     pub(crate) hostile: Option<String>,
@@ -116,8 +116,10 @@ impl Ingested {
             }
         };
         if promised.node() == *own {
-            let sequence = promised.promise().sequence;
-            self.own_sequence = self.own_sequence.max(Some(sequence));
+            let before = self.own.as_ref().map_or(0, |own| own.sequence);
+            if promised.promise().sequence > before {
+                self.own = Some(promised.promise().clone());
+            }
             return;
         }
         let of_sender = promised.node() == source;

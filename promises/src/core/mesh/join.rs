@@ -65,7 +65,7 @@ impl Mesh {
             roster: &self.roster,
             device: &self.device,
             local,
-            overtake: self.overtake,
+            overtake: self.rival.overtake(),
             now: step.now.timestamp(),
         };
         if let Some(own) = OwnPromise::first(terms, &making) {

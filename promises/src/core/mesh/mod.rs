@@ -22,6 +22,7 @@ mod replies;
 mod report;
 mod respond;
 mod revoke;
+pub(crate) mod rival;
 pub(crate) mod roster;
 mod wishes;
 pub(crate) mod witness;
@@ -45,6 +46,7 @@ use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::{Making, OwnPromise};
 use crate::core::mesh::paths::Paths;
 use crate::core::mesh::phase::{Ending, Pending, Phase};
+use crate::core::mesh::rival::Rival;
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
@@ -70,8 +72,8 @@ pub(crate) struct Mesh {
     /// Nodes to connect to while no member is known.
     bootstrap: Vec<Bootstrap>,
     phase: Phase,
-    /// The sequence number of a promise of this node that others hold, or held; the next one is higher.
-    overtake: u64,
+    /// Promises of this node that others hold, or held, and that it does not know.
+    rival: Rival,
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
     heard: bool,
@@ -326,7 +328,7 @@ impl Mesh {
             roster: &self.roster,
             device: &self.device,
             local,
-            overtake: self.overtake,
+            overtake: self.rival.overtake(),
             now: step.now.timestamp(),
         };
         if local.remembers()
@@ -341,6 +343,7 @@ impl Mesh {
     /// Stores a promise that this node made, and puts it into the outbox.
     fn publish(&mut self, member: Member, step: &mut Step<'_>) {
         let bytes = member.promise().bytes().to_vec();
+        self.rival.signed(member.promise());
         self.roster
             .store(Change::Promise(bytes.clone()), step.effects);
         let item = Item::Member(Box::new(member));
@@ -353,7 +356,9 @@ impl Mesh {
     /// Renews the promise if it should say something else and this node may speak: as a member, or to show
     /// evidence that came in after it lost a contest for its invite. A revoked node has nothing to show.
     fn resign(&mut self, local: &Local, step: &mut Step<'_>) {
-        if self.may_speak() {
+        if let Some(until) = self.rival.waits_until(step.now) {
+            step.timers.set(NetworkTimer::Resign.of(self.id()), until);
+        } else if self.may_speak() {
             self.make(local, step, OwnPromise::renew);
         }
     }
@@ -371,7 +376,8 @@ impl Mesh {
             step.now + timers::HOUSEKEEPING,
         );
         self.dirty = true;
-        if self.phase.is_member() {
+        self.rival.forget(step.now);
+        if self.phase.is_member() && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
         }
         if self.roster.prune(step.now.timestamp()) {

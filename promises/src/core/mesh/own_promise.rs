@@ -50,7 +50,8 @@ impl Making<'_> {
     ) -> MemberPromise {
         let charter = self.roster.charter();
         let own = self.local.id();
-        let sequence = last.map_or(0, |last| last.sequence).max(self.overtake) + 1;
+        // At the very last number only chance decides which of two promises stands.
+        let sequence = self.next_after(last).unwrap_or(u64::MAX);
         // A clock that was set back must not make the promise older than its predecessor.
         let issued = self
             .now
@@ -76,6 +77,12 @@ impl Making<'_> {
                 .map(|r| ByteVec::from(r.bytes().to_vec()))
                 .collect(),
         }
+    }
+
+    /// The number of the next promise; `None` if there is none left.
+    fn next_after(&self, last: Option<&MemberPromise>) -> Option<u64> {
+        let last = last.map_or(0, |last| last.sequence);
+        last.max(self.overtake).checked_add(1)
     }
 
     /// `None` if the promise does not verify, which only a bug of this node can cause; the last one then
@@ -156,9 +163,10 @@ impl OwnPromise {
         let last = self.standing.promise();
         let body = making.compose(&self.terms, Some(last), Standing::Promised);
         let due = making.now.since(last.issued) >= PROMISE_RENEWAL
-            || last.sequence < making.overtake
+            || last.sequence <= making.overtake
             || !says_the_same(last, &body);
-        due && self.replace(body, making)
+        // With no number left, nothing that is signed would last.
+        due && making.next_after(Some(last)).is_some() && self.replace(body, making)
     }
 
     /// Signs the promise again, whatever it said before. Returns whether that worked.

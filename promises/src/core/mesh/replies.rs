@@ -6,6 +6,7 @@ use minicbor::bytes::{ByteArray, ByteVec};
 
 use crate::answer::Response;
 use crate::core::batches::batches;
+use crate::core::effect::Notice;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::ingest::{Ingested, ingest};
@@ -16,6 +17,7 @@ use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::admission::Admission;
+use crate::network::member::MemberPromise;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
@@ -243,8 +245,8 @@ impl Mesh {
             now,
         );
         self.dirty |= result.news;
-        if let Some(sequence) = result.own_sequence {
-            self.own_promise_seen(sequence, step);
+        if let Some(promise) = &result.own {
+            self.own_promise_seen(promise, step);
         }
         if result.acted {
             // A node that is killed right after it was told must not forget a revocation.
@@ -256,17 +258,21 @@ impl Mesh {
         result
     }
 
-    /// Others hold a promise of this node. If this node lost its disk, that promise may be later than any it
-    /// remembers, and the next one has to overtake it.
-    fn own_promise_seen(&mut self, sequence: u64, step: &mut Step<'_>) {
-        let standing = self.phase.own();
-        let standing = standing.map_or(0, |own| own.standing().promise().sequence);
-        if sequence > standing.max(self.overtake) {
-            self.overtake = sequence;
-            step.timers.set_by(
-                NetworkTimer::Resign.of(self.id()),
-                step.now + timers::RESIGN,
-            );
+    /// Others hold a promise of this node that it does not know. The next one has to overtake it.
+    fn own_promise_seen(&mut self, promise: &MemberPromise, step: &mut Step<'_>) {
+        let own = self.phase.own().map(|own| &**own.standing().promise());
+        let before = self.rival.elsewhere().map(|known| known.endpoints.clone());
+        let Some(due) = self.rival.see(promise, own, step.now) else {
+            return;
+        };
+        step.timers.set_by(NetworkTimer::Resign.of(self.id()), due);
+        if let Some(elsewhere) = self.rival.elsewhere()
+            && before.as_ref() != Some(&elsewhere.endpoints)
+        {
+            step.effects.notice(Notice::KeyElsewhere {
+                name: self.name().clone(),
+                elsewhere: elsewhere.clone(),
+            });
         }
     }
 

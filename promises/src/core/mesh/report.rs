@@ -44,6 +44,7 @@ impl Mesh {
                 .filter_map(|node| self.peer_status(node, links))
                 .collect(),
             asking: self.applicants.asking(&self.roster),
+            elsewhere: self.rival.elsewhere().cloned(),
         }
     }
 
