@@ -142,7 +142,7 @@ fn a_peer_calls_a_module_once_this_node_takes_part_in_its_promise() {
     let answer = peer.ask_bytes(node, &call);
     assert_eq!(read_rejection(&answer), Ok(Some(hello())));
     assert!(routes(&home).is_empty());
-    ok(&home, &["contract", "--add", "hello"]);
+    ok(&home, &["contract", "--add", "hello", "--for", "anybody"]);
     assert_eq!(peer.ask_until_taken(node, &call).payload, b"hello, world");
     let known = route(&home, &hello(), &code).unwrap();
     assert_eq!((&known["kept"], &known["broken"]), (&1.into(), &0.into()));
@@ -188,6 +188,71 @@ fn a_peer_calls_a_module_once_this_node_takes_part_in_its_promise() {
 }
 
 #[test]
+fn a_promise_is_kept_to_those_for_whom_the_contract_lists_it() {
+    let home = TestHome::new();
+    ok(&home, &["publish", "hello", &guest("hello-rust.wasm")]);
+    ok(&home, &["contract", "--add", "hello"]);
+    let server = home.server();
+    let peers = [Peer::new(21), Peer::new(22)];
+    let node = peers[0].connect(&server);
+    peers[1].connect(&server);
+    let call = Message::new(hello()).arg("world");
+    let forwarded = |peer: &Peer| {
+        let outer = Message::new(texts::FORWARD.id()).arg([1]);
+        outer.arg(peer.endpoint.node_id().0).payload(call.encode())
+    };
+    let is_served = |peer: &Peer| peer.ask(node, &call).payload == b"hello, world";
+    // The usual: for members. Nobody is one here, so nothing runs, and nobody is held to have misbehaved.
+    let is_rejected = |message: &Message| {
+        let answer = peers[0].ask_bytes(node, message);
+        read_rejection(&answer) == Ok(Some(texts::FORWARD.id()))
+    };
+    for _ in 0..50 {
+        assert!(is_rejected(&forwarded(&peers[0])));
+        let answer = peers[0].ask(node, &call);
+        assert_eq!(answer.promise, texts::REFUSAL.id());
+        let why = String::from_utf8_lossy(&answer.payload);
+        assert!(why.contains("does not keep that promise to you"), "{why}");
+    }
+    assert!(routes(&home).is_empty());
+    // One key, and then another in its place.
+    for [meant, other] in [[0, 1], [1, 0]] {
+        let id = peers[meant].endpoint.node_id().to_string();
+        ok(
+            &home,
+            &[
+                "contract", "--add", "hello", "--for", "members", "--for", &id,
+            ],
+        );
+        wait_for("the other one to be refused, and this one not", || {
+            is_served(&peers[meant]) && !is_served(&peers[other])
+        });
+    }
+    // What a node publishes is for anybody, unless the person says otherwise.
+    let symbols = Message::new(texts::FETCH.id()).arg("symbols");
+    assert_eq!(peers[0].ask(node, &symbols).promise, texts::ANSWER.id());
+    ok(&home, &["contract", "--add", "fetch", "--for", "members"]);
+    wait_for("fetching to be refused", || {
+        peers[0].ask(node, &symbols).promise == texts::REFUSAL.id()
+    });
+    ok(&home, &["contract", "--add", "hello", "--for", "anybody"]);
+    wait_for("everybody to be served", || {
+        is_served(&peers[0]) && is_served(&peers[1])
+    });
+    // To forward, the forwarder has to be somebody who may; what it sends counts as its own.
+    assert!(is_rejected(&forwarded(&peers[0])));
+    ok(&home, &["contract", "--add", "forward", "--for", "anybody"]);
+    wait_for("forwarded messages to be served", || {
+        peers[0].ask(node, &forwarded(&peers[0])).payload == b"hello, world"
+    });
+    let id = peers[1].endpoint.node_id().to_string();
+    ok(&home, &["contract", "--add", "hello", "--for", &id]);
+    wait_for("the forwarder's message to be rejected", || {
+        read_rejection(&peers[0].ask_bytes(node, &forwarded(&peers[0]))) == Ok(Some(hello()))
+    });
+}
+
+#[test]
 fn who_breaks_promises_is_asked_last() {
     let home = TestHome::new();
     let promise = fs::read_to_string(guest("hello.md")).unwrap();
@@ -204,7 +269,7 @@ fn who_breaks_promises_is_asked_last() {
         ],
     );
     ok(&home, &["publish", "hello", &guest("hello-rust.wasm")]);
-    ok(&home, &["contract", "--add", "hello"]);
+    ok(&home, &["contract", "--add", "hello", "--for", "anybody"]);
     assert_eq!(hello(), ContentId::of(promise.as_bytes()));
     let bad = ContentId::of(&fs::read(&broken).unwrap()).to_string();
     let server = home.server();
@@ -269,7 +334,10 @@ fn what_a_peer_takes_is_forwarded_to_it() {
     let (far, near) = (TestHome::new(), TestHome::new());
     ok(&far, &["publish", "hello", &guest("hello-c.wasm")]);
     let id = hello().to_string();
-    ok(&near, &["contract", "--add", &id]);
+    for promise in [&id[..], "forward"] {
+        ok(&near, &["contract", "--add", promise, "--for", "anybody"]);
+    }
+    ok(&far, &["contract", "--add", "forward", "--for", "anybody"]);
     let (far_server, near_server) = (far.server(), near.server());
     ok(&near, &["exchange-keys", &place(&far_server)]);
     let peer = Peer::new(4);
@@ -288,7 +356,7 @@ fn what_a_peer_takes_is_forwarded_to_it() {
         (&known["accepts"], &known["kind"]),
         (&false.into(), &"peer".into())
     );
-    ok(&far, &["contract", "--add", "hello"]);
+    ok(&far, &["contract", "--add", "hello", "--for", "anybody"]);
     // Asked itself it answers; the near node does not ask it again for a while.
     let far_id: NodeId = far_node.parse().unwrap();
     assert_eq!(peer.ask_until_taken(far_id, &call).payload, b"hello, world");
@@ -332,7 +400,9 @@ fn what_a_peer_takes_is_forwarded_to_it() {
 fn a_message_goes_over_several_nodes_and_in_no_circles() {
     let homes: [TestHome; 3] = std::array::from_fn(|_| TestHome::new());
     for home in &homes {
-        ok(home, &["contract", "--add", &hello().to_string()]);
+        for promise in [&hello().to_string()[..], "forward"] {
+            ok(home, &["contract", "--add", promise, "--for", "anybody"]);
+        }
     }
     let servers: Vec<Server<'_>> = homes.iter().map(TestHome::server).collect();
     let peer = Peer::new(5);
@@ -421,7 +491,7 @@ fn an_executable_answers_peers_once_a_person_allowed_it() {
                 protocol,
             ],
         );
-        ok(&home, &["contract", "--add", name]);
+        ok(&home, &["contract", "--add", name, "--for", "anybody"]);
     }
     let id =
         |protocol: &str| ContentId::of(format!("{promise} By a {protocol} program.\n").as_bytes());

@@ -337,6 +337,46 @@ fn the_contract_is_shown_and_changed() {
         again.err.contains("is in the contract already"),
         "{again:?}"
     );
+    let of = |name: &str| {
+        let contract = json(&home.run(&["contract", "--json"]));
+        let rows = contract["accept"].as_array().unwrap().clone();
+        let row = rows.iter().find(|row| row["name"] == name).unwrap();
+        row["for"].clone()
+    };
+    assert_eq!(
+        (of("hello"), of("fetch")),
+        (
+            serde_json::json!(["members"]),
+            serde_json::json!(["anybody"])
+        )
+    );
+    let node = ok(home.run(&["generate-keys"])).trim().to_owned();
+    let named = home.run(&["contract", "--add", "hello", "--for", "foo", "--for", &node]);
+    assert!(named.err.contains("not in a network \"foo\""), "{named:?}");
+    assert_eq!(of("hello"), serde_json::json!(["foo", node]));
+    ok(home.run(&["contract", "--add", "hello"]));
+    assert_eq!(
+        of("hello"),
+        serde_json::json!(["foo", node]),
+        "nobody said for whom"
+    );
+    let config = std::fs::read_to_string(home.file("config")).unwrap();
+    assert!(
+        config.contains(&format!("for = [\"foo\", \"{node}\"] }}, # hello")),
+        "{config}"
+    );
+    let shown = ok(home.run(&["contract"]));
+    assert!(shown.contains(&format!("for foo, {node}\n")), "{shown}");
+    ok(home.run(&["contract", "--add", "hello", "--for", "members"]));
+    assert_eq!(of("hello"), serde_json::json!(["members"]));
+    for wrong in [
+        &["contract", "--for", "anybody"][..],
+        &["contract", "--add", "hello", "--for", "Nobody"],
+        &["contract", "--add", "exchange-keys", "--for", "members"],
+    ] {
+        assert_eq!(home.run(wrong).code, 2, "{wrong:?}");
+    }
+    assert_eq!(of("exchange-keys"), serde_json::json!(["anybody"]));
     let shown = ok(home.run(&["contract", "--texts"]));
     assert!(
         shown.contains("I will say hello to the one thing"),

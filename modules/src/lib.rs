@@ -17,14 +17,16 @@
 //! | `dispatch` | who handles the messages of peers |
 //! | `clock` | what time it is in the world |
 //! | `peer` | a node that can be asked |
+//! | `caller` | a node that asks, and what is kept to it |
 //! | `peer_slots` | how many requests of one peer are worked on at once |
 //!
 //! The crate knows peers by [`grid_net`] and the program that it runs in by the trait [`Host`]. It
-//! knows nothing of WireGuard, of networks and their members, or of a command line.
+//! knows nothing of WireGuard or of a command line, and of networks no more than that a caller shares some.
 
 pub mod builtins;
 mod cache_dir;
 pub mod call;
+mod caller;
 mod clock;
 pub mod dispatch;
 pub mod execute;
@@ -41,5 +43,6 @@ mod settings;
 pub mod symbols;
 
 pub use cache_dir::CacheDir;
+pub use caller::{Admission, Caller};
 pub use peer::Peer;
 pub use settings::{Host, Settings};

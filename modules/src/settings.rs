@@ -5,6 +5,7 @@ use std::sync::Arc;
 use grid_files::ByteSize;
 use grid_promises::ContentId;
 
+use crate::caller::{Admission, Caller};
 use crate::peer::Peer;
 
 /// What a person decided about modules.
@@ -23,8 +24,8 @@ pub trait Host: Send + Sync {
     /// The settings as they are now.
     fn settings(&self) -> Arc<Settings>;
 
-    /// Whether this node takes part in a promise. May lag behind a change by a second.
-    fn takes_part_in(&self, promise: &ContentId) -> bool;
+    /// What this node keeps to a caller under a promise. May lag behind a change by a second.
+    fn admission(&self, caller: &Caller, promise: &ContentId) -> Admission;
 
     /// The code of judges that this node asks: it is never evicted.
     ///
@@ -54,8 +55,12 @@ impl Host for FixedHost {
         })
     }
 
-    fn takes_part_in(&self, promise: &ContentId) -> bool {
-        self.accept.contains(promise)
+    fn admission(&self, _: &Caller, promise: &ContentId) -> Admission {
+        if self.accept.contains(promise) {
+            Admission::Known
+        } else {
+            Admission::NoPart
+        }
     }
 
     fn judges(&self) -> Result<Vec<ContentId>, String> {

@@ -11,7 +11,7 @@ use crate::command::{Caller, Command, Report};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
 use crate::home::Home;
-use crate::store::Store;
+use crate::store::{Accepted, Store, Who, is_of_the_mesh};
 use crate::symbols::{self, Symbols};
 
 /// Show or change which promises this node takes part in
@@ -20,6 +20,11 @@ pub struct Args {
     /// Take part in this promise: its name or content id
     #[arg(long, value_name = "PROMISE")]
     add: Vec<String>,
+
+    /// Keep what is added to WHO: "members" of this node's networks (the default), "anybody", a network, or a node
+    /// id. Can be given several times. Replaces what was said before
+    #[arg(long = "for", value_name = "WHO", requires = "add")]
+    with: Vec<Who>,
 
     /// Stop taking part in this promise
     #[arg(long, value_name = "PROMISE")]
@@ -42,6 +47,9 @@ struct ContractReport {
 struct PromiseReport {
     id: String,
     name: Option<String>,
+    /// With whom.
+    #[serde(rename = "for")]
+    with: Vec<String>,
     text: Option<String>,
 }
 
@@ -52,9 +60,10 @@ impl Report for ContractReport {
             .iter()
             .filter_map(|promise| promise.name.as_ref());
         let width = names.map(String::len).max().unwrap_or(0);
-        for PromiseReport { id, name, text } in &self.accept {
-            let name = name.as_deref().unwrap_or_default();
-            writeln!(out, "{name:width$}  {id}")?;
+        for promise in &self.accept {
+            let PromiseReport { id, text, .. } = promise;
+            let name = promise.name.as_deref().unwrap_or_default();
+            writeln!(out, "{name:width$}  {id}  {}", promise.callers())?;
             if self.with_texts {
                 for line in text.as_deref().unwrap_or("its text is not here\n").lines() {
                     writeln!(out, "    {line}")?;
@@ -62,6 +71,15 @@ impl Report for ContractReport {
             }
         }
         Ok(())
+    }
+}
+
+impl PromiseReport {
+    fn callers(&self) -> String {
+        if self.with.is_empty() {
+            return "for nobody".to_owned();
+        }
+        format!("for {}", self.with.join(", "))
     }
 }
 
@@ -73,10 +91,14 @@ impl Command for Args {
         let config = Store::look(caller.home()).config()?;
         let symbols = symbols::open(caller.home(), &config)?;
         let names = names(&symbols)?;
-        let promise = |id: &ContentId| PromiseReport {
-            id: id.to_string(),
-            name: names.get(id).cloned(),
-            text: symbols.promise_text(id).ok().flatten(),
+        let promise = |accepted: &Accepted| {
+            let id = &accepted.promise;
+            PromiseReport {
+                id: id.to_string(),
+                name: names.get(id).cloned(),
+                with: accepted.with.iter().map(ToString::to_string).collect(),
+                text: symbols.promise_text(id).ok().flatten(),
+            }
         };
         caller.show(&ContractReport {
             accept: config.accept.iter().map(promise).collect(),
@@ -94,25 +116,61 @@ impl Args {
             let mut accept = config.accept.clone();
             for what in &self.remove {
                 let id = promise_id(&symbols, what)?;
-                if !accept.contains(&id) {
+                if !config.takes_part_in(&id) {
                     output::say(&format!("\"{what}\" was not in the contract"));
                 }
-                accept.retain(|known| *known != id);
+                accept.retain(|known| known.promise != id);
             }
             for what in &self.add {
-                let id = promise_id(&symbols, what)?;
-                if accept.contains(&id) {
-                    output::say(&format!("\"{what}\" is in the contract already"));
-                } else {
-                    accept.push(id);
+                let wished = self.wished(promise_id(&symbols, what)?, what)?;
+                let known = accept.iter_mut().find(|it| it.promise == wished.promise);
+                match known {
+                    Some(known) if self.with.is_empty() || *known == wished => {
+                        output::say(&format!("\"{what}\" is in the contract already"));
+                    }
+                    Some(known) => *known = wished,
+                    None => accept.push(wished),
                 }
             }
+            self.name_strange_networks(home)?;
             if accept != config.accept {
                 draft.set_accept(&accept, &names);
                 output::say("a running server applies this within a second");
             }
             Ok(())
         })
+    }
+}
+
+impl Args {
+    /// What is to stand in the list.
+    fn wished(&self, promise: ContentId, what: &str) -> Outcome<Accepted> {
+        let usual = Accepted::usual(promise);
+        if self.with.is_empty() {
+            return Ok(usual);
+        }
+        if is_of_the_mesh(&promise) {
+            return Err(Failure::usage(format!(
+                "\"{what}\" is for anybody: a node that wants to join is no member yet; leave --for out"
+            )));
+        }
+        let with = self.with.clone();
+        Ok(Accepted { with, ..usual })
+    }
+
+    /// Somebody may have mistyped a name, or may join that network later.
+    fn name_strange_networks(&self, home: &Home) -> Outcome {
+        let names: Vec<String> = Store::look(home).folders()?.collect();
+        for who in &self.with {
+            if let Who::Network(network) = who
+                && !names.iter().any(|name| name == network.as_str())
+            {
+                output::say(&format!(
+                    "this node is not in a network \"{network}\" at present"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

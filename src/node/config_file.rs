@@ -13,7 +13,7 @@ use crate::home::Home;
 use crate::store::StoreError;
 use crate::store::{Config, Store};
 
-/// For how long the list of promises that this node takes part in is believed without looking.
+/// For how long the accept list is believed without looking.
 const BELIEVED: Duration = Duration::from_secs(1);
 
 /// Which file the configuration was when it was read.
@@ -58,12 +58,17 @@ impl ConfigFile {
 
     /// Whether this node takes part in a promise, as the configuration was at most a second ago.
     pub fn takes_part_in(&self, promise: &ContentId) -> bool {
+        self.lately().takes_part_in(promise)
+    }
+
+    /// The configuration as it was at most a second ago.
+    pub fn lately(&self) -> Arc<Config> {
         let mut believed = self.believed.lock();
         if believed.0.elapsed() > BELIEVED {
             // One look at a file, which is read only if it changed.
             *believed = (Instant::now(), self.now());
         }
-        believed.1.accept.contains(promise)
+        Arc::clone(&believed.1)
     }
 
     /// The home.

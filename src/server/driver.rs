@@ -20,6 +20,8 @@ use grid_promises::core::{
     CommandError, Config as CoreConfig, Core, HostFacts, Input, NetworkRecord, Reply, ReplyTo,
     Ticket, Tunnel,
 };
+#[cfg(feature = "modules")]
+use grid_promises::modules::fetch::refuse;
 use grid_promises::modules::fetch::reject;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
@@ -47,6 +49,11 @@ use memory::Memory;
 const QUEUE: usize = 1024;
 /// How often the host's addresses are looked at.
 const HOST_EVERY: Duration = Duration::from_secs(10);
+
+/// What a peer is told that calls what this node does not keep to it.
+#[cfg(feature = "modules")]
+const MAY_NOT: &str =
+    "this node does not keep that promise to you; whoever runs it says to whom it does";
 
 /// A network as the driver knows it.
 struct Known {
@@ -311,16 +318,19 @@ impl Driver {
                 message,
                 respond,
                 ..
-            } => match self.modules.claim(&message) {
-                Claim::Core(promise) => {
-                    self.take_request(peer, message, respond, promise);
+            } => {
+                let networks = || self.core.shared_with(&peer);
+                match self.modules.claim(peer, networks, &message) {
+                    Claim::Core(promise) => self.take_request(peer, message, respond, promise),
+                    Claim::Reject(promise) => respond.send(reject(&promise)),
+                    #[cfg(feature = "modules")]
+                    Claim::Refuse => respond.send(refuse(MAY_NOT)),
+                    #[cfg(feature = "modules")]
+                    Claim::Modules(promise, caller) => {
+                        self.modules.take(&promise, caller, message, respond);
+                    }
                 }
-                Claim::Reject(promise) => respond.send(reject(&promise)),
-                #[cfg(feature = "modules")]
-                Claim::Modules(promise) => {
-                    self.modules.take(&promise, peer, message, respond);
-                }
-            },
+            }
             _ => {}
         }
     }

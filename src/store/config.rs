@@ -8,8 +8,9 @@ use grid_net::DEFAULT_LISTEN;
 use grid_promises::ContentId;
 use grid_promises::network::name::Label;
 use grid_promises::texts;
-use toml_edit::{Array, Item};
+use toml_edit::{Array, InlineTable, Item, Value as TomlValue};
 
+use super::callers::{Accepted, Who, is_of_the_mesh};
 use super::error::StoreError;
 use super::files::toml_error;
 use grid_files::ByteSize;
@@ -35,8 +36,8 @@ pub struct Config {
     pub fwmark: Option<u32>,
     /// What the log holds: a level, or filters by module.
     pub log: Option<String>,
-    /// The promises that this node takes part in; without such a list, all of this version.
-    pub accept: Vec<ContentId>,
+    /// The promises that this node takes part in, and with whom; without such a list, all of this version.
+    pub accept: Vec<Accepted>,
     /// How much the folder `cache/` may take; [`DEFAULT_CACHE_LIMIT`] if nothing is said.
     pub cache_limit: Option<ByteSize>,
     /// The content id of the symbol table: what it reaches is never evicted from the cache.
@@ -57,6 +58,12 @@ impl Config {
             symbols: self.symbols,
             allow: self.allow.clone(),
         }
+    }
+
+    /// Whether this node takes part in a promise, with whomever.
+    #[must_use]
+    pub fn takes_part_in(&self, promise: &ContentId) -> bool {
+        self.accept.iter().any(|known| known.promise == *promise)
     }
 
     /// The mark of this node's own packets; 0: none.
@@ -92,7 +99,9 @@ pub(super) fn default_text() -> String {
 # cache_limit = \"{DEFAULT_CACHE_LIMIT}\"
 
 # The promises that this node takes part in, by the content id of their text (`grid --show NAME`).
-# A network whose members make a promise that is not in this list is not joined.
+# A network whose members make a promise that is not in this list is not joined. The members of this node's
+# networks may call what is listed; `{{ promise = \"ID\", for = [\"anybody\"] }}` says who else, or who alone: a
+# network's name or a node id can stand there, and \"members\" (`grid contract --add NAME --for WHO`).
 accept = [
 "
     );
@@ -115,7 +124,10 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
         .map_err(|error| toml_error(path, text, error.span(), error.message()))?;
     let mut config = Config::default();
     if document.get("accept").is_none() {
-        config.accept = texts::ALL.iter().map(texts::Promise::id).collect();
+        config.accept = texts::ALL
+            .iter()
+            .map(|promise| Accepted::usual(promise.id()))
+            .collect();
     }
     for (key, item) in document.iter() {
         let value = Value {
@@ -132,7 +144,7 @@ pub(super) fn decode(path: &Path, text: &str) -> Result<Config, StoreError> {
             "log" => config.log = Some(value.parse("a level")?),
             "cache_limit" => config.cache_limit = Some(value.parse("a size such as \"1GiB\"")?),
             "symbols" => config.symbols = Some(value.parse("a content id (\"bafk...\")")?),
-            "accept" => config.accept = value.list("a list of content ids (\"bafk...\")")?,
+            "accept" => config.accept = value.accepted()?,
             "allow" => config.allow = value.list("a list of content ids (\"bafk...\")")?,
             unknown => config.unknown.push(unknown.to_owned()),
         }
@@ -167,6 +179,26 @@ impl Value<'_> {
             .ok_or_else(|| self.error(None, expected))
     }
 
+    /// The promises of the accept list: content ids, or tables that also say with whom.
+    fn accepted(&self) -> Result<Vec<Accepted>, StoreError> {
+        const LIST: &str = "a list of content ids (\"bafk...\")";
+        let list = self.item.as_array();
+        list.ok_or_else(|| self.error(None, LIST))?
+            .iter()
+            .map(|value| match value {
+                TomlValue::InlineTable(entry) => {
+                    let read = entry_of(entry);
+                    read.map_err(|expected| self.error(value.span(), expected))
+                }
+                value => {
+                    let id = value.as_str().and_then(|text| text.parse().ok());
+                    id.map(Accepted::usual)
+                        .ok_or_else(|| self.error(value.span(), LIST))
+                }
+            })
+            .collect()
+    }
+
     fn list<T: std::str::FromStr>(&self, expected: &str) -> Result<Vec<T>, StoreError> {
         self.item
             .as_array()
@@ -182,6 +214,34 @@ impl Value<'_> {
     }
 }
 
+/// An entry of the accept list that says with whom; the error is what had to be there.
+fn entry_of(entry: &InlineTable) -> Result<Accepted, &'static str> {
+    const ENTRY: &str = "a list of content ids, or of { promise = \"bafk...\", for = [\"WHO\"] }";
+    const WHO: &str = "a list in which `for` names \"members\", \"anybody\", networks or node ids";
+    let word = |value: &TomlValue| value.as_str().map(str::to_owned);
+    if entry
+        .iter()
+        .any(|(key, _)| !["promise", "for"].contains(&key))
+    {
+        return Err(ENTRY);
+    }
+    let promise = entry.get("promise").and_then(word);
+    let promise: ContentId = promise.and_then(|id| id.parse().ok()).ok_or(ENTRY)?;
+    let Some(with) = entry.get("for") else {
+        return Ok(Accepted::usual(promise));
+    };
+    let with = with.as_array().ok_or(ENTRY)?.iter();
+    let with = with.map(|who| word(who).and_then(|who| who.parse().ok()).ok_or(WHO));
+    let accepted = Accepted {
+        promise,
+        with: with.collect::<Result<Vec<Who>, _>>()?,
+    };
+    if is_of_the_mesh(&promise) && !accepted.is_usual() {
+        return Err("a list without `for` at the mesh's own promises: they are for anybody");
+    }
+    Ok(accepted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,8 +253,10 @@ mod tests {
     #[test]
     fn the_default_accepts_every_promise_of_this_version() {
         let config = read(&default_text()).unwrap();
-        let all: Vec<_> = texts::ALL.iter().map(texts::Promise::id).collect();
-        assert_eq!(config.accept, all);
+        let all = texts::ALL
+            .iter()
+            .map(|promise| Accepted::usual(promise.id()));
+        assert_eq!(config.accept, all.collect::<Vec<_>>());
         assert_eq!(config.symbols, Some(builtins::table().id()));
         assert_eq!(
             Config {
@@ -227,12 +289,31 @@ mod tests {
     }
 
     #[test]
+    fn a_promise_is_kept_to_those_whom_its_entry_names() {
+        let [one, two, three] = ids();
+        let text = format!(
+            "accept = [\"{one}\", {{ promise = \"{two}\", for = [\"foo\", \"anybody\"] }}, \
+             {{ promise = \"{three}\", for = [] }}]\n"
+        );
+        let config = read(&text).unwrap();
+        let with: Vec<&[Who]> = config.accept.iter().map(|it| it.with.as_slice()).collect();
+        let foo = Who::Network("foo".parse().unwrap());
+        assert_eq!(with, [&[Who::Members][..], &[foo, Who::Anybody], &[]]);
+        assert!(config.takes_part_in(&three));
+    }
+
+    fn ids() -> [ContentId; 3] {
+        [b"a", b"b", b"c"].map(|bytes| ContentId::of(bytes))
+    }
+
+    #[test]
     fn mistakes_are_located() {
         for (text, place, word) in [
             ("accept = [\n  \"bafk\",\n]\n", "config:2:3:", "content ids"),
             ("label = 7\n", "config:1:9:", "label"),
             ("a = 1\nlisten = \"here\"\n", "config:2:10:", "ADDRESS:PORT"),
             ("accept = [\n", "config:", "array"),
+            ("accept = [{ for = [] }]\n", "config:1:11:", "promise ="),
             ("endpoints = \"x\"", "config:1:13:", "list"),
             ("cache_limit = \"1GB\"", "config:1:15:", "1GiB"),
             ("cache_limit = 7", "config:1:15:", "1GiB"),
@@ -244,6 +325,22 @@ mod tests {
             assert!(
                 error.starts_with(place) && error.contains(word),
                 "{text:?}: {error}"
+            );
+        }
+        let [mine, mesh] = [ContentId::of(b"mine"), texts::EXCHANGE_KEYS.id()];
+        for (entry, word) in [
+            (format!("promise = \"{mine}\", for = [\"A\"]"), "node ids"),
+            (format!("promise = \"{mine}\", for = [7]"), "node ids"),
+            (format!("promise = \"{mine}\", to = []"), "promise ="),
+            (
+                format!("promise = \"{mesh}\", for = [\"members\"]"),
+                "without `for`",
+            ),
+        ] {
+            let error = read(&format!("accept = [\n  {{ {entry} }},\n]\n")).unwrap_err();
+            assert!(
+                error.starts_with("config:2:3:") && error.contains(word),
+                "{error}"
             );
         }
         let config = read("colour = 1\n").unwrap();

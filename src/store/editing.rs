@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use grid_promises::ContentId;
-use toml_edit::{Array, DocumentMut, Item, Value, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Value, value};
 
+use super::callers::Accepted;
 use super::error::StoreError;
 use super::files::toml_error;
 
@@ -51,14 +52,16 @@ impl Draft {
     }
 
     /// Sets the list of promises that this node takes part in. `names` says what people call them.
-    pub fn set_accept(&mut self, ids: &[ContentId], names: &BTreeMap<ContentId, String>) {
-        self.set_list("accept", ids, names);
+    pub fn set_accept(&mut self, accept: &[Accepted], names: &BTreeMap<ContentId, String>) {
+        let entries = accept.iter().map(|entry| (entry.promise, written(entry)));
+        self.set_list("accept", entries.collect(), names);
     }
 
     /// Sets the list of native executables that may run here.
     pub fn set_allow(&mut self, ids: &[ContentId], names: &BTreeMap<ContentId, String>) {
         let is_new = self.document.get("allow").is_none();
-        self.set_list("allow", ids, names);
+        let entries = ids.iter().map(|id| (*id, Value::from(id.to_string())));
+        self.set_list("allow", entries.collect(), names);
         if is_new && let Some(mut key) = self.document.as_table_mut().key_mut("allow") {
             key.leaf_decor_mut().set_prefix(
                 "\n# Native executables that may run here, by content id (`grid allow NAME`).\n",
@@ -66,7 +69,12 @@ impl Draft {
         }
     }
 
-    fn set_list(&mut self, key: &str, ids: &[ContentId], names: &BTreeMap<ContentId, String>) {
+    fn set_list(
+        &mut self,
+        key: &str,
+        entries: Vec<(ContentId, Value)>,
+        names: &BTreeMap<ContentId, String>,
+    ) {
         let old = self.document.get(key).and_then(Item::as_array);
         let mut comments = old.map(comments).unwrap_or_default();
         for (id, name) in names {
@@ -76,20 +84,38 @@ impl Draft {
         }
         let mut array = Array::new();
         let mut before = String::from("\n  ");
-        for id in ids {
-            let text = id.to_string();
-            let comment = comments.get(&text).cloned().unwrap_or_default();
-            let mut entry = Value::from(text);
+        let is_empty = entries.is_empty();
+        for (id, mut entry) in entries {
+            let comment = comments.get(&id.to_string()).cloned().unwrap_or_default();
             *entry.decor_mut() = toml_edit::Decor::new(&before, "");
             array.push_formatted(entry);
             before.clear();
             let _ = write!(before, "{comment}\n  ");
         }
-        array.set_trailing_comma(!ids.is_empty());
+        array.set_trailing_comma(!is_empty);
         array.set_trailing(before.trim_end_matches(' ').to_owned());
         self.document[key] = value(array);
         self.is_changed = true;
     }
+}
+
+/// An entry of the accept list: the promise alone, where its callers are the usual ones.
+fn written(entry: &Accepted) -> Value {
+    let promise = Value::from(entry.promise.to_string());
+    if entry.is_usual() {
+        return promise;
+    }
+    let mut table = InlineTable::new();
+    table.insert("promise", promise);
+    let with = entry.with.iter().map(ToString::to_string);
+    table.insert("for", Value::Array(with.collect()));
+    table.into()
+}
+
+/// The content id that an entry of a list begins with.
+fn id_of(entry: &Value) -> Option<&str> {
+    let table = entry.as_inline_table();
+    table.map_or_else(|| entry.as_str(), |table| table.get("promise")?.as_str())
 }
 
 /// The comment behind each value of a list that has one value a line.
@@ -105,7 +131,7 @@ fn comments(array: &Array) -> BTreeMap<String, String> {
     for (index, entry) in array.iter().enumerate() {
         let text = behind(index);
         let line = text.lines().next().unwrap_or_default().trim_end();
-        if let Some(id) = entry.as_str()
+        if let Some(id) = id_of(entry)
             && line.trim_start().starts_with('#')
         {
             comments.insert(id.to_owned(), line.to_owned());
@@ -121,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::home::Home;
-    use crate::store::{Config, Store, config};
+    use crate::store::{Config, Store, Who, config};
     use grid_files::atomic;
     use grid_files::crash::{CutDisk, OWNER};
     use grid_files::disk::Disk as _;
@@ -157,7 +183,7 @@ mod tests {
         type Change<'a> = &'a dyn Fn(&mut Draft);
         let changes: [Change<'_>; 4] = [
             &|draft| draft.set_symbols(&a),
-            &|draft| draft.set_accept(&[a, b], &names),
+            &|draft| draft.set_accept(&[a, b].map(Accepted::usual), &names),
             &|draft| draft.set_allow(&[c], &names),
             &|draft| draft.set_symbols(&b),
         ];
@@ -254,16 +280,35 @@ mod tests {
         let text = format!("accept = [\n  \"{a}\", # first, mine\n  \"{b}\", # second\n]\n");
         let names = BTreeMap::from([(c, "third".to_owned())]);
         let mut edited = draft(&text);
-        edited.set_accept(&[a, b], &BTreeMap::new());
+        let usual = Accepted::usual;
+        edited.set_accept(&[usual(a), usual(b)], &BTreeMap::new());
         assert_eq!(edited.document.to_string(), text);
-        edited.set_accept(&[a, c], &names);
+        edited.set_accept(&[usual(a), usual(c)], &names);
         assert_eq!(
             edited.document.to_string(),
             format!("accept = [\n  \"{a}\", # first, mine\n  \"{c}\", # third\n]\n")
         );
-        edited.set_accept(&[c], &names);
+        // Saying for whom leaves the comment where it is, and so does taking it back.
+        let listed = edited.document.to_string();
+        let open = Accepted {
+            promise: c,
+            with: vec![Who::Network("foo".parse().unwrap()), Who::Anybody],
+        };
+        edited.set_accept(&[usual(a), open.clone()], &names);
+        assert_eq!(
+            edited.document.to_string(),
+            format!(
+                "accept = [\n  \"{a}\", # first, mine\n  \
+                 {{ promise = \"{c}\", for = [\"foo\", \"anybody\"] }}, # third\n]\n"
+            )
+        );
         let read = config::decode("config".as_ref(), &edited.document.to_string()).unwrap();
-        assert_eq!(read.accept, [c]);
+        assert_eq!(read.accept, [usual(a), open]);
+        edited.set_accept(&[usual(a), usual(c)], &names);
+        assert_eq!(edited.document.to_string(), listed);
+        edited.set_accept(&[usual(c)], &names);
+        let read = config::decode("config".as_ref(), &edited.document.to_string()).unwrap();
+        assert_eq!(read.accept, [usual(c)]);
         edited.set_accept(&[], &names);
         let read = config::decode("config".as_ref(), &edited.document.to_string()).unwrap();
         assert!(read.accept.is_empty());

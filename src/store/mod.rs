@@ -9,6 +9,7 @@
 //! | `history` | what a network's node decided about promises |
 //! | `peers` | known peers |
 //! | `config` | the configuration |
+//! | `callers` | whose messages are handled under which promise, as the configuration has it |
 //! | `editing` | changes that commands make to the configuration |
 //! | `lock` | one server per home |
 //! | `machine` | the machine that a home was made on |
@@ -17,6 +18,7 @@
 //!
 //! The store refuses to repair: what is damaged is named, with what to do.
 
+mod callers;
 pub mod config;
 pub mod editing;
 mod error;
@@ -49,6 +51,7 @@ use grid_promises::network::NetworkName;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+pub use callers::{Accepted, Who, is_of_the_mesh};
 pub use config::Config;
 pub use editing::Draft;
 pub use error::StoreError;
@@ -375,8 +378,11 @@ impl<D: Disk> Store<D> {
         Ok(self.folders()?.map(load).collect())
     }
 
-    /// The names of the folders of networks.
-    fn folders(&self) -> Result<impl Iterator<Item = String>, StoreError> {
+    /// The names of the home's networks, those that it left among them.
+    ///
+    /// # Errors
+    /// Their folder cannot be read.
+    pub fn folders(&self) -> Result<impl Iterator<Item = String>, StoreError> {
         let nets = self.home.nets();
         let entries = match self.disk.list(&nets) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),

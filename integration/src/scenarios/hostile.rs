@@ -3,6 +3,7 @@
 //! The attacker has one invite for many uses, hence as many node keys as it likes, each validly
 //! admitted. It speaks the real protocol from its own machine.
 
+mod callers;
 mod evidence;
 mod honest;
 mod lies;
@@ -38,6 +39,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "noise_of_a_member_changes_nothing",
         run: noise_changes_nothing,
+    },
+    Scenario {
+        name: "only_present_members_call_modules",
+        run: callers::only_present_members,
     },
 ];
 

@@ -18,6 +18,7 @@ use super::forward::{Forwarded, MAX_HOPS};
 use super::handlers::Handler;
 use super::runner::{CallContext, Ran};
 use super::shared_tree::{Candidate, Observed, general, particular};
+use crate::caller::Caller;
 
 /// Which targets are tried.
 struct Plan {
@@ -31,15 +32,15 @@ struct Plan {
 
 impl Inner {
     /// Answers a message of a peer, whatever it is.
-    pub(super) async fn answer(self: &Arc<Self>, peer: NodeId, bytes: &[u8]) -> Vec<u8> {
+    pub(super) async fn answer(self: &Arc<Self>, caller: &Caller, bytes: &[u8]) -> Vec<u8> {
         let message = match Message::decode(bytes, &Message::BOUNDS) {
             Ok(message) => message,
             Err(error) => return refuse(&format!("that is no message: {error}")),
         };
         if message.promise != self.forward {
-            return self.find(&message, &[peer], MAX_HOPS).await;
+            return self.find(caller, &message, &[caller.node], MAX_HOPS).await;
         }
-        let passed = match Forwarded::read(&message, peer, self.endpoint.node_id()) {
+        let passed = match Forwarded::read(&message, caller.node, self.endpoint.node_id()) {
             Ok(passed) => passed,
             Err(error) => return refuse(&error.to_string()),
         };
@@ -49,13 +50,22 @@ impl Inner {
                 "what is said under that promise depends on who says it: it is not forwarded",
             );
         }
-        if !self.takes_part_in(&promise) {
+        // It counts as the forwarder's own message. One that may not send it learns the same as from a node that
+        // takes no part, and asks the next peer.
+        if !self.host.admission(caller, &promise).is_granted() {
             return reject(&promise);
         }
-        self.find(&passed.inner, &passed.route, passed.left).await
+        self.find(caller, &passed.inner, &passed.route, passed.left)
+            .await
     }
 
-    async fn find(self: &Arc<Self>, message: &Message, route: &[NodeId], left: u8) -> Vec<u8> {
+    async fn find(
+        self: &Arc<Self>,
+        caller: &Caller,
+        message: &Message,
+        route: &[NodeId],
+        left: u8,
+    ) -> Vec<u8> {
         let (inner, call) = (Arc::clone(self), message.clone());
         let plan = tokio::task::spawn_blocking(move || inner.plan(&call)).await;
         let Ok(Some(plan)) = plan else {
@@ -92,7 +102,8 @@ impl Inner {
                 Ran::NotNow(why) => _ = why_not.get_or_insert(why),
             }
         }
-        let forwarded = self.pass_on(message, &plan.peers, route, left).await;
+        let forwarded = self.pass_on(caller, message, &plan.peers, route, left);
+        let forwarded = forwarded.await;
         forwarded.unwrap_or_else(|| match why_not {
             Some(why) => refuse(&format!("no module here takes this message: {why}")),
             None => reject(&message.promise),

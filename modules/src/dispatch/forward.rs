@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::Inner;
 use super::shared_tree::{Observed, general};
+use crate::caller::Caller;
 use crate::peer::Peer;
 
 /// The most hops a message may take.
@@ -132,13 +133,15 @@ impl Inner {
     /// left.
     pub(super) async fn pass_on(
         &self,
+        caller: &Caller,
         message: &Message,
         known: &[NodeId],
         route: &[NodeId],
         left: u8,
     ) -> Option<Vec<u8>> {
         let left = left.checked_sub(1)?;
-        if !self.takes_part_in(&self.forward) {
+        // The next node takes the message for this node's own, so not everybody's is passed on.
+        if !self.host.admission(caller, &self.forward).is_granted() {
             return None;
         }
         let own = self.endpoint.node_id();

@@ -41,7 +41,6 @@ mod shared_tree;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grid_keys::NodeId;
 use grid_net::{Endpoint, Responder};
 use grid_promises::envelope::peek;
 use grid_promises::routes::{Key, Target};
@@ -49,6 +48,7 @@ use grid_promises::{ContentId, texts};
 use tracing::warn;
 
 use crate::cache_dir::CacheDir;
+use crate::caller::{Admission, Caller};
 use crate::clock::now;
 use crate::peer_slots::PeerSlots;
 use crate::settings::Host;
@@ -72,6 +72,8 @@ pub enum Claim {
     Nothing,
     /// This node takes no part in the promise it is made under.
     Reject(ContentId),
+    /// It does, but not with this caller.
+    Refuse,
     /// Modules and peers may handle it: [`Dispatcher::take`].
     Ask(ContentId),
 }
@@ -123,12 +125,16 @@ impl Dispatcher {
     }
 
     /// Decides what to do with a message. Reads only the promise that leads it.
-    pub fn claim(&self, message: &[u8]) -> Claim {
+    pub fn claim(&self, caller: &Caller, message: &[u8]) -> Claim {
         let Some(promise) = peek(message) else {
             return Claim::Nothing;
         };
-        if !self.0.host.takes_part_in(&promise) {
-            return Claim::Reject(promise);
+        match self.0.host.admission(caller, &promise) {
+            Admission::NoPart => return Claim::Reject(promise),
+            // As if it took no part: the forwarder then asks its next peer.
+            Admission::MayNot if promise == self.0.forward => return Claim::Reject(promise),
+            Admission::MayNot => return Claim::Refuse,
+            Admission::Stranger | Admission::Known => {}
         }
         match self.0.own.iter().find(|(id, ..)| *id == promise) {
             Some((_, target)) => {
@@ -152,15 +158,15 @@ impl Dispatcher {
     }
 
     /// Has a message handled in the background. The peer gets an answer in any case.
-    pub fn take(&self, peer: NodeId, message: Vec<u8>, respond: Responder) {
+    pub fn take(&self, caller: Caller, message: Vec<u8>, respond: Responder) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let own = inner.peers.of(peer);
+            let own = inner.peers.of(caller.node);
             // Never closed.
             let _own = own.acquire().await;
             // A peer that has given up costs nothing more.
             if !respond.is_closed() {
-                let answer = inner.answer(peer, &message).await;
+                let answer = inner.answer(&caller, &message).await;
                 respond.send(answer);
             }
         });
@@ -224,10 +230,6 @@ pub async fn keep(dispatcher: Dispatcher) {
 }
 
 impl Inner {
-    fn takes_part_in(&self, promise: &ContentId) -> bool {
-        self.host.takes_part_in(promise)
-    }
-
     fn is_own(&self, promise: &ContentId) -> bool {
         self.own.iter().any(|(id, ..)| id == promise)
     }
@@ -237,7 +239,7 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::settings::FixedHost;
-    use grid_keys::{NodeKey, Secret};
+    use grid_keys::{NodeId, NodeKey, Secret};
     use grid_promises::Message;
 
     #[tokio::test]
@@ -258,7 +260,12 @@ mod tests {
         ];
         let cache = CacheDir::new(dir.path().join("cache"));
         let dispatcher = Dispatcher::new(&cache, Arc::new(host), endpoint, &own);
-        let claim = |promise: &ContentId| dispatcher.claim(&Message::new(*promise).encode());
+        let caller = Caller {
+            node: NodeId([1; 32]),
+            networks: Vec::new(),
+        };
+        let claim =
+            |promise: &ContentId| dispatcher.claim(&caller, &Message::new(*promise).encode());
         let exchange = texts::EXCHANGE_KEYS.id();
         let (join, fetch) = (texts::JOIN_WIREGUARD_NET.id(), texts::FETCH.id());
         for (promise, expected) in [
@@ -270,7 +277,7 @@ mod tests {
             assert_eq!(claim(&promise), expected);
             assert_eq!(claim(&promise), expected);
         }
-        assert_eq!(dispatcher.claim(b""), Claim::Nothing);
+        assert_eq!(dispatcher.claim(&caller, b""), Claim::Nothing);
         // What the program handles counts once it is answered, and a refusal does not count.
         let answer = |promise: ContentId| Message::new(promise).encode();
         dispatcher.answered(&join, &answer(texts::ANSWER.id()));

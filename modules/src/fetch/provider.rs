@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grid_keys::NodeId;
 use grid_net::Responder;
 use grid_promises::content_id::ContentId;
 use grid_promises::modules::SymbolTable;
@@ -21,6 +20,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::recent::RecentObjects;
+use crate::caller::Caller;
 use crate::objects::{Cache as _, CacheError, Layers, MAX_REACHED, Reference};
 use crate::peer_slots::PeerSlots;
 use crate::roots::references;
@@ -71,14 +71,14 @@ impl Provider {
     /// `done` is shown the answer before it goes.
     pub fn take(
         &self,
-        peer: NodeId,
+        caller: Caller,
         message: Vec<u8>,
         respond: Responder,
         done: impl FnOnce(&[u8]) + Send + 'static,
     ) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let own = inner.peers.of(peer);
+            let own = inner.peers.of(caller.node);
             // Neither is ever closed. First the peer's own, so that one peer does not fill the other.
             let _own = own.acquire().await;
             let _room = inner.room.acquire().await;
@@ -86,7 +86,8 @@ impl Provider {
                 return;
             }
             let worker = Arc::clone(&inner);
-            let answer = tokio::task::spawn_blocking(move || worker.answer(peer, &message)).await;
+            let answer =
+                tokio::task::spawn_blocking(move || worker.answer(&caller, &message)).await;
             if let Ok(answer) = answer {
                 done(&answer);
                 respond.send(answer);
@@ -97,9 +98,9 @@ impl Provider {
 
 impl Inner {
     /// Blocks.
-    fn answer(&self, peer: NodeId, message: &[u8]) -> Vec<u8> {
+    fn answer(&self, caller: &Caller, message: &[u8]) -> Vec<u8> {
         let promise = texts::FETCH.id();
-        if !self.host.takes_part_in(&promise) {
+        if !self.host.admission(caller, &promise).is_granted() {
             return reject(&promise);
         }
         let request = Message::decode(message, &Message::BOUNDS)
@@ -112,7 +113,7 @@ impl Inner {
         match self.give(self.host.settings().symbols, &request) {
             Ok(answer) => answer,
             Err(why) => {
-                debug!("{} is not given {request:?}: {why}", peer.short());
+                debug!("{} is not given {request:?}: {why}", caller.node.short());
                 refuse(&why)
             }
         }
@@ -258,6 +259,7 @@ mod tests {
     use crate::objects::Objects;
     use crate::roots;
     use crate::settings::FixedHost;
+    use grid_keys::NodeId;
     use grid_promises::content_id::HashCode;
     use grid_promises::modules::fetch::{Fetched, read_rejection};
     use grid_promises::modules::{Descriptor, Manifest, ModuleKind};
@@ -292,11 +294,18 @@ mod tests {
         }
 
         fn ask(&self, request: &FetchRequest) -> Vec<u8> {
-            self.provider().0.answer(NodeId([1; 32]), &request.encode())
+            self.provider().0.answer(&caller(), &request.encode())
         }
 
         fn offer(&self, id: ContentId) -> Fetched<Offer> {
             Offer::read_answer(&self.ask(&FetchRequest::Object(id))).unwrap()
+        }
+    }
+
+    fn caller() -> Caller {
+        Caller {
+            node: NodeId([1; 32]),
+            networks: Vec::new(),
         }
     }
 
@@ -378,7 +387,7 @@ mod tests {
         let provider = node.provider();
         let fetch = Message::new(texts::FETCH.id()).arg("everything").encode();
         for message in [&fetch[..], &fetch[..fetch.len() - 1], b"", b"junk"] {
-            let answer = provider.0.answer(NodeId([1; 32]), message);
+            let answer = provider.0.answer(&caller(), message);
             assert!(matches!(
                 Offer::read_answer(&answer),
                 Ok(Fetched::Refused(_))

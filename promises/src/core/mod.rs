@@ -47,7 +47,7 @@ use crate::core::local::Local;
 use crate::core::router::Router;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::Timers;
-use crate::network::name::Label;
+use crate::network::name::{Label, NetworkName};
 use crate::time::Millis;
 use grid_keys::{NodeId, NodeKey};
 
@@ -112,5 +112,11 @@ impl Core {
     #[must_use]
     pub fn status(&self) -> Vec<NetworkStatus> {
         self.router.status()
+    }
+
+    /// The networks in which both this node and that one are members now.
+    #[must_use]
+    pub fn shared_with(&self, node: &NodeId) -> Vec<NetworkName> {
+        self.router.shared_with(node)
     }
 }

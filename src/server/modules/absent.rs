@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use grid_keys::NodeId;
 use grid_net::Endpoint;
 use grid_promises::ContentId;
 use grid_promises::envelope::peek;
+use grid_promises::network::name::NetworkName;
 use tokio::task::JoinHandle;
 
 use super::claim::{CORE, Claim};
@@ -33,7 +35,12 @@ impl Modules {
 
     /// What is done with a message of a peer: no part is taken in a promise that nothing here keeps,
     /// whatever the configuration says.
-    pub(in crate::server) fn claim(&self, message: &[u8]) -> Claim {
+    pub(in crate::server) fn claim(
+        &self,
+        _peer: NodeId,
+        _networks: impl FnOnce() -> Vec<NetworkName>,
+        message: &[u8],
+    ) -> Claim {
         match peek(message) {
             None => Claim::Core(None),
             Some(promise)
@@ -72,7 +79,7 @@ impl Modules {
 mod tests {
     use super::*;
     use crate::home::Home;
-    use crate::store::Config;
+    use crate::store::{Accepted, Config};
     use grid_keys::{NodeKey, Secret};
     use grid_promises::{Message, texts};
 
@@ -85,17 +92,20 @@ mod tests {
         let (endpoint, _events) = Endpoint::bind(net).unwrap();
         let accepted = [&texts::JOIN_WIREGUARD_NET, &texts::FETCH, &texts::STATUS];
         let config = Config {
-            accept: accepted.map(texts::Promise::id).to_vec(),
+            accept: accepted
+                .map(|promise| Accepted::usual(promise.id()))
+                .to_vec(),
             ..Config::default()
         };
         let modules = Modules::new(Arc::new(ConfigFile::new(&home, config)), &endpoint);
         let join = texts::JOIN_WIREGUARD_NET.id();
-        let claim = |promise: ContentId| modules.claim(&Message::new(promise).encode());
-        assert_eq!(claim(join), Claim::Core(Some(join)));
+        let claim = |message: &[u8]| modules.claim(NodeId([1; 32]), Vec::new, message);
+        let claim_under = |promise: ContentId| claim(&Message::new(promise).encode());
+        assert_eq!(claim_under(join), Claim::Core(Some(join)));
         for promise in [texts::FETCH, texts::STATUS, texts::EXCHANGE_KEYS] {
-            assert_eq!(claim(promise.id()), Claim::Reject(promise.id()));
+            assert_eq!(claim_under(promise.id()), Claim::Reject(promise.id()));
         }
-        assert_eq!(modules.claim(b"junk"), Claim::Core(None));
+        assert_eq!(claim(b"junk"), Claim::Core(None));
         assert!(modules.judge(join, Vec::new()).await.is_err());
     }
 }

@@ -69,7 +69,7 @@ impl Target {
 }
 
 impl Victim {
-    fn of(mesh: &Mesh, node: &Arc<Node>) -> Result<Self> {
+    pub(super) fn of(mesh: &Mesh, node: &Arc<Node>) -> Result<Self> {
         let own = mesh.status(node)?;
         let id = node.grid_ok(&["generate-keys"], "")?;
         let key = fs::read_to_string(node.home().join("nets/foo/wireguard.key"))?;

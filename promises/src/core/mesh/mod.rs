@@ -126,6 +126,11 @@ impl Mesh {
         self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
     }
 
+    /// Whether both this node and that one are members now.
+    pub(crate) fn is_shared_with(&self, node: &NodeId) -> bool {
+        self.phase.is_member() && self.roster.view().is_live(node)
+    }
+
     /// The members and the bootstrap nodes.
     pub(crate) fn known(&self) -> impl Iterator<Item = NodeId> + '_ {
         let members = self.roster.view().members.keys().copied();

@@ -21,6 +21,7 @@ use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer, Timer};
 use crate::network::endpoint::is_reachable;
 use crate::network::ids::NetworkId;
+use crate::network::name::NetworkName;
 use crate::time::Millis;
 use grid_keys::NodeId;
 
@@ -65,6 +66,15 @@ impl Router {
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// The networks in which both this node and that one are members now.
+    pub(crate) fn shared_with(&self, node: &NodeId) -> Vec<NetworkName> {
+        let shared = self
+            .networks
+            .iter()
+            .filter(|mesh| mesh.is_shared_with(node));
+        shared.map(|mesh| mesh.name().clone()).collect()
     }
 
     pub(crate) fn handle(&mut self, input: Input, step: &mut Step<'_>) {
