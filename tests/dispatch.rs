@@ -12,6 +12,7 @@ mod common;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use common::{Server, TestHome, wait_for};
 use grid_keys::{NodeId, NodeKey, Secret};
@@ -110,8 +111,8 @@ impl Peer {
     }
 }
 
-/// A module that takes everything, and then traps.
-fn broken_module(home: &TestHome) -> String {
+/// A module that takes everything, and then does this.
+fn module_that(does: &str) -> Vec<u8> {
     let mut accept = Message::new(texts::ACCEPT_MESSAGE.id()).encode();
     let length = accept.len();
     let data: String = accept
@@ -122,10 +123,15 @@ fn broken_module(home: &TestHome) -> String {
         "(module (memory (export \"memory\") 1) (func (export \"grid_abi_1\"))
            (data (i32.const 0) \"{data}\")
            (func (export \"promise_accept\") (result i64) (i64.const {length}))
-           (func (export \"promise_handle\") (result i64) unreachable))"
+           (func (export \"promise_handle\") (result i64) {does}))"
     ));
+    module.unwrap()
+}
+
+/// One that traps.
+fn broken_module(home: &TestHome) -> String {
     let path = home.path().with_file_name("broken.wasm");
-    fs::write(&path, module.unwrap()).unwrap();
+    fs::write(&path, module_that("unreachable")).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
@@ -448,6 +454,66 @@ fn a_message_goes_over_several_nodes_and_in_no_circles() {
             (&true.into(), &1.into())
         );
     }
+}
+
+#[test]
+fn two_hostile_keys_do_not_keep_others_waiting() {
+    let home = TestHome::new();
+    ok(&home, &["publish", "hello", &guest("hello-rust.wasm")]);
+    let promise = "I will take my time. I expect patience.";
+    let endless = endless_module(&home);
+    let words = ["publish", "endless", &endless, "--promise", promise];
+    ok(&home, &words);
+    for name in ["hello", "endless"] {
+        ok(&home, &["contract", "--add", name, "--for", "anybody"]);
+    }
+    let honest = Peer::new(33);
+    let id = honest.endpoint.node_id().to_string();
+    ok(&home, &["contract", "--add", "hello", "--for", &id]);
+    let server = home.server();
+    let node = honest.connect(&server);
+    let call = Message::new(hello()).arg("world");
+    assert_eq!(honest.ask(node, &call).payload, b"hello, world");
+    let promise = ContentId::of(format!("{promise}\n").as_bytes());
+    let hostile = [Peer::new(31), Peer::new(32)];
+    let mut calls = Vec::new();
+    for peer in &hostile {
+        peer.connect(&server);
+        for number in 0..16u8 {
+            let message = Message::new(promise).arg([number]).encode();
+            let endpoint = peer.endpoint.clone();
+            calls.push(
+                peer.runtime
+                    .spawn(async move { endpoint.request(node, message).await }),
+            );
+        }
+    }
+    // Until those that can run do.
+    std::thread::sleep(Duration::from_millis(500));
+    for number in 0..5 {
+        let begun = Instant::now();
+        // Another one each time: its result is not known.
+        let whom = format!("caller {number}");
+        let answer = honest.ask(node, &Message::new(hello()).arg(whom.clone()));
+        assert_eq!(answer.payload, format!("hello, {whom}").as_bytes());
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+    assert!(
+        calls.iter().all(|call| !call.is_finished()),
+        "they did not run"
+    );
+}
+
+/// A module that accepts everything, and then runs for ever.
+fn endless_module(home: &TestHome) -> String {
+    let module = module_that("(loop $again (br $again)) (i64.const 0)");
+    let path = home.path().with_file_name("endless.wasm");
+    fs::write(&path, module).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 /// What a shell prints as these bytes.

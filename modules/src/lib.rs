@@ -18,7 +18,7 @@
 //! | `clock` | what time it is in the world |
 //! | `peer` | a node that can be asked |
 //! | `caller` | a node that asks, and what is kept to it |
-//! | `peer_slots` | how many requests of one peer are worked on at once |
+//! | `shares` | how many calls are worked on at once, and how they are shared out |
 //!
 //! The crate knows peers by [`grid_net`] and the program that it runs in by the trait [`Host`]. It
 //! knows nothing of WireGuard or of a command line, and of networks no more than that a caller shares some.
@@ -36,10 +36,10 @@ pub mod judge;
 pub mod memos;
 pub mod objects;
 mod peer;
-mod peer_slots;
 pub mod publish;
 pub mod roots;
 mod settings;
+mod shares;
 pub mod symbols;
 
 pub use cache_dir::CacheDir;

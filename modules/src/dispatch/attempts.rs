@@ -66,6 +66,7 @@ impl Inner {
         route: &[NodeId],
         left: u8,
     ) -> Vec<u8> {
+        let share = (caller.node, self.host.admission(caller, &message.promise));
         let (inner, call) = (Arc::clone(self), message.clone());
         let plan = tokio::task::spawn_blocking(move || inner.plan(&call)).await;
         let Ok(Some(plan)) = plan else {
@@ -76,7 +77,8 @@ impl Inner {
             .then(|| "the same was rejected lately".to_owned());
         for module in &plan.modules {
             let target = Target::Module(*module.descriptor.code());
-            match self.runner.run(module, message, &plan.context).await {
+            let running = self.runner.run(module, message, &plan.context, share);
+            match running.await {
                 Ran::Answered(answer) => {
                     self.tree.learn_once(general(message), &target);
                     if answer.promise != self.refusal {

@@ -50,8 +50,8 @@ use tracing::warn;
 use crate::cache_dir::CacheDir;
 use crate::caller::{Admission, Caller};
 use crate::clock::now;
-use crate::peer_slots::PeerSlots;
 use crate::settings::Host;
+use crate::shares::Shares;
 use crate::symbols::{Symbols, SymbolsError};
 use handlers::HandlersCache;
 use report::{Names, RoutesReport, report};
@@ -59,7 +59,9 @@ use runner::{CallContext, Runner};
 use saved::RoutesFile;
 use shared_tree::{DispatchTree, Observed};
 
-/// How many messages of one peer are handled at once; the rest wait.
+/// How many messages are handled at once, running modules or waiting for peers; the rest wait.
+const AT_ONCE: usize = 32;
+/// How many of one peer.
 const AT_ONCE_PER_PEER: usize = 2;
 /// How often a changed tree is saved.
 const SAVE: Duration = Duration::from_secs(60);
@@ -94,7 +96,7 @@ struct Inner {
     handlers: HandlersCache,
     runner: Arc<Runner>,
     endpoint: Endpoint,
-    peers: PeerSlots,
+    shares: Shares,
 }
 
 impl Dispatcher {
@@ -118,7 +120,7 @@ impl Dispatcher {
             handlers: HandlersCache::new(cache),
             runner: Arc::new(Runner::new(cache)),
             endpoint,
-            peers: PeerSlots::new(AT_ONCE_PER_PEER),
+            shares: Shares::new(AT_ONCE, AT_ONCE_PER_PEER),
             host,
             cache: cache.clone(),
         }))
@@ -158,12 +160,11 @@ impl Dispatcher {
     }
 
     /// Has a message handled in the background. The peer gets an answer in any case.
-    pub fn take(&self, caller: Caller, message: Vec<u8>, respond: Responder) {
+    pub fn take(&self, promise: &ContentId, caller: Caller, message: Vec<u8>, respond: Responder) {
+        let admission = self.0.host.admission(&caller, promise);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let own = inner.peers.of(caller.node);
-            // Never closed.
-            let _own = own.acquire().await;
+            let _place = inner.shares.place(caller.node, admission).await;
             // A peer that has given up costs nothing more.
             if !respond.is_closed() {
                 let answer = inner.answer(&caller, &message).await;

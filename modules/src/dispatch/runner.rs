@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use grid_keys::NodeId;
 use grid_promises::modules::ModuleKind;
 use grid_promises::{ContentId, Message};
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tracing::{debug, warn};
 use super::handlers::Handler;
 use crate::cache_dir::CacheDir;
 use crate::call::{Local, bytes_of, verdicts};
+use crate::caller::Admission;
 use crate::execute::native::{AllowList, Framed, Sealed};
 use crate::execute::wasm::{Settings as EngineSettings, Wasm};
 use crate::execute::{CallError, Executor, Fault, Limits, MAX_EXECUTABLE, MAX_MODULE, Verdict};
@@ -21,9 +23,12 @@ use crate::judge::Judge;
 use crate::memos::Memos;
 use crate::objects::{Cache as _, Layers};
 use crate::settings::Settings;
+use crate::shares::Shares;
 
 /// How many modules run at once. Each may keep one core busy until its deadline.
 const AT_ONCE: u32 = 4;
+/// How many calls of one peer do.
+const AT_ONCE_PER_PEER: usize = 1;
 /// How many judges run at once, in addition.
 const JUDGES_AT_ONCE: u32 = 1;
 /// How many results of peers' calls are written to `cache/calls` in an hour, and how many bytes: peers can
@@ -57,6 +62,9 @@ pub(super) struct CallContext {
     pub(super) local: Arc<Layers>,
 }
 
+/// Whose share of the places a call takes.
+pub(super) type Share = (NodeId, Admission);
+
 type Flight = watch::Receiver<Option<Ran>>;
 
 /// Runs modules.
@@ -68,7 +76,7 @@ pub(super) struct Runner {
     /// When the log last said that something is wrong on this node.
     said: Mutex<Option<Instant>>,
     flights: Mutex<HashMap<ContentId, Flight>>,
-    room: Arc<Semaphore>,
+    shares: Shares,
     /// Judges have slots of their own, so that peers cannot keep them waiting.
     bench: Semaphore,
 }
@@ -82,7 +90,7 @@ impl Runner {
             kept: Mutex::default(),
             said: Mutex::default(),
             flights: Mutex::default(),
-            room: Arc::new(Semaphore::new(AT_ONCE as usize)),
+            shares: Shares::new(AT_ONCE as usize, AT_ONCE_PER_PEER),
             bench: Semaphore::new(JUDGES_AT_ONCE as usize),
         }
     }
@@ -117,13 +125,14 @@ impl Runner {
         module: &Arc<Handler>,
         message: &Message,
         context: &CallContext,
+        share: Share,
     ) -> Ran {
         let call = Message {
             module: Some(*module.descriptor.code()),
             proof: None,
             ..message.clone()
         };
-        let mut flight = self.flight(module, call, context);
+        let mut flight = self.flight(module, call, context, share);
         let ran = flight.wait_for(Option::is_some).await;
         let ran = ran.ok().and_then(|ran| ran.clone());
         ran.unwrap_or_else(|| Ran::NotNow("the call was given up".to_owned()))
@@ -134,6 +143,7 @@ impl Runner {
         module: &Arc<Handler>,
         call: Message,
         context: &CallContext,
+        (caller, admission): Share,
     ) -> Flight {
         let id = module.descriptor.is_pure().then(|| call.id());
         let (end, flight) = watch::channel(None);
@@ -147,8 +157,7 @@ impl Runner {
         let (runner, module, context) = (Arc::clone(self), Arc::clone(module), context.clone());
         // A task of its own: the first caller may give up while others wait.
         tokio::spawn(async move {
-            // Never closed.
-            let _room = runner.room.acquire().await;
+            let _place = runner.shares.place(caller, admission).await;
             let worker = Arc::clone(&runner);
             let work = move || worker.run_now(&module, &call, &context);
             let ran = tokio::task::spawn_blocking(work).await.ok();
@@ -382,11 +391,12 @@ mod tests {
         let runner = Arc::new(Runner::new(&place.cache));
         let code = *module.descriptor.code();
         let call = |whom: &str| Message::new(promise).module(code).arg(whom);
-        // Nothing can start, so that the second call comes while the first is running.
-        let held = runner.room.acquire_many(AT_ONCE).await.unwrap();
-        let first = runner.flight(module, call("world"), &context);
-        let second = runner.flight(module, call("world"), &context);
-        let other = runner.flight(module, call("you"), &context);
+        // Its share is taken, so that the second call comes while the first is under way.
+        let share = (NodeId([1; 32]), Admission::Known);
+        let held = runner.shares.place(share.0, share.1).await;
+        let first = runner.flight(module, call("world"), &context, share);
+        let second = runner.flight(module, call("world"), &context, share);
+        let other = runner.flight(module, call("you"), &context, share);
         assert!(first.same_channel(&second));
         assert!(!first.same_channel(&other));
         drop(held);
@@ -407,11 +417,12 @@ mod tests {
         // A kept result is found and not written again; past the bound nothing is written.
         runner.kept.lock().count = MAX_KEPT.0;
         for whom in ["world", "all"] {
-            let ran = runner.run(module, &call(whom), &context).await;
+            let ran = runner.run(module, &call(whom), &context, share).await;
             assert!(matches!(ran, Ran::Answered(_)), "{ran:?}");
         }
         assert!(runner.memos.get(&call("all")).is_none());
-        let ran = runner.run(module, &call("you").arg("all"), &context).await;
+        let strange = call("you").arg("all");
+        let ran = runner.run(module, &strange, &context, share).await;
         assert!(matches!(ran, Ran::Rejected(_)), "{ran:?}");
     }
 

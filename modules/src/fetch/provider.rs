@@ -16,15 +16,14 @@ use grid_promises::modules::fetch::{
 };
 use grid_promises::{Message, texts};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use super::recent::RecentObjects;
 use crate::caller::Caller;
 use crate::objects::{Cache as _, CacheError, Layers, MAX_REACHED, Reference};
-use crate::peer_slots::PeerSlots;
 use crate::roots::references;
 use crate::settings::Host;
+use crate::shares::Shares;
 
 /// How many requests are worked on at once.
 const AT_ONCE: usize = 16;
@@ -42,8 +41,7 @@ struct Inner {
     reached: Mutex<Option<Arc<Table>>>,
     /// The table of a node whose configuration names none.
     first: Option<SymbolTable>,
-    room: Semaphore,
-    peers: PeerSlots,
+    shares: Shares,
 }
 
 /// A symbol table and what it leads to.
@@ -62,8 +60,7 @@ impl Provider {
             recent: RecentObjects::new(local),
             reached: Mutex::default(),
             first: SymbolTable::first(builtins::names()).ok(),
-            room: Semaphore::new(AT_ONCE),
-            peers: PeerSlots::new(AT_ONCE_PER_PEER),
+            shares: Shares::new(AT_ONCE, AT_ONCE_PER_PEER),
         }))
     }
 
@@ -78,10 +75,8 @@ impl Provider {
     ) {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let own = inner.peers.of(caller.node);
-            // Neither is ever closed. First the peer's own, so that one peer does not fill the other.
-            let _own = own.acquire().await;
-            let _room = inner.room.acquire().await;
+            let admission = inner.host.admission(&caller, &texts::FETCH.id());
+            let _place = inner.shares.place(caller.node, admission).await;
             if respond.is_closed() {
                 return;
             }

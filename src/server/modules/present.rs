@@ -134,7 +134,7 @@ impl Modules {
         respond: Responder,
     ) {
         if *promise != texts::FETCH.id() {
-            return self.dispatcher.take(caller, message, respond);
+            return self.dispatcher.take(promise, caller, message, respond);
         }
         let (dispatcher, promise) = (self.dispatcher.clone(), *promise);
         let done = move |answer: &[u8]| dispatcher.answered(&promise, answer);
