@@ -16,7 +16,7 @@ use super::handlers::Handler;
 use crate::cache_dir::CacheDir;
 use crate::call::{Local, bytes_of, verdicts};
 use crate::caller::Admission;
-use crate::execute::native::{AllowList, Framed, Sealed};
+use crate::execute::native::{AllowList, Confinement, Framed, Sealed};
 use crate::execute::wasm::{Settings as EngineSettings, Wasm};
 use crate::execute::{CallError, Executor, Fault, Limits, MAX_EXECUTABLE, MAX_MODULE, Verdict};
 use crate::judge::Judge;
@@ -220,7 +220,10 @@ impl Runner {
                 read(id, MAX_EXECUTABLE, context).map_err(|why| self.not_now(module, &why))?;
             let sealed =
                 Sealed::new(allowed, &code).map_err(|error| self.not_now(module, &error))?;
-            return Ok(Arc::new(Framed::new(sealed, verdicts(), &limits())));
+            let confinement = Confinement::new(id, self.cache.path())
+                .map_err(|error| self.not_now(module, &error))?;
+            let framed = Framed::new(sealed, verdicts(), &limits());
+            return Ok(Arc::new(framed.confined(confinement)));
         }
         let engine = self
             .engine(context)

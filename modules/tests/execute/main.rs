@@ -6,6 +6,7 @@
     reason = "this is a test, though clippy cannot see it in helpers"
 )]
 
+mod confined;
 mod guests;
 mod native;
 mod wasm;

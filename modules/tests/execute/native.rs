@@ -41,12 +41,12 @@ fn broken(script: &str) -> CallError {
 }
 
 /// A script's way to write an answer: these bytes.
-fn printf(bytes: &[u8]) -> String {
+pub(super) fn printf(bytes: &[u8]) -> String {
     let octal: String = bytes.iter().map(|byte| format!("\\{byte:03o}")).collect();
     format!("printf '{octal}'")
 }
 
-fn frame(message: &Message) -> Vec<u8> {
+pub(super) fn frame(message: &Message) -> Vec<u8> {
     let bytes = message.encode();
     let length = u32::try_from(bytes.len()).unwrap();
     [&length.to_be_bytes()[..], &bytes].concat()

@@ -1,7 +1,8 @@
 //! An executable that speaks messages: one process per call.
 //!
 //! It is started with one argument, `accept` or `handle`, in the folder `/`, with an environment of
-//! its own: `GRID_ABI=1`, `PATH`, and what says language and time zone. On its standard input it gets
+//! its own: `GRID_ABI=1`, `PATH`, and what says language and time zone. For a peer, it is confined: its
+//! folder is an empty one, and it inherits nothing of the environment. On its standard input it gets
 //! one message in a frame (four bytes of length, big-endian, and the message), then the end. On its
 //! standard output it writes one frame with its answer, and nothing else. It ends with exit code 0
 //! before its deadline; else the answer does not count. What it writes to standard error comes to
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use grid_promises::{Message, frame};
 
+use super::confined::Confinement;
 use super::process::{self, Failed};
 use super::sealed::Sealed;
 use crate::execute::error::CallError;
@@ -24,6 +26,9 @@ use crate::execute::limits::{Limits, MAX_ANSWER};
 /// What the process inherits of this one's environment.
 const ENVIRONMENT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"];
 
+/// Where one that is confined finds programs: it inherits nothing.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// An executable that speaks messages.
 #[derive(Debug)]
 pub struct Framed {
@@ -31,6 +36,7 @@ pub struct Framed {
     verdicts: Verdicts,
     accept: Duration,
     handle: Duration,
+    confinement: Option<Confinement>,
 }
 
 impl Framed {
@@ -42,6 +48,16 @@ impl Framed {
             verdicts,
             accept: limits.accept.time,
             handle: limits.handle.time,
+            confinement: None,
+        }
+    }
+
+    /// The same, confined: for the calls of peers.
+    #[must_use]
+    pub fn confined(self, confinement: Confinement) -> Self {
+        Self {
+            confinement: Some(confinement),
+            ..self
         }
     }
 
@@ -58,8 +74,19 @@ impl Framed {
         let mut input = Vec::new();
         frame::write(&mut input, &message).map_err(lost)?;
         let mut command = self.sealed.command(OsStr::new("grid-module"));
-        command.arg(entry).current_dir("/");
-        environment(&mut command);
+        command.arg(entry).env_clear().env("GRID_ABI", "1");
+        // Until the process and its group have ended.
+        let _folder = match &self.confinement {
+            None => {
+                environment(command.current_dir("/"));
+                None
+            }
+            Some(confinement) => {
+                command.env("PATH", PATH);
+                let keep = self.sealed.descriptor();
+                Some(confinement.apply(&mut command, keep, time).map_err(lost)?)
+            }
+        };
         let mut log = GuestLog::new(*self.sealed.id());
         let ended = process::exchange(&mut command, &input, MAX_ANSWER + 4, until, &mut log)
             .map_err(|failed| self.failed(failed, time))?;
@@ -98,7 +125,6 @@ impl Executor for Framed {
 }
 
 fn environment(command: &mut Command) {
-    command.env_clear().env("GRID_ABI", "1");
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

@@ -13,7 +13,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -62,6 +62,11 @@ impl Sealed {
     #[must_use]
     pub const fn id(&self) -> &ContentId {
         &self.id
+    }
+
+    /// What the bytes are open as.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 
     /// A command that runs exactly these bytes, under a name of the caller's choice (`argv[0]`). It
