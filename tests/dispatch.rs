@@ -516,6 +516,100 @@ fn endless_module(home: &TestHome) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// A module that gets an object, and answers `given` or `withheld`.
+fn getting_module(id: &ContentId, is_pure: bool) -> Vec<u8> {
+    let text = |bytes: &[u8]| -> (String, usize) {
+        let escaped = bytes.iter().map(|byte| format!("\\{byte:02x}"));
+        (escaped.collect(), bytes.len())
+    };
+    let answer = |payload: &str| Message::new(texts::ANSWER.id()).payload(payload).encode();
+    let (accept, accepts) = text(&Message::new(texts::ACCEPT_MESSAGE.id()).encode());
+    let (given, gives) = text(&answer("given"));
+    let (withheld, withholds) = text(&answer("withheld"));
+    let (request, requests) =
+        text(&[&b"\x82\x63get"[..], &grid_promises::cbor::encode(id)].concat());
+    let pure = if is_pure {
+        "(@custom \"promise_pure\" \"yes\")"
+    } else {
+        ""
+    };
+    let module = wat::parse_str(format!(
+        "(module (import \"grid\" \"call\" (func $call (param i32 i32 i32 i32) (result i64)))
+           (memory (export \"memory\") 2) (func (export \"grid_abi_1\"))
+           (@custom \"promise_calls\" \"get\") {pure}
+           (data (i32.const 0) \"{accept}\") (data (i32.const 1000) \"{given}\")
+           (data (i32.const 2000) \"{withheld}\") (data (i32.const 3000) \"{request}\")
+           (func (export \"promise_accept\") (result i64) (i64.const {accepts}))
+           (func (export \"promise_handle\") (result i64)
+             (drop (call $call (i32.const 3000) (i32.const {requests}) (i32.const 4000) (i32.const 60000)))
+             (if (result i64) (i32.load8_u (i32.const 4001))
+               (then (i64.const {})) (else (i64.const {})))))",
+        (2000_u64 << 32) | withholds as u64,
+        (1000_u64 << 32) | gives as u64,
+    ));
+    module.unwrap()
+}
+
+#[test]
+fn what_the_table_does_not_lead_to_is_shown_to_no_peer() {
+    let home = TestHome::new();
+    let secret = home.path().with_file_name("secret");
+    fs::write(&secret, "nobody's business").unwrap();
+    ok(&home, &["cas", "put", secret.to_str().unwrap()]);
+    ok(&home, &["publish", "hello", &guest("hello-c.wasm")]);
+    let secret = ContentId::of(b"nobody's business");
+    for (name, id, is_pure) in [
+        ("public", hello(), false),
+        ("private", secret, false),
+        ("pure", secret, true),
+    ] {
+        let path = home.path().with_file_name(name);
+        fs::write(&path, getting_module(&id, is_pure)).unwrap();
+        let promise = format!("I will get what I am made to get: {name}.");
+        let words = [
+            "publish",
+            name,
+            path.to_str().unwrap(),
+            "--promise",
+            &promise,
+        ];
+        ok(&home, &words);
+        ok(&home, &["contract", "--add", name, "--for", "anybody"]);
+        // A person sees all that is here.
+        assert_eq!(ok(&home, &[name]), "given");
+    }
+    let server = home.server();
+    let peer = Peer::new(41);
+    let node = peer.connect(&server);
+    let ask = |name: &str| {
+        let promise = format!("I will get what I am made to get: {name}.\n");
+        let promise = ContentId::of(promise.as_bytes());
+        peer.ask(node, &Message::new(promise))
+    };
+    assert_eq!(ask("public").payload, b"given");
+    assert_eq!(ask("private").payload, b"withheld");
+    // Nor by the result that the person's call had.
+    assert_eq!(ask("pure").promise, texts::REFUSAL.id());
+    // The other ways to an object: whole, a chunk of it, and by way of another node.
+    let fetch = |word: &str| Message::new(texts::FETCH.id()).arg(word);
+    let object = |id: &ContentId| fetch("object").arg(id.to_bytes());
+    let is_given = |message: &Message| peer.ask(node, message).promise == texts::ANSWER.id();
+    assert!(is_given(&object(&hello())));
+    assert!(!is_given(&object(&secret)));
+    assert!(!is_given(
+        &fetch("chunk").arg(secret.to_bytes()).arg([0, 0, 0, 0])
+    ));
+    ok(&home, &["contract", "--add", "forward", "--for", "anybody"]);
+    let outer = Message::new(texts::FORWARD.id())
+        .arg([1])
+        .arg(peer.endpoint.node_id().0);
+    let outer = outer.payload(object(&hello()).encode());
+    wait_for("forwarding to be taken part in", || {
+        read_rejection(&peer.ask_bytes(node, &outer)) == Ok(None)
+    });
+    assert!(!is_given(&outer), "nobody fetches in another's name");
+}
+
 /// What a shell prints as these bytes.
 fn octal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\{byte:03o}")).collect()

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use grid_promises::modules::{Descriptor, ModuleKind, Protocol};
@@ -216,6 +217,10 @@ impl<'a> Found<'a> {
             return Ok(Ran::Answered(Box::new(known)));
         }
         let code = self.code(MAX_MODULE, fetch)?;
+        let objects = Arc::new(Local {
+            objects: self.symbols.local(),
+            is_asked: AtomicBool::new(false),
+        });
         let engine = Wasm::new(EngineSettings {
             // One guest at a time: more slots would be of no use.
             limits: Limits {
@@ -223,7 +228,7 @@ impl<'a> Found<'a> {
                 ..Limits::default()
             },
             verdicts: verdicts(),
-            objects: Arc::new(Local(self.symbols.local())),
+            objects: Arc::clone(&objects) as Arc<dyn ObjectSource>,
             compiled: Some(cache.compiled()),
         })
         .map_err(RunError::from)?;
@@ -234,7 +239,10 @@ impl<'a> Found<'a> {
                 why,
             })?;
         let answer = self.call(&*module, &parms, payload)?;
-        if let Some(memos) = memos {
+        // Peers are shown kept results, and may not see every object that a person may.
+        if let Some(memos) = memos
+            && !objects.is_asked.load(Ordering::Relaxed)
+        {
             memos.keep(&whole, &answer);
         }
         Ok(Ran::Answered(Box::new(answer)))
@@ -344,12 +352,17 @@ fn missing(name: &str, id: &ContentId) -> RunError {
     }
 }
 
-/// What guests can `get`: only what is here.
-pub(crate) struct Local(pub(crate) Arc<Layers>);
+/// What a guest can `get` that a person calls: whatever is here.
+struct Local {
+    objects: Arc<Layers>,
+    /// Whether it was asked for anything.
+    is_asked: AtomicBool,
+}
 
 impl ObjectSource for Local {
     fn get(&self, id: &ContentId, max: usize, _: Instant) -> Result<Vec<u8>, ObjectError> {
-        match self.0.get(id) {
+        self.is_asked.store(true, Ordering::Relaxed);
+        match self.objects.get(id) {
             Ok(Some(object)) => bytes_of(&object, max).ok_or(ObjectError::TooLong { max }),
             Ok(None) => Err(ObjectError::Missing),
             Err(error) => Err(ObjectError::Failed {

@@ -9,6 +9,7 @@
 //! | `builtins` | what the program brings along |
 //! | `symbols` | the symbol table of a node |
 //! | `publish` | from a file to a module under a name |
+//! | `published` | what this node shows to others |
 //! | `execute` | how code is run: WebAssembly, native executables |
 //! | `memos` | results of pure calls that were computed before |
 //! | `call` | from a name to the code, and running it for a person |
@@ -37,6 +38,7 @@ pub mod memos;
 pub mod objects;
 mod peer;
 pub mod publish;
+mod published;
 pub mod roots;
 mod settings;
 mod shares;

@@ -118,7 +118,7 @@ impl Dispatcher {
             forward: texts::FORWARD.id(),
             tree: DispatchTree::new(RoutesFile::of(cache)),
             handlers: HandlersCache::new(cache),
-            runner: Arc::new(Runner::new(cache)),
+            runner: Arc::new(Runner::new(cache, Arc::clone(&host))),
             endpoint,
             shares: Shares::new(AT_ONCE, AT_ONCE_PER_PEER),
             host,

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::handlers::Handler;
 use crate::cache_dir::CacheDir;
-use crate::call::{Local, bytes_of, verdicts};
+use crate::call::{bytes_of, verdicts};
 use crate::caller::Admission;
 use crate::execute::native::{AllowList, Confinement, Framed, Sealed};
 use crate::execute::wasm::{Settings as EngineSettings, Wasm};
@@ -22,7 +22,8 @@ use crate::execute::{CallError, Executor, Fault, Limits, MAX_EXECUTABLE, MAX_MOD
 use crate::judge::Judge;
 use crate::memos::Memos;
 use crate::objects::{Cache as _, Layers};
-use crate::settings::Settings;
+use crate::published::{ForPeers, Published};
+use crate::settings::{Host, Settings};
 use crate::shares::Shares;
 
 /// How many modules run at once. Each may keep one core busy until its deadline.
@@ -69,6 +70,7 @@ type Flight = watch::Receiver<Option<Ran>>;
 
 /// Runs modules.
 pub(super) struct Runner {
+    host: Arc<dyn Host>,
     cache: CacheDir,
     engine: Mutex<Option<Arc<Wasm>>>,
     memos: Memos,
@@ -82,8 +84,9 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) fn new(cache: &CacheDir) -> Self {
+    pub(super) fn new(cache: &CacheDir, host: Arc<dyn Host>) -> Self {
         Self {
+            host,
             cache: cache.clone(),
             engine: Mutex::default(),
             memos: Memos::of(cache),
@@ -248,7 +251,10 @@ impl Runner {
         let new = Wasm::new(EngineSettings {
             limits: limits(),
             verdicts: verdicts(),
-            objects: Arc::new(Local(Arc::clone(&context.local))),
+            objects: Arc::new(ForPeers {
+                host: Arc::clone(&self.host),
+                published: Published::new((*context.local).clone()),
+            }),
             compiled: Some(self.cache.compiled()),
         });
         let new = Arc::new(new.map_err(|error| error.to_string())?);
@@ -339,6 +345,7 @@ mod tests {
     use super::super::handlers::HandlersCache;
     use super::*;
     use crate::publish::Draft;
+    use crate::settings::FixedHost;
     use crate::symbols::Symbols;
     use grid_files::ByteSize;
     use grid_promises::modules::Protocol;
@@ -391,7 +398,7 @@ mod tests {
         let place = Place::with("hello", guest("hello-c.wasm"), None);
         let (promise, (modules, context)) = (place.promise, place.look());
         let module = &modules[0];
-        let runner = Arc::new(Runner::new(&place.cache));
+        let runner = Arc::new(Runner::new(&place.cache, Arc::new(FixedHost::default())));
         let code = *module.descriptor.code();
         let call = |whom: &str| Message::new(promise).module(code).arg(whom);
         // Its share is taken, so that the second call comes while the first is under way.

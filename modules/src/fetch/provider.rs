@@ -3,25 +3,20 @@
 //! It gives what this node's symbol table leads to, and nothing else. Every request gets an answer, if only
 //! a refusal, and asking costs nobody their connection.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use grid_net::Responder;
 use grid_promises::content_id::ContentId;
-use grid_promises::modules::SymbolTable;
-use grid_promises::modules::builtins;
 use grid_promises::modules::fetch::{
     Chunk, FetchRequest, Given as _, MAX_WHOLE, Offer, Symbols, refuse, reject,
 };
 use grid_promises::{Message, texts};
-use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::recent::RecentObjects;
 use crate::caller::Caller;
-use crate::objects::{Cache as _, CacheError, Layers, MAX_REACHED, Reference};
-use crate::roots::references;
+use crate::objects::{CacheError, Layers};
+use crate::published::{Published, Table};
 use crate::settings::Host;
 use crate::shares::Shares;
 
@@ -29,8 +24,6 @@ use crate::shares::Shares;
 const AT_ONCE: usize = 16;
 /// How many of one peer.
 const AT_ONCE_PER_PEER: usize = 4;
-/// For how long it is not looked again what a table leads to of which something is missing.
-const INCOMPLETE: Duration = Duration::from_secs(5);
 /// Gives objects. Cheap to clone.
 #[derive(Clone)]
 pub struct Provider(Arc<Inner>);
@@ -38,18 +31,8 @@ pub struct Provider(Arc<Inner>);
 struct Inner {
     host: Arc<dyn Host>,
     recent: RecentObjects,
-    reached: Mutex<Option<Arc<Table>>>,
-    /// The table of a node whose configuration names none.
-    first: Option<SymbolTable>,
+    published: Published,
     shares: Shares,
-}
-
-/// A symbol table and what it leads to.
-struct Table {
-    id: ContentId,
-    reached: BTreeSet<ContentId>,
-    /// When to look again, if something is missing that names others: it may come.
-    until: Option<Instant>,
 }
 
 impl Provider {
@@ -57,9 +40,8 @@ impl Provider {
     pub(super) fn new(host: Arc<dyn Host>, local: Layers) -> Self {
         Self(Arc::new(Inner {
             host,
+            published: Published::new(local.clone()),
             recent: RecentObjects::new(local),
-            reached: Mutex::default(),
-            first: SymbolTable::first(builtins::names()).ok(),
             shares: Shares::new(AT_ONCE, AT_ONCE_PER_PEER),
         }))
     }
@@ -115,9 +97,9 @@ impl Inner {
     }
 
     fn give(&self, symbols: Option<ContentId>, request: &FetchRequest) -> Result<Vec<u8>, String> {
-        let table = self.table(symbols)?;
+        let table = self.published.table(symbols)?;
         match request {
-            FetchRequest::Symbols => Ok(Symbols { table: table.id }.answer()),
+            FetchRequest::Symbols => Ok(Symbols { table: table.id() }.answer()),
             FetchRequest::Object(id) => self.object(&table, id),
             FetchRequest::Chunk(id, index) => self.chunk(&table, id, *index),
         }
@@ -125,7 +107,7 @@ impl Inner {
 
     fn object(&self, table: &Table, id: &ContentId) -> Result<Vec<u8>, String> {
         table.allows(id)?;
-        if let Some(bytes) = self.first_table(id) {
+        if let Some(bytes) = self.published.first_table(id) {
             return Ok(Offer::Whole(bytes.into()).answer());
         }
         let held = self.held(id)?;
@@ -171,80 +153,6 @@ impl Inner {
         self.recent.forget(id);
         format!("{id} cannot be read here at present")
     }
-
-    /// The bytes of the table of a node whose configuration names none, by its id.
-    fn first_table(&self, id: &ContentId) -> Option<Vec<u8>> {
-        let first = self.first.as_ref()?;
-        (first.id() == *id).then(|| first.encode())
-    }
-
-    /// The table, and what it leads to.
-    fn table(&self, symbols: Option<ContentId>) -> Result<Arc<Table>, String> {
-        let first = || self.first.as_ref().map(SymbolTable::id);
-        let id = symbols
-            .or_else(first)
-            .ok_or("this node has no symbol table")?;
-        // Held while it is read: others want the same.
-        let mut cached = self.reached.lock();
-        let is_fresh = |table: &&Arc<Table>| {
-            table.id == id && table.until.is_none_or(|until| Instant::now() < until)
-        };
-        if let Some(table) = cached.as_ref().filter(is_fresh) {
-            return Ok(Arc::clone(table));
-        }
-        let (reached, is_complete) = self.reach(id)?;
-        let until = (!is_complete).then(|| Instant::now() + INCOMPLETE);
-        let table = Arc::new(Table { id, reached, until });
-        *cached = Some(Arc::clone(&table));
-        Ok(table)
-    }
-
-    /// What a table leads to, as far as it is here, and whether all of what names others is. Another
-    /// walk than the collector's, which must not go on where it does not see.
-    fn reach(&self, table: ContentId) -> Result<(BTreeSet<ContentId>, bool), String> {
-        let mut reached = BTreeSet::new();
-        let mut unread = vec![table];
-        let mut is_complete = true;
-        while let Some(id) = unread.pop() {
-            if !reached.insert(id) {
-                continue;
-            }
-            let first = self.first_table(&id);
-            let named = match (first, self.recent.local().get(&id)) {
-                (Some(bytes), _) => references(&id, &bytes),
-                (None, Ok(Some(object))) => {
-                    object.bytes().map_or_else(Vec::new, |b| references(&id, b))
-                }
-                (None, missing) => {
-                    if let Err(error) = missing {
-                        warn!("the symbol table leads to {id}: {error}");
-                    }
-                    is_complete = false;
-                    Vec::new()
-                }
-            };
-            for reference in named {
-                match reference {
-                    Reference::Leaf(id) => _ = reached.insert(id),
-                    Reference::Maybe(id) | Reference::Inner(id) => unread.push(id),
-                }
-                if reached.len() > MAX_REACHED {
-                    return Err("this node's symbol table leads to too much".to_owned());
-                }
-            }
-        }
-        Ok((reached, is_complete))
-    }
-}
-
-impl Table {
-    fn allows(&self, id: &ContentId) -> Result<(), String> {
-        if self.reached.contains(id) {
-            Ok(())
-        } else {
-            Err(format!("this node's symbol table does not lead to {id}"))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -257,7 +165,7 @@ mod tests {
     use grid_keys::NodeId;
     use grid_promises::content_id::HashCode;
     use grid_promises::modules::fetch::{Fetched, read_rejection};
-    use grid_promises::modules::{Descriptor, Manifest, ModuleKind};
+    use grid_promises::modules::{Descriptor, Manifest, ModuleKind, SymbolTable, builtins};
 
     struct Node {
         _dir: tempfile::TempDir,

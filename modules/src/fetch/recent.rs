@@ -41,11 +41,6 @@ impl RecentObjects {
         }
     }
 
-    /// What is here, without asking anybody.
-    pub(super) fn local(&self) -> &Layers {
-        &self.local
-    }
-
     /// The object, if it is here.
     ///
     /// # Errors
