@@ -3,6 +3,7 @@
 //! The attacker has one invite for many uses, hence as many node keys as it likes, each validly
 //! admitted. It speaks the real protocol from its own machine.
 
+#[cfg(feature = "modules")]
 mod callers;
 mod evidence;
 mod honest;
@@ -40,6 +41,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "noise_of_a_member_changes_nothing",
         run: noise_changes_nothing,
     },
+    #[cfg(feature = "modules")]
     Scenario {
         name: "only_present_members_call_modules",
         run: callers::only_present_members,
