@@ -159,7 +159,7 @@ pub struct Link {
     /// How it was used.
     pub used: Signed<GrantUse>,
     /// Since when somebody has seen the node as a member by it. What that is worth depends on who owns the
-    /// network ([`is_heard`]).
+    /// network (`is_heard`).
     pub seen: Option<Box<Signed<Receipt>>>,
 }
 
@@ -352,7 +352,7 @@ impl Admission {
     }
 
     /// The chain with a receipt for its last link, where the receipt is about it and its witness is
-    /// [heard](is_heard); otherwise as it was.
+    /// heard; otherwise as it was.
     #[must_use]
     pub fn seen(
         &self,
