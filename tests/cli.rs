@@ -208,6 +208,9 @@ fn without_a_server_commands_say_how_to_get_one() {
         &["promise", "foo", "10.0.0.0/8"],
         &["withdraw", "foo", "10.0.0.0/8"],
         &["revoke", "foo", "box"],
+        &["owners", "foo"],
+        &["appoint-owner", "foo", "box"],
+        &["dismiss-owner", "foo", "box"],
     ] {
         let ran = home.run(words);
         assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{words:?}");

@@ -201,6 +201,9 @@ fn commands_about_networks_that_are_not_there() {
         &["promise", "foo", "10.0.0.0/8"],
         &["reject", "foo", "10.0.0.0/8"],
         &["revoke", "foo", "box"],
+        &["owners", "foo"],
+        &["appoint-owner", "foo", "box"],
+        &["dismiss-owner", "foo", "box"],
         &["create-config", "foo"],
     ] {
         let ran = home.run(words);

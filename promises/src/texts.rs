@@ -69,6 +69,9 @@ promises! {
         PROMISE = "promise";
         WITHDRAW = "withdraw";
         REVOKE = "revoke";
+        OWNERS = "owners";
+        APPOINT_OWNER = "appoint-owner";
+        DISMISS_OWNER = "dismiss-owner";
         EXCHANGE_KEYS = "exchange-keys";
         GENERATE_KEYS = "generate-keys";
         CREATE_CONFIG = "create-config";

@@ -9,10 +9,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use grid_promises::core::{
-    Command, CommandError, FailureKind, JoinWith, Keep, NetworkStatus, Notice, OwnStanding, Ranges,
-    Reply,
+    Command, CommandError, Cut, Dismissal, FailureKind, JoinWith, Keep, NetworkStatus, Notice,
+    OwnStanding, Ranges, Reply,
 };
 use grid_promises::limits::INVITE_MAX_LIFE;
+use grid_promises::network::act::Action;
 use grid_promises::network::admission::Link;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::MemberPromise;
@@ -455,6 +456,78 @@ fn revoking_a_member_keeps_those_it_had_invited() {
         let _ = join(&mut world, late, &through);
         world.run(Duration::from_secs(60));
         assert!(agree(&world, &network, &stay), "its invites are void");
+    }
+}
+
+fn dismissal(node: String, cut: Cut) -> Dismissal {
+    Dismissal {
+        node,
+        cut,
+        heir: None,
+        stays: false,
+        keep: Keep::Nobody,
+        restate: false,
+        only_say: false,
+    }
+}
+
+/// An owner is appointed, revokes three nodes, and is dismissed: before those acts, and they are members again; after
+/// them, and they stay out; or before them, and the founder does one of them again.
+#[test]
+fn what_a_dismissed_owner_did_is_undone_or_stands() {
+    for (cut, restate, stay) in [
+        (Cut::Nothing, false, vec![0, 2, 3, 4]),
+        (Cut::Now, false, vec![0]),
+        (Cut::Nothing, true, vec![0]),
+    ] {
+        let (mut world, network, _) = mesh(71, Faults::NONE, 5, "10.7.0.0/16");
+        world.run(Duration::from_secs(60));
+        let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
+        let node = name(&world, 1);
+        let appoint = Command::Appoint { name: foo(), node };
+        assert_eq!(world.run_command(0, appoint), Ok(Reply::Changed));
+        world.run(Duration::from_secs(5));
+        assert!(status(&world, 1).unwrap().owner);
+        for node in 2..5 {
+            let bad = name(&world, node);
+            world.run_command(1, revoke(bad, Keep::Guests)).unwrap();
+        }
+        assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1])));
+        // Nobody ends what is above, or itself.
+        let upwards = Command::Dismiss {
+            name: foo(),
+            dismissal: dismissal(name(&world, 0), Cut::Nothing),
+        };
+        assert!(matches!(
+            world.run_command(1, upwards),
+            Err(CommandError::NotSenior { .. })
+        ));
+        let mut dismissal = dismissal(name(&world, 1), cut.clone());
+        dismissal.restate = restate;
+        let reply = world.run_command(
+            0,
+            Command::Dismiss {
+                name: foo(),
+                dismissal,
+            },
+        );
+        let Ok(Reply::Dismissed { void, .. }) = reply else {
+            panic!("{reply:?}");
+        };
+        let revocations = void
+            .iter()
+            .filter(|undone| matches!(undone.action, Action::Revoke { .. }));
+        let expected = if cut == Cut::Nothing { 3 } else { 0 };
+        assert_eq!(revocations.count(), expected, "{void:?}");
+        assert!(
+            world.run_until(Duration::from_secs(180), |w| agree(w, &network, &stay)),
+            "{cut:?}: {}",
+            describe(&world, &network)
+        );
+        let owners = status(&world, 0).unwrap().owners;
+        let live: Vec<bool> = owners.offices.iter().map(|office| office.is_live).collect();
+        assert_eq!(live.iter().filter(|live| **live).count(), 1);
+        assert_eq!(live.len(), 2);
     }
 }
 

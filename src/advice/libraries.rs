@@ -17,6 +17,14 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::Oneself(name) => {
             format!("{error}; `grid leave-wireguard-net {name}` leaves the network")
         }
+        CommandError::IsAnOwner { name, node } => {
+            format!(
+                "{error}; `grid dismiss-owner {name} {node}` does that, if it is below this node"
+            )
+        }
+        CommandError::NotSenior { name, .. } | CommandError::IsNoOwner { name, .. } => {
+            format!("{error}; `grid owners {name}` shows who is")
+        }
         CommandError::Invite(invite) => on_invite(invite),
         CommandError::NobodyHasIt(name) => format!(
             "{error}; ask a member for an invite and run `grid join-wireguard-net {name} -`"

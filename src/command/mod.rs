@@ -10,6 +10,7 @@
 //! | `decisions` | past decisions about promises, for `replay` and `appoint-judge` |
 //! | `described` | a module in one sentence |
 //! | `judging` | asking a judge |
+//! | `named` | nodes as people know them |
 //! | `names` | the names in the symbol table |
 //! | `plain` | the report of a command whose result is a text |
 //! | `stopping` | the request that ends the server |
@@ -24,6 +25,7 @@ pub mod decisions;
 pub mod described;
 #[cfg(feature = "modules")]
 pub mod judging;
+pub mod named;
 pub mod names;
 pub mod plain;
 pub mod served;

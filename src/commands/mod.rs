@@ -10,6 +10,7 @@ pub mod adopt_symbols;
 #[cfg(feature = "modules")]
 pub mod allow;
 pub mod appoint_judge;
+mod appoint_owner;
 #[cfg(feature = "modules")]
 pub mod call_module;
 #[cfg(feature = "modules")]
@@ -18,6 +19,7 @@ pub mod completions;
 pub mod contract;
 pub mod create_config;
 pub mod create_wireguard_net;
+mod dismiss_owner;
 pub mod exchange_keys;
 #[cfg(feature = "modules")]
 pub mod fetch;
@@ -31,7 +33,8 @@ pub mod leave_wireguard_net;
 pub mod man;
 #[cfg(not(feature = "modules"))]
 pub mod no_modules;
-pub mod promise;
+pub mod owners;
+mod promise;
 #[cfg(feature = "modules")]
 pub mod publish;
 pub mod reject;
@@ -145,6 +148,9 @@ commands! {
         Promise(promise::Args) asks promise::Args;
         Withdraw(withdraw::Args) asks withdraw::Args;
         Revoke(revoke::Args) asks revoke::Args;
+        Owners(owners::Args) asks owners::Args;
+        AppointOwner(appoint_owner::Args) asks appoint_owner::Args;
+        DismissOwner(dismiss_owner::Args) asks dismiss_owner::Args;
         ExchangeKeys(exchange_keys::Args) asks exchange_keys::Request;
         GenerateKeys(generate_keys::Args);
         CreateConfig(create_config::Args) asks create_config::Request;

@@ -1,15 +1,14 @@
 //! `grid revoke NET NODE`: as an owner, withdraws a node's admission and those of all that came from it.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use grid_keys::NodeId;
 use grid_promises::core::{Command as Wish, Keep, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
+use crate::command::named::{Named, Names};
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
 use crate::exit::{Failure, Outcome};
@@ -48,15 +47,6 @@ pub struct Args {
     dry_run: bool,
 }
 
-/// A node as people know it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Named {
-    /// Its id.
-    pub node: String,
-    /// What it calls itself, as far as that is known.
-    pub name: String,
-}
-
 /// Who is out.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RevokedReport {
@@ -74,14 +64,6 @@ pub struct RevokedReport {
     pub dry_run: bool,
 }
 
-fn list(nodes: &[Named]) -> String {
-    let names = nodes.iter().map(|named| match named.name.as_str() {
-        "" => named.node.clone(),
-        name => name.to_owned(),
-    });
-    names.collect::<Vec<_>>().join(", ")
-}
-
 impl Report for RevokedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         let (net, node) = (&self.net, &self.node);
@@ -94,11 +76,11 @@ impl Report for RevokedReport {
             writeln!(
                 out,
                 "gone with it, as they came from it: {}",
-                list(&self.gone)
+                Named::list(&self.gone)
             )?;
         }
         if !self.kept.is_empty() {
-            writeln!(out, "kept, admitted by name: {}", list(&self.kept))?;
+            writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
         }
         Ok(())
     }
@@ -116,7 +98,7 @@ impl Command for Args {
                 output::say(&advice::go_with_it(
                     &self.net,
                     &self.node,
-                    &list(&plan.gone),
+                    &Named::list(&plan.gone),
                 ));
             }
         }
@@ -130,15 +112,7 @@ impl Served for Args {
     const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<RevokedReport> {
-        let names = names(node, &self.net).await?;
-        let named = |nodes: &[NodeId]| -> Vec<Named> {
-            let named = nodes.iter().map(|node| {
-                let node = node.to_string();
-                let name = names.get(&node).cloned().unwrap_or_default();
-                Named { node, name }
-            });
-            named.collect()
-        };
+        let names = Names::of(node, &self.net).await?;
         let wish = Wish::Revoke {
             name: self.net.clone(),
             node: self.node.clone(),
@@ -162,22 +136,12 @@ impl Served for Args {
             Reply::Revoked { node, gone, kept } => Ok(report(
                 !self.dry_run,
                 node.to_string(),
-                named(&gone),
-                named(&kept),
+                names.of_all(&gone),
+                names.of_all(&kept),
             )),
             other => Err(Failure::failed(format!(
                 "an answer to something else: {other:?}"
             ))),
         }
     }
-}
-
-/// What the members call themselves, by their ids.
-async fn names(node: &NodeHandle, net: &NetworkName) -> Outcome<BTreeMap<String, String>> {
-    let status = node.status().await?;
-    let networks = status.networks.into_iter();
-    let peers = networks
-        .filter(|network| network.name == net.as_str())
-        .flat_map(|network| network.peers);
-    Ok(peers.map(|peer| (peer.node, peer.name)).collect())
 }

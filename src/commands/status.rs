@@ -357,6 +357,8 @@ mod tests {
             why: None,
             admission: "approve".to_owned(),
             owner: true,
+            recovery_key: false,
+            owners: Vec::new(),
             promised: Vec::new(),
             rules: vec!["reject ::/0".to_owned()],
             judge: None,

@@ -127,6 +127,12 @@ pub struct NetworkReport {
     pub judge_failure: Option<String>,
     /// Addresses that this node lost to others since it started.
     pub moves: Vec<MoveReport>,
+    /// Whether the charter names a recovery key.
+    #[serde(default)]
+    pub recovery_key: bool,
+    /// Who decides: every office whose appointment counts, seniors first.
+    #[serde(default)]
+    pub owners: Vec<OwnerReport>,
     /// Nodes that ask to be admitted.
     pub asking: Vec<AskingReport>,
     /// Another machine that uses this node's key.
@@ -148,6 +154,29 @@ impl NetworkReport {
     pub fn is_due(&self) -> bool {
         ["joining", "member"].contains(&self.standing.as_str())
     }
+}
+
+/// An owner, by one office.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerReport {
+    /// The node.
+    pub node: String,
+    /// What it calls itself; empty if that is not known.
+    pub name: String,
+    /// The office.
+    pub office: String,
+    /// How far it is from the top.
+    pub depth: u32,
+    /// The office that made it.
+    pub above: Option<String>,
+    /// When it was appointed, in Unix time, as its senior says; of the charter's own, none.
+    pub since: Option<u64>,
+    /// Whether nobody ended it.
+    pub live: bool,
+    /// How many of its acts count.
+    pub acts: usize,
+    /// The last of these; of each branch, if there is more than one.
+    pub heads: Vec<String>,
 }
 
 /// An address that was lost.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use grid_promises::Timestamp;
-use grid_promises::core::{NetworkStatus, OwnStanding, PeerStatus};
+use grid_promises::core::{NetworkStatus, OwnStanding, Owners, PeerStatus};
 use grid_promises::network::address::on_interface;
 use ipnet::IpNet;
 
 use crate::advice;
 use crate::node::status::{
-    AskingReport, ElsewhereReport, KeptReport, MoveReport, NetworkReport, PeerReport, RefusedReport,
+    AskingReport, ElsewhereReport, KeptReport, MoveReport, NetworkReport, OwnerReport, PeerReport,
+    RefusedReport,
 };
 use crate::store::InterfaceOptions;
 use crate::tunnels::InterfaceStatus;
@@ -72,6 +73,8 @@ pub(super) fn network(
                 holder: moved.holder.to_string(),
             })
             .collect(),
+        recovery_key: status.owners.recovery.is_some(),
+        owners: owners(&status.owners),
         asking: status
             .asking
             .iter()
@@ -182,6 +185,23 @@ fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) ->
 
 fn strings(prefixes: &[IpNet]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
+}
+
+fn owners(owners: &Owners) -> Vec<OwnerReport> {
+    let mut offices: Vec<_> = owners.offices.iter().collect();
+    offices.sort_by_key(|office| (office.depth, office.since, office.office));
+    let reports = offices.into_iter().map(|office| OwnerReport {
+        node: office.holder.to_string(),
+        name: office.label.clone().unwrap_or_default(),
+        office: office.office.0.to_string(),
+        depth: office.depth,
+        above: office.above.map(|above| above.0.to_string()),
+        since: office.since.map(|since| since.0),
+        live: office.is_live,
+        acts: office.acts,
+        heads: office.heads.iter().map(ToString::to_string).collect(),
+    });
+    reports.collect()
 }
 
 #[cfg(test)]

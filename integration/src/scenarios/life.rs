@@ -46,6 +46,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: revoked,
     },
     Scenario {
+        name: "what_a_dismissed_owner_did_is_void",
+        run: dismissed,
+    },
+    Scenario {
         name: "a_server_survives_its_terminal",
         run: hangup,
     },
@@ -190,6 +194,45 @@ fn revoked(lab: &Lab) -> Result<()> {
     seen::refused(&bad, &["join-wireguard-net", "foo"], "", &[1, 4, 5])?;
     stays_out(&bad, &others, &before)?;
     mesh.wait_whole(PATIENCE)
+}
+
+/// A founder appoints an owner, who puts three members out one by one; it is dismissed with all that it did, and they are
+/// back.
+fn dismissed(lab: &Lab) -> Result<()> {
+    let mesh = Mesh::of_size(lab, "foo", 5, MeshOptions::default())?;
+    let founder = mesh.members()[0].clone();
+    let owner = mesh.members()[1].clone();
+    let victims = mesh.members()[2..].to_vec();
+    let own = seen::identity(&owner, "foo")?;
+    founder.grid_ok(&["appoint-owner", "foo", &own.node], "")?;
+    wait_until("the member to be an owner", PATIENCE, || {
+        let status = seen::status(&owner, "foo")?;
+        Ok(status["networks"][0]["owner"] == true)
+    })?;
+    for victim in &victims {
+        let node = seen::identity(victim, "foo")?.node;
+        owner.grid_ok(&["revoke", "foo", &node, "--keep-guests"], "")?;
+    }
+    for victim in &victims {
+        wait_until("the revoked node's interface to go", GONE, || {
+            Ok(!seen::has_interface(victim, "foo")?)
+        })?;
+    }
+    let founders = seen::identity(&founder, "foo")?.node;
+    let upwards = ["dismiss-owner", "foo", &founders];
+    seen::refused(&owner, &upwards, "", &[4])?;
+    let plan = founder.grid_ok(
+        &["dismiss-owner", "foo", &own.node, "--void-all", "--dry-run"],
+        "",
+    )?;
+    ensure!(plan.matches("the revocation of").count() == 3, "{plan}");
+    founder.grid_ok(
+        &["dismiss-owner", "foo", &own.node, "--void-all", "--stay"],
+        "",
+    )?;
+    let owners = founder.grid_ok(&["owners", "foo"], "")?;
+    ensure!(owners.contains("dismissed"), "{owners}");
+    mesh.wait_whole(Duration::from_secs(150))
 }
 
 /// Watches for as long as anti-entropy on connect needs, and then some.

@@ -17,9 +17,11 @@ use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
 use crate::core::status::Elsewhere;
 use crate::network::accept::Objection;
+use crate::network::act::{ActId, Action};
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
+use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::{PresharedKey, WgPublicKey, WgSecretKey};
 
@@ -148,6 +150,16 @@ pub enum Reply {
     Changed,
     /// It was so already; nothing changed.
     Unchanged,
+    /// An owner was dismissed, or would be.
+    Dismissed {
+        node: NodeId,
+        /// What counted and does not any longer; revocations first.
+        void: Vec<Undone>,
+        /// Members that came in by its word alone, and go.
+        gone: Vec<NodeId>,
+        /// Those that stay, admitted by name.
+        kept: Vec<NodeId>,
+    },
     /// A node was revoked.
     Revoked {
         node: NodeId,
@@ -156,6 +168,17 @@ pub enum Reply {
         /// Those that came from it and stay, admitted by name.
         kept: Vec<NodeId>,
     },
+}
+
+/// An act that counts no longer.
+#[allow(missing_docs)] // Fields are named for what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undone {
+    pub act: ActId,
+    pub owner: NodeId,
+    pub action: Action,
+    /// When its owner says that it did it.
+    pub issued: Timestamp,
 }
 
 /// What people should be able to read in the log.

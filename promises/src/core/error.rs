@@ -122,6 +122,23 @@ pub enum CommandError {
     /// An owner is no member by admission, so that a revocation has no effect on it.
     #[error("{node} is an owner of \"{name}\", and cannot be revoked before it is dismissed")]
     IsAnOwner { name: NetworkName, node: NodeId },
+    /// Only members are appointed.
+    #[error("{node} is no member of \"{name}\"")]
+    IsNoMember { name: NetworkName, node: NodeId },
+    /// Only owners are dismissed.
+    #[error("{node} is no owner of \"{name}\"")]
+    IsNoOwner { name: NetworkName, node: NodeId },
+    /// An owner is dismissed by one that is above it.
+    #[error(
+        "{node} is not below this node among the owners of \"{name}\": only who is above it can dismiss it"
+    )]
+    NotSenior { name: NetworkName, node: NodeId },
+    /// Nobody ends its own office.
+    #[error("this node cannot dismiss itself in \"{0}\": only who is above it can")]
+    DismissesItself(NetworkName),
+    /// Nothing of the kind was done.
+    #[error("that owner did nothing that is called {0}")]
+    NoSuchAct(String),
     /// Who is revoked cannot be kept.
     #[error("{0} cannot be kept: it is the one to be revoked")]
     KeepsTheRevoked(NodeId),
@@ -216,6 +233,8 @@ impl CommandError {
             | Self::NoInvites(_)
             | Self::NoApproval { .. }
             | Self::IsAnOwner { .. }
+            | Self::NotSenior { .. }
+            | Self::DismissesItself(_)
             | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {
                 FailureKind::Refused
             }

@@ -226,6 +226,17 @@ pub enum Command {
         /// A node id, the unique beginning of one, or a label.
         node: String,
     },
+    /// Make a member an owner, below this node.
+    Appoint {
+        name: NetworkName,
+        /// A node id, the unique beginning of one, or a label.
+        node: String,
+    },
+    /// End the offices of an owner below this node.
+    Dismiss {
+        name: NetworkName,
+        dismissal: Dismissal,
+    },
     /// Withdraw a node's admission, and those of all that came from it.
     Revoke {
         name: NetworkName,
@@ -236,6 +247,36 @@ pub enum Command {
         /// Only say what would follow.
         only_say: bool,
     },
+}
+
+/// How an owner is dismissed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dismissal {
+    /// Whom: a node id, the unique beginning of one, or a label.
+    pub node: String,
+    /// What of its acts counts.
+    pub cut: Cut,
+    /// Who decides in its place about those that it appointed.
+    pub heir: Option<String>,
+    /// Whether it stays a member.
+    pub stays: bool,
+    /// Who stays that came in by its word alone.
+    pub keep: Keep,
+    /// Whether this node does what becomes void once more, by its own office.
+    pub restate: bool,
+    /// Only say what would follow.
+    pub only_say: bool,
+}
+
+/// Up to where the acts of a dismissed owner count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// All that this node knows.
+    Now,
+    /// None.
+    Nothing,
+    /// Up to this one: its id in hexadecimal, or the unique beginning of it, of 4 characters or more.
+    After(String),
 }
 
 /// Who stays when the node goes that they came in by.
@@ -263,6 +304,8 @@ impl Command {
             | Self::SetRule { name, .. }
             | Self::SetJudge { name, .. }
             | Self::Approve { name, .. }
+            | Self::Appoint { name, .. }
+            | Self::Dismiss { name, .. }
             | Self::Revoke { name, .. } => name,
         }
     }

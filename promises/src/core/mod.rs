@@ -32,14 +32,15 @@ pub mod status;
 mod step;
 mod timers;
 
-pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer};
+pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer, Undone};
 pub use error::{CommandError, FailureKind};
 pub use expulsion::Expulsion;
 pub use input::{
-    Command, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo, RequestId, Ticket,
+    Command, Cut, Dismissal, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo,
+    RequestId, Ticket,
 };
 pub use record::{Change, NetworkRecord};
-pub use status::{Elsewhere, NetworkStatus, OwnStanding, PeerStatus};
+pub use status::{Elsewhere, NetworkStatus, OfficeStatus, OwnStanding, Owners, PeerStatus};
 
 use rand_core::Rng;
 

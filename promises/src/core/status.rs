@@ -9,6 +9,7 @@ use crate::content_id::ContentId;
 use crate::core::expulsion::Expulsion;
 use crate::core::input::PeerObservation;
 use crate::network::accept::Verdict;
+use crate::network::act::{ActId, OfficeId};
 use crate::network::charter::AdmissionRule;
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
@@ -70,6 +71,8 @@ pub struct NetworkStatus {
     pub judge_failure: Option<Reason>,
     /// The other members, live ones.
     pub peers: Vec<PeerStatus>,
+    /// Who decides.
+    pub owners: Owners,
     /// Nodes that ask to be admitted.
     pub asking: BTreeMap<NodeId, Label>,
     /// Where another machine uses this node's key, if one does.
@@ -85,6 +88,38 @@ pub struct Elsewhere {
     pub endpoints: Vec<SocketAddr>,
     /// Whether it used the last sequence number: this key can promise nothing new.
     pub is_last: bool,
+}
+
+/// Who decides in a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// The recovery key, if the charter names one.
+    pub recovery: Option<NodeId>,
+    /// Every office whose appointment counts, ended ones too.
+    pub offices: Vec<OfficeStatus>,
+}
+
+/// One office.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfficeStatus {
+    /// Its id.
+    pub office: OfficeId,
+    /// Who holds it.
+    pub holder: NodeId,
+    /// What its holder calls itself, as far as that is known.
+    pub label: Option<String>,
+    /// How far it is from the top.
+    pub depth: u32,
+    /// The office that made it.
+    pub above: Option<OfficeId>,
+    /// When its holder was appointed, as the act says; `None` for those of the charter.
+    pub since: Option<Timestamp>,
+    /// Whether nobody ended it.
+    pub is_live: bool,
+    /// How many of its acts count.
+    pub acts: usize,
+    /// The last act of its chain; of each branch, if it was forked.
+    pub heads: Vec<ActId>,
 }
 
 /// An address that was lost to another node.

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use minicbor::{Decode, Encode};
 
 use crate::cbor;
@@ -21,6 +22,13 @@ use grid_keys::NodeId;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct ActId(#[cbor(with = "minicbor::bytes")] pub [u8; 32]);
+
+/// In hexadecimal.
+impl fmt::Display for ActId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&HEXLOWER.encode(&self.0))
+    }
+}
 
 impl fmt::Debug for ActId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

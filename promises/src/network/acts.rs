@@ -116,6 +116,25 @@ impl Acts {
         last.map_or((0, office.0), |(id, act)| (act.number, *id))
     }
 
+    /// The acts of each office that count: how many there are, and the last one; the last of each branch, if there is
+    /// more than one.
+    #[must_use]
+    pub fn chains(&self) -> BTreeMap<OfficeId, (usize, BTreeSet<ActId>)> {
+        let mut chains: BTreeMap<OfficeId, (usize, BTreeSet<ActId>)> = BTreeMap::new();
+        let counting = || self.acts.iter().filter(|(id, _)| self.authority.counts(id));
+        for (id, act) in counting() {
+            let (count, heads) = chains.entry(act.office).or_default();
+            *count += 1;
+            heads.insert(*id);
+        }
+        for (_, act) in counting() {
+            if let Some((_, heads)) = chains.get_mut(&act.office) {
+                heads.remove(&act.previous);
+            }
+        }
+        chains
+    }
+
     /// What shows that a node is an owner by an office: the appointment, those of the ones who appointed, and so on.
     pub fn line_of(&self, office: &OfficeId) -> impl Iterator<Item = &Signed<Act>> {
         let offices = self.authority.offices();

@@ -152,6 +152,13 @@ impl Authority {
         offices.filter(move |(_, office)| office.place.holder == *node && office.is_live())
     }
 
+    /// Whether one office may end another. Both have to count.
+    #[must_use]
+    pub fn is_senior(&self, one: &OfficeId, other: &OfficeId) -> bool {
+        let place = |id: &OfficeId| self.offices.get(id).map(|office| &office.place);
+        tree::is_senior(place, one, other)
+    }
+
     /// The nodes that are owners now.
     pub fn owners(&self) -> impl Iterator<Item = &NodeId> {
         self.owners.iter()

@@ -9,6 +9,7 @@ use crate::core::mesh::roster::Roster;
 use crate::core::step::Step;
 use crate::limits::MAX_NAMED;
 use crate::network::act::{Act, Action, OfficeId};
+use crate::network::authority::Authority;
 use crate::network::ledger::Ledger;
 use crate::network::statement::Signed;
 use crate::network::view::View;
@@ -48,6 +49,13 @@ impl Deed {
         };
         let gone = &members(roster.ledger()) - &members(&after);
         Ok(Self { acts, gone, after })
+    }
+}
+
+impl Deed {
+    /// What would count.
+    pub(crate) const fn authority(&self) -> &Authority {
+        self.after.authority()
     }
 }
 

@@ -16,6 +16,7 @@ mod join;
 mod leave;
 pub(crate) mod outbox;
 pub(crate) mod own_promise;
+mod owners;
 pub(crate) mod paths;
 pub(crate) mod phase;
 mod replies;

@@ -43,6 +43,7 @@ impl Mesh {
                 .filter(|_| !self.phase.is_expelled())
                 .filter_map(|node| self.peer_status(node, links))
                 .collect(),
+            owners: self.owners(),
             asking: self.applicants.asking(&self.roster),
             elsewhere: self.rival.elsewhere().cloned(),
         }

@@ -57,6 +57,8 @@ impl Router {
             } => mesh.set_rule(action, prefix, from.as_deref(), &local.id(), step.effects),
             Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
             Command::Approve { node, .. } => mesh.approve(&node, local, step),
+            Command::Appoint { node, .. } => mesh.appoint(&node, local, step),
+            Command::Dismiss { dismissal, .. } => mesh.dismiss(&dismissal, local, step),
             Command::Revoke {
                 node,
                 keep,

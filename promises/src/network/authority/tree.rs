@@ -95,15 +95,23 @@ impl Tree {
             .is_some_and(|place| place.holder == act.owner)
     }
 
-    /// Whether one office may end another: it is above it, or takes the place of one that is. A senior is always
-    /// nearer to the top: an heir stands directly under whoever ended the office, and that one was senior to it.
+    /// Whether one office may end another ([`is_senior`]).
     pub(crate) fn is_senior(&self, one: &OfficeId, other: &OfficeId) -> bool {
-        let place = |id: &OfficeId| self.places.get(id);
-        let taken = |id: &OfficeId| place(id).and_then(|place| place.in_place_of);
-        let above = |id: &OfficeId| place(id).and_then(|place| place.above);
-        let places: BTreeSet<OfficeId> = std::iter::successors(Some(*one), taken).collect();
-        std::iter::successors(above(other), above).any(|office| places.contains(&office))
+        is_senior(|id| self.places.get(id), one, other)
     }
+}
+
+/// Whether one office may end another: it is above it, or takes the place of one that is. A senior is always
+/// nearer to the top: an heir stands directly under whoever ended the office, and that one was senior to it.
+pub(super) fn is_senior<'a>(
+    place: impl Fn(&OfficeId) -> Option<&'a Place>,
+    one: &OfficeId,
+    other: &OfficeId,
+) -> bool {
+    let taken = |id: &OfficeId| place(id).and_then(|place| place.in_place_of);
+    let above = |id: &OfficeId| place(id).and_then(|place| place.above);
+    let places: BTreeSet<OfficeId> = std::iter::successors(Some(*one), taken).collect();
+    std::iter::successors(above(other), above).any(|office| places.contains(&office))
 }
 
 /// The offices that the charter makes: that of the recovery key, and those of the founding owners under it.

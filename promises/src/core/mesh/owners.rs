@@ -1,0 +1,211 @@
+//! Owners come and go: appointments, dismissals, and what becomes void with them.
+
+use std::collections::BTreeSet;
+
+use crate::core::effect::{Reply, Undone};
+use crate::core::error::CommandError;
+use crate::core::input::{Cut, Dismissal, Keep};
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::acting::{Deed, admissions};
+use crate::core::status::{OfficeStatus, Owners};
+use crate::core::step::Step;
+use crate::network::act::{ActId, Action, OfficeId};
+use grid_keys::NodeId;
+
+impl Mesh {
+    /// Makes a member an owner, below this one.
+    pub(crate) fn appoint(
+        &mut self,
+        node: &str,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.own_office(local)?;
+        let node = self.roster.resolve(node)?;
+        if self.roster.is_owner(&node) {
+            return Ok(Reply::Unchanged);
+        }
+        if !self.roster.is_member(&node) {
+            let name = self.name().clone();
+            return Err(CommandError::IsNoMember { name, node });
+        }
+        let deed = self.consider(vec![Action::Appoint { node }], local, step)?;
+        self.carry_out(deed, local, step);
+        Ok(Reply::Changed)
+    }
+
+    /// Ends what offices a node holds, and says what becomes void. Only says it, if that is all that is wanted.
+    pub(crate) fn dismiss(
+        &mut self,
+        dismissal: &Dismissal,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.own_office(local)?;
+        let node = self.roster.resolve(&dismissal.node)?;
+        if node == local.id() {
+            return Err(CommandError::DismissesItself(self.name().clone()));
+        }
+        let office = self.senior_to(&node, local)?;
+        let endings = self.endings(&node, dismissal)?;
+        let now = step.now.timestamp();
+        let consider = |actions| Deed::of(&self.roster, &office, local.key(), actions, now);
+        let alone = consider(endings.clone())?;
+        let void = self.undone_by(&alone);
+        let kept = self.kept(dismissal, &node, &alone.gone)?;
+        let mut actions = admissions(&kept, &self.roster);
+        actions.extend(endings);
+        if dismissal.restate {
+            actions.extend(void.iter().filter_map(restated));
+        }
+        let mut deed = consider(actions)?;
+        deed.gone.remove(&node);
+        let reply = Reply::Dismissed {
+            node,
+            void,
+            gone: deed.gone.iter().copied().collect(),
+            kept: kept.into_iter().collect(),
+        };
+        if !dismissal.only_say {
+            self.carry_out(deed, local, step);
+        }
+        Ok(reply)
+    }
+
+    /// The office of this node that is senior to every office that a node holds.
+    fn senior_to(&self, node: &NodeId, local: &Local) -> Result<OfficeId, CommandError> {
+        let authority = self.roster.ledger().authority();
+        let name = self.name().clone();
+        if !authority.is_owner(node) {
+            return Err(CommandError::IsNoOwner { name, node: *node });
+        }
+        let theirs = |own: &OfficeId| {
+            let mut offices = authority.offices_of(node);
+            offices.all(|(office, _)| authority.is_senior(own, office))
+        };
+        let own = local.id();
+        let mut offices = authority.offices_of(&own).map(|(office, _)| *office);
+        let senior = offices.find(theirs);
+        senior.ok_or(CommandError::NotSenior { name, node: *node })
+    }
+
+    /// What ends the offices of a node.
+    fn endings(&self, node: &NodeId, dismissal: &Dismissal) -> Result<Vec<Action>, CommandError> {
+        let ledger = self.roster.ledger();
+        let heir = dismissal.heir.as_deref();
+        let heir = heir.map(|heir| self.roster.resolve(heir)).transpose()?;
+        let offices = ledger.authority().offices_of(node);
+        let offices: Vec<OfficeId> = offices.map(|(office, _)| *office).collect();
+        let last = match &dismissal.cut {
+            Cut::After(act) => Some(self.act_of(&offices, act)?),
+            Cut::Now | Cut::Nothing => None,
+        };
+        let cut = |office: &OfficeId| match (&dismissal.cut, last) {
+            (Cut::Nothing, _) => office.0,
+            (_, Some((of, act))) if of == *office => act,
+            _ => ledger.acts().head(office).1,
+        };
+        let endings = offices.iter().map(|office| Action::Dismiss {
+            office: *office,
+            cut: cut(office),
+            heir,
+        });
+        Ok(endings.collect())
+    }
+
+    /// The act that a person names by its id or the beginning of it.
+    fn act_of(&self, offices: &[OfficeId], name: &str) -> Result<(OfficeId, ActId), CommandError> {
+        let acts = self.roster.ledger().acts().held().iter();
+        let is_meant = |id: &ActId| name.len() >= 4 && id.to_string().starts_with(name);
+        let mut found = acts
+            .filter(|(id, act)| offices.contains(&act.office) && is_meant(id))
+            .map(|(id, act)| (act.office, *id));
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            _ => Err(CommandError::NoSuchAct(name.chars().take(64).collect())),
+        }
+    }
+
+    /// What counted and would not any longer; revocations first.
+    fn undone_by(&self, deed: &Deed) -> Vec<Undone> {
+        let before = self.roster.ledger();
+        let acts = before.acts().held().iter();
+        let counted = acts.filter(|(id, _)| before.authority().counts(id));
+        let void = counted.filter(|(id, _)| !deed.authority().counts(id));
+        let mut undone: Vec<Undone> = void
+            .map(|(id, act)| Undone {
+                act: *id,
+                owner: act.owner,
+                action: act.action.clone(),
+                issued: act.issued,
+            })
+            .collect();
+        undone.sort_by_key(|undone| {
+            let is_revocation = matches!(undone.action, Action::Revoke { .. });
+            (!is_revocation, undone.issued, undone.act)
+        });
+        undone
+    }
+
+    fn kept(
+        &self,
+        dismissal: &Dismissal,
+        node: &NodeId,
+        gone: &BTreeSet<NodeId>,
+    ) -> Result<BTreeSet<NodeId>, CommandError> {
+        let mut kept = match &dismissal.keep {
+            Keep::Nobody => BTreeSet::new(),
+            Keep::Guests => gone.clone(),
+            Keep::These(names) => {
+                let nodes = names.iter().map(|name| self.roster.resolve(name));
+                let named: BTreeSet<NodeId> = nodes.collect::<Result<_, _>>()?;
+                named.intersection(gone).copied().collect()
+            }
+        };
+        kept.remove(node);
+        kept.extend(dismissal.stays.then_some(*node));
+        Ok(kept)
+    }
+
+    /// Who decides in this network.
+    pub(crate) fn owners(&self) -> Owners {
+        let acts = self.roster.ledger().acts();
+        let mut chains = acts.chains();
+        let offices = acts.authority().offices().iter();
+        let offices = offices.map(|(id, office)| {
+            let (acts, heads) = chains.remove(id).unwrap_or_default();
+            OfficeStatus {
+                office: *id,
+                holder: office.place.holder,
+                label: self.label_of(&office.place.holder),
+                depth: office.place.depth,
+                above: office.place.above,
+                since: office.since,
+                is_live: office.is_live(),
+                acts,
+                heads: heads.into_iter().collect(),
+            }
+        });
+        Owners {
+            recovery: self.roster.charter().recovery,
+            offices: offices.collect(),
+        }
+    }
+
+    fn label_of(&self, node: &NodeId) -> Option<String> {
+        let promise = self.roster.promise_of(node)?;
+        Some(promise.label.as_str().to_owned())
+    }
+}
+
+/// The same as an act of another owner, if that can be done again.
+fn restated(undone: &Undone) -> Option<Action> {
+    match &undone.action {
+        Action::Admit { .. } | Action::Revoke { .. } | Action::Close { .. } => {
+            Some(undone.action.clone())
+        }
+        // Offices are not handed on: whoever is appointed again makes new acts.
+        Action::Appoint { .. } | Action::Dismiss { .. } => None,
+    }
+}

@@ -1,0 +1,227 @@
+//! `grid dismiss-owner NET NODE`: as an owner, ends what offices an owner below this one holds.
+
+use std::io::{self, Write};
+
+use grid_promises::core::{Command as Wish, Cut, Dismissal, Keep, Reply, Undone};
+use grid_promises::network::act::Action;
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use serde::{Deserialize, Serialize};
+
+use crate::command::named::{Named, Names};
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::console::output;
+use crate::exit::{Failure, Outcome};
+use crate::node::{NodeHandle, Progress};
+use crate::values::text;
+
+/// Make an owner below this node an owner no longer (owners only)
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// The network
+    #[serde(with = "text")]
+    net: NetworkName,
+
+    /// The owner: its id, the beginning of it, or its name
+    node: String,
+
+    /// Its last act that counts; all later ones are void (`grid owners` lists acts) [default: all that is known counts]
+    #[arg(long, value_name = "ACT", conflicts_with = "void_all")]
+    #[serde(default)]
+    up_to: Option<String>,
+
+    /// Nothing that it did counts
+    #[arg(long)]
+    #[serde(default)]
+    void_all: bool,
+
+    /// Do what becomes void once more, as this node: admissions by name, closed invites, revocations
+    #[arg(long)]
+    #[serde(default)]
+    restate: bool,
+
+    /// It stays a member
+    #[arg(long)]
+    #[serde(default)]
+    stay: bool,
+
+    /// Keep these that came in by its word alone: they are admitted by name first
+    #[arg(
+        long,
+        value_name = "NODE",
+        value_delimiter = ',',
+        conflicts_with = "keep_guests"
+    )]
+    #[serde(default)]
+    keep: Vec<String>,
+
+    /// Keep all that came in by its word alone
+    #[arg(long)]
+    #[serde(default)]
+    keep_guests: bool,
+
+    /// Who is above those that it appointed, from now on
+    #[arg(long, value_name = "NODE")]
+    #[serde(default)]
+    heir: Option<String>,
+
+    /// Say what would become void and who would go, and change nothing
+    #[arg(long)]
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What follows from a dismissal.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DismissedReport {
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The network.
+    pub net: String,
+    /// Who was dismissed.
+    pub node: String,
+    /// What counted and does not any longer, revocations first.
+    pub void: Vec<VoidReport>,
+    /// Members that came in by its word alone, and go.
+    pub gone: Vec<Named>,
+    /// Those that stay, admitted by name.
+    pub kept: Vec<Named>,
+    /// Whether what became void was done once more.
+    pub restated: bool,
+}
+
+/// An act that counts no longer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VoidReport {
+    /// Its id.
+    pub act: String,
+    /// When it was done, in Unix time, as its owner says.
+    pub at: u64,
+    /// Who did it.
+    pub owner: String,
+    /// What it was, in words.
+    pub what: String,
+}
+
+impl Report for DismissedReport {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (net, node) = (&self.net, &self.node);
+        let is = if self.changed { "is" } else { "would be" };
+        writeln!(out, "{node} {is} no owner of \"{net}\" any longer")?;
+        for void in &self.void {
+            writeln!(out, "void: {} ({})", void.what, &void.act)?;
+        }
+        if self.restated && !self.void.is_empty() {
+            writeln!(
+                out,
+                "what became void and can be done again is done again by this node"
+            )?;
+        }
+        if !self.gone.is_empty() {
+            writeln!(
+                out,
+                "gone, as nobody else let them in: {}",
+                Named::list(&self.gone)
+            )?;
+        }
+        if !self.kept.is_empty() {
+            writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
+        }
+        Ok(())
+    }
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        if !self.dry_run {
+            let plan = Self {
+                dry_run: true,
+                ..self.clone()
+            };
+            let plan = asking::report_of(caller, &plan)?;
+            for void in &plan.void {
+                output::say(&format!("this becomes void: {}", void.what));
+            }
+            if !plan.gone.is_empty() {
+                output::say(&format!("these go: {}", Named::list(&plan.gone)));
+            }
+        }
+        asking::ask(caller, &self)
+    }
+}
+
+impl Args {
+    fn dismissal(&self) -> Dismissal {
+        Dismissal {
+            node: self.node.clone(),
+            cut: match (&self.up_to, self.void_all) {
+                (Some(act), _) => Cut::After(act.clone()),
+                (None, true) => Cut::Nothing,
+                (None, false) => Cut::Now,
+            },
+            heir: self.heir.clone(),
+            stays: self.stay,
+            keep: match (self.keep_guests, self.keep.is_empty()) {
+                (true, _) => Keep::Guests,
+                (false, true) => Keep::Nobody,
+                (false, false) => Keep::These(self.keep.clone()),
+            },
+            restate: self.restate,
+            only_say: self.dry_run,
+        }
+    }
+}
+
+impl Served for Args {
+    const PROMISE: Promise = texts::DISMISS_OWNER;
+    type Report = DismissedReport;
+    const WAITS: bool = true;
+
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<DismissedReport> {
+        let names = Names::of(node, &self.net).await?;
+        let wish = Wish::Dismiss {
+            name: self.net.clone(),
+            dismissal: self.dismissal(),
+        };
+        match node.command(wish, None).await? {
+            Reply::Dismissed {
+                node,
+                void,
+                gone,
+                kept,
+            } => Ok(DismissedReport {
+                changed: !self.dry_run,
+                net: self.net.to_string(),
+                node: node.to_string(),
+                void: void.iter().map(|undone| report(undone, &names)).collect(),
+                gone: names.of_all(&gone),
+                kept: names.of_all(&kept),
+                restated: self.restate,
+            }),
+            other => Err(Failure::failed(format!(
+                "an answer to something else: {other:?}"
+            ))),
+        }
+    }
+}
+
+fn report(undone: &Undone, names: &Names) -> VoidReport {
+    let one = |node| Named::list(&names.of_all(&[node]));
+    let what = match &undone.action {
+        Action::Admit { nodes, .. } => format!(
+            "the admission by name of {}",
+            Named::list(&names.of_all(nodes))
+        ),
+        Action::Close { invite, .. } => format!("the closing of the invite {}", invite.short()),
+        Action::Revoke { node } => format!("the revocation of {}", one(*node)),
+        Action::Appoint { node } => format!("the appointment of {}", one(*node)),
+        Action::Dismiss { .. } => "the dismissal of an owner".to_owned(),
+    };
+    VoidReport {
+        act: undone.act.to_string(),
+        at: undone.issued.0,
+        owner: undone.owner.to_string(),
+        what: format!("{what} by {}", one(undone.owner)),
+    }
+}
