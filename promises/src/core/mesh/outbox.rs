@@ -109,7 +109,8 @@ fn messages(
     let out = out.filter(|node| !receivers.contains(node) && roster.is_out(node));
     let out: Vec<(NodeId, Vec<Vec<ByteVec>>)> = out
         .map(|peer| {
-            let about: BTreeSet<&[u8]> = roster.acts_about(&peer).map(Signed::bytes).collect();
+            let about: BTreeSet<&[u8]> =
+                roster.acts_about(&peer, None).map(Signed::bytes).collect();
             let fresh = waiting.iter().map(|out| out.bytes.as_slice());
             (peer, batches(fresh.filter(|bytes| about.contains(bytes))))
         })

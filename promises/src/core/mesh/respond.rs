@@ -34,8 +34,8 @@ const NO_MEMBER: &str = "no member of that network";
 /// Whether a node may see a network's statements.
 enum Reader {
     Yes,
-    /// It may see the acts of owners that put it out.
-    Out,
+    /// It may see the acts of owners that put it out, or the admission that it shows.
+    Out(Option<Admission>),
     /// It may see who used its invite before it.
     Spent(ContentId),
     No(&'static str),
@@ -168,8 +168,9 @@ fn sync(
     let ledger = roster.ledger();
     match reader(peer, request.admission.as_deref(), roster, witness, now) {
         Reader::No(why) => return refusal(why),
-        Reader::Out => {
-            let (statements, _) = first_batch(roster.acts_about(peer).map(Signed::bytes));
+        Reader::Out(shown) => {
+            let acts = roster.acts_about(peer, shown.as_ref());
+            let (statements, _) = first_batch(acts.map(Signed::bytes));
             return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
         }
         Reader::Spent(grant) => {
@@ -216,7 +217,7 @@ fn reader(
         return Reader::Yes;
     }
     if roster.is_out(peer) {
-        return Reader::Out;
+        return Reader::Out(None);
     }
     let Some(raw) = admission else {
         return Reader::No(NO_MEMBER);
@@ -229,7 +230,7 @@ fn reader(
     let mut counting = admission.links().iter().skip(first);
     match authority.rule_shown(roster.charter(), &admission, peer) {
         Err(Void::NotAdmitted) => Reader::No("no owner admitted that node"),
-        Err(_) => Reader::Out,
+        Err(_) => Reader::Out(Some(admission)),
         Ok(()) if !counting.all(|link| is_timely(authority, link, now)) => {
             Reader::No("the invite expired")
         }
@@ -258,5 +259,146 @@ fn spent_invite(
         Reader::No("others are just using that invite; ask again")
     } else {
         Reader::Yes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::answer::{Response, read_response};
+    use crate::network::act::{Action, OfficeId};
+    use crate::network::admission::{Grant, GrantUse};
+    use crate::network::charter::Charter;
+    use crate::network::ledger::Ledger;
+    use crate::network::statement::{Kind, peek_kind};
+    use grid_keys::{NodeKey, Secret};
+
+    const T0: Timestamp = Timestamp(1_800_000_000);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn key(n: u8) -> NodeKey {
+        NodeKey::from_seed(&Secret::new([n; 32]))
+    }
+
+    /// The network of node 1.
+    fn charter() -> Signed<Charter> {
+        let founder = key(1).id();
+        let charter = Charter {
+            name: "foo".parse().unwrap(),
+            ipv4: "10.7.0.0/16".parse().unwrap(),
+            ipv6: Charter::ipv6_prefix(&founder, &[7; 16]),
+            founder,
+            owners: vec![founder],
+            admission: AdmissionRule::Invite,
+            contract: ContentId::of(b"a contract"),
+            created: T0,
+            nonce: [7; 16],
+            recovery: None,
+        };
+        Signed::sign(charter, &key(1)).unwrap()
+    }
+
+    /// How `issuer` lets `node` in by the invite key `invite`, from [`T0`] for a day; as an owner, by its office.
+    fn link(charter: &Signed<Charter>, issuer: u8, invite: u8, node: u8) -> Link {
+        let network = charter.network();
+        let by = key(issuer).id();
+        let is_owner = charter.is_owner(&by);
+        let grant = Grant {
+            network,
+            invite: key(invite).id(),
+            issuer: by,
+            uses: 100,
+            issued: T0,
+            expires: T0.after(DAY),
+            office: is_owner.then(|| OfficeId::founding(&network, &by)),
+        };
+        let used = GrantUse {
+            network,
+            invite: key(invite).id(),
+            node: key(node).id(),
+            joined: T0,
+        };
+        Link {
+            grant: Signed::sign(grant, &key(issuer)).unwrap(),
+            used: Signed::sign(used, &key(invite)).unwrap(),
+            seen: None,
+        }
+    }
+
+    /// What a node is told that shows this admission: the kinds of the statements; `None` if nothing.
+    fn told(roster: &Roster, links: Vec<Link>, now: Timestamp) -> Option<Vec<u8>> {
+        let peer = links.last().unwrap().node();
+        let request = SyncRequest {
+            root: [0; 32],
+            index: Some(Vec::new()),
+            admission: Some(Admission::from_links(links).raw()),
+        };
+        let answer = sync(&peer, &request, roster, &Witness::default(), now);
+        match read_response::<SyncAnswer>(&answer).unwrap() {
+            Response::Answer(SyncAnswer::Difference(statements, _, _)) => Some(
+                statements
+                    .iter()
+                    .filter_map(|bytes| peek_kind(bytes))
+                    .collect(),
+            ),
+            Response::Answer(other) => panic!("{other:?}"),
+            Response::Refusal(_) => None,
+        }
+    }
+
+    /// Node 2 came by an invite of the founder, and node 3 by one of node 2. Then the founder closes that invite and
+    /// revokes node 2.
+    #[test]
+    fn who_is_out_reads_why_and_nothing_else() {
+        let charter = charter();
+        let first = link(&charter, 1, 10, 2);
+        let guest = vec![first.clone(), link(&charter, 2, 11, 3)];
+        let fresh = vec![link(&charter, 1, 10, 4)];
+        let other = vec![link(&charter, 1, 12, 5)];
+        let mut ledger = Ledger::new(charter.clone());
+        let office = OfficeId::founding(&charter.network(), &key(1).id());
+        let sign = |ledger: &Ledger, actions| {
+            let signed = ledger.acts().signed(&office, &key(1), actions, T0);
+            signed.unwrap()
+        };
+        let appoint = sign(&ledger, vec![Action::Appoint { node: key(9).id() }]);
+        ledger.insert_acts(appoint, T0);
+        let (act, soon) = (Kind::Act as u8, T0.after(DAY / 2));
+        let before = Roster::new(ledger.clone());
+        for links in [
+            vec![first.clone()],
+            guest.clone(),
+            fresh.clone(),
+            other.clone(),
+        ] {
+            assert_eq!(told(&before, links, soon), Some(vec![act]));
+        }
+        let withdrawal = vec![
+            Action::Close {
+                invite: key(10).id(),
+                before: T0,
+                keep: Vec::new(),
+            },
+            Action::Revoke { node: key(2).id() },
+            Action::Admit {
+                nodes: vec![key(8).id()],
+                over: Vec::new(),
+            },
+        ];
+        let acts = sign(&ledger, withdrawal);
+        ledger.insert_acts(acts, T0);
+        let after = Roster::new(ledger);
+        // Neither learns whom else owners admitted.
+        assert_eq!(told(&after, vec![first], soon), Some(vec![act; 2]));
+        assert_eq!(told(&after, guest, soon), Some(vec![act; 3]));
+        assert_eq!(told(&after, fresh, soon), Some(vec![act; 2]));
+        assert_eq!(told(&after, other.clone(), soon), Some(vec![act; 4]));
+        // An invite that expired nine days ago, used at a time that is dated back.
+        let late = T0.after(10 * DAY);
+        assert_eq!(told(&after, other, late), None);
+        // A chain that begins with nobody.
+        assert_eq!(told(&after, vec![link(&charter, 6, 13, 7)], soon), None);
     }
 }

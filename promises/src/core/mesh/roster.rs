@@ -17,7 +17,7 @@ use crate::core::step::Queue;
 use crate::limits::MAX_LABEL;
 use crate::network::act::{Act, Action};
 use crate::network::acts;
-use crate::network::admission::Link;
+use crate::network::admission::{Admission, Link};
 use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
 use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
@@ -108,10 +108,15 @@ impl Roster {
         self.ledger.authority().is_owner(node)
     }
 
-    /// The acts that show a node why it is out, if it is, and nothing else.
-    pub(crate) fn acts_about(&self, node: &NodeId) -> impl Iterator<Item = &Signed<Act>> {
-        let shown = self.ledger.promise_of(node);
-        let links = shown.map_or(&[][..], |member| member.admission().links());
+    /// The acts that show a node why it is out, if it is, and nothing else: by the admission that it `showed`, or the one
+    /// in its last promise.
+    pub(crate) fn acts_about<'a>(
+        &'a self,
+        node: &NodeId,
+        showed: Option<&'a Admission>,
+    ) -> impl Iterator<Item = &'a Signed<Act>> {
+        let promised = || self.ledger.promise_of(node).map(Member::admission);
+        let links = showed.or_else(promised).map_or(&[][..], Admission::links);
         let is_on_it = move |node: &NodeId| {
             let on = |link: &Link| link.issuer() == *node || link.node() == *node;
             links.iter().any(on)
