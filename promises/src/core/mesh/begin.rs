@@ -62,6 +62,7 @@ impl Mesh {
             paths: Paths::default(),
             device,
             repeats: 0,
+            repeats_until: Millis::default(),
             dirty: true,
             refreshed_at: None,
             saved_at: None,

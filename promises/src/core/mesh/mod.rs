@@ -78,8 +78,9 @@ pub(crate) struct Mesh {
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
     heard: bool,
-    /// How often statements were compared again at once since the timer did it.
+    /// How often statements were compared again at once, and until when that counts.
     repeats: u32,
+    repeats_until: Millis,
     acceptance: Acceptance,
     applicants: Applicants,
     witness: Witness,
@@ -201,7 +202,11 @@ impl Mesh {
         match timer {
             NetworkTimer::Housekeeping => self.maintain(local, step),
             NetworkTimer::AntiEntropy => {
-                self.repeats = 0;
+                // Whoever loses answers on purpose is asked again soon, and gains nothing by it.
+                if self.repeats_until <= step.now {
+                    self.repeats = 0;
+                    self.repeats_until = step.now + timers::ANTI_ENTROPY / 2;
+                }
                 self.sync_with_one(local, peers, step);
             }
             NetworkTimer::Resign => self.resign(local, step),
