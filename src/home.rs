@@ -99,16 +99,23 @@ impl Home {
         grid_modules::CacheDir::new(self.path.join("cache"))
     }
 
-    /// The control socket: in the home, or where this user's programs keep such things while they run if the home is
-    /// read-only.
+    /// The control socket that a server here listens on: in the home, or where this user's programs keep such things
+    /// while they run if the home is read-only.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         match statvfs(&self.path) {
             Ok(about) if about.flags().contains(FsFlags::ST_RDONLY) => {
                 self.socket_in(&runtime_dir())
             }
-            _ => self.path.join("grid.sock"),
+            _ => self.socket_inside(),
         }
+    }
+
+    /// The control socket in the home. A server may listen there although the home is read-only to this process, which
+    /// may see less of the machine than the server does.
+    #[must_use]
+    pub fn socket_inside(&self) -> PathBuf {
+        self.path.join("grid.sock")
     }
 
     /// The control socket in a folder that serves other homes too.

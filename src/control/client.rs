@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ impl Client {
     }
 
     fn try_connect_until(home: &Home, until: Instant) -> Result<Option<Self>, Failure> {
-        let path = home.socket();
+        let path = socket_of(home.socket_inside(), || home.socket());
         check_length(&path)?;
         loop {
             let error = match connecting::at_once(&path) {
@@ -253,6 +254,15 @@ fn deaf(home: &Home) -> Failure {
     )
 }
 
+/// The socket in the home, if somebody listens on it; else the one that a server would listen on from here.
+fn socket_of(inside: PathBuf, from_here: impl FnOnce() -> PathBuf) -> PathBuf {
+    if connecting::is_listened_on(&inside) {
+        inside
+    } else {
+        from_here()
+    }
+}
+
 /// A server runs that cannot be talked to.
 fn unreachable(home: &Home, pid: &str) -> Failure {
     Failure::new(
@@ -281,6 +291,19 @@ mod tests {
     use nix::unistd::{ForkResult, Pid, fork};
 
     use super::*;
+
+    /// A unit of systemd sees a home read-only that its server can write to.
+    #[test]
+    fn a_server_is_found_where_it_listens_whatever_the_home_looks_like() {
+        let dir = tempfile::tempdir().unwrap();
+        let [inside, elsewhere] = ["inside", "elsewhere"].map(|name| dir.path().join(name));
+        let found = || socket_of(inside.clone(), || elsewhere.clone());
+        assert_eq!(found(), elsewhere);
+        let listener = std::os::unix::net::UnixListener::bind(&inside).unwrap();
+        assert_eq!(found(), inside);
+        drop(listener);
+        assert_eq!(found(), elsewhere, "nobody listens any more");
+    }
 
     /// A process whose first thread ends at once, and which goes on in another one.
     #[allow(unsafe_code)]
