@@ -70,7 +70,7 @@ impl Client {
     }
 
     fn try_connect_until(home: &Home, until: Instant) -> Result<Option<Self>, Failure> {
-        let path = socket_of(home.socket_inside(), || home.socket());
+        let path = socket_of(home.socket_inside(), home.socket());
         check_length(&path)?;
         loop {
             let error = match connecting::at_once(&path) {
@@ -254,12 +254,13 @@ fn deaf(home: &Home) -> Failure {
     )
 }
 
-/// The socket in the home, if somebody listens on it; else the one that a server would listen on from here.
-fn socket_of(inside: PathBuf, from_here: impl FnOnce() -> PathBuf) -> PathBuf {
-    if connecting::is_listened_on(&inside) {
+/// The socket that a server would listen on from here; where that is not the one in the home, and somebody listens on
+/// that, it is that one.
+fn socket_of(inside: PathBuf, from_here: PathBuf) -> PathBuf {
+    if from_here != inside && connecting::is_listened_on(&inside) {
         inside
     } else {
-        from_here()
+        from_here
     }
 }
 
@@ -297,7 +298,7 @@ mod tests {
     fn a_server_is_found_where_it_listens_whatever_the_home_looks_like() {
         let dir = tempfile::tempdir().unwrap();
         let [inside, elsewhere] = ["inside", "elsewhere"].map(|name| dir.path().join(name));
-        let found = || socket_of(inside.clone(), || elsewhere.clone());
+        let found = || socket_of(inside.clone(), elsewhere.clone());
         assert_eq!(found(), elsewhere);
         let listener = std::os::unix::net::UnixListener::bind(&inside).unwrap();
         assert_eq!(found(), inside);
