@@ -10,6 +10,7 @@
 //! | `decisions` | past decisions about promises, for `replay` and `appoint-judge` |
 //! | `described` | a module in one sentence |
 //! | `judging` | asking a judge |
+//! | `keep_options` | who stays when a node goes that they came in by |
 //! | `named` | nodes as people know them |
 //! | `names` | the names in the symbol table |
 //! | `plain` | the report of a command whose result is a text |
@@ -25,6 +26,7 @@ pub mod decisions;
 pub mod described;
 #[cfg(feature = "modules")]
 pub mod judging;
+pub mod keep_options;
 pub mod named;
 pub mod names;
 pub mod plain;

@@ -2,16 +2,18 @@
 
 use std::io::{self, Write};
 
-use grid_promises::core::{Command as Wish, Cut, Dismissal, Keep, Reply, Undone};
+use grid_promises::core::{Command as Wish, Cut, Dismissal, Reply, Undone};
 use grid_promises::network::act::Action;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
+use crate::command::keep_options::KeepOptions;
 use crate::command::named::{Named, Names};
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
 use crate::values::text;
 
@@ -46,20 +48,9 @@ pub struct Args {
     #[serde(default)]
     stay: bool,
 
-    /// Keep these that came in by its word alone: they are admitted by name first
-    #[arg(
-        long,
-        value_name = "NODE",
-        value_delimiter = ',',
-        conflicts_with = "keep_guests"
-    )]
-    #[serde(default)]
-    keep: Vec<String>,
-
-    /// Keep all that came in by its word alone
-    #[arg(long)]
-    #[serde(default)]
-    keep_guests: bool,
+    /// Who stays that came in by it.
+    #[command(flatten)]
+    keep: KeepOptions,
 
     /// Who is above those that it appointed, from now on
     #[arg(long, value_name = "NODE")]
@@ -162,11 +153,7 @@ impl Args {
             },
             heir: self.heir.clone(),
             stays: self.stay,
-            keep: match (self.keep_guests, self.keep.is_empty()) {
-                (true, _) => Keep::Guests,
-                (false, true) => Keep::Nobody,
-                (false, false) => Keep::These(self.keep.clone()),
-            },
+            keep: self.keep.keep(),
             restate: self.restate,
             only_say: self.dry_run,
         }
@@ -199,9 +186,7 @@ impl Served for Args {
                 kept: names.of_all(&kept),
                 restated: self.restate,
             }),
-            other => Err(Failure::failed(format!(
-                "an answer to something else: {other:?}"
-            ))),
+            _ => Err(unexpected()),
         }
     }
 }

@@ -2,16 +2,18 @@
 
 use std::io::{self, Write};
 
-use grid_promises::core::{Command as Wish, Keep, Reply};
+use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
+use crate::command::keep_options::KeepOptions;
 use crate::command::named::{Named, Names};
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
 use crate::values::text;
 
@@ -26,20 +28,9 @@ pub struct Args {
     /// The node: its id, the beginning of it, or its name
     node: String,
 
-    /// Keep these that came from it: they are admitted by name first
-    #[arg(
-        long,
-        value_name = "NODE",
-        value_delimiter = ',',
-        conflicts_with = "keep_guests"
-    )]
-    #[serde(default)]
-    keep: Vec<String>,
-
-    /// Keep all that came from it
-    #[arg(long)]
-    #[serde(default)]
-    keep_guests: bool,
+    /// Who stays that came in by it.
+    #[command(flatten)]
+    keep: KeepOptions,
 
     /// Say who would go with it, and change nothing
     #[arg(long)]
@@ -116,11 +107,7 @@ impl Served for Args {
         let wish = Wish::Revoke {
             name: self.net.clone(),
             node: self.node.clone(),
-            keep: match (self.keep_guests, self.keep.is_empty()) {
-                (true, _) => Keep::Guests,
-                (false, true) => Keep::Nobody,
-                (false, false) => Keep::These(self.keep),
-            },
+            keep: self.keep.keep(),
             only_say: self.dry_run,
         };
         let report = |changed, node, gone, kept| RevokedReport {
@@ -139,9 +126,7 @@ impl Served for Args {
                 names.of_all(&gone),
                 names.of_all(&kept),
             )),
-            other => Err(Failure::failed(format!(
-                "an answer to something else: {other:?}"
-            ))),
+            _ => Err(unexpected()),
         }
     }
 }

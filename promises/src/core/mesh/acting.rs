@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::error::CommandError;
+use crate::core::input::Keep;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::roster::Roster;
@@ -85,6 +86,22 @@ impl Mesh {
         let office = self.own_office(local)?;
         let now = step.now.timestamp();
         Deed::of(&self.roster, &office, local.key(), actions, now)
+    }
+
+    /// Whom a person wants to keep of those who would go, or by name, whether they would go or not.
+    ///
+    /// # Errors
+    /// A name is nobody's, or of several.
+    pub(super) fn wanted_to_stay(
+        &self,
+        keep: &Keep,
+        gone: &BTreeSet<NodeId>,
+    ) -> Result<BTreeSet<NodeId>, CommandError> {
+        match keep {
+            Keep::Nobody => Ok(BTreeSet::new()),
+            Keep::Guests => Ok(gone.clone()),
+            Keep::These(names) => names.iter().map(|name| self.roster.resolve(name)).collect(),
+        }
     }
 
     /// Does it: on disk before anybody hears of it.

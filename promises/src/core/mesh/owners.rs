@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::core::effect::{Reply, Undone};
 use crate::core::error::CommandError;
-use crate::core::input::{Cut, Dismissal, Keep};
+use crate::core::input::{Cut, Dismissal};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::{Deed, admissions};
@@ -154,15 +154,8 @@ impl Mesh {
         node: &NodeId,
         gone: &BTreeSet<NodeId>,
     ) -> Result<BTreeSet<NodeId>, CommandError> {
-        let mut kept = match &dismissal.keep {
-            Keep::Nobody => BTreeSet::new(),
-            Keep::Guests => gone.clone(),
-            Keep::These(names) => {
-                let nodes = names.iter().map(|name| self.roster.resolve(name));
-                let named: BTreeSet<NodeId> = nodes.collect::<Result<_, _>>()?;
-                named.intersection(gone).copied().collect()
-            }
-        };
+        let wanted = self.wanted_to_stay(&dismissal.keep, gone)?;
+        let mut kept: BTreeSet<NodeId> = wanted.intersection(gone).copied().collect();
         kept.remove(node);
         kept.extend(dismissal.stays.then_some(*node));
         Ok(kept)

@@ -1,7 +1,5 @@
 //! An owner withdraws a node's admission.
 
-use std::collections::BTreeSet;
-
 use crate::core::effect::Reply;
 use crate::core::error::CommandError;
 use crate::core::input::Keep;
@@ -41,12 +39,11 @@ impl Mesh {
         }
         let withdrawal = self.withdrawal(&node, step.now.timestamp());
         let alone = self.consider(withdrawal.clone(), local, step)?;
-        let kept: BTreeSet<NodeId> = match keep {
-            Keep::Nobody => BTreeSet::new(),
-            Keep::Guests => alone.gone.iter().copied().filter(|n| *n != node).collect(),
-            Keep::These(names) => self.named(&names, &node)?,
-        };
-        let kept: BTreeSet<NodeId> = kept.intersection(&alone.gone).copied().collect();
+        let mut kept = self.wanted_to_stay(&keep, &alone.gone)?;
+        if kept.remove(&node) && matches!(keep, Keep::These(_)) {
+            return Err(CommandError::KeepsTheRevoked(node));
+        }
+        kept.retain(|kept| alone.gone.contains(kept));
         let mut actions = admissions(&kept, &self.roster);
         actions.extend(withdrawal);
         let mut deed = self.consider(actions, local, step)?;
@@ -60,16 +57,6 @@ impl Mesh {
             self.carry_out(deed, local, step);
         }
         Ok(reply)
-    }
-
-    /// The nodes that a person wants to keep when `revoked` goes.
-    fn named(&self, names: &[String], revoked: &NodeId) -> Result<BTreeSet<NodeId>, CommandError> {
-        let nodes = names.iter().map(|name| self.roster.resolve(name));
-        let nodes: BTreeSet<NodeId> = nodes.collect::<Result<_, _>>()?;
-        if nodes.contains(revoked) {
-            return Err(CommandError::KeepsTheRevoked(*revoked));
-        }
-        Ok(nodes)
     }
 
     /// What withdraws a node's admission. The invite that it came by is closed first: the node may still have it,
