@@ -12,6 +12,7 @@
 //! queue of the step.
 
 mod batches;
+mod budget;
 pub mod effect;
 mod endpoints;
 pub mod error;

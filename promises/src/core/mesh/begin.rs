@@ -1,5 +1,6 @@
 //! How a network comes to be one of this node: found on disk, founded, or about to be joined.
 
+use crate::core::budget::Budget;
 use crate::core::links::jitter;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
@@ -25,6 +26,9 @@ use crate::network::member::{Member, Standing};
 use crate::network::statement::Signed;
 use crate::time::{Millis, Timestamp};
 use grid_keys::{Secret, WgSecretKey};
+
+/// How often statements are compared again at once: enough for those of a full network, at 256 KiB a time.
+const MAX_REPEATS: u32 = 64;
 
 /// What a new network of this node begins with.
 pub(crate) struct Beginning {
@@ -61,8 +65,7 @@ impl Mesh {
             outbox: Outbox::default(),
             paths: Paths::default(),
             device,
-            repeats: 0,
-            repeats_until: Millis::default(),
+            repeats: Budget::new(MAX_REPEATS, timers::ANTI_ENTROPY),
             dirty: true,
             refreshed_at: None,
             saved_at: None,

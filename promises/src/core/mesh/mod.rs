@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::content_id::ContentId;
+use crate::core::budget::Budget;
 use crate::core::effect::Notice;
 use crate::core::endpoints;
 use crate::core::expulsion::Expulsion;
@@ -78,9 +79,8 @@ pub(crate) struct Mesh {
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
     heard: bool,
-    /// How often statements were compared again at once, and until when that counts.
-    repeats: u32,
-    repeats_until: Millis,
+    /// How often statements may be compared again at once: whoever is compared with can always make something new.
+    repeats: Budget,
     acceptance: Acceptance,
     applicants: Applicants,
     witness: Witness,
@@ -201,14 +201,7 @@ impl Mesh {
     ) -> Option<Ending> {
         match timer {
             NetworkTimer::Housekeeping => self.maintain(local, step),
-            NetworkTimer::AntiEntropy => {
-                // Whoever loses answers on purpose is asked again soon, and gains nothing by it.
-                if self.repeats_until <= step.now {
-                    self.repeats = 0;
-                    self.repeats_until = step.now + timers::ANTI_ENTROPY / 2;
-                }
-                self.sync_with_one(local, peers, step);
-            }
+            NetworkTimer::AntiEntropy => self.sync_with_one(local, peers, step),
             NetworkTimer::Resign => self.resign(local, step),
             NetworkTimer::Save => self.save(local, step.effects),
             NetworkTimer::ClaimAnyway => return self.claim(local, step),

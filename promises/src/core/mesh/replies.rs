@@ -22,9 +22,6 @@ use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
 
-/// How often statements are compared again at once: enough for those of a full network, at 256 KiB a time.
-const MAX_REPEATS: u32 = 64;
-
 impl Mesh {
     /// A request was not answered.
     pub(crate) fn unanswered(
@@ -125,19 +122,14 @@ impl Mesh {
             }
             SyncAnswer::Difference(statements, wanted, more) => {
                 let news = self.take_statements(peer, &statements, local, peers, step);
-                // What the peer lacks it lacked in the first comparison as well.
-                if self.repeats == 0 || !more {
-                    let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
-                    for statements in batches(self.roster.ledger().statements_of(&ids)) {
-                        self.push(peer, statements, peers, step);
-                    }
-                }
-                // The rest comes with the next comparison: at once only if this one made progress, and not
-                // without end, because the peer can always make something new.
-                if more && news && self.repeats < MAX_REPEATS {
-                    self.repeats += 1;
+                // The rest comes with the next comparison, and what the peer lacks is in the last one as well.
+                if more && news && self.repeats.take(step.now) {
                     self.sync(peer, true, peers, step);
                     return None;
+                }
+                let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
+                for statements in batches(self.roster.ledger().statements_of(&ids)) {
+                    self.push(peer, statements, peers, step);
                 }
                 // Others may be sending a joiner the same.
                 if more && !self.heard {
