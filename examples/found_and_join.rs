@@ -25,6 +25,7 @@ fn main() -> Result<()> {
         ipv4: Some("10.77.0.0/16".parse()?),
         ranges: Ranges::Private,
         admission: AdmissionRule::Invite,
+        recovery: None,
         listen_port: 51820,
     };
     let Reply::Joined { network, ipv4, .. } = world.run_command(a, create)? else {

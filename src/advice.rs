@@ -106,6 +106,19 @@ pub fn invites_this_node(net: &str) -> String {
     format!("`grid join-wireguard-net {net} -` joins with an invite")
 }
 
+/// For a network without a recovery key.
+#[must_use]
+pub const fn has_no_recovery_key() -> &'static str {
+    "no recovery key: whoever loses the founder's key cannot replace it, and whoever steals it keeps the network; \
+     `grid create-wireguard-net NET --recovery-key FILE` founds one that has a key"
+}
+
+/// For a recovery key that was made for a network that could not be founded.
+#[must_use]
+pub const fn key_of_no_network() -> &'static str {
+    "its recovery key is of no use; if `grid status` shows the network all the same, leave it and found it again"
+}
+
 /// For a network that this node left.
 #[must_use]
 pub fn joins_again(net: &NetworkName) -> String {

@@ -200,6 +200,7 @@ fn a_home_that_somebody_named_and_that_is_not_there_is_no_status() {
 #[test]
 fn without_a_server_commands_say_how_to_get_one() {
     let home = TestHome::new();
+    let paper = home.recovery_key();
     for words in [
         &["invite", "foo"][..],
         &["leave-wireguard-net", "foo"],
@@ -211,6 +212,7 @@ fn without_a_server_commands_say_how_to_get_one() {
         &["owners", "foo"],
         &["appoint-owner", "foo", "box"],
         &["dismiss-owner", "foo", "box"],
+        &["recover", "foo", &paper],
     ] {
         let ran = home.run(words);
         assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{words:?}");

@@ -194,6 +194,7 @@ fn a_server_that_reads_words_is_said_to_be_older() {
 fn commands_about_networks_that_are_not_there() {
     let home = TestHome::new();
     let _server = home.server();
+    let paper = home.recovery_key();
     for words in [
         &["status", "foo"][..],
         &["invite", "foo"],
@@ -204,6 +205,7 @@ fn commands_about_networks_that_are_not_there() {
         &["owners", "foo"],
         &["appoint-owner", "foo", "box"],
         &["dismiss-owner", "foo", "box"],
+        &["recover", "foo", &paper],
         &["create-config", "foo"],
     ] {
         let ran = home.run(words);

@@ -20,6 +20,8 @@ pub struct MeshOptions {
     pub admission: Option<String>,
     /// `--backend`, for founding and joining.
     pub backend: Option<String>,
+    /// The file that the founder writes a recovery key to.
+    pub recovery_key: Option<String>,
     /// `--uses` of the invite.
     pub uses: u32,
 }
@@ -30,6 +32,7 @@ impl Default for MeshOptions {
             ipv4: None,
             admission: None,
             backend: None,
+            recovery_key: None,
             uses: 250,
         }
     }
@@ -67,6 +70,7 @@ impl Mesh {
             ("--ipv4", &options.ipv4),
             ("--admission", &options.admission),
             ("--backend", &options.backend),
+            ("--recovery-key", &options.recovery_key),
         ] {
             if let Some(value) = value {
                 arguments.extend([option, value]);

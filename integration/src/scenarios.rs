@@ -17,6 +17,7 @@ mod mesh;
 #[cfg(feature = "modules")]
 mod modules;
 mod networks;
+mod owners;
 mod provision;
 pub mod readme;
 mod secrets;
@@ -45,6 +46,7 @@ pub const GROUPS: &[Group] = &[
     #[cfg(feature = "modules")]
     Group::new("modules", modules::SCENARIOS),
     Group::new("networks", networks::SCENARIOS),
+    Group::new("owners", owners::SCENARIOS),
     Group::new("provision", provision::SCENARIOS),
     Group::new("readme", readme::SCENARIOS),
     Group::new("secrets", secrets::SCENARIOS),

@@ -72,6 +72,7 @@ promises! {
         OWNERS = "owners";
         APPOINT_OWNER = "appoint-owner";
         DISMISS_OWNER = "dismiss-owner";
+        RECOVER = "recover";
         EXCHANGE_KEYS = "exchange-keys";
         GENERATE_KEYS = "generate-keys";
         CREATE_CONFIG = "create-config";

@@ -3,11 +3,14 @@
 
 #[path = "sim/judges.rs"]
 mod judges;
+#[path = "sim/recovery.rs"]
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use grid_keys::NodeId;
 use grid_promises::core::{
     Command, CommandError, Cut, Dismissal, FailureKind, JoinWith, Keep, NetworkStatus, Notice,
     OwnStanding, Ranges, Reply,
@@ -34,11 +37,22 @@ fn foo() -> NetworkName {
 }
 
 fn found(world: &mut Sim, node: NodeIndex, range: &str, admission: AdmissionRule) -> NetworkId {
+    found_under(world, node, range, admission, None)
+}
+
+fn found_under(
+    world: &mut Sim,
+    node: NodeIndex,
+    range: &str,
+    admission: AdmissionRule,
+    recovery: Option<NodeId>,
+) -> NetworkId {
     let command = Command::Create {
         name: foo(),
         ipv4: Some(range.parse().unwrap()),
         ranges: Ranges::Private,
         admission,
+        recovery,
         listen_port: 51820,
     };
     match world.run_command(node, command) {
@@ -464,6 +478,7 @@ fn dismissal(node: String, cut: Cut) -> Dismissal {
         node,
         cut,
         heir: None,
+        recovery: None,
         stays: false,
         keep: Keep::Nobody,
         restate: false,
@@ -596,6 +611,7 @@ fn a_public_range_needs_a_word_to_found_and_to_join() {
         ipv4: Some("8.8.0.0/16".parse().unwrap()),
         ranges,
         admission: AdmissionRule::Invite,
+        recovery: None,
         listen_port: 51820,
     };
     let public = CommandError::PublicRange {

@@ -22,7 +22,9 @@ pub fn on_command(error: &CommandError) -> String {
                 "{error}; `grid dismiss-owner {name} {node}` does that, if it is below this node"
             )
         }
-        CommandError::NotSenior { name, .. } | CommandError::IsNoOwner { name, .. } => {
+        CommandError::NoRecoveryKey(name)
+        | CommandError::NotSenior { name, .. }
+        | CommandError::IsNoOwner { name, .. } => {
             format!("{error}; `grid owners {name}` shows who is")
         }
         CommandError::Invite(invite) => on_invite(invite),

@@ -41,6 +41,16 @@ pub fn ask_or_start<R: Served<Report: Report>>(caller: &Caller, request: &R) -> 
     with_server(caller, |client| ask_through(client, caller, request))
 }
 
+/// As [`ask_or_start`], and gives the report instead of printing it.
+///
+/// # Errors
+/// No server could be started, or why the request failed.
+pub fn report_or_start<R: Served>(caller: &Caller, request: &R) -> Outcome<R::Report> {
+    with_server(caller, |mut client| {
+        Ok(served::call(&mut client, request, output::say)?.report)
+    })
+}
+
 /// Does what needs a server. Starts one in the background if none runs, and stops it again if `work` fails;
 /// one that is ending is replaced.
 ///

@@ -1,24 +1,34 @@
 //! `grid create-wireguard-net NET`: founds a network, whose first member and owner is this node.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use grid_keys::NodeId;
 use grid_promises::core::{Command as Wish, CommandError};
 use grid_promises::network::address;
 use grid_promises::network::charter::AdmissionRule;
 use grid_promises::network::name::NetworkName;
+use grid_promises::network::recovery::RecoveryKey;
 use grid_promises::texts::{self, Promise};
 use ipnet::Ipv4Net;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
+use crate::advice;
 use crate::command::tunnel_options::TunnelOptions;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
-use crate::exit::Outcome;
+use crate::console::place::{self, Readers};
+use crate::exit::{Failure, Outcome};
 use crate::node::joining::{self, AT_LEAST, JoinedReport, ranges};
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::Rehearsal;
+use crate::values::secret::SecretText;
 use crate::values::text;
 
 /// Found a network and join it
@@ -43,6 +53,17 @@ pub struct Args {
     #[arg(long, value_name = "RULE", value_enum, default_value_t)]
     admission: Admission,
 
+    /// Write a recovery key there, for paper (`-`: show it): with it, `grid recover` makes a member an owner when the
+    /// founder's key is lost, and `grid dismiss-owner --recovery-key` ends a stolen one
+    #[arg(long, value_name = "FILE|-")]
+    #[serde(skip)]
+    recovery_key: Option<PathBuf>,
+
+    /// The public half of the recovery key.
+    #[arg(skip)]
+    #[serde(default, with = "text::option")]
+    recovery: Option<NodeId>,
+
     /// How this node runs WireGuard.
     #[command(flatten)]
     tunnel: TunnelOptions,
@@ -63,17 +84,30 @@ enum Admission {
 
 /// The network that was founded.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Founded(JoinedReport);
+pub struct Founded {
+    #[serde(flatten)]
+    joined: JoinedReport,
+    /// The recovery key, if it was to be shown. The server never has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery_key: Option<SecretText>,
+}
 
 impl Report for Founded {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.show("founded", out)
+        self.joined.show("founded", out)?;
+        match &self.recovery_key {
+            Some(key) => writeln!(
+                out,
+                "  recovery   {}\nwrite the recovery key down and keep it where no machine reads it: it is above every owner",
+                key.expose()
+            ),
+            None => Ok(()),
+        }
     }
 }
 
 impl Command for Args {
-    fn run(self, caller: &Caller) -> Outcome {
+    fn run(mut self, caller: &Caller) -> Outcome {
         if self.tunnel.dry_run {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
             let port = rehearsal.port(self.tunnel.port)?;
@@ -87,8 +121,44 @@ impl Command for Args {
             address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
             ranges(self.allow_public).check(&self.net, range)?;
         }
-        asking::ask_or_start(caller, &self)
+        let Some(path) = self.recovery_key.take() else {
+            return asking::ask_or_start(caller, &self);
+        };
+        let key = new_recovery_key()?;
+        self.recovery = Some(key.key().id());
+        let text = key.to_text();
+        let is_shown = path == Path::new("-");
+        // On disk before the network that needs it.
+        if !is_shown {
+            keep(&path, &text)?;
+        }
+        let founded = asking::report_or_start(caller, &self);
+        let mut founded = founded.inspect_err(|_| output::say(advice::key_of_no_network()))?;
+        founded.recovery_key = is_shown.then(|| SecretText::new(text.to_string()));
+        caller.show(&founded)
     }
+}
+
+fn new_recovery_key() -> Outcome<RecoveryKey> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)
+        .map_err(|error| Failure::failed(format!("the system gives no randomness: {error}")))?;
+    Ok(RecoveryKey::generate(&mut ChaCha20Rng::from_seed(*seed)))
+}
+
+/// Writes a recovery key to a new file: what is there already may be that of another network.
+fn keep(path: &Path, text: &str) -> Outcome {
+    let shown = path.display();
+    if fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
+        return Err(Failure::usage(format!(
+            "there is a file {shown} already, which may hold another recovery key; nothing was changed"
+        )));
+    }
+    place::write(path, Readers::Owner, |file| writeln!(file, "{text}")).map_err(|error| {
+        Failure::failed(format!(
+            "cannot write {shown}: {error}; nothing was changed"
+        ))
+    })
 }
 
 impl Args {
@@ -102,6 +172,7 @@ impl Args {
                 Admission::Approve => AdmissionRule::Approve,
                 Admission::Open => AdmissionRule::Open,
             },
+            recovery: self.recovery,
             listen_port,
         }
     }
@@ -124,6 +195,9 @@ impl Served for Args {
         let wish = self.wish(listen_port);
         let reply = node.command(wish, Some(interface)).await?;
         let finished = joining::finish(node, self.net, listen_port, reply, deadline, progress);
-        finished.await.map(Founded)
+        Ok(Founded {
+            joined: finished.await?,
+            recovery_key: None,
+        })
     }
 }

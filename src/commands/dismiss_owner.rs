@@ -1,6 +1,7 @@
 //! `grid dismiss-owner NET NODE`: as an owner, ends what offices an owner below this one holds.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use grid_promises::core::{Command as Wish, Cut, Dismissal, Reply, Undone};
 use grid_promises::network::act::Action;
@@ -11,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::command::keep_options::KeepOptions;
 use crate::command::named::{Named, Names};
 use crate::command::{Caller, Command, Report, Served, asking};
-use crate::console::output;
+use crate::commands::recover;
+use crate::console::{handing_over, output};
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
+use crate::values::secret::SecretText;
 use crate::values::text;
 
 /// Make an owner below this node an owner no longer (owners only)
@@ -52,10 +55,21 @@ pub struct Args {
     #[command(flatten)]
     keep: KeepOptions,
 
-    /// Who is above those that it appointed, from now on
+    /// Who is above those that it appointed, from now on [default with a recovery key: this node]
     #[arg(long, value_name = "NODE")]
     #[serde(default)]
     heir: Option<String>,
+
+    /// Dismiss with the recovery key in that file, or read from standard input (`-`), and make this node its heir: also
+    /// a founder, and also where this node is no owner or was put out
+    #[arg(long, value_name = "FILE|-")]
+    #[serde(skip)]
+    recovery_key: Option<PathBuf>,
+
+    /// The recovery key itself.
+    #[arg(skip)]
+    #[serde(default)]
+    recovery: Option<SecretText>,
 
     /// Say what would become void and who would go, and change nothing
     #[arg(long)]
@@ -124,7 +138,12 @@ impl Report for DismissedReport {
 }
 
 impl Command for Args {
-    fn run(self, caller: &Caller) -> Outcome {
+    fn run(mut self, caller: &Caller) -> Outcome {
+        if let Some(path) = self.recovery_key.take() {
+            let key = handing_over::recovery_key(&path)?;
+            recover::read(&key)?;
+            self.recovery = Some(key);
+        }
         if !self.dry_run {
             let plan = Self {
                 dry_run: true,
@@ -143,8 +162,8 @@ impl Command for Args {
 }
 
 impl Args {
-    fn dismissal(&self) -> Dismissal {
-        Dismissal {
+    fn dismissal(&self) -> Outcome<Dismissal> {
+        Ok(Dismissal {
             node: self.node.clone(),
             cut: match (&self.up_to, self.void_all) {
                 (Some(act), _) => Cut::After(act.clone()),
@@ -152,11 +171,12 @@ impl Args {
                 (None, false) => Cut::Now,
             },
             heir: self.heir.clone(),
+            recovery: self.recovery.as_ref().map(recover::read).transpose()?,
             stays: self.stay,
             keep: self.keep.keep(),
             restate: self.restate,
             only_say: self.dry_run,
-        }
+        })
     }
 }
 
@@ -169,7 +189,7 @@ impl Served for Args {
         let names = Names::of(node, &self.net).await?;
         let wish = Wish::Dismiss {
             name: self.net.clone(),
-            dismissal: self.dismissal(),
+            dismissal: self.dismissal()?,
         };
         match node.command(wish, None).await? {
             Reply::Dismissed {

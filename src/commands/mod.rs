@@ -37,6 +37,7 @@ pub mod owners;
 mod promise;
 #[cfg(feature = "modules")]
 pub mod publish;
+mod recover;
 pub mod reject;
 pub mod replay;
 pub mod revoke;
@@ -151,6 +152,7 @@ commands! {
         Owners(owners::Args) asks owners::Args;
         AppointOwner(appoint_owner::Args) asks appoint_owner::Args;
         DismissOwner(dismiss_owner::Args) asks dismiss_owner::Args;
+        Recover(recover::Args) asks recover::Request;
         ExchangeKeys(exchange_keys::Args) asks exchange_keys::Request;
         GenerateKeys(generate_keys::Args);
         CreateConfig(create_config::Args) asks create_config::Request;

@@ -6,6 +6,7 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
+use crate::advice;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::Outcome;
 use crate::node::status::OwnerReport;
@@ -64,6 +65,9 @@ impl Report for OwnersReport {
             } else if let Some(last) = owner.heads.first() {
                 writeln!(out, "{:width$}  last act {last}", "")?;
             }
+        }
+        if !self.recovery_key {
+            writeln!(out, "{}", advice::has_no_recovery_key())?;
         }
         Ok(())
     }

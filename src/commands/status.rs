@@ -188,6 +188,12 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
             },
         ),
     ];
+    if network.owner && !network.recovery_key {
+        rows.push((
+            "recovery",
+            "no key: nobody is above the founder's".to_owned(),
+        ));
+    }
     if let Some(problem) = &network.problem {
         rows.push(("problem", problem.clone()));
     }
@@ -454,6 +460,7 @@ foo
   admission  approve
   interface  foo, UDP 51820, userspace
   addresses  10.9.0.1/16, fd00::1/64
+  recovery   no key: nobody is above the founder's
   rule       reject ::/0
   moved      from 10.9.0.7 to 10.9.0.1, 1m00s ago: hhhhhhhhhh has the older claim
   asks       newcomer; `grid accept foo nnnn` admits it

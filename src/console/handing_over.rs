@@ -1,9 +1,11 @@
-//! An invite on its way from the person to the server. It is a secret: it goes through standard
-//! input, and what stood on the command line is taken from there as soon as it can be.
+//! Invites and recovery keys on their way from the person to the server. They are secrets: they go through standard
+//! input or a file, and an invite that stood on the command line is taken from there as soon as it can be.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use grid_promises::core::CommandError;
@@ -24,38 +26,62 @@ const LIMIT: usize = 2 * MAX_INVITE_TEXT;
 /// Standard input cannot be read, or holds more than an invite, or no text.
 pub fn take(typed: SecretText) -> Outcome<SecretText> {
     if typed.expose() == "-" {
-        return read();
+        return read_input("invite", || {
+            CommandError::from(InviteError::NotAnInvite).into()
+        });
     }
     move_from_command_line(typed.expose());
     Ok(typed)
 }
 
-fn read() -> Outcome<SecretText> {
+/// The recovery key in a file or, for `-`, on standard input.
+///
+/// # Errors
+/// It cannot be read, or holds no text, or more than a recovery key.
+pub fn recovery_key(from: &Path) -> Outcome<SecretText> {
+    let no_text = || Failure::usage("a recovery key is letters and digits; nothing was changed");
+    if from == Path::new("-") {
+        return read_input("recovery key", no_text);
+    }
+    let file = File::open(from).map_err(|error| {
+        let from = from.display();
+        Failure::failed(format!(
+            "the recovery key cannot be read from {from}: {error}"
+        ))
+    })?;
+    read(file, "recovery key", no_text)
+}
+
+fn read_input(what: &str, no_text: impl Fn() -> Failure) -> Outcome<SecretText> {
     let input = io::stdin().lock();
     if input.is_terminal() {
-        output::say("paste the invite, then press Enter and Ctrl-D:");
+        output::say(&format!("give the {what}, then press Enter and Ctrl-D:"));
     }
+    read(input, what, no_text)
+}
+
+fn read(input: impl io::Read, what: &str, no_text: impl Fn() -> Failure) -> Outcome<SecretText> {
     // All the room at once: a growing buffer would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
     input
         .take(LIMIT as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::failed(format!("the invite cannot be read: {error}")))?;
+        .map_err(|error| Failure::failed(format!("the {what} cannot be read: {error}")))?;
     if bytes.len() > LIMIT {
         return Err(Failure::usage(
-            "standard input holds more than an invite can have; nothing was changed",
+            "that is more than an invite or a recovery key can be; nothing was changed",
         ));
     }
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(mut text) => {
-            // White space means nothing in an invite. In JSON a line break is escaped, and whoever
+            // White space means nothing in them. In JSON a line break is escaped, and whoever
             // reads that makes a copy.
             text.retain(|letter| !letter.is_whitespace());
             Ok(SecretText::new(text))
         }
         Err(error) => {
             error.into_bytes().zeroize();
-            Err(CommandError::from(InviteError::NotAnInvite).into())
+            Err(no_text())
         }
     }
 }

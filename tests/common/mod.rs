@@ -87,6 +87,13 @@ impl TestHome {
     }
 
     /// Starts a server in the foreground, on a port that nobody else has.
+    /// A file with a recovery key, of no network.
+    pub(crate) fn recovery_key(&self) -> String {
+        let paper = self.dir.path().join("paper");
+        fs::write(&paper, "003G-W58W-4CN3-2E1Z-8S6N-8PV2-D5R7-EZM5-Q8X7\n").unwrap();
+        paper.to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn server(&self) -> Server<'_> {
         let child = self
             .command(&["start-server", "--listen", "127.0.0.1:0", "-vv"])

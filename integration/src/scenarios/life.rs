@@ -1,6 +1,5 @@
 //! How servers and members come and go: killed, restarted, leaving, revoked, cut apart.
 
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
@@ -46,10 +45,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: revoked,
     },
     Scenario {
-        name: "what_a_dismissed_owner_did_is_void",
-        run: dismissed,
-    },
-    Scenario {
         name: "a_server_survives_its_terminal",
         run: hangup,
     },
@@ -86,7 +81,7 @@ fn without_founder(lab: &Lab) -> Result<()> {
     let others = mesh.members()[1..].to_vec();
     for from in &others {
         for to in &others {
-            for ip in ips(to)? {
+            for ip in seen::ips(to)? {
                 seen::reaches(from, ip, PATIENCE)?;
             }
         }
@@ -98,13 +93,13 @@ fn without_founder(lab: &Lab) -> Result<()> {
     server::kill_9(&others[1])?;
     seen::start(&others[1])?;
     for other in &others {
-        for ip in ips(&newcomer)? {
+        for ip in seen::ips(&newcomer)? {
             seen::reaches(other, ip, PATIENCE)?;
         }
     }
     seen::start(&founder)?;
     is_still(&founder, &before)?;
-    for ip in ips(&newcomer)? {
+    for ip in seen::ips(&newcomer)? {
         seen::reaches(&founder, ip, PATIENCE)?;
     }
     mesh.leave(&others[2])?;
@@ -149,7 +144,7 @@ fn leaves(lab: &Lab) -> Result<()> {
         "it did not say that it has left: {again:?}"
     );
     for other in &others {
-        for ip in ips_of(&before)? {
+        for ip in seen::ips_of(&before)? {
             seen::does_not_reach(other, ip)?;
         }
     }
@@ -157,7 +152,7 @@ fn leaves(lab: &Lab) -> Result<()> {
     leaver.grid_ok(&["join-wireguard-net", "foo"], "")?;
     ensure!(seen::identity(&leaver, "foo")?.node == before.node);
     for other in &others {
-        for ip in ips(&leaver)? {
+        for ip in seen::ips(&leaver)? {
             seen::reaches(other, ip, PATIENCE)?;
         }
     }
@@ -194,45 +189,6 @@ fn revoked(lab: &Lab) -> Result<()> {
     seen::refused(&bad, &["join-wireguard-net", "foo"], "", &[1, 4, 5])?;
     stays_out(&bad, &others, &before)?;
     mesh.wait_whole(PATIENCE)
-}
-
-/// A founder appoints an owner, who puts three members out one by one; it is dismissed with all that it did, and they are
-/// back.
-fn dismissed(lab: &Lab) -> Result<()> {
-    let mesh = Mesh::of_size(lab, "foo", 5, MeshOptions::default())?;
-    let founder = mesh.members()[0].clone();
-    let owner = mesh.members()[1].clone();
-    let victims = mesh.members()[2..].to_vec();
-    let own = seen::identity(&owner, "foo")?;
-    founder.grid_ok(&["appoint-owner", "foo", &own.node], "")?;
-    wait_until("the member to be an owner", PATIENCE, || {
-        let status = seen::status(&owner, "foo")?;
-        Ok(status["networks"][0]["owner"] == true)
-    })?;
-    for victim in &victims {
-        let node = seen::identity(victim, "foo")?.node;
-        owner.grid_ok(&["revoke", "foo", &node, "--keep-guests"], "")?;
-    }
-    for victim in &victims {
-        wait_until("the revoked node's interface to go", GONE, || {
-            Ok(!seen::has_interface(victim, "foo")?)
-        })?;
-    }
-    let founders = seen::identity(&founder, "foo")?.node;
-    let upwards = ["dismiss-owner", "foo", &founders];
-    seen::refused(&owner, &upwards, "", &[4])?;
-    let plan = founder.grid_ok(
-        &["dismiss-owner", "foo", &own.node, "--void-all", "--dry-run"],
-        "",
-    )?;
-    ensure!(plan.matches("the revocation of").count() == 3, "{plan}");
-    founder.grid_ok(
-        &["dismiss-owner", "foo", &own.node, "--void-all", "--stay"],
-        "",
-    )?;
-    let owners = founder.grid_ok(&["owners", "foo"], "")?;
-    ensure!(owners.contains("dismissed"), "{owners}");
-    mesh.wait_whole(Duration::from_secs(150))
 }
 
 /// Watches for as long as anti-entropy on connect needs, and then some.
@@ -340,7 +296,7 @@ fn partition(lab: &Lab) -> Result<()> {
     for (newcomer, invite) in newcomers.iter().zip(&invites) {
         newcomer.grid_ok(&["join-wireguard-net", "foo", "-"], invite)?;
     }
-    for ip in ips(&newcomers[1])? {
+    for ip in seen::ips(&newcomers[1])? {
         seen::does_not_reach(&newcomers[0], ip)?;
     }
     lab.heal_all()?;
@@ -357,7 +313,7 @@ fn meet(nodes: &[Arc<Node>]) -> Result<()> {
 fn meet_within(nodes: &[Arc<Node>], within: Duration) -> Result<()> {
     for from in nodes {
         for to in nodes {
-            for ip in ips(to)? {
+            for ip in seen::ips(to)? {
                 seen::reaches(from, ip, within)?;
             }
         }
@@ -369,13 +325,4 @@ fn is_still(node: &Node, before: &Identity) -> Result<()> {
     let after = seen::identity(node, "foo")?;
     ensure!(after == *before, "{before:?} came back as {after:?}");
     Ok(())
-}
-
-fn ips(node: &Node) -> Result<Vec<IpAddr>> {
-    ips_of(&seen::identity(node, "foo")?)
-}
-
-fn ips_of(identity: &Identity) -> Result<Vec<IpAddr>> {
-    let parse = |text: &String| Ok(text.parse::<ipnet::IpNet>()?.addr());
-    identity.addresses.iter().map(parse).collect()
 }

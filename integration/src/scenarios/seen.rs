@@ -180,3 +180,14 @@ pub(super) fn identity_of(node: &Node) -> Result<String> {
     let id = status["node"].as_str().context("no node id")?;
     Ok(id.to_owned())
 }
+
+/// A node's addresses in the network "foo".
+pub(super) fn ips(node: &Node) -> Result<Vec<IpAddr>> {
+    ips_of(&identity(node, "foo")?)
+}
+
+/// The addresses of an identity, without their prefixes.
+pub(super) fn ips_of(identity: &Identity) -> Result<Vec<IpAddr>> {
+    let parse = |text: &String| Ok(text.parse::<IpNet>()?.addr());
+    identity.addresses.iter().map(parse).collect()
+}

@@ -136,6 +136,14 @@ pub enum CommandError {
     /// Nobody ends its own office.
     #[error("this node cannot dismiss itself in \"{0}\": only who is above it can")]
     DismissesItself(NetworkName),
+    /// Its charter names no recovery key.
+    #[error(
+        "\"{0}\" has no recovery key: it was founded without one, and nobody is above its founder"
+    )]
+    NoRecoveryKey(NetworkName),
+    /// Its charter names another.
+    #[error("this is not the recovery key of \"{0}\"")]
+    OtherRecoveryKey(NetworkName),
     /// Nothing of the kind was done.
     #[error("that owner did nothing that is called {0}")]
     NoSuchAct(String),
@@ -235,6 +243,8 @@ impl CommandError {
             | Self::IsAnOwner { .. }
             | Self::NotSenior { .. }
             | Self::DismissesItself(_)
+            | Self::NoRecoveryKey(_)
+            | Self::OtherRecoveryKey(_)
             | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {
                 FailureKind::Refused
             }

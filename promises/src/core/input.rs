@@ -17,6 +17,7 @@ use crate::network::charter::AdmissionRule;
 use crate::network::ids::NetworkId;
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
+use crate::network::recovery::RecoveryKey;
 use crate::network::rules::Action;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -175,6 +176,8 @@ pub enum Command {
         ranges: Ranges,
         /// How nodes become members.
         admission: AdmissionRule,
+        /// The public half of the key that is above every owner.
+        recovery: Option<NodeId>,
         /// The port that its WireGuard listens on.
         listen_port: u16,
     },
@@ -237,6 +240,8 @@ pub enum Command {
         name: NetworkName,
         dismissal: Dismissal,
     },
+    /// Make this node an owner, with the key that is above every owner.
+    Recover { name: NetworkName, key: RecoveryKey },
     /// Withdraw a node's admission, and those of all that came from it.
     Revoke {
         name: NetworkName,
@@ -256,13 +261,15 @@ pub struct Dismissal {
     pub node: String,
     /// What of its acts counts.
     pub cut: Cut,
-    /// Who decides in its place about those that it appointed.
+    /// Who decides in its place about those that it appointed. With the recovery key this node, if nobody is named.
     pub heir: Option<String>,
+    /// The recovery key, if it is that key which dismisses and not an office of this node.
+    pub recovery: Option<RecoveryKey>,
     /// Whether it stays a member.
     pub stays: bool,
     /// Who stays that came in by its word alone.
     pub keep: Keep,
-    /// Whether this node does what becomes void once more, by its own office.
+    /// Whether what becomes void is done once more, by the office that dismisses.
     pub restate: bool,
     /// Only say what would follow.
     pub only_say: bool,
@@ -306,6 +313,7 @@ impl Command {
             | Self::Approve { name, .. }
             | Self::Appoint { name, .. }
             | Self::Dismiss { name, .. }
+            | Self::Recover { name, .. }
             | Self::Revoke { name, .. } => name,
         }
     }

@@ -40,6 +40,16 @@ const MAX_BOOTSTRAP: usize = 8;
 /// What a node that asks in the wrong place is told.
 const NOT_HERE: &str = "this node is not in that network";
 
+/// What a network is to be.
+pub(crate) struct Founding {
+    pub(crate) name: NetworkName,
+    /// A random range if `None`.
+    pub(crate) ipv4: Option<Ipv4Net>,
+    pub(crate) admission: AdmissionRule,
+    /// The public half of the key that is above every owner.
+    pub(crate) recovery: Option<NodeId>,
+}
+
 /// The networks that this node is in, and those that it left and can join again.
 #[derive(Default)]
 pub(crate) struct Networks {
@@ -278,13 +288,17 @@ impl Networks {
     /// Founds a network.
     pub(crate) fn found(
         &mut self,
-        name: NetworkName,
-        ipv4: Option<Ipv4Net>,
-        admission: AdmissionRule,
+        founding: Founding,
         listen_port: u16,
         local: &mut Local,
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
+        let Founding {
+            name,
+            ipv4,
+            admission,
+            recovery,
+        } = founding;
         let ipv4 = match ipv4 {
             Some(range) => {
                 address::check_range(range).map_err(|why| CommandError::BadRange { range, why })?;
@@ -305,7 +319,7 @@ impl Networks {
             contract: texts::JOIN_WIREGUARD_NET.id(),
             created: step.now.timestamp(),
             nonce,
-            recovery: None,
+            recovery,
         };
         self.check_charter(&charter, Ranges::Any, local.host())?;
         let charter = Signed::sign(charter, local.key())?;

@@ -105,6 +105,9 @@ pub(crate) struct SyncRequest {
     /// Shown by a node whose promise the receiver may not have.
     #[n(2)]
     pub(crate) admission: Option<Vec<RawLink>>,
+    /// The acts that make the sender a member, if it takes any: the receiver may not have them either.
+    #[n(3)]
+    pub(crate) acts: Vec<ByteVec>,
 }
 
 /// How the receiver's statements differ.
@@ -298,6 +301,7 @@ mod tests {
             root: [0xff; 32],
             index: Some(index.clone()),
             admission: Some(vec![link; MAX_CHAIN]),
+            acts: vec![vec![7; 3].into()],
         });
         let ask = Ask::Network(NetworkId(ContentId::of(b"network")), ask);
         assert_eq!(Ask::decode(&ask.encode()), Ok(ask));

@@ -19,6 +19,7 @@ pub mod membership;
 pub mod name;
 pub mod receipt;
 pub mod records;
+pub mod recovery;
 pub mod rules;
 pub mod ruling;
 pub mod statement;

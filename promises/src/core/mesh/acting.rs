@@ -12,15 +12,17 @@ use crate::limits::MAX_NAMED;
 use crate::network::act::{Act, Action, OfficeId};
 use crate::network::authority::Authority;
 use crate::network::ledger::Ledger;
+use crate::network::member::Standing;
 use crate::network::statement::Signed;
 use crate::network::view::View;
+use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::{NodeId, NodeKey};
 
 /// Acts that would be done, and what would follow.
 pub(crate) struct Deed {
     pub(crate) acts: Vec<Signed<Act>>,
-    /// Members that would be none.
+    /// Members that would be none, and those who are none and would be if a dismissed owner had not let them in.
     pub(crate) gone: BTreeSet<NodeId>,
     after: Ledger,
 }
@@ -48,9 +50,23 @@ impl Deed {
             let view = View::of(ledger, now);
             view.members.into_keys().collect()
         };
-        let gone = &members(roster.ledger()) - &members(&after);
+        let mut gone = &members(roster.ledger()) - &members(&after);
+        gone.extend(left_behind(roster.ledger(), &after, now));
         Ok(Self { acts, gone, after })
     }
+}
+
+/// Nodes that were out already, and would be back if the invite that let them in were not one of an owner who is now
+/// dismissed.
+fn left_behind(before: &Ledger, after: &Ledger, now: Timestamp) -> BTreeSet<NodeId> {
+    let by_ended_office = |ledger: &Ledger| -> BTreeSet<NodeId> {
+        let void = ledger.void(now).filter(|(member, why)| {
+            matches!(why, Void::OfficeEnded { .. })
+                && member.promise().standing == Standing::Promised
+        });
+        void.map(|(member, _)| member.node()).collect()
+    };
+    &by_ended_office(after) - &by_ended_office(before)
 }
 
 impl Deed {

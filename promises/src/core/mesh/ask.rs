@@ -35,7 +35,7 @@ impl Mesh {
             | Phase::Expelled {
                 why: Expulsion::NotAdmitted,
                 ..
-            } => self.sync(peer, true, peers, step),
+            } => self.sync(peer, true, local, peers, step),
             Phase::Waiting => self.request_admission_of(peer, local, peers, step),
             Phase::Expelled { .. } => {}
         }
@@ -66,17 +66,20 @@ impl Mesh {
         self.request(peer, ask, NetworkAbout::Push, peers, step);
     }
 
-    /// Compares statements with a node. To introduce itself, this node shows its admission, and sends its
+    /// Compares statements with a node. To introduce itself, this node shows what admits it, and sends its
     /// index along if that is small.
     pub(super) fn sync(
         &self,
         peer: NodeId,
         introduce: bool,
+        local: &Local,
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) {
         let ledger = self.roster.ledger();
         let index = ledger.index();
+        let acts = introduce.then(|| ledger.acts().rooting(&local.id()));
+        let acts = acts.into_iter().flatten();
         let request = SyncRequest {
             root: ledger.root(),
             index: (introduce && index.len() <= SMALL_INDEX).then_some(index),
@@ -85,6 +88,7 @@ impl Mesh {
                 .admission()
                 .filter(|_| introduce)
                 .map(Admission::raw),
+            acts: acts.map(|act| act.bytes().to_vec().into()).collect(),
         };
         let about = NetworkAbout::Sync {
             introduced: introduce,
@@ -95,7 +99,7 @@ impl Mesh {
     /// Compares with one connected member, picked at random, and sets the timer for the next time.
     pub(super) fn sync_with_one(&self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
         if let Some(peer) = self.pick_one(local, peers, step.entropy) {
-            self.sync(peer, !self.heard, peers, step);
+            self.sync(peer, !self.heard, local, peers, step);
         }
         let pause = timers::ANTI_ENTROPY * 3 / 4 + jitter(timers::ANTI_ENTROPY / 2, step.entropy);
         step.timers

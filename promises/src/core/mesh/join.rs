@@ -11,9 +11,11 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::own_promise::{Making, OwnPromise, Terms};
 use crate::core::mesh::phase::{Ending, Pending, Phase};
 use crate::core::peers::Peers;
+use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::NetworkTimer;
 use crate::network::address;
+use crate::network::admission::Admission;
 use crate::network::member::Claim;
 
 impl Mesh {
@@ -29,6 +31,28 @@ impl Mesh {
         for bootstrap in &self.bootstrap {
             peers.hurry(&bootstrap.node);
         }
+        for peer in self.connected_bootstrap(peers) {
+            self.greet(peer, local, peers, step);
+        }
+    }
+
+    /// Goes on to join, if this node had no admission and what owners did makes it a member.
+    pub(super) fn join_by_name(&mut self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
+        let never_promised = matches!(
+            self.phase,
+            Phase::Waiting | Phase::Expelled { last: None, .. }
+        );
+        let is_rooted = self.roster.ledger().authority().is_rooted(&local.id());
+        // What cannot be written down is asked for again.
+        if !never_promised || !is_rooted || !local.remembers() {
+            return;
+        }
+        let admission = Admission::default();
+        self.roster
+            .store(Change::Admission(admission.raw()), step.effects);
+        self.phase = Phase::new(Some(admission));
+        step.timers.cancel(NetworkTimer::AskAgain.of(self.id()));
+        self.set_timers(step);
         for peer in self.connected_bootstrap(peers) {
             self.greet(peer, local, peers, step);
         }

@@ -8,9 +8,11 @@ use crate::core::input::{Cut, Dismissal};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::{Deed, admissions};
+use crate::core::peers::Peers;
 use crate::core::status::{OfficeStatus, Owners};
 use crate::core::step::Step;
 use crate::network::act::{ActId, Action, OfficeId};
+use crate::network::recovery::RecoveryKey;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -35,22 +37,67 @@ impl Mesh {
         Ok(Reply::Changed)
     }
 
+    /// Makes this node an owner, with the key that is above every owner.
+    pub(crate) fn recover(
+        &mut self,
+        recovery: &RecoveryKey,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        let top = self.top(recovery)?;
+        let node = local.id();
+        let authority = self.roster.ledger().authority();
+        if authority
+            .offices_of(&node)
+            .any(|(_, office)| office.place.depth == 1)
+        {
+            return Ok(Reply::Unchanged);
+        }
+        let appointment = vec![Action::Appoint { node }];
+        let (key, now) = (recovery.key(), step.now.timestamp());
+        let deed = Deed::of(&self.roster, &top, &key, appointment, now)?;
+        self.carry_out(deed, local, step);
+        self.join_by_name(local, peers, step);
+        Ok(Reply::Changed)
+    }
+
+    /// The office of the recovery key.
+    ///
+    /// # Errors
+    /// The network has none, or another.
+    fn top(&self, recovery: &RecoveryKey) -> Result<OfficeId, CommandError> {
+        let name = || self.name().clone();
+        let named = self.roster.charter().recovery;
+        let named = named.ok_or_else(|| CommandError::NoRecoveryKey(name()))?;
+        if recovery.key().id() != named {
+            return Err(CommandError::OtherRecoveryKey(name()));
+        }
+        Ok(OfficeId::founding(&self.id(), &named))
+    }
+
     /// Ends what offices a node holds, and says what becomes void. Only says it, if that is all that is wanted.
     pub(crate) fn dismiss(
         &mut self,
         dismissal: &Dismissal,
         local: &Local,
+        peers: &mut Peers,
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
-        self.own_office(local)?;
+        let recovery = dismissal.recovery.as_ref();
+        match recovery {
+            Some(recovery) => self.top(recovery)?,
+            None => self.own_office(local)?,
+        };
         let node = self.roster.resolve(&dismissal.node)?;
         if node == local.id() {
             return Err(CommandError::DismissesItself(self.name().clone()));
         }
-        let office = self.senior_to(&node, local)?;
-        let endings = self.endings(&node, dismissal)?;
+        let office = self.senior_to(&node, &recovery.map_or(local.id(), |key| key.key().id()))?;
+        let endings = self.endings(&node, dismissal, local)?;
         let now = step.now.timestamp();
-        let consider = |actions| Deed::of(&self.roster, &office, local.key(), actions, now);
+        let key = recovery.map_or_else(|| local.key().clone(), RecoveryKey::key);
+        let consider = |actions| Deed::of(&self.roster, &office, &key, actions, now);
         let alone = consider(endings.clone())?;
         let void = self.undone_by(&alone);
         let kept = self.kept(dismissal, &node, &alone.gone)?;
@@ -69,12 +116,13 @@ impl Mesh {
         };
         if !dismissal.only_say {
             self.carry_out(deed, local, step);
+            self.join_by_name(local, peers, step);
         }
         Ok(reply)
     }
 
-    /// The office of this node that is senior to every office that a node holds.
-    fn senior_to(&self, node: &NodeId, local: &Local) -> Result<OfficeId, CommandError> {
+    /// The office of `own` that is senior to every office that a node holds.
+    fn senior_to(&self, node: &NodeId, own: &NodeId) -> Result<OfficeId, CommandError> {
         let authority = self.roster.ledger().authority();
         let name = self.name().clone();
         if !authority.is_owner(node) {
@@ -84,17 +132,22 @@ impl Mesh {
             let mut offices = authority.offices_of(node);
             offices.all(|(office, _)| authority.is_senior(own, office))
         };
-        let own = local.id();
-        let mut offices = authority.offices_of(&own).map(|(office, _)| *office);
+        let mut offices = authority.offices_of(own).map(|(office, _)| *office);
         let senior = offices.find(theirs);
         senior.ok_or(CommandError::NotSenior { name, node: *node })
     }
 
     /// What ends the offices of a node.
-    fn endings(&self, node: &NodeId, dismissal: &Dismissal) -> Result<Vec<Action>, CommandError> {
+    fn endings(
+        &self,
+        node: &NodeId,
+        dismissal: &Dismissal,
+        local: &Local,
+    ) -> Result<Vec<Action>, CommandError> {
         let ledger = self.roster.ledger();
         let heir = dismissal.heir.as_deref();
         let heir = heir.map(|heir| self.roster.resolve(heir)).transpose()?;
+        let heir = heir.or(dismissal.recovery.is_some().then(|| local.id()));
         let offices = ledger.authority().offices_of(node);
         let offices: Vec<OfficeId> = offices.map(|(office, _)| *office).collect();
         let last = match &dismissal.cut {

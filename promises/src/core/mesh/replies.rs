@@ -13,10 +13,8 @@ use crate::core::mesh::ingest::{Ingested, ingest};
 use crate::core::mesh::phase::{Ending, Phase};
 use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
-use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
-use crate::network::admission::Admission;
 use crate::network::member::MemberPromise;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -62,7 +60,7 @@ impl Mesh {
                 introduced: false,
                 response: Response::Refusal(_),
             } => {
-                self.sync(peer, true, peers, step);
+                self.sync(peer, true, local, peers, step);
                 None
             }
             NetworkReply::Sync {
@@ -124,7 +122,7 @@ impl Mesh {
                 let news = self.take_statements(peer, &statements, local, peers, step);
                 // The rest comes with the next comparison, and what the peer lacks is in the last one as well.
                 if more && news && self.repeats.take(step.now) {
-                    self.sync(peer, true, peers, step);
+                    self.sync(peer, true, local, peers, step);
                     return None;
                 }
                 let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
@@ -182,23 +180,7 @@ impl Mesh {
         step: &mut Step<'_>,
     ) {
         self.take_statements(peer, acts, local, peers, step);
-        let authority = self.roster.ledger().authority();
-        if !matches!(self.phase, Phase::Waiting) || !authority.is_rooted(&local.id()) {
-            return;
-        }
-        // What cannot be written down is asked for again.
-        if !local.remembers() {
-            return;
-        }
-        let admission = Admission::default();
-        self.roster
-            .store(Change::Admission(admission.raw()), step.effects);
-        self.phase = Phase::new(Some(admission));
-        step.timers.cancel(NetworkTimer::AskAgain.of(self.id()));
-        self.set_timers(step);
-        for peer in self.connected_bootstrap(peers) {
-            self.greet(peer, local, peers, step);
-        }
+        self.join_by_name(local, peers, step);
     }
 
     /// Returns whether anything was new.

@@ -53,7 +53,15 @@ impl Mesh {
     ) -> Vec<u8> {
         let now = step.now.timestamp();
         match ask {
-            NetworkAsk::Sync(request) => sync(&peer, request, &self.roster, &self.witness, now),
+            NetworkAsk::Sync(request) => {
+                let shown = self.ingest(peer, &request.acts, local, step);
+                if let Some(why) = shown.hostile {
+                    let refused = refusal(&why);
+                    peers.misbehaved(peer, why, step);
+                    return refused;
+                }
+                sync(&peer, request, &self.roster, &self.witness, now)
+            }
             NetworkAsk::Pull(request) => pull(&peer, request, &self.roster),
             NetworkAsk::Push(push) => self.answer_push(peer, push, local, peers, step),
             NetworkAsk::Admit(request) => self.answer_admit(peer, request, local, peers, step),
@@ -334,6 +342,7 @@ mod tests {
             root: [0; 32],
             index: Some(Vec::new()),
             admission: Some(Admission::from_links(links).raw()),
+            acts: Vec::new(),
         };
         let answer = sync(&peer, &request, roster, &Witness::default(), now);
         match read_response::<SyncAnswer>(&answer).unwrap() {

@@ -3,6 +3,7 @@
 use crate::core::error::CommandError;
 use crate::core::input::{Command, JoinWith, Ticket};
 use crate::core::mesh::begin::Beginning;
+use crate::core::networks::Founding;
 use crate::core::router::Router;
 use crate::core::searches::{Discovery, Search, Sought};
 use crate::core::step::Step;
@@ -58,7 +59,8 @@ impl Router {
             Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
             Command::Approve { node, .. } => mesh.approve(&node, local, step),
             Command::Appoint { node, .. } => mesh.appoint(&node, local, step),
-            Command::Dismiss { dismissal, .. } => mesh.dismiss(&dismissal, local, step),
+            Command::Dismiss { dismissal, .. } => mesh.dismiss(&dismissal, local, peers, step),
+            Command::Recover { key, .. } => mesh.recover(&key, local, peers, step),
             Command::Revoke {
                 node,
                 keep,
@@ -77,14 +79,19 @@ impl Router {
                 ipv4,
                 ranges,
                 admission,
+                recovery,
                 listen_port,
             } => {
                 let local = &mut self.local;
                 let range = ipv4.map_or(Ok(()), |range| ranges.check(&name, range));
-                let outcome = range.and_then(|()| {
-                    self.networks
-                        .found(name, ipv4, admission, listen_port, local, step)
-                });
+                let founding = Founding {
+                    name,
+                    ipv4,
+                    admission,
+                    recovery,
+                };
+                let outcome =
+                    range.and_then(|()| self.networks.found(founding, listen_port, local, step));
                 step.done(ticket, outcome);
             }
             Command::Join {

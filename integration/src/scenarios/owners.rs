@@ -1,0 +1,173 @@
+//! Who decides: owners that come and go, and keys that are lost or stolen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::seen::{self, PATIENCE};
+use crate::lab::Lab;
+use crate::mesh::{Mesh, MeshOptions};
+use crate::node::Node;
+use crate::scenario::Scenario;
+use crate::server;
+use crate::wait::wait_until;
+
+/// How long it may take until whoever was revoked has no interface.
+const GONE: Duration = Duration::from_secs(5);
+/// How long it may take until all that were put out are back: a comparison brings what they missed.
+const BACK: Duration = Duration::from_secs(150);
+/// Where the recovery key is written to, on each node.
+const PAPER: &str = "paper";
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "what_a_dismissed_owner_did_is_void",
+        run: dismissed,
+    },
+    Scenario {
+        name: "a_lost_founder_is_replaced_with_the_recovery_key",
+        run: lost,
+    },
+    Scenario {
+        name: "a_stolen_founder_is_dismissed_with_the_recovery_key",
+        run: stolen,
+    },
+];
+
+/// A founder appoints an owner, who puts three members out one by one; it is dismissed with all that it did, and they are
+/// back.
+fn dismissed(lab: &Lab) -> Result<()> {
+    let mesh = Mesh::of_size(lab, "foo", 5, MeshOptions::default())?;
+    let founder = mesh.members()[0].clone();
+    let owner = mesh.members()[1].clone();
+    let victims = mesh.members()[2..].to_vec();
+    let own = seen::identity(&owner, "foo")?;
+    founder.grid_ok(&["appoint-owner", "foo", &own.node], "")?;
+    wait_until("the member to be an owner", PATIENCE, || {
+        let status = seen::status(&owner, "foo")?;
+        Ok(status["networks"][0]["owner"] == true)
+    })?;
+    for victim in &victims {
+        let node = seen::identity(victim, "foo")?.node;
+        owner.grid_ok(&["revoke", "foo", &node, "--keep-guests"], "")?;
+    }
+    all_out(&victims)?;
+    let founders = seen::identity(&founder, "foo")?.node;
+    let upwards = ["dismiss-owner", "foo", &founders];
+    seen::refused(&owner, &upwards, "", &[4])?;
+    let plan = founder.grid_ok(
+        &["dismiss-owner", "foo", &own.node, "--void-all", "--dry-run"],
+        "",
+    )?;
+    ensure!(plan.matches("the revocation of").count() == 3, "{plan}");
+    founder.grid_ok(
+        &["dismiss-owner", "foo", &own.node, "--void-all", "--stay"],
+        "",
+    )?;
+    let owners = founder.grid_ok(&["owners", "foo"], "")?;
+    ensure!(owners.contains("dismissed"), "{owners}");
+    mesh.wait_whole(Duration::from_secs(150))
+}
+
+fn all_out(victims: &[Arc<Node>]) -> Result<()> {
+    for victim in victims {
+        wait_until("the revoked node's interface to go", GONE, || {
+            Ok(!seen::has_interface(victim, "foo")?)
+        })?;
+    }
+    Ok(())
+}
+
+/// A network that was founded with a recovery key, and the key.
+fn under_a_key(lab: &Lab, size: usize) -> Result<(Mesh, String)> {
+    let options = MeshOptions {
+        recovery_key: Some(PAPER.to_owned()),
+        ..MeshOptions::default()
+    };
+    let mesh = Mesh::of_size(lab, "foo", size, options)?;
+    let founder = mesh.members().first().context("no founder")?;
+    let key = founder.tool(&["cat", PAPER], "", PATIENCE)?;
+    let key = String::from_utf8(key.stdout)?;
+    let owners = founder.grid_ok(&["owners", "foo"], "")?;
+    ensure!(owners.contains("the recovery key"), "{owners}");
+    ensure!(!owners.contains("no recovery key"), "{owners}");
+    // The paper is the only place where it is: not even the founder's home holds it.
+    founder.tool(&["rm", PAPER], "", PATIENCE)?;
+    Ok((mesh, key))
+}
+
+/// The founder's machine is gone for good, and with it the only owner.
+fn lost(lab: &Lab) -> Result<()> {
+    let (mut mesh, key) = under_a_key(lab, 4)?;
+    let [founder, member, bad, _] = mesh.members() else {
+        anyhow::bail!("not four members");
+    };
+    let (founder, member, bad) = (founder.clone(), member.clone(), bad.clone());
+    server::kill_9(&founder)?;
+    let node = seen::identity(&bad, "foo")?.node;
+    let revoke = ["revoke", "foo", &node, "--keep-guests"];
+    seen::refused(&member, &revoke, "", &[4])?;
+    let recover = ["recover", "foo", "-"];
+    let misread = key.replacen(|c: char| c.is_ascii_digit(), "#", 1);
+    seen::refused(&member, &recover, &misread, &[2])?;
+    member.grid_ok(&recover, &key.to_lowercase())?;
+    let status = seen::status(&member, "foo")?;
+    ensure!(status["networks"][0]["owner"] == true, "{status}");
+    member.grid_ok(&revoke, "")?;
+    all_out(std::slice::from_ref(&bad))?;
+    // It decides as the founder did: those whom it invites, and those who come later know it as an owner.
+    let invite = mesh.invite_from(&member)?;
+    let newcomer = lab.add_node("x")?;
+    mesh.join_by(&newcomer, &invite)?;
+    for ip in seen::ips(&newcomer)? {
+        seen::reaches(&member, ip, PATIENCE)?;
+    }
+    let owners = newcomer.grid_ok(&["owners", "foo"], "")?;
+    ensure!(owners.contains("appointed by"), "{owners}");
+    let replayed = newcomer.grid_ok(&["replay", "foo"], "")?;
+    ensure!(!replayed.is_empty(), "nothing was replayed");
+    Ok(())
+}
+
+/// Whoever has the founder's machine puts everybody out, one by one.
+fn stolen(lab: &Lab) -> Result<()> {
+    let (mut mesh, key) = under_a_key(lab, 4)?;
+    let founder = mesh.members().first().context("no founder")?.clone();
+    let victims = mesh.members()[1..].to_vec();
+    let thief = seen::identity(&founder, "foo")?.node;
+    let who = victims
+        .iter()
+        .map(|victim| Ok(seen::identity(victim, "foo")?.node));
+    for node in who.collect::<Result<Vec<_>>>()? {
+        founder.grid_ok(&["revoke", "foo", &node], "")?;
+    }
+    all_out(&victims)?;
+    let rescuer = victims.first().context("no victim")?;
+    let dismiss = [
+        "dismiss-owner",
+        "foo",
+        &thief,
+        "--void-all",
+        "--keep-guests",
+    ];
+    seen::refused(rescuer, &dismiss, "", &[4])?;
+    let with_key = [&dismiss[..], &["--recovery-key", "-"]].concat();
+    let plan = rescuer.grid_ok(&[&with_key[..], &["--dry-run"]].concat(), &key)?;
+    // Whoever was put out first knows of no more than that.
+    ensure!(plan.contains("the revocation of"), "{plan}");
+    rescuer.grid_ok(&with_key, &key)?;
+    mesh.forget(&founder);
+    mesh.wait_whole(BACK)?;
+    let status = seen::status(rescuer, "foo")?;
+    ensure!(status["networks"][0]["owner"] == true, "{status}");
+    for node in &victims {
+        let owners = node.grid_ok(&["owners", "foo"], "")?;
+        ensure!(owners.contains("dismissed"), "{owners}");
+    }
+    // What the thief does from now on counts for nobody.
+    let node = seen::identity(rescuer, "foo")?.node;
+    let _ = founder.grid(&["revoke", "foo", &node])?;
+    std::thread::sleep(GONE);
+    mesh.wait_whole(PATIENCE)
+}

@@ -1,0 +1,204 @@
+//! The recovery key: what it is for when a founder's key is lost, or stolen.
+
+use std::time::Duration;
+
+use grid_promises::core::{Command, CommandError, Cut, Dismissal, Keep, OwnStanding, Reply};
+use grid_promises::network::recovery::RecoveryKey;
+use grid_promises::network::{AdmissionRule, NetworkId};
+use grid_promises::sim::{Faults, NodeIndex};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::{
+    Sim, agree, describe, dismissal, foo, found_under, invite, join, revoke, status, world,
+};
+
+fn recovery_key(seed: u64) -> RecoveryKey {
+    RecoveryKey::generate(&mut ChaCha8Rng::seed_from_u64(seed))
+}
+
+/// A network of four under a recovery key, founded by the first.
+fn under_a_key(seed: u64) -> (Sim, NetworkId, RecoveryKey) {
+    let mut world = world(seed, Faults::BAD);
+    let key = recovery_key(seed);
+    let founder = world.add();
+    let above = Some(key.key().id());
+    let network = found_under(
+        &mut world,
+        founder,
+        "10.7.0.0/16",
+        AdmissionRule::Invite,
+        above,
+    );
+    let through = invite(&mut world, founder, 3);
+    for _ in 1..4 {
+        let node = world.add();
+        join(&mut world, node, &through).unwrap();
+    }
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(
+        w,
+        &network,
+        &[0, 1, 2, 3]
+    )));
+    world.run(Duration::from_secs(60));
+    (world, network, key)
+}
+
+fn name(world: &Sim, node: NodeIndex) -> String {
+    world.nodes[node].key.id().to_string()
+}
+
+fn recover(key: &RecoveryKey) -> Command {
+    let key = key.clone();
+    Command::Recover { name: foo(), key }
+}
+
+#[test]
+fn a_network_outlives_the_loss_of_its_founder() {
+    let (mut world, network, key) = under_a_key(81);
+    world.kill(0);
+    let bad = name(&world, 3);
+    let refused = world.run_command(1, revoke(bad.clone(), Keep::Nobody));
+    assert_eq!(refused, Err(CommandError::NotAnOwner(foo())));
+    let other = world.run_command(1, recover(&recovery_key(82)));
+    assert_eq!(other, Err(CommandError::OtherRecoveryKey(foo())));
+    assert_eq!(world.run_command(1, recover(&key)), Ok(Reply::Changed));
+    assert_eq!(world.run_command(1, recover(&key)), Ok(Reply::Unchanged));
+    world.run_command(1, revoke(bad, Keep::Nobody)).unwrap();
+    let out = |w: &Sim| matches!(status(w, 3).unwrap().standing, OwnStanding::Expelled(_));
+    assert!(world.run_until(Duration::from_secs(60), out));
+    // Whoever joins later knows the new owner as well.
+    let late = world.add();
+    let through = invite(&mut world, 2, 1);
+    join(&mut world, late, &through).unwrap();
+    world.run(Duration::from_secs(10));
+    let owners = status(&world, late).unwrap().owners;
+    assert_eq!(owners.recovery, Some(key.key().id()));
+    let is_new = |office: &&grid_promises::core::OfficeStatus| {
+        office.holder == world.nodes[1].key.id() && office.is_live && office.depth == 1
+    };
+    assert_eq!(owners.offices.iter().filter(is_new).count(), 1);
+    // The founder's promise lapses in its time; whoever was revoked stays out.
+    world.run(Duration::from_secs(2 * 24 * 3600));
+    assert!(
+        agree(&world, &network, &[1, 2, 4]),
+        "{}",
+        describe(&world, &network)
+    );
+}
+
+/// Whoever stole the founder's key revokes everybody else. One of those brings them all back.
+#[test]
+fn a_thief_of_the_founders_key_is_dismissed() {
+    let (mut world, network, key) = under_a_key(83);
+    for node in 1..4 {
+        let bad = name(&world, node);
+        world.run_command(0, revoke(bad, Keep::Nobody)).unwrap();
+    }
+    assert!(world.run_until(Duration::from_secs(60), |w| {
+        (1..4).all(|node| matches!(status(w, node).unwrap().standing, OwnStanding::Expelled(_)))
+    }));
+    world.run(Duration::from_secs(600));
+    let dismiss = |recovery, only_say| Command::Dismiss {
+        name: foo(),
+        dismissal: Dismissal {
+            recovery,
+            only_say,
+            keep: Keep::Guests,
+            ..dismissal(name(&world, 0), Cut::Nothing)
+        },
+    };
+    let (alone, plan, with) = (
+        dismiss(None, false),
+        dismiss(Some(key.clone()), true),
+        dismiss(Some(key.clone()), false),
+    );
+    let refused = world.run_command(2, alone);
+    assert_eq!(refused, Err(CommandError::NotAnOwner(foo())));
+    let said = world.run_command(2, plan);
+    let done = world.run_command(2, with);
+    assert_eq!(said, done);
+    assert!(
+        matches!(&done, Ok(Reply::Dismissed { void, .. }) if void.len() >= 3),
+        "{done:?}"
+    );
+    assert!(
+        world.run_until(Duration::from_secs(120), |w| agree(w, &network, &[1, 2, 3])),
+        "{}",
+        describe(&world, &network)
+    );
+    // What the thief goes on doing counts for nobody, and the heir decides.
+    let again = name(&world, 3);
+    let thief = world.add();
+    let through = invite(&mut world, 0, 5);
+    let _ = join(&mut world, thief, &through);
+    world.run(Duration::from_secs(120));
+    assert!(
+        agree(&world, &network, &[1, 2, 3]),
+        "{}",
+        describe(&world, &network)
+    );
+    assert!(status(&world, 2).unwrap().owner);
+    world.run_command(2, revoke(again, Keep::Nobody)).unwrap();
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[1, 2])));
+}
+
+/// A node that waits for an owner becomes one, and with that a member.
+#[test]
+fn who_waits_for_a_lost_owner_recovers() {
+    let mut world = world(84, Faults::NONE);
+    let key = recovery_key(84);
+    let (founder, member, node) = (world.add(), world.add(), world.add());
+    let above = Some(key.key().id());
+    let network = found_under(
+        &mut world,
+        founder,
+        "10.7.0.0/16",
+        AdmissionRule::Approve,
+        above,
+    );
+    let known = |of: NodeIndex, world: &Sim| grid_promises::core::Input::KnownPeer {
+        node: world.nodes[of].key.id(),
+        addrs: vec![world.nodes[of].quic()],
+    };
+    for (joiner, through) in [(member, founder), (node, member)] {
+        let peer = known(through, &world);
+        world.input(joiner, peer);
+        let waits = world.run_command(joiner, super::join_command(super::JoinWith::Peers));
+        assert!(
+            matches!(waits, Err(CommandError::WaitsForOwner { .. })),
+            "{waits:?}"
+        );
+        if joiner == member {
+            let approve = Command::Approve {
+                name: foo(),
+                node: name(&world, member),
+            };
+            assert_eq!(world.run_command(founder, approve), Ok(Reply::Changed));
+            assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1])));
+            world.kill(founder);
+        }
+    }
+    assert_eq!(world.run_command(node, recover(&key)), Ok(Reply::Changed));
+    world.run(Duration::from_secs(60));
+    assert!(status(&world, node).unwrap().owner);
+    assert!(matches!(
+        status(&world, node).unwrap().standing,
+        OwnStanding::Member
+    ));
+    world.run(Duration::from_secs(2 * 24 * 3600));
+    assert!(
+        agree(&world, &network, &[1, 2]),
+        "{}",
+        describe(&world, &network)
+    );
+}
+
+#[test]
+fn a_network_without_a_recovery_key_says_so() {
+    let mut world = world(85, Faults::NONE);
+    let founder = world.add();
+    super::found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let refused = world.run_command(founder, recover(&recovery_key(85)));
+    assert_eq!(refused, Err(CommandError::NoRecoveryKey(foo())));
+}
