@@ -29,6 +29,8 @@ mod revocations;
 mod uses;
 #[path = "statements/vectors.rs"]
 mod vectors;
+#[path = "statements/worth.rs"]
+mod worth;
 
 use grid_keys::NodeId;
 use grid_promises::Timestamp;

@@ -422,6 +422,20 @@ pub(crate) fn is_heard(witness: &NodeId, links: &[Link], authority: &Authority) 
     authority.is_owner(witness) || (links.iter().any(signed) && !authority.is_out(witness))
 }
 
+/// Since when a receipt says that its subject has been a member by `links`, if its witness is heard. An owner speaks
+/// of no time before its appointment, and nobody of one before the network was founded.
+pub(crate) fn heard_since(
+    receipt: &Receipt,
+    links: &[Link],
+    authority: &Authority,
+) -> Option<Timestamp> {
+    let witness = &receipt.witness;
+    let floor = authority
+        .owner_since(witness)
+        .unwrap_or(authority.founded());
+    is_heard(witness, links, authority).then(|| receipt.member_since.max(floor))
+}
+
 fn verify_link(link: &Link, charter: &Signed<Charter>) -> Result<(), AdmissionError> {
     let network = charter.network();
     let Link { grant, used, .. } = link;

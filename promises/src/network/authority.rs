@@ -51,6 +51,7 @@ pub struct Closed {
 /// What follows from a set of acts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority {
+    founded: Timestamp,
     offices: BTreeMap<OfficeId, Office>,
     counted: BTreeSet<ActId>,
     /// The acts on the way to a cut that a counting dismissal names.
@@ -87,6 +88,7 @@ impl Authority {
             (*id, office)
         });
         let mut authority = Self {
+            founded: tree.founded(),
             offices: offices.collect(),
             counted: settled.counted,
             to_cuts: settled.to_cuts,
@@ -198,13 +200,27 @@ impl Authority {
         self.holders.contains(node) && !self.is_rooted(node)
     }
 
-    /// Since when an owner can have seen anything as one: its appointment, or for those of the charter its making.
-    /// `None` if it is no owner.
+    /// When the network was founded: nobody can have seen anything in it before.
     #[must_use]
-    pub fn owner_since(&self, node: &NodeId, charter: &Charter) -> Option<Timestamp> {
+    pub const fn founded(&self) -> Timestamp {
+        self.founded
+    }
+
+    /// Since when an owner can have seen anything as one: its appointment, as the one dated it who appointed it, or for
+    /// those of the charter its making. `None` if it is no owner.
+    #[must_use]
+    pub fn owner_since(&self, node: &NodeId) -> Option<Timestamp> {
         let offices = self.offices_of(node);
-        let since = offices.map(|(_, office)| office.since.unwrap_or(charter.created));
-        since.min().map(|since| since.max(charter.created))
+        let since = offices.map(|(id, _)| self.office_since(id));
+        since.min()
+    }
+
+    /// Since when an office can have been there: nobody appoints anybody before it is an owner itself.
+    fn office_since(&self, office: &OfficeId) -> Timestamp {
+        let above = |office: &&Office| self.offices.get(office.place.above.as_ref()?);
+        let offices = std::iter::successors(self.offices.get(office), above);
+        let since = offices.filter_map(|office| office.since);
+        since.max().unwrap_or_default().max(self.founded)
     }
 
     /// Whether a node is no member by what owners did: revoked, or dismissed.

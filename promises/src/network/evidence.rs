@@ -4,26 +4,43 @@
 //! witness itself was seen as a member, by an owner or by one who vouched for it and whose own word is
 //! bounded in the same way. So two identities of one person, who joined late, cannot date each other's
 //! claims back and take the address of one who was there before them.
+//!
+//! Nor can they if they joined early, as long as one of them let the other in: what only those saw who came in under
+//! the same first link as the holder comes after what anybody else saw.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::network::admission::is_heard;
+use crate::network::admission::{Admission, is_heard};
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::receipt::Receipt;
+use crate::network::statement::Signed;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::WgPublicKey;
+
+/// What it is worth that a claim was seen. The lesser is the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Worth {
+    /// Whether nobody saw it but those who came in under the same first link, and are no owners.
+    pub is_of_own_line: bool,
+    /// Since when it was seen, as far as the standing of who saw it reaches.
+    pub since: Timestamp,
+}
+
+/// Since when each node has been seen as a member.
+pub type Standings = BTreeMap<NodeId, Timestamp>;
 
 /// What receipts say of every member at a moment, as far as the standing of their witnesses reaches.
 #[derive(Debug)]
 pub struct Evidence<'a> {
     ledger: &'a Ledger,
     now: Timestamp,
-    standings: BTreeMap<NodeId, Timestamp>,
+    standings: Cow<'a, Standings>,
 }
 
 impl<'a> Evidence<'a> {
@@ -33,6 +50,25 @@ impl<'a> Evidence<'a> {
     /// circle, or by many receipts, cost no more than others.
     #[must_use]
     pub fn of(ledger: &'a Ledger, now: Timestamp) -> Self {
+        let standings = Cow::Owned(Self::standings_of(ledger, now));
+        Self {
+            ledger,
+            now,
+            standings,
+        }
+    }
+
+    /// The same where the standings were found before, for a view of the same ledger.
+    #[must_use]
+    pub const fn with(ledger: &'a Ledger, standings: &'a Standings, now: Timestamp) -> Self {
+        Self {
+            ledger,
+            now,
+            standings: Cow::Borrowed(standings),
+        }
+    }
+
+    fn standings_of(ledger: &Ledger, now: Timestamp) -> Standings {
         let (charter, authority) = (ledger.charter(), ledger.authority());
         let mut vouched: BTreeMap<NodeId, Vec<(Timestamp, NodeId)>> = BTreeMap::new();
         let mut next = BinaryHeap::new();
@@ -43,7 +79,7 @@ impl<'a> Evidence<'a> {
                 continue;
             }
             for receipt in member.membership_receipts() {
-                if let Some(floor) = authority.owner_since(&receipt.witness, charter) {
+                if let Some(floor) = authority.owner_since(&receipt.witness) {
                     next.push(Reverse((receipt.member_since.max(floor), node)));
                 } else if is_heard(&receipt.witness, member.admission().links(), authority) {
                     let by = vouched.entry(receipt.witness).or_default();
@@ -61,11 +97,13 @@ impl<'a> Evidence<'a> {
                 next.push(Reverse((said.max(since), subject)));
             }
         }
-        Self {
-            ledger,
-            now,
-            standings,
-        }
+        standings
+    }
+
+    /// Since when everybody has been seen as a member.
+    #[must_use]
+    pub fn into_standings(self) -> Standings {
+        self.standings.into_owned()
     }
 
     /// Since when a node has been seen as a member: by an owner, or by those who vouched for it, as
@@ -75,63 +113,118 @@ impl<'a> Evidence<'a> {
         self.standings.get(node).copied()
     }
 
-    /// Since when a member has been seen to claim this address.
+    /// Since when a member has been seen to claim this address, and by whom.
     #[must_use]
-    pub fn address_since(&self, member: &Member, address: Ipv4Addr) -> Option<Timestamp> {
-        self.claim_since(member, |receipt| {
+    pub fn address_worth(&self, member: &Member, address: Ipv4Addr) -> Option<Worth> {
+        self.claim_worth(member, |receipt| {
             (receipt.address == address).then_some(receipt.address_since)
         })
     }
 
-    /// Since when a member has been seen to promise this WireGuard key.
+    /// Since when a member has been seen to promise this WireGuard key, and by whom.
     #[must_use]
-    pub fn key_since(&self, member: &Member, key: &WgPublicKey) -> Option<Timestamp> {
-        self.claim_since(member, |receipt| {
+    pub fn key_worth(&self, member: &Member, key: &WgPublicKey) -> Option<Worth> {
+        self.claim_worth(member, |receipt| {
             (receipt.public_key == *key).then_some(receipt.key_since)
         })
     }
 
-    /// When the freshest receipt that counts for this address was signed.
+    /// What a receipt of `witness` for this address is worth to a node of this line, if it is signed now, and when one
+    /// of these that is worth as much was signed last. It hands on what others saw, as far as the witness was there, but
+    /// from elsewhere nothing that only those of one line saw. `None` if its word counts for nothing.
     #[must_use]
-    pub fn last_seen(&self, member: &Member, address: Ipv4Addr) -> Option<Timestamp> {
-        member
-            .receipts()
-            .iter()
-            .filter(|receipt| receipt.address == address)
-            .filter(|receipt| self.floor(receipt).is_some())
-            .map(|receipt| receipt.issued)
-            .max()
-    }
-
-    /// The earliest time that a receipt gives for a claim, as far as its witness's standing reaches.
-    /// For the founder, the charter is the evidence; nobody else's is as old.
-    fn claim_since(
+    pub fn offered(
         &self,
-        member: &Member,
-        since: impl Fn(&Receipt) -> Option<Timestamp>,
-    ) -> Option<Timestamp> {
-        let charter = self.ledger.charter();
-        if member.node() == charter.founder {
-            return Some(charter.created);
-        }
-        let earliest = charter.created.after(Duration::from_secs(1));
-        member
-            .receipts()
-            .iter()
-            .filter_map(|receipt| Some(since(receipt)?.max(self.floor(receipt)?)))
-            .min()
-            .map(|since| since.max(earliest))
+        witness: &NodeId,
+        receipts: &[Signed<Receipt>],
+        address: Ipv4Addr,
+        line: Option<NodeId>,
+    ) -> Option<(Worth, Option<Timestamp>)> {
+        let of_address = receipts.iter().filter(|receipt| receipt.address == address);
+        let worths: Vec<(Worth, Timestamp)> = of_address
+            .filter_map(|r| Some((self.worth(r, r.address_since, line)?, r.issued)))
+            .collect();
+        let fresh = self.worth_of_word(witness, self.now, line)?;
+        let seen = worths.iter().map(|(worth, _)| *worth).min();
+        let handed_on = seen.filter(|seen| seen.is_of_own_line <= fresh.is_of_own_line);
+        let offered = handed_on.map_or(Some(fresh), |seen| {
+            self.worth_of_word(witness, seen.since, line)
+        })?;
+        let as_good = worths.iter().filter(|(worth, _)| *worth <= offered);
+        Some((offered, as_good.map(|(_, issued)| *issued).max()))
     }
 
-    /// The earliest time that this receipt can speak of; `None` if it does not count (any longer).
-    fn floor(&self, receipt: &Receipt) -> Option<Timestamp> {
-        let charter = self.ledger.charter();
+    /// What a receipt is worth that dates a claim of a node of this line. `None` if it does not count (any longer).
+    #[must_use]
+    pub fn worth(
+        &self,
+        receipt: &Receipt,
+        since: Timestamp,
+        line: Option<NodeId>,
+    ) -> Option<Worth> {
         if self.now > receipt.until() {
             return None;
         }
-        let authority = self.ledger.authority();
-        authority
-            .owner_since(&receipt.witness, charter)
-            .or_else(|| self.member_since(&receipt.witness))
+        self.worth_of_word(&receipt.witness, since, line)
+    }
+
+    fn worth_of_word(
+        &self,
+        witness: &NodeId,
+        since: Timestamp,
+        line: Option<NodeId>,
+    ) -> Option<Worth> {
+        let floor = self.floor(witness)?;
+        Some(Worth {
+            is_of_own_line: !self.is_from_elsewhere(witness, line),
+            since: since.max(floor),
+        })
+    }
+
+    /// The earliest time that a witness can speak of; `None` if its word counts for nothing.
+    #[must_use]
+    pub fn floor(&self, witness: &NodeId) -> Option<Timestamp> {
+        let owner = self.ledger.authority().owner_since(witness);
+        owner.or_else(|| self.member_since(witness))
+    }
+
+    /// Under whom a node came in ([`Authority::line`](crate::network::authority::Authority::line)).
+    #[must_use]
+    pub fn line(&self, admission: &Admission, node: &NodeId) -> Option<NodeId> {
+        self.ledger.authority().line(admission, node)
+    }
+
+    /// Whether a witness is an owner, or came in under another first link than those of `line`.
+    fn is_from_elsewhere(&self, witness: &NodeId, line: Option<NodeId>) -> bool {
+        if self.ledger.authority().is_owner(witness) {
+            return true;
+        }
+        let witness = self.ledger.members().get(witness);
+        let theirs = witness.and_then(|member| self.line(member.admission(), &member.node()));
+        theirs.is_some() && theirs != line
+    }
+
+    /// What the best receipt for a claim is worth. For the founder, the charter is the evidence; nobody else's is as
+    /// old.
+    fn claim_worth(
+        &self,
+        member: &Member,
+        since: impl Fn(&Receipt) -> Option<Timestamp>,
+    ) -> Option<Worth> {
+        let charter = self.ledger.charter();
+        if member.node() == charter.founder {
+            return Some(Worth {
+                is_of_own_line: false,
+                since: charter.created,
+            });
+        }
+        let earliest = charter.created.after(Duration::from_secs(1));
+        let line = self.line(member.admission(), &member.node());
+        let receipts = member.receipts().iter();
+        let worths = receipts.filter_map(|receipt| self.worth(receipt, since(receipt)?, line));
+        worths.min().map(|worth| Worth {
+            since: worth.since.max(earliest),
+            ..worth
+        })
     }
 }

@@ -26,6 +26,23 @@ impl Authority {
         rooted.map_or(0, |position| position + 1)
     }
 
+    /// The node under which another came in: the first one after the owners on its way, whom an owner let in. Nodes that
+    /// share it can be identities of one person. `None` where there is none, as for those who came into an open network
+    /// by themselves.
+    #[must_use]
+    pub fn line(&self, admission: &Admission, node: &NodeId) -> Option<NodeId> {
+        let first = self.first_that_counts(admission, node);
+        let Some(link) = admission.links().get(first) else {
+            return self.is_rooted(node).then_some(*node);
+        };
+        let issuer = link.issuer();
+        if link.grant.office.is_some() || self.is_owner(&issuer) {
+            Some(link.node())
+        } else {
+            self.is_named(&issuer).then_some(issuer)
+        }
+    }
+
     /// Whether a member's admission holds, by what owners did.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::content_id::ContentId;
 use crate::limits::{INVITE_GRACE, SPARE_USES};
 use crate::network::address;
-use crate::network::admission::{Grant, Link, is_heard};
+use crate::network::admission::{Grant, Link, heard_since};
 use crate::network::authority::Authority;
 use crate::network::member::Member;
 use crate::network::statement::Signed;
@@ -20,13 +20,8 @@ use grid_keys::NodeId;
 #[must_use]
 pub fn evidence_of_use(authority: &Authority, member: &Member) -> Option<Timestamp> {
     let last = member.admission().links().last()?;
-    let receipts = member
-        .membership_receipts()
-        .filter(|receipt| is_heard(&receipt.witness, std::slice::from_ref(last), authority));
-    earlier(
-        receipts.map(|receipt| receipt.member_since).min(),
-        in_link(authority, last),
-    )
+    let seen = witnessed_by(authority, member, std::slice::from_ref(last));
+    earlier(seen, in_link(authority, last))
 }
 
 /// Since when the node of one link of a member's admission has been seen to use its invite, as far as that member's
@@ -47,8 +42,7 @@ pub(crate) fn seen_since(
 /// What a link itself shows.
 pub(crate) fn in_link(authority: &Authority, link: &Link) -> Option<Timestamp> {
     let seen = link.seen.as_ref()?;
-    let is_heard = is_heard(&seen.witness, std::slice::from_ref(link), authority);
-    is_heard.then_some(seen.member_since)
+    heard_since(seen, std::slice::from_ref(link), authority)
 }
 
 /// Since when the signers of any of `links`, or an owner, have seen the node at the end of the chain as a
@@ -56,8 +50,7 @@ pub(crate) fn in_link(authority: &Authority, link: &Link) -> Option<Timestamp> {
 fn witnessed_by(authority: &Authority, member: &Member, links: &[Link]) -> Option<Timestamp> {
     member
         .membership_receipts()
-        .filter(|receipt| is_heard(&receipt.witness, links, authority))
-        .map(|receipt| receipt.member_since)
+        .filter_map(|receipt| heard_since(receipt, links, authority))
         .min()
 }
 

@@ -1,8 +1,8 @@
 //! What follows from a set of statements at a moment: the members, and who holds which address and
 //! which WireGuard key.
 //!
-//! When two members promise the same address or key, the one with the older evidence holds it
-//! ([`receipt`](crate::network::receipt)), then the one with the lower hash. Every node that holds the
+//! When two members promise the same address or key, the one with the better evidence holds it
+//! ([`evidence`](crate::network::evidence)), then the one with the lower hash. Every node that holds the
 //! same statements comes to the same view.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 
 use crate::limits::QUIET_TIME;
 use crate::network::address;
-use crate::network::evidence::Evidence;
+use crate::network::evidence::{Evidence, Standings, Worth};
 use crate::network::ledger::Ledger;
 use crate::network::member::{Member, Standing};
 use crate::network::membership::{self, NotAMember};
@@ -53,6 +53,8 @@ pub struct View {
     pub addresses: BTreeMap<Ipv4Addr, NodeId>,
     /// Who holds each WireGuard key.
     pub keys: BTreeMap<WgPublicKey, NodeId>,
+    /// Since when each of them has been seen as a member: what its word is worth.
+    pub standings: Standings,
 }
 
 impl View {
@@ -83,6 +85,7 @@ impl View {
         view.keys = contest(&members, |m| {
             (m.promise().public_key, key_rank(&evidence, m))
         });
+        view.standings = evidence.into_standings();
         for member in members {
             view.settle(member, now);
         }
@@ -139,14 +142,14 @@ impl View {
 
 fn claim_rank(evidence: &Evidence<'_>, member: &Member) -> Rank {
     let address = member.promise().ipv4.address;
-    let since = evidence.address_since(member, address);
-    Rank::new(since, "grid/1 claim", member, &address.octets())
+    let worth = evidence.address_worth(member, address);
+    Rank::new(worth, "grid/1 claim", member, &address.octets())
 }
 
 fn key_rank(evidence: &Evidence<'_>, member: &Member) -> Rank {
     let key = member.promise().public_key;
-    let since = evidence.key_since(member, &key);
-    Rank::new(since, "grid/1 key", member, &key.0)
+    let worth = evidence.key_worth(member, &key);
+    Rank::new(worth, "grid/1 key", member, &key.0)
 }
 
 impl MemberView {
@@ -160,15 +163,23 @@ impl MemberView {
     }
 }
 
-/// How a claim ranks: the older evidence first, then the lower hash.
+/// How a claim ranks: the better evidence first, none last, then the lower hash.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Rank(Timestamp, [u8; 32]);
+struct Rank {
+    is_unseen: bool,
+    worth: Option<Worth>,
+    hash: [u8; 32],
+}
 
 impl Rank {
-    fn new(since: Option<Timestamp>, domain: &str, member: &Member, what: &[u8]) -> Self {
+    fn new(worth: Option<Worth>, domain: &str, member: &Member, what: &[u8]) -> Self {
         let network = member.promise().network.0.to_bytes();
         let hash = address::hash(domain, &[&network, what, &member.node().0]);
-        Self(since.unwrap_or(Timestamp(u64::MAX)), hash)
+        Self {
+            is_unseen: worth.is_none(),
+            worth,
+            hash,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! This node's own promise in a network: the claim, the renewal, the receipts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
@@ -13,7 +14,7 @@ use crate::core::mesh::device::Device;
 use crate::core::mesh::roster::Roster;
 use crate::core::status::AddressMove;
 use crate::core::step::Queue;
-use crate::limits::{CLOCK_SKEW, MAX_PREFIXES, PROMISE_LIFETIME, PROMISE_RENEWAL};
+use crate::limits::{CLOCK_SKEW, MAX_PREFIXES, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
 use crate::network::admission::{Admission, is_heard};
 use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
@@ -274,53 +275,83 @@ impl OwnPromise {
             && receipt.subject == *own
             && receipt.issued <= now.after(CLOCK_SKEW)
             && (roster.is_member(&receipt.witness) || roster.is_owner(&receipt.witness));
-        if !fits || self.terms.receipts.contains(&receipt) {
+        if !fits || !self.is_news(&receipt) {
             return false;
         }
         let mut all = self.terms.receipts.clone();
         all.push(receipt);
-        let best = self.best_receipts(&all, roster, public_key, now);
+        let best = self.best_receipts(&all, roster, own, public_key, now);
         let before = std::mem::replace(&mut self.terms.receipts, best);
         self.terms.receipts != before
     }
 
-    /// The receipts worth carrying: the earliest for the membership (of those who decide contests for the
-    /// invite, if there is one), for the address and for the key, and the freshest.
+    /// Whether a receipt can say more than those that are kept: one by the same witness of the same claim is replaced at
+    /// times only, so that nobody can make this node sign promise after promise.
+    fn is_news(&self, receipt: &Receipt) -> bool {
+        let admission = self.terms.admission.id();
+        let is_the_same = |kept: &Signed<Receipt>| {
+            kept.witness == receipt.witness
+                && kept.address == receipt.address
+                && kept.public_key == receipt.public_key
+                && (kept.admission == admission || receipt.admission != admission)
+                && receipt.issued.since(kept.issued) < RECEIPT_RENEWAL / 2
+        };
+        !self.terms.receipts.iter().any(is_the_same)
+    }
+
+    /// The receipts worth carrying: the best for the membership (of those who decide contests for the invite, if there
+    /// is one), for the address and for the key, and a fresh one for the address by somebody else than the best. What
+    /// its witness's standing does not reach dates nothing; a receipt of an owner, or of one from elsewhere, gives way
+    /// to no other.
     fn best_receipts(
         &self,
         all: &[Signed<Receipt>],
         roster: &Roster,
+        own: &NodeId,
         public_key: &WgPublicKey,
         now: Timestamp,
     ) -> Vec<Signed<Receipt>> {
         let authority = roster.ledger().authority();
+        let evidence = roster.evidence(now);
         let links = self.terms.admission.links();
         let last = links.last().map_or(&[][..], std::slice::from_ref);
         let admission = self.terms.admission.id();
         let address = self.terms.claim.address;
+        let line = evidence.line(&self.terms.admission, own);
+        // Those of a witness that this node does not know (yet) come last; they are not dropped for better ones of
+        // which there are none.
+        let rank = |r: &Signed<Receipt>, since: Timestamp| {
+            let worth = evidence.worth(r, since, line);
+            let is_owner = authority.is_owner(&r.witness);
+            (worth.is_none(), worth, !is_owner, Reverse(r.issued))
+        };
         let live = |r: &&Signed<Receipt>| now <= r.until();
         let of_address = |r: &&Signed<Receipt>| live(r) && r.address == address;
         let of_key = |r: &&Signed<Receipt>| live(r) && r.public_key == *public_key;
-        let best = [
-            all.iter()
-                .filter(|r| r.admission == admission && is_heard(&r.witness, links, authority))
-                .min_by_key(|r| {
-                    (
-                        !is_heard(&r.witness, last, authority),
-                        r.member_since,
-                        r.issued,
-                    )
-                }),
-            all.iter()
-                .filter(of_address)
-                .min_by_key(|r| (r.address_since, r.issued)),
-            all.iter()
-                .filter(of_key)
-                .min_by_key(|r| (r.key_since, r.issued)),
-            all.iter().filter(of_address).max_by_key(|r| r.issued),
-        ];
+        let of_membership = |r: &&Signed<Receipt>| {
+            r.admission == admission && is_heard(&r.witness, links, authority)
+        };
+        let membership = all.iter().filter(of_membership).min_by_key(|r| {
+            let floor = evidence.floor(&r.witness);
+            let since = floor.map(|floor| r.member_since.max(floor));
+            let is_deciding = is_heard(&r.witness, last, authority);
+            (!is_deciding, since.is_none(), since, r.issued)
+        });
+        let best = all.iter().filter(of_address);
+        let best = best.min_by_key(|r| rank(r, r.address_since));
+        let key = all.iter().filter(of_key);
+        let key = key.min_by_key(|r| rank(r, r.key_since));
+        let others = |r: &&Signed<Receipt>| best.is_some_and(|best| best.witness != r.witness);
+        let fresh = all.iter().filter(of_address).filter(others);
+        let fresh = fresh.min_by_key(|r| {
+            let worth = evidence.worth(r, r.address_since, line);
+            (
+                worth.is_none_or(|worth| worth.is_of_own_line),
+                Reverse(r.issued),
+            )
+        });
         let mut kept: Vec<Signed<Receipt>> = Vec::new();
-        for receipt in best.into_iter().flatten() {
+        for receipt in [membership, best, key, fresh].into_iter().flatten() {
             if !kept.contains(receipt) {
                 kept.push(receipt.clone());
             }
@@ -328,9 +359,9 @@ impl OwnPromise {
         kept
     }
 
-    /// Whether a member could give this node evidence that it lacks: anybody, while nobody vouches for its
-    /// address; else those who decide contests for its invite.
-    pub(crate) fn lacks_receipt_of(&self, peer: &NodeId, roster: &Roster) -> bool {
+    /// Whether a member could give this node evidence that it lacks: whoever can say of its address what no receipt of
+    /// late says as well; and those who decide contests for its invite.
+    pub(crate) fn lacks_receipt_of(&self, peer: &NodeId, roster: &Roster, now: Timestamp) -> bool {
         let authority = roster.ledger().authority();
         if self.standing.node() == roster.charter().founder || !roster.is_member(peer) {
             return false;
@@ -341,13 +372,15 @@ impl OwnPromise {
         let admission = self.terms.admission.id();
         let speaks = |r: &Signed<Receipt>| r.admission == admission && decides(&r.witness);
         let is_decided = self.terms.receipts.iter().any(speaks);
+        if decides(peer) && !is_decided {
+            return true;
+        }
+        let evidence = roster.evidence(now);
         let address = self.standing.promise().ipv4.address;
-        let is_vouched = self
-            .terms
-            .receipts
-            .iter()
-            .any(|receipt| receipt.address == address);
-        !is_vouched || (decides(peer) && !is_decided)
+        let line = evidence.line(&self.terms.admission, &self.standing.node());
+        evidence
+            .offered(peer, &self.terms.receipts, address, line)
+            .is_some_and(|(_, seen)| seen.is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL))
     }
 
     /// The admission for those who are invited, with the oldest receipt for it: with that they can show that
@@ -359,7 +392,7 @@ impl OwnPromise {
             return Admission::default();
         }
         let mut receipts: Vec<&Signed<Receipt>> = self.terms.receipts.iter().collect();
-        receipts.sort_by_key(|receipt| std::cmp::Reverse(receipt.member_since));
+        receipts.sort_by_key(|receipt| Reverse(receipt.member_since));
         let admission = self.terms.admission.clone();
         receipts.into_iter().fold(admission, |admission, receipt| {
             admission.seen(receipt, roster.charter(), authority)
@@ -374,4 +407,175 @@ fn says_the_same(a: &MemberPromise, b: &MemberPromise) -> bool {
     a.issued = b.issued;
     a.expires = b.expires;
     a == *b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use crate::content_id::ContentId;
+    use crate::network::act::OfficeId;
+    use crate::network::admission::{Grant, GrantUse, Link};
+    use crate::network::charter::{AdmissionRule, Charter};
+    use crate::network::ledger::{Item, Ledger};
+    use grid_keys::{NodeKey, Secret, WgSecretKey};
+
+    const T0: Timestamp = Timestamp(1_800_000_000);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn key(n: u8) -> NodeKey {
+        NodeKey::from_seed(&Secret::new([n; 32]))
+    }
+
+    fn charter() -> Signed<Charter> {
+        let founder = key(1).id();
+        let charter = Charter {
+            name: "foo".parse().unwrap(),
+            ipv4: "10.7.0.0/16".parse().unwrap(),
+            ipv6: Charter::ipv6_prefix(&founder, &[7; 16]),
+            founder,
+            owners: vec![founder],
+            admission: AdmissionRule::Invite,
+            contract: ContentId::of(b"a contract"),
+            created: T0,
+            nonce: [7; 16],
+            recovery: None,
+        };
+        Signed::sign(charter, &key(1)).unwrap()
+    }
+
+    /// How `issuer` lets `node` in; the founder by its office.
+    fn link(issuer: u8, node: u8) -> Link {
+        let network = charter().network();
+        let by = key(issuer).id();
+        let grant = Grant {
+            network,
+            invite: key(100 + node).id(),
+            issuer: by,
+            uses: 1,
+            issued: T0,
+            expires: T0.after(40 * DAY),
+            office: (issuer == 1).then(|| OfficeId::founding(&network, &by)),
+        };
+        let used = GrantUse {
+            network,
+            invite: grant.invite,
+            node: key(node).id(),
+            joined: T0,
+        };
+        Link {
+            grant: Signed::sign(grant, &key(issuer)).unwrap(),
+            used: Signed::sign(used, &key(100 + node)).unwrap(),
+            seen: None,
+        }
+    }
+
+    /// What `witness` says at `issued`: that it saw all of this since `since`.
+    fn says(witness: u8, of: &Member, since: Timestamp, issued: Timestamp) -> Signed<Receipt> {
+        let receipt = Receipt {
+            network: charter().network(),
+            witness: key(witness).id(),
+            subject: of.node(),
+            admission: of.admission_id(),
+            member_since: since,
+            public_key: of.promise().public_key,
+            key_since: since,
+            address: of.promise().ipv4.address,
+            address_since: since,
+            issued,
+        };
+        Signed::sign(receipt, &key(witness)).unwrap()
+    }
+
+    struct Scene {
+        roster: Roster,
+    }
+
+    impl Scene {
+        /// A node by these links promises, once bare and once with a receipt of `witness` of then.
+        fn member(&mut self, n: u8, links: Vec<Link>, witness: u8, since: Timestamp) -> OwnPromise {
+            let label = format!("node-{n}").parse().unwrap();
+            let local = Local::new(key(n), label);
+            let device = Device::new(WgSecretKey::from_bytes(&Secret::new([n; 32])), 51820);
+            let address = address::candidate(
+                &self.roster.id(),
+                "10.7.0.0/16".parse().unwrap(),
+                &local.id(),
+                0,
+            );
+            let terms = Terms {
+                admission: Admission::from_links(links),
+                claim: Claim { address, number: 0 },
+                prefixes: BTreeSet::new(),
+                receipts: Vec::new(),
+            };
+            let making = |roster| Making {
+                roster,
+                device: &device,
+                local: &local,
+                overtake: 0,
+                now: since,
+            };
+            let mut own = OwnPromise::first(terms, &making(&self.roster)).unwrap();
+            let seen = says(witness, own.standing(), since, since);
+            own.terms.receipts.push(seen);
+            assert!(own.remake(&making(&self.roster)));
+            let item = Item::Member(Box::new(own.standing().clone()));
+            self.roster.insert(item, since).unwrap();
+            own
+        }
+
+        /// The receipts that are kept, if one more changes them.
+        fn take(
+            &mut self,
+            own: &mut OwnPromise,
+            receipt: &Signed<Receipt>,
+            now: Timestamp,
+        ) -> Option<Vec<Signed<Receipt>>> {
+            self.roster.review(now);
+            let id = own.standing().node();
+            let wireguard = own.standing().promise().public_key;
+            own.keep_receipt(receipt.clone(), &self.roster, &id, &wireguard, now)
+                .then(|| own.terms.receipts.clone())
+        }
+    }
+
+    /// A node that was let in late says at the highest of its voice that it saw all of it at the beginning.
+    #[test]
+    fn no_good_receipt_gives_way_to_one_that_is_worth_less() {
+        let mut scene = Scene {
+            roster: Roster::new(Ledger::new(charter())),
+        };
+        let late = T0.after(DAY / 2);
+        let mut own = scene.member(2, vec![link(1, 2)], 1, T0.after(DAY / 4));
+        let guest = [link(1, 2), link(2, 5)];
+        scene.member(3, vec![link(1, 3)], 1, late);
+        scene.member(5, guest.to_vec(), 2, late);
+        let now = late.after(DAY / 4);
+        let by_founder = own.terms.receipts.clone();
+        let standing = own.standing().clone();
+        // By one who came late, and by the node's own guest, who says that it was there before the network.
+        for (witness, since) in [(3, T0), (5, Timestamp(0)), (3, Timestamp(0)), (5, T0)] {
+            let kept = scene.take(&mut own, &says(witness, &standing, since, now), now);
+            if let Some(receipts) = kept {
+                assert!(receipts.contains(&by_founder[0]), "{receipts:?}");
+            }
+        }
+        // The same claim by the same witness again and again changes nothing.
+        for seconds in 1..100 {
+            let now = now.after(Duration::from_secs(seconds));
+            let word = says(3, &standing, Timestamp(T0.0 - seconds), now);
+            assert_eq!(scene.take(&mut own, &word, now), None);
+        }
+        // The guest's word alone would not do: one from elsewhere is kept when the founder's has lapsed.
+        let later = T0.after(9 * DAY);
+        scene.member(3, vec![link(1, 3)], 1, later);
+        scene.member(5, guest.to_vec(), 2, later);
+        let fresh = says(3, &standing, later, later);
+        let kept = scene.take(&mut own, &fresh, later).unwrap();
+        assert!(kept.contains(&fresh));
+        let kept = scene.take(&mut own, &says(5, &standing, T0, later), later);
+        assert!(kept.is_none_or(|kept| kept.contains(&fresh)));
+    }
 }

@@ -144,8 +144,9 @@ impl Mesh {
     /// Pushes the own promise to a peer that could give a receipt and has not: it may have the promise from
     /// others, and a node signs receipts only for what it was told directly.
     fn show_promise(&self, peer: NodeId, peers: &mut Peers, step: &mut Step<'_>) {
+        let now = step.now.timestamp();
         if let Phase::Member(own) = &self.phase
-            && own.lacks_receipt_of(&peer, &self.roster)
+            && own.lacks_receipt_of(&peer, &self.roster, now)
         {
             let statements = vec![ByteVec::from(own.standing().promise().bytes().to_vec())];
             self.push(peer, statements, peers, step);

@@ -19,6 +19,7 @@ use crate::network::act::{Act, Action};
 use crate::network::acts;
 use crate::network::admission::{Admission, Link};
 use crate::network::charter::Charter;
+use crate::network::evidence::Evidence;
 use crate::network::ids::NetworkId;
 use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
 use crate::network::member::{Member, MemberPromise};
@@ -67,6 +68,11 @@ impl Roster {
 
     pub(crate) const fn view(&self) -> &View {
         &self.view
+    }
+
+    /// What receipts are worth, as of the last review.
+    pub(crate) const fn evidence(&self, now: Timestamp) -> Evidence<'_> {
+        Evidence::with(&self.ledger, &self.view.standings, now)
     }
 
     /// The other members, in this node's orders of preference as neighbours.

@@ -7,7 +7,6 @@ use crate::core::local::Local;
 use crate::core::mesh::roster::Roster;
 use crate::limits::RECEIPT_RENEWAL;
 use crate::network::admission::{Grant, is_heard};
-use crate::network::evidence::Evidence;
 use crate::network::ledger::invite_of;
 use crate::network::member::Member;
 use crate::network::receipt::Receipt;
@@ -77,14 +76,12 @@ impl Witness {
         {
             return None;
         }
-        let evidence = Evidence::of(roster.ledger(), now);
+        let evidence = roster.evidence(now);
         let authority = roster.ledger().authority();
-        let is_owner = authority.is_owner(&own);
-        // A receipt is worth what its witness's standing is worth.
-        if !is_owner {
-            evidence.member_since(&own)?;
-        }
         let address = promise.ipv4.address;
+        // A receipt is worth what its witness's standing is worth.
+        let line = evidence.line(member.admission(), subject);
+        let (worth, seen) = evidence.offered(&own, member.receipts(), address, line)?;
         let links = member.admission().links();
         let decides = links
             .last()
@@ -96,14 +93,12 @@ impl Witness {
             evidence.member_since(subject)
         };
         let vouches = decides || is_heard(&own, links, authority);
-        let key_since = evidence.key_since(member, &promise.public_key);
-        let stale = evidence
-            .last_seen(member, address)
-            .is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL);
+        let key_since = evidence.key_worth(member, &promise.public_key);
+        let key_since = key_since.map(|worth| worth.since);
+        let stale = seen.is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL);
         if !(stale || key_since.is_none() || (vouches && membership.is_none())) {
             return None;
         }
-        let address_since = evidence.address_since(member, address);
         Some(Receipt {
             network: roster.id(),
             witness: own,
@@ -113,7 +108,7 @@ impl Witness {
             public_key: promise.public_key,
             key_since: key_since.unwrap_or(now).min(now),
             address,
-            address_since: address_since.unwrap_or(now).min(now),
+            address_since: worth.since.min(now),
             issued: now,
         })
     }

@@ -6,6 +6,7 @@ use crate::limits::MAX_OFFICE_DEPTH;
 use crate::network::act::{Act, ActId, Action, OfficeId};
 use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
+use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 /// Where one office stands.
@@ -28,12 +29,15 @@ pub struct Place {
 #[derive(Debug)]
 pub(crate) struct Tree {
     places: BTreeMap<OfficeId, Place>,
+    /// When the network was founded.
+    founded: Timestamp,
 }
 
 impl Tree {
     pub(crate) fn of(network: &NetworkId, charter: &Charter, acts: &BTreeMap<ActId, &Act>) -> Self {
         let mut tree = Self {
             places: founding(network, charter).collect(),
+            founded: charter.created,
         };
         // By the office that an act has to wait for.
         let mut waiting: BTreeMap<OfficeId, Vec<ActId>> = BTreeMap::new();
@@ -86,6 +90,10 @@ impl Tree {
 
     pub(crate) const fn places(&self) -> &BTreeMap<OfficeId, Place> {
         &self.places
+    }
+
+    pub(crate) const fn founded(&self) -> Timestamp {
+        self.founded
     }
 
     /// Whether an act is signed by the holder of its office.
