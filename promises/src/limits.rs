@@ -13,7 +13,7 @@ pub const PROMISE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub const PROMISE_RENEWAL: Duration = Duration::from_secs(8 * 3600);
 /// How long an address stays reserved after its promise lapsed or was withdrawn.
 pub const QUIET_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a receipt speaks for an address or a key (the lifetime of a promise and its quiet time).
+/// How long a receipt speaks for an address (the lifetime of a promise and its quiet time).
 pub const RECEIPT_LIFETIME: Duration = Duration::from_secs(8 * 24 * 3600);
 /// How old its receipts are when a node asks for fresh ones.
 pub const RECEIPT_RENEWAL: Duration = Duration::from_secs(24 * 3600);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use grid_keys::NodeId;
+use grid_keys::{NodeId, Secret, WgSecretKey};
 use grid_promises::core::{
     Command, CommandError, Cut, Dismissal, FailureKind, JoinWith, Keep, NetworkStatus, Notice,
     OwnStanding, Ranges, Reply,
@@ -1075,4 +1075,71 @@ fn promises_are_renewed_and_lapse() {
         Some(address),
         "reserved meanwhile"
     );
+}
+
+/// What a machine that starts anew with another WireGuard key promises, everybody takes over.
+#[test]
+fn a_node_may_change_its_wireguard_key() {
+    let (mut world, network, _) = mesh(31, Faults::NONE, 3, "10.7.0.0/16");
+    let nodes = [0, 1, 2];
+    assert!(world.run_until(Duration::from_secs(2), |w| agree(w, &network, &nodes)));
+    let before = status(&world, 2).unwrap();
+    world.kill(2);
+    let key = WgSecretKey::from_bytes(&Secret::new([7; 32]));
+    let record = world.nodes[2].disk.get_mut(&network).unwrap();
+    record.private_key = Some(key.clone());
+    world.start(2);
+    let has_new = |w: &Sim, node: NodeIndex| {
+        let peers = &w.nodes[node].tunnels[&network].peers;
+        peers.contains_key(&key.public()) && !peers.contains_key(&before.public_key.unwrap())
+    };
+    let done = |w: &Sim| has_new(w, 0) && has_new(w, 1) && agree(w, &network, &nodes);
+    assert!(
+        world.run_until(Duration::from_secs(60), done),
+        "{}",
+        describe(&world, &network)
+    );
+    assert_eq!(status(&world, 2).unwrap().ipv4, before.ipv4);
+}
+
+/// Two nodes that share one WireGuard key, as after a part of a home was copied: the others have a tunnel with one of
+/// them, always the same, and nobody has one with itself.
+#[test]
+fn of_those_who_share_a_wireguard_key_one_has_the_tunnel() {
+    let (mut world, network, _) = mesh(32, Faults::NONE, 4, "10.7.0.0/16");
+    let nodes = [0, 1, 2, 3];
+    assert!(world.run_until(Duration::from_secs(2), |w| agree(w, &network, &nodes)));
+    let shared = world.nodes[2].disk[&network].private_key.clone().unwrap();
+    let key = shared.public();
+    world.kill(3);
+    let record = world.nodes[3].disk.get_mut(&network).unwrap();
+    record.private_key = Some(shared);
+    world.start(3);
+    let peers = |w: &Sim, node: NodeIndex| {
+        w.nodes[node]
+            .tunnels
+            .get(&network)
+            .map_or(0, |t| t.peers.len())
+    };
+    let done = |w: &Sim| [0, 1, 2, 3].map(|node| peers(w, node)) == [2; 4];
+    assert!(
+        world.run_until(Duration::from_secs(60), done),
+        "{}",
+        describe(&world, &network)
+    );
+    let first = [2, 3]
+        .into_iter()
+        .min_by_key(|node| world.nodes[*node].key.id())
+        .unwrap();
+    let address = status(&world, first).unwrap().ipv4.unwrap();
+    for node in [0, 1] {
+        let peer = &world.nodes[node].tunnels[&network].peers[&key];
+        assert!(
+            peer.allowed_ips
+                .contains(&ipnet::IpNet::from(std::net::IpAddr::from(address)))
+        );
+    }
+    for node in [2, 3] {
+        assert!(!world.nodes[node].tunnels[&network].peers.contains_key(&key));
+    }
 }

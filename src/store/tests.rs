@@ -12,7 +12,7 @@ use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::charter::{AdmissionRule, Charter};
 use grid_promises::network::invite::Bootstrap;
-use grid_promises::network::member::{Claim, MemberPromise, Standing};
+use grid_promises::network::member::{Claim, MemberPromise, Standing, possession};
 use grid_promises::network::name::{Label, NetworkName};
 use grid_promises::network::statement::Signed;
 use grid_promises::{Timestamp, texts};
@@ -67,6 +67,7 @@ fn promise(charter: &Signed<Charter>, wireguard: &WgSecretKey, sequence: u64) ->
         expires: Timestamp(1_700_003_600),
         standing: Standing::Promised,
         public_key: wireguard.public(),
+        possession: wireguard.sign(&possession(&charter.network(), &node.id())),
         ipv6: "fd00::1".parse().unwrap(),
         ipv4: Claim {
             address: "10.9.0.7".parse().unwrap(),

@@ -10,6 +10,7 @@ mod cbor;
 mod node;
 mod secret;
 mod wireguard;
+mod xeddsa;
 
 pub use node::{NodeId, NodeKey, NotANodeId, SignatureBytes};
 pub use secret::Secret;

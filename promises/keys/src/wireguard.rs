@@ -12,7 +12,7 @@ use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::Secret;
+use crate::{Secret, SignatureBytes, xeddsa};
 
 /// A WireGuard public key. Prints as base64, as `wg` does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,14 @@ pub type PresharedKey = Secret<32>;
 /// A WireGuard private key, clamped. Wiped on drop; prints as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WgSecretKey(Secret<32>);
+
+impl WgPublicKey {
+    /// Whether `signature` over `message` was made by the private half of this key.
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &SignatureBytes) -> bool {
+        xeddsa::verify(&self.0, message, signature)
+    }
+}
 
 impl fmt::Display for WgPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,6 +86,13 @@ impl WgSecretKey {
     #[must_use]
     pub fn public(&self) -> WgPublicKey {
         WgPublicKey(PublicKey::from(&StaticSecret::from(*self.expose())).to_bytes())
+    }
+
+    /// Signs a message that says what it is for, as [`WgPublicKey::verify`] verifies: XEdDSA with a random value of
+    /// zeros, so that a message has one signature, as with Ed25519.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> SignatureBytes {
+        xeddsa::sign(self.expose(), message, &[0; 64])
     }
 
     /// The pre-shared key for `peer` in a network:
@@ -154,6 +169,14 @@ mod tests {
             bob.public().0,
             hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")
         );
+    }
+
+    #[test]
+    fn a_signature_is_bound_to_key_and_message() {
+        let signature = key(1).sign(b"hello");
+        assert!(key(1).public().verify(b"hello", &signature));
+        assert!(!key(1).public().verify(b"hellp", &signature));
+        assert!(!key(2).public().verify(b"hello", &signature));
     }
 
     #[test]

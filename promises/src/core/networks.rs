@@ -230,7 +230,7 @@ impl Networks {
         local: &mut Local,
         step: &mut Step<'_>,
     ) -> &mut Mesh {
-        let mesh = Mesh::begin(beginning, listen_port, step);
+        let mesh = Mesh::begin(beginning, listen_port, local, step);
         self.add(mesh, local, step)
     }
 

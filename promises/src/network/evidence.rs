@@ -21,7 +21,6 @@ use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
-use grid_keys::WgPublicKey;
 
 /// What it is worth that a claim was seen. The lesser is the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,19 +112,26 @@ impl<'a> Evidence<'a> {
         self.standings.get(node).copied()
     }
 
-    /// Since when a member has been seen to claim this address, and by whom.
+    /// Since when a member has been seen to claim this address, and by whom. For the founder, the charter is the
+    /// evidence; nobody else's is as old.
     #[must_use]
     pub fn address_worth(&self, member: &Member, address: Ipv4Addr) -> Option<Worth> {
-        self.claim_worth(member, |receipt| {
-            (receipt.address == address).then_some(receipt.address_since)
-        })
-    }
-
-    /// Since when a member has been seen to promise this WireGuard key, and by whom.
-    #[must_use]
-    pub fn key_worth(&self, member: &Member, key: &WgPublicKey) -> Option<Worth> {
-        self.claim_worth(member, |receipt| {
-            (receipt.public_key == *key).then_some(receipt.key_since)
+        let charter = self.ledger.charter();
+        if member.node() == charter.founder {
+            return Some(Worth {
+                is_of_own_line: false,
+                since: charter.created,
+            });
+        }
+        let earliest = charter.created.after(Duration::from_secs(1));
+        let line = self.line(member.admission(), &member.node());
+        let receipts = member.receipts().iter();
+        let worths = receipts
+            .filter(|receipt| receipt.address == address)
+            .filter_map(|receipt| self.worth(receipt, line));
+        worths.min().map(|worth| Worth {
+            since: worth.since.max(earliest),
+            ..worth
         })
     }
 
@@ -142,7 +148,7 @@ impl<'a> Evidence<'a> {
     ) -> Option<(Worth, Option<Timestamp>)> {
         let of_address = receipts.iter().filter(|receipt| receipt.address == address);
         let worths: Vec<(Worth, Timestamp)> = of_address
-            .filter_map(|r| Some((self.worth(r, r.address_since, line)?, r.issued)))
+            .filter_map(|r| Some((self.worth(r, line)?, r.issued)))
             .collect();
         let fresh = self.worth_of_word(witness, self.now, line)?;
         let seen = worths.iter().map(|(worth, _)| *worth).min();
@@ -154,18 +160,13 @@ impl<'a> Evidence<'a> {
         Some((offered, as_good.map(|(_, issued)| *issued).max()))
     }
 
-    /// What a receipt is worth that dates a claim of a node of this line. `None` if it does not count (any longer).
+    /// What a receipt for an address is worth to a node of this line. `None` if it does not count (any longer).
     #[must_use]
-    pub fn worth(
-        &self,
-        receipt: &Receipt,
-        since: Timestamp,
-        line: Option<NodeId>,
-    ) -> Option<Worth> {
+    pub fn worth(&self, receipt: &Receipt, line: Option<NodeId>) -> Option<Worth> {
         if self.now > receipt.until() {
             return None;
         }
-        self.worth_of_word(&receipt.witness, since, line)
+        self.worth_of_word(&receipt.witness, receipt.address_since, line)
     }
 
     fn worth_of_word(
@@ -202,29 +203,5 @@ impl<'a> Evidence<'a> {
         let witness = self.ledger.members().get(witness);
         let theirs = witness.and_then(|member| self.line(member.admission(), &member.node()));
         theirs.is_some() && theirs != line
-    }
-
-    /// What the best receipt for a claim is worth. For the founder, the charter is the evidence; nobody else's is as
-    /// old.
-    fn claim_worth(
-        &self,
-        member: &Member,
-        since: impl Fn(&Receipt) -> Option<Timestamp>,
-    ) -> Option<Worth> {
-        let charter = self.ledger.charter();
-        if member.node() == charter.founder {
-            return Some(Worth {
-                is_of_own_line: false,
-                since: charter.created,
-            });
-        }
-        let earliest = charter.created.after(Duration::from_secs(1));
-        let line = self.line(member.admission(), &member.node());
-        let receipts = member.receipts().iter();
-        let worths = receipts.filter_map(|receipt| self.worth(receipt, since(receipt)?, line));
-        worths.min().map(|worth| Worth {
-            since: worth.since.max(earliest),
-            ..worth
-        })
     }
 }

@@ -20,8 +20,7 @@ use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, Signed, Statement, StatementError};
 use crate::time::Timestamp;
 use crate::wire;
-use grid_keys::NodeId;
-use grid_keys::WgPublicKey;
+use grid_keys::{NodeId, SignatureBytes, WgPublicKey};
 
 /// An IPv4 address and which of the node's candidates it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -71,32 +70,44 @@ pub struct MemberPromise {
     /// The WireGuard key that it answers with.
     #[n(6)]
     pub public_key: WgPublicKey,
-    /// Its permanent IPv6 address: follows from the network and the node key.
+    /// Shows that the node has that key: the key's signature over [`possession`].
     #[n(7)]
+    #[cbor(with = "minicbor::bytes")]
+    pub possession: SignatureBytes,
+    /// Its permanent IPv6 address: follows from the network and the node key.
+    #[n(8)]
     #[cbor(with = "wire::ipv6_addr")]
     pub ipv6: Ipv6Addr,
     /// The IPv4 address that it claims.
-    #[n(8)]
+    #[n(9)]
     pub ipv4: Claim,
     /// Where its WireGuard listens.
-    #[n(9)]
+    #[n(10)]
     pub wireguard: Vec<Endpoint>,
     /// Where its QUIC listens.
-    #[n(10)]
+    #[n(11)]
     pub quic: Vec<Endpoint>,
     /// What else it will route: subnets behind it, a default route.
-    #[n(11)]
+    #[n(12)]
     #[cbor(with = "wire::ip_nets")]
     pub prefixes: Vec<IpNet>,
     /// What people call it.
-    #[n(12)]
+    #[n(13)]
     pub label: Label,
     /// How it became a member.
-    #[n(13)]
+    #[n(14)]
     pub admission: Vec<RawLink>,
     /// Since when others know of it.
-    #[n(14)]
+    #[n(15)]
     pub receipts: Vec<ByteVec>,
+}
+
+/// What a WireGuard key signs to be promised by a node in a network. Without that, a node could promise the key of
+/// another, which each machine can only have as one peer.
+#[must_use]
+pub fn possession(network: &NetworkId, node: &NodeId) -> Vec<u8> {
+    let domain: &[u8] = b"grid/1 wireguard key\0";
+    [domain, &network.0.to_bytes(), &node.0].concat()
 }
 
 impl Statement for MemberPromise {
@@ -149,6 +160,9 @@ pub enum PromiseError {
     /// The admission does not admit this node.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+    /// It does not show that the node has the WireGuard key.
+    #[error("the node does not show that the WireGuard key {0} is its own")]
+    NotItsKey(WgPublicKey),
     /// The IPv6 address is not the one that follows from the node's key.
     #[error("{0} is not the address that follows from the node's key")]
     NotItsIpv6(Ipv6Addr),
@@ -210,7 +224,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Reads a member promise and verifies it against the charter: signature, admission, addresses.
+    /// Reads a member promise and verifies it against the charter: signatures, admission, addresses.
     ///
     /// Receipts that do not verify, or speak of something else, are left out rather than refused:
     /// they are hints.
@@ -246,6 +260,16 @@ impl Member {
         if let Some(link) = admission.links().iter().find(|link| link.made() > latest) {
             let ahead = link.made().since(promise.issued).as_secs();
             return Err(AdmissionError::Later { ahead }.into());
+        }
+        let has_shown = |before: &Self| {
+            let before = before.promise();
+            (before.public_key, before.possession) == (promise.public_key, promise.possession)
+        };
+        let message = possession(&promise.network, &promise.node);
+        if !known.predecessor.is_some_and(has_shown)
+            && !promise.public_key.verify(&message, &promise.possession)
+        {
+            return Err(PromiseError::NotItsKey(promise.public_key));
         }
         if promise.ipv6 != address::ipv6(charter.ipv6, &promise.node) {
             return Err(PromiseError::NotItsIpv6(promise.ipv6));

@@ -1,13 +1,13 @@
 //! Evidence: a member signs when it saw what another member promised.
 //!
 //! A receipt configures nothing. It only decides who was first when two nodes promise the same
-//! address, the same WireGuard key, or use the same single-use invite: a time that a node writes
+//! address, or use the same single-use invite: a time that a node writes
 //! into its own promise proves nothing, a time that another node signed does.
 //!
 //! For a *membership*, only receipts of those who vouched for the node (and of owners) count,
 //! because their standing follows from the node's own admission, and only for the admission that
-//! they name: who was seen early by one way was not therefore early by another. For an *address* or
-//! a *key* those of every other member count.
+//! they name: who was seen early by one way was not therefore early by another. For an *address*
+//! those of every other member count.
 
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,6 @@ use crate::network::statement::{Kind, Statement};
 use crate::time::Timestamp;
 use crate::wire;
 use grid_keys::NodeId;
-use grid_keys::WgPublicKey;
 
 /// What one member saw of another, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -39,26 +38,20 @@ pub struct Receipt {
     /// Since when the subject has been a member by that admission.
     #[n(4)]
     pub member_since: Timestamp,
-    /// The WireGuard key that it promised.
-    #[n(5)]
-    pub public_key: WgPublicKey,
-    /// Since when it promised that key.
-    #[n(6)]
-    pub key_since: Timestamp,
     /// The IPv4 address that it claimed.
-    #[n(7)]
+    #[n(5)]
     #[cbor(with = "wire::ipv4_addr")]
     pub address: Ipv4Addr,
     /// Since when it claimed that address.
-    #[n(8)]
+    #[n(6)]
     pub address_since: Timestamp,
     /// When this was signed.
-    #[n(9)]
+    #[n(7)]
     pub issued: Timestamp,
 }
 
 impl Receipt {
-    /// Until when this speaks for the address and the key. For the membership it speaks for ever.
+    /// Until when this speaks for the address. For the membership it speaks for ever.
     #[must_use]
     pub const fn until(&self) -> Timestamp {
         self.issued.after(RECEIPT_LIFETIME)
@@ -74,10 +67,7 @@ impl Statement for Receipt {
         if self.witness == self.subject {
             return Err("a node cannot vouch for itself");
         }
-        if self.member_since > self.issued
-            || self.key_since > self.issued
-            || self.address_since > self.issued
-        {
+        if self.member_since > self.issued || self.address_since > self.issued {
             return Err("it speaks of a time after it was signed");
         }
         Ok(())

@@ -1,7 +1,6 @@
-//! What follows from a set of statements at a moment: the members, and who holds which address and
-//! which WireGuard key.
+//! What follows from a set of statements at a moment: the members, and who holds which address.
 //!
-//! When two members promise the same address or key, the one with the better evidence holds it
+//! When two members claim the same address, the one with the better evidence holds it
 //! ([`evidence`](crate::network::evidence)), then the one with the lower hash. Every node that holds the
 //! same statements comes to the same view.
 
@@ -16,7 +15,6 @@ use crate::network::member::{Member, Standing};
 use crate::network::membership::{self, NotAMember};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
-use grid_keys::WgPublicKey;
 
 /// Whether a member is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +34,6 @@ pub struct MemberView {
     pub presence: Presence,
     /// The IPv4 address that it holds; `None` if another member holds the one that it claims.
     pub ipv4: Option<Ipv4Addr>,
-    /// The WireGuard key that it holds; `None` if another member holds the one that it promises.
-    pub public_key: Option<WgPublicKey>,
     /// Who holds what it claims, where that is another.
     pub lost_to: Option<NodeId>,
 }
@@ -51,8 +47,6 @@ pub struct View {
     pub refused: BTreeMap<NodeId, NotAMember>,
     /// Who holds each address, also those reserved for absent members.
     pub addresses: BTreeMap<Ipv4Addr, NodeId>,
-    /// Who holds each WireGuard key.
-    pub keys: BTreeMap<WgPublicKey, NodeId>,
     /// Since when each of them has been seen as a member: what its word is worth.
     pub standings: Standings,
 }
@@ -82,9 +76,6 @@ impl View {
         view.addresses = contest(&members, |m| {
             (m.promise().ipv4.address, claim_rank(&evidence, m))
         });
-        view.keys = contest(&members, |m| {
-            (m.promise().public_key, key_rank(&evidence, m))
-        });
         view.standings = evidence.into_standings();
         for member in members {
             view.settle(member, now);
@@ -101,16 +92,11 @@ impl View {
     fn settle(&mut self, member: &Member, now: Timestamp) {
         let node = member.node();
         let promise = member.promise();
-        let address_of = self.addresses.get(&promise.ipv4.address).copied();
-        let key_of = self.keys.get(&promise.public_key).copied();
+        let holder = self.addresses.get(&promise.ipv4.address).copied();
         if let Some(view) = self.members.get_mut(&node) {
             view.presence = presence(member, now);
-            view.ipv4 = (address_of == Some(node)).then_some(promise.ipv4.address);
-            view.public_key = (key_of == Some(node)).then_some(promise.public_key);
-            view.lost_to = [key_of, address_of]
-                .into_iter()
-                .flatten()
-                .find(|holder| *holder != node);
+            view.ipv4 = (holder == Some(node)).then_some(promise.ipv4.address);
+            view.lost_to = holder.filter(|holder| *holder != node);
         }
     }
 
@@ -146,18 +132,11 @@ fn claim_rank(evidence: &Evidence<'_>, member: &Member) -> Rank {
     Rank::new(worth, "grid/1 claim", member, &address.octets())
 }
 
-fn key_rank(evidence: &Evidence<'_>, member: &Member) -> Rank {
-    let key = member.promise().public_key;
-    let worth = evidence.key_worth(member, &key);
-    Rank::new(worth, "grid/1 key", member, &key.0)
-}
-
 impl MemberView {
     const fn new() -> Self {
         Self {
             presence: Presence::Live,
             ipv4: None,
-            public_key: None,
             lost_to: None,
         }
     }

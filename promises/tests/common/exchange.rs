@@ -54,12 +54,7 @@ pub fn assert_sound(ledger: &Ledger, now: Timestamp) {
         let member = view.members.get(holder).unwrap();
         assert_eq!(member.ipv4, Some(*address));
     }
-    for (public_key, holder) in &view.keys {
-        let member = view.members.get(holder).unwrap();
-        assert_eq!(member.public_key, Some(*public_key));
-    }
     let mut addresses = BTreeSet::new();
-    let mut keys = BTreeSet::new();
     for (node, member) in &view.members {
         assert!(!view.refused.contains_key(node));
         assert!(!ledger.authority().is_out(node));
@@ -69,12 +64,7 @@ pub fn assert_sound(ledger: &Ledger, now: Timestamp) {
             assert_eq!(promise.ipv4.address, address);
             assert!(addresses.insert(address), "{address} is held twice");
         }
-        if let Some(public_key) = member.public_key {
-            assert_eq!(view.keys.get(&public_key), Some(node));
-            assert!(keys.insert(public_key), "a key is held twice");
-        }
-        let has_all = member.ipv4.is_some() && member.public_key.is_some();
-        assert_eq!(member.lost_to.is_none(), has_all);
+        assert_eq!(member.lost_to.is_none(), member.ipv4.is_some());
         assert_eq!(view.is_live(node), member.presence == Presence::Live);
     }
 }

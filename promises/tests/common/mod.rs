@@ -12,13 +12,13 @@ pub mod story;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
+use grid_keys::{NodeId, NodeKey, Secret, WgSecretKey};
 use grid_promises::cbor;
 use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::admission::{Admission, AdmissionRequest, Grant, GrantUse, Link};
 use grid_promises::network::invite::{Bootstrap, Invite};
 use grid_promises::network::ledger::Ledger;
-use grid_promises::network::member::{Claim, MemberPromise, Standing};
+use grid_promises::network::member::{Claim, MemberPromise, Standing, possession};
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::{Kind, Signed, Statement};
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
@@ -43,8 +43,8 @@ pub fn key(n: u16) -> NodeKey {
 }
 
 /// WireGuard key number `n`.
-pub fn wg(n: u16) -> WgPublicKey {
-    WgSecretKey::from_bytes(&Secret::new(seed(b"wireguard key", n))).public()
+pub fn wg(n: u16) -> WgSecretKey {
+    WgSecretKey::from_bytes(&Secret::new(seed(b"wireguard key", n)))
 }
 
 fn seed(what: &[u8], n: u16) -> [u8; 32] {
@@ -167,7 +167,8 @@ impl Net {
             issued: T0,
             expires: T0.after(DAY),
             standing: Standing::Promised,
-            public_key: wg(n),
+            public_key: wg(n).public(),
+            possession: wg(n).sign(&possession(&self.id(), &id)),
             ipv6: address::ipv6(self.charter.ipv6, &id),
             ipv4: Claim {
                 address: self.candidate(&id, 0),
@@ -298,8 +299,6 @@ impl Net {
             subject: subject.id(),
             admission: subject.admission.id(),
             member_since: since,
-            public_key: subject.body.public_key,
-            key_since: since,
             address: subject.body.ipv4.address,
             address_since: since,
             issued,
@@ -417,6 +416,14 @@ impl Node {
             body.sequence = sequence;
             body.issued = issued;
             body.expires = issued.after(DAY);
+        })
+    }
+
+    /// The promise of WireGuard key number `n`.
+    pub fn keyed(&self, n: u16) -> Self {
+        self.with(|body| {
+            body.public_key = wg(n).public();
+            body.possession = wg(n).sign(&possession(&body.network, &body.node));
         })
     }
 

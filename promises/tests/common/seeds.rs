@@ -17,7 +17,7 @@ use minicbor::{Decoder, Encoder};
 
 use super::{
     DAY, INVITES, MINUTE, Net, T0, charter, encoded, endpoint, forge, key, one_of_each, story,
-    unframe,
+    unframe, wg,
 };
 
 /// One input: its target, its name, its bytes.
@@ -235,6 +235,7 @@ fn members(seeds: &mut Vec<Seed>) {
     add("unsorted-prefixes", &|b| {
         b.prefixes = ["::/0", "0.0.0.0/0"].map(|p| p.parse().unwrap()).to_vec();
     });
+    add("key-of-another", &|b| b.public_key = wg(9).public());
     add("garbage-receipt", &|b| {
         b.receipts = vec![ByteVec::from(vec![0xff; 9])]
     });
@@ -258,7 +259,6 @@ fn receipts(seeds: &mut Vec<Seed>) {
     add("good", |_| {});
     add("of-itself", |r| r.subject = r.witness);
     add("late-member", |r| r.member_since = Timestamp(u64::MAX));
-    add("late-key", |r| r.key_since = Timestamp(u64::MAX));
     add("late-address", |r| r.address_since = Timestamp(u64::MAX));
     add("since-ever", |r| r.address_since = Timestamp(0));
     add("end-of-time", |r| r.issued = Timestamp(u64::MAX));

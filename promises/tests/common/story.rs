@@ -54,8 +54,8 @@ pub fn people(net: &Net) -> Vec<Node> {
     let guest = people[7].clone();
     people.push(net.joined(&guest, INVITES + 2, 5, 10));
     people.push(net.admitted(8));
-    // Somebody else's WireGuard key.
-    people[6].body.public_key = host.body.public_key;
+    // The same WireGuard key as its host.
+    people[6] = people[6].keyed(3);
     people
 }
 

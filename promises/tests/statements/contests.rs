@@ -1,8 +1,7 @@
-//! Who holds an address or a WireGuard key when two members promise it, and for how long.
+//! Who holds an address when two members claim it, and for how long.
 
 use std::net::Ipv4Addr;
 
-use grid_keys::WgPublicKey;
 use grid_promises::Timestamp;
 use grid_promises::limits::{QUIET_TIME, RECEIPT_LIFETIME};
 use grid_promises::network::evidence::Evidence;
@@ -11,7 +10,7 @@ use grid_promises::network::statement::{Signed, StatementError};
 use grid_promises::network::view::{MemberView, Presence, View};
 use minicbor::bytes::ByteVec;
 
-use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, forge, key, wg};
+use crate::common::{DAY, HOUR, INVITES, MINUTE, Net, Node, SECOND, T0, forge, key};
 
 /// An address that every node has among its candidates: the range has 14.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 5);
@@ -81,8 +80,6 @@ fn assert_holds(view: &View, winner: &Node, loser: &Node) {
     assert_eq!(of(view, winner).lost_to, None);
     assert_eq!(of(view, loser).ipv4, None);
     assert_eq!(of(view, loser).lost_to, Some(winner.id()));
-    // Its key is its own all the same.
-    assert_eq!(of(view, loser).public_key, Some(loser.body.public_key));
 }
 
 #[test]
@@ -324,7 +321,7 @@ fn a_receipt_speaks_for_eight_days() {
 }
 
 #[test]
-fn a_receipt_speaks_for_the_address_and_the_key_that_it_names() {
+fn a_receipt_speaks_for_the_address_that_it_names() {
     let scene = scene();
     let now = T0.after(HOUR);
     let honest = scene.seen(&scene.a, 3, T0.after(30 * MINUTE));
@@ -332,11 +329,6 @@ fn a_receipt_speaks_for_the_address_and_the_key_that_it_names() {
     let receipt = scene.net.receipt(&key(3), &elsewhere, T0, T0);
     let moved = scene.b.carrying(&[receipt]);
     assert_holds(&scene.view(&[&honest, &moved], now), &scene.a, &scene.b);
-    // A receipt for another key still speaks for the address.
-    let rekeyed = scene.b.with(|body| body.public_key = wg(50));
-    let receipt = scene.net.receipt(&key(3), &rekeyed, T0, T0);
-    let moved = scene.b.carrying(&[receipt]);
-    assert_holds(&scene.view(&[&honest, &moved], now), &scene.b, &scene.a);
 }
 
 /// Nobody can have seen a claim before the network was founded, and the founder's is as old as it.
@@ -349,47 +341,10 @@ fn the_founders_claim_is_the_oldest() {
         for n in 10..20 {
             let rival = scene.net.admitted(n).claiming(&scene.net, ADDRESS);
             let rival = scene.seen_at(&rival, 3, since, now);
-            let rival = rival.with(|body| body.public_key = founder.body.public_key);
             let view = scene.view(&[&founder, &rival], now);
             assert_eq!(view.addresses[&ADDRESS], founder.id());
-            assert_eq!(view.keys[&founder.body.public_key], founder.id());
-            assert_eq!(of(&view, &rival).public_key, None);
         }
     }
-}
-
-#[test]
-fn a_member_that_promises_anothers_key_gets_none() {
-    let scene = scene();
-    let now = T0.after(HOUR);
-    let victim = scene.seen(&scene.a, 3, T0.after(MINUTE));
-    let stolen = victim.body.public_key;
-    let thief = scene
-        .b
-        .with(|body| body.public_key = stolen)
-        .claiming(&scene.net, [10, 7, 0, 9].into());
-    let assert_kept = |thief: &Node| {
-        let view = scene.view(&[&victim, thief], now);
-        assert_eq!(view.keys.get(&stolen), Some(&victim.id()));
-        assert_eq!(of(&view, &victim).public_key, Some(stolen));
-        assert_eq!(of(&view, thief).public_key, None);
-        assert_eq!(of(&view, thief).lost_to, Some(victim.id()));
-        // What it holds is untouched.
-        assert_eq!(of(&view, thief).ipv4, Some([10, 7, 0, 9].into()));
-        assert_eq!(view.keys.len(), 3);
-    };
-    assert_kept(&thief);
-    assert_kept(&thief.at(99, now));
-    assert_kept(&scene.seen(&thief, 3, T0.after(30 * MINUTE)));
-    // Its evidence for its address says nothing about the key.
-    let mut body: Receipt = scene.net.receipt_body(&key(3), &thief, T0, now);
-    body.key_since = T0.after(30 * MINUTE);
-    let receipt = Signed::sign(body.clone(), &key(3)).unwrap();
-    assert_kept(&thief.carrying(&[receipt]).at(2, now));
-    let own_key: WgPublicKey = wg(2);
-    (body.public_key, body.key_since) = (own_key, T0);
-    let receipt = Signed::sign(body, &key(3)).unwrap();
-    assert_kept(&thief.carrying(&[receipt]).at(2, now));
 }
 
 #[test]
@@ -422,7 +377,6 @@ fn a_lapsed_members_address_stays_reserved() {
     assert!(!view.members.contains_key(&a.id()));
     assert_eq!(view.addresses.get(&ADDRESS), Some(&scene.b.id()));
     assert_eq!(of(&view, &scene.b).lost_to, None);
-    assert!(!view.keys.contains_key(&a.body.public_key));
 }
 
 #[test]
@@ -492,7 +446,6 @@ fn receipts_have_rules_of_their_own() {
     assert_eq!(why(&|_| {}, 1), Err(StatementError::Signature("receipt")));
     let late = "it speaks of a time after it was signed";
     assert_eq!(why(&|r| r.member_since.0 += 1, 3), invalid(late));
-    assert_eq!(why(&|r| r.key_since.0 += 1, 3), invalid(late));
     assert_eq!(why(&|r| r.address_since.0 += 1, 3), invalid(late));
     assert_eq!(why(&|r| r.issued = Timestamp(0), 3), invalid(late));
     assert_eq!(why(&|r| r.issued = Timestamp(u64::MAX), 3), Ok(()));

@@ -5,7 +5,9 @@ use std::time::Duration;
 use grid_promises::network::address;
 use grid_promises::network::admission::AdmissionError;
 use grid_promises::network::ledger::{Ledger, Merged, Refusal};
-use grid_promises::network::member::{Claim, Member, MemberPromise, PromiseError, Standing};
+use grid_promises::network::member::{
+    Claim, Member, MemberPromise, PromiseError, Standing, possession,
+};
 use grid_promises::network::statement::{Kind, StatementError};
 use grid_promises::network::view::View;
 use grid_promises::network::{AdmissionRule, Label};
@@ -15,6 +17,7 @@ use minicbor::bytes::ByteVec;
 use crate::common::exchange::settle;
 use crate::common::{
     DAY, INVITES, MINUTE, Net, Node, SECOND, T0, endpoint, first_unknown, forge, key, one_of_each,
+    wg,
 };
 use crate::refusal;
 
@@ -93,6 +96,50 @@ fn a_promise_that_another_signed_is_refused() {
     // A member's promise under another's name.
     let renamed = node.with(|body| body.node = key(1).id());
     assert_eq!(refusal(&ledger, &renamed.bytes(), T0), expected);
+}
+
+/// Two nodes with one WireGuard key could not both be peers of a machine: whoever promises a key shows that it has it.
+#[test]
+fn nobody_promises_a_wireguard_key_that_it_does_not_have() {
+    let (net, mut ledger, node) = scene();
+    let victim = net.founder();
+    let stolen = victim.body.public_key;
+    let expected = Refusal::Promise(PromiseError::NotItsKey(stolen));
+    let shows = |possession| {
+        let change =
+            |body: &mut MemberPromise| (body.public_key, body.possession) = (stolen, possession);
+        node.with(change).bytes()
+    };
+    let other = Net::with(|charter| charter.created.0 += 1);
+    let by_victim = |network, node| wg(0).sign(&possession(&network, &node));
+    for possession in [
+        // Its own, of its own key; what the victim shows; the same for this node in another network.
+        node.body.possession,
+        victim.body.possession,
+        by_victim(other.id(), node.id()),
+        [0; 64],
+    ] {
+        assert_eq!(refusal(&ledger, &shows(possession), T0), expected);
+    }
+    // Nor does a later promise, when an earlier one showed another key.
+    ledger.insert_bytes(&node.bytes(), T0).unwrap();
+    let later = node
+        .at(2, T0.after(MINUTE))
+        .with(|body| body.public_key = stolen);
+    assert_eq!(refusal(&ledger, &later.bytes(), T0.after(MINUTE)), expected);
+    // Who has the key may promise it, and another one later.
+    for (sequence, n) in [(3, 0), (4, 50)] {
+        let rotated = node.keyed(n).at(sequence, T0.after(MINUTE));
+        let merged = ledger.insert_bytes(&rotated.bytes(), T0.after(MINUTE));
+        assert_eq!(merged, Ok(Merged::New));
+    }
+    // A key that can be written in two ways, or for which anybody can sign, is none.
+    let twice = node.with(|body| body.public_key.0[31] |= 0x80);
+    let weak = node.with(|body| body.public_key.0 = [0; 32]);
+    for bad in [twice, weak] {
+        let expected = Refusal::Promise(PromiseError::NotItsKey(bad.body.public_key));
+        assert_eq!(refusal(&net.ledger(), &bad.bytes(), T0), expected);
+    }
 }
 
 #[test]
@@ -389,7 +436,7 @@ fn statements_that_are_state_are_held_and_passed_on() {
 fn kinds_of_state_belong_to_the_promise_of_members() {
     let promise = texts::JOIN_WIREGUARD_NET.id().to_string();
     let agreed = match promise.as_str() {
-        "bafkreihngdp7htbcrkhdlgj533mcxe3bd5towfjoqucdwbcpezziambvqa" => [4, 5],
+        "bafkreibkih3vobsnj2fptmrv7ffphr4gv7vlnm6tyrjz5uf5lxkgqelhqm" => [4, 5],
         other => panic!("which kinds are state under {other}?"),
     };
     let state = Kind::ALL.iter().filter(|kind| kind.is_state());

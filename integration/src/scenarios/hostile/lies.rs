@@ -76,7 +76,8 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
     for (seed, victim) in (10..).zip(victims) {
         let mut rogue = Rogue::admitted(invite, seed)?;
         let promise = rogue.sign(rogue.with_key_of(victim))?;
-        rogue.push(victims, &[promise]).await?;
+        refused(&mut rogue, target, promise).await?;
+        accused.push(Accused::new(&rogue, "the WireGuard key of another"));
     }
 
     // What others once said, or said elsewhere. An old statement alone is no offence, since any

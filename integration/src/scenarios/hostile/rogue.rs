@@ -14,7 +14,7 @@ use grid_promises::network::admission::Admission;
 use grid_promises::network::charter::Charter;
 use grid_promises::network::endpoint::{self as promised, EndpointKind};
 use grid_promises::network::invite::Invite;
-use grid_promises::network::member::{Claim, MemberPromise, Standing};
+use grid_promises::network::member::{Claim, MemberPromise, Standing, possession};
 use grid_promises::network::name::Label;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
@@ -123,6 +123,7 @@ impl Rogue {
             expires: issued.after(PROMISE_LIFETIME),
             standing: Standing::Promised,
             public_key: self.wireguard.public(),
+            possession: self.wireguard.sign(&possession(&network, &self.id())),
             ipv6: address::ipv6(self.charter.ipv6, &self.id()),
             ipv4: Claim { address, number: 0 },
             wireguard: Vec::new(),
@@ -169,7 +170,7 @@ impl Rogue {
         }
     }
 
-    /// One with the WireGuard key of another.
+    /// One with the WireGuard key of another, which it cannot show to have.
     pub(super) fn with_key_of(&self, victim: &Victim) -> MemberPromise {
         MemberPromise {
             public_key: WgPublicKey(victim.public_key),
@@ -197,8 +198,6 @@ impl Rogue {
             subject: subject.node,
             admission: admission.id(),
             member_since: since,
-            public_key: subject.public_key,
-            key_since: since,
             address: subject.ipv4.address,
             address_since: since,
             issued: now(),

@@ -88,7 +88,12 @@ impl Mesh {
         let mut mesh = Self::new(
             ledger,
             record.secret,
-            Device::new(private_key, record.listen_port),
+            Device::new(
+                private_key,
+                record.listen_port,
+                &record.charter.network(),
+                &local.id(),
+            ),
             Acceptance::new(record.rules, record.judge),
             record.bootstrap,
             Phase::new(admission.clone()),
@@ -121,7 +126,12 @@ impl Mesh {
     }
 
     /// Begins with a network, and stores it.
-    pub(crate) fn begin(beginning: Beginning, listen_port: u16, step: &mut Step<'_>) -> Self {
+    pub(crate) fn begin(
+        beginning: Beginning,
+        listen_port: u16,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Self {
         let Beginning {
             charter,
             secret,
@@ -143,12 +153,13 @@ impl Mesh {
             judge: None,
             bootstrap: bootstrap.clone(),
         };
+        let network = charter.network();
         let mut ledger = Ledger::new(charter);
         ledger.insert_acts(acts, step.now.timestamp());
         let mut mesh = Self::new(
             ledger,
             secret,
-            Device::new(private_key, listen_port),
+            Device::new(private_key, listen_port, &network, &local.id()),
             Acceptance::new(Vec::new(), None),
             bootstrap,
             Phase::new(admission),

@@ -11,8 +11,9 @@ use crate::core::mesh::paths::{Path, Paths};
 use crate::core::mesh::roster::Roster;
 use crate::core::step::Queue;
 use crate::network::address::on_interface;
-use crate::network::member::MemberPromise;
-use grid_keys::{NodeId, PresharedKey, Secret, WgPublicKey, WgSecretKey};
+use crate::network::ids::NetworkId;
+use crate::network::member::{MemberPromise, possession};
+use grid_keys::{NodeId, PresharedKey, Secret, SignatureBytes, WgPublicKey, WgSecretKey};
 
 /// Seconds between keepalives, where they are needed. WireGuard's documentation recommends 25: shorter
 /// than the time for which NATs remember a flow.
@@ -22,6 +23,8 @@ const KEEPALIVE: u16 = 25;
 pub(crate) struct Device {
     private_key: WgSecretKey,
     public_key: WgPublicKey,
+    /// That this node has the key, in the network of the interface.
+    possession: SignatureBytes,
     listen_port: u16,
     /// Of each peer, because deriving them is slow.
     preshared: BTreeMap<WgPublicKey, PresharedKey>,
@@ -30,9 +33,16 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    pub(crate) fn new(private_key: WgSecretKey, listen_port: u16) -> Self {
+    /// The interface of `node` in a network.
+    pub(crate) fn new(
+        private_key: WgSecretKey,
+        listen_port: u16,
+        network: &NetworkId,
+        node: &NodeId,
+    ) -> Self {
         Self {
             public_key: private_key.public(),
+            possession: private_key.sign(&possession(network, node)),
             private_key,
             listen_port,
             preshared: BTreeMap::new(),
@@ -42,6 +52,11 @@ impl Device {
 
     pub(crate) const fn public_key(&self) -> WgPublicKey {
         self.public_key
+    }
+
+    /// What shows that this node has the key.
+    pub(crate) const fn possession(&self) -> SignatureBytes {
+        self.possession
     }
 
     pub(crate) const fn listen_port(&self) -> u16 {
@@ -89,13 +104,14 @@ impl Device {
         let natted = local.is_natted();
         let mut peers = BTreeMap::new();
         let mut routes = BTreeSet::new();
-        let keys: Vec<(NodeId, WgPublicKey)> = roster
-            .view()
-            .live()
-            .filter(|(node, _)| **node != own.node)
-            .filter_map(|(node, member)| member.public_key.map(|key| (*node, key)))
-            .collect();
-        for (node, key) in keys {
+        let others = roster.others(&own.node);
+        let others = others.filter_map(|node| Some((*node, roster.promise_of(node)?.public_key)));
+        for (node, key) in others {
+            // Whoever shares its key, and shows that it has it, shares its tunnel: the first of them has it. None is
+            // with oneself.
+            if key == self.public_key || peers.contains_key(&key) {
+                continue;
+            }
             let allowed_ips: BTreeSet<IpNet> = acceptance.accepted_of(&node).collect();
             let host_route = |prefix: &&IpNet| prefix.prefix_len() < prefix.max_prefix_len();
             routes.extend(allowed_ips.iter().filter(host_route).copied());

@@ -21,7 +21,7 @@ use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
-use grid_keys::{NodeId, WgPublicKey};
+use grid_keys::NodeId;
 
 /// The part of a promise that a node chooses; the rest follows from its machine.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl Making<'_> {
             expires: issued.after(PROMISE_LIFETIME),
             standing,
             public_key: self.device.public_key(),
+            possession: self.device.possession(),
             ipv6: address::ipv6(charter.ipv6, &own),
             ipv4: terms.claim,
             wireguard: endpoints::wireguard(self.local, self.device.listen_port()),
@@ -268,7 +269,6 @@ impl OwnPromise {
         receipt: Signed<Receipt>,
         roster: &Roster,
         own: &NodeId,
-        public_key: &WgPublicKey,
         now: Timestamp,
     ) -> bool {
         let fits = receipt.network == roster.id()
@@ -280,7 +280,7 @@ impl OwnPromise {
         }
         let mut all = self.terms.receipts.clone();
         all.push(receipt);
-        let best = self.best_receipts(&all, roster, own, public_key, now);
+        let best = self.best_receipts(&all, roster, own, now);
         let before = std::mem::replace(&mut self.terms.receipts, best);
         self.terms.receipts != before
     }
@@ -292,7 +292,6 @@ impl OwnPromise {
         let is_the_same = |kept: &Signed<Receipt>| {
             kept.witness == receipt.witness
                 && kept.address == receipt.address
-                && kept.public_key == receipt.public_key
                 && (kept.admission == admission || receipt.admission != admission)
                 && receipt.issued.since(kept.issued) < RECEIPT_RENEWAL / 2
         };
@@ -300,7 +299,7 @@ impl OwnPromise {
     }
 
     /// The receipts worth carrying: the best for the membership (of those who decide contests for the invite, if there
-    /// is one), for the address and for the key, and a fresh one for the address by somebody else than the best. What
+    /// is one) and for the address, and a fresh one for the address by somebody else than the best. What
     /// its witness's standing does not reach dates nothing; a receipt of an owner, or of one from elsewhere, gives way
     /// to no other.
     fn best_receipts(
@@ -308,7 +307,6 @@ impl OwnPromise {
         all: &[Signed<Receipt>],
         roster: &Roster,
         own: &NodeId,
-        public_key: &WgPublicKey,
         now: Timestamp,
     ) -> Vec<Signed<Receipt>> {
         let authority = roster.ledger().authority();
@@ -320,14 +318,13 @@ impl OwnPromise {
         let line = evidence.line(&self.terms.admission, own);
         // Those of a witness that this node does not know (yet) come last; they are not dropped for better ones of
         // which there are none.
-        let rank = |r: &Signed<Receipt>, since: Timestamp| {
-            let worth = evidence.worth(r, since, line);
+        let rank = |r: &&Signed<Receipt>| {
+            let worth = evidence.worth(r, line);
             let is_owner = authority.is_owner(&r.witness);
             (worth.is_none(), worth, !is_owner, Reverse(r.issued))
         };
         let live = |r: &&Signed<Receipt>| now <= r.until();
         let of_address = |r: &&Signed<Receipt>| live(r) && r.address == address;
-        let of_key = |r: &&Signed<Receipt>| live(r) && r.public_key == *public_key;
         let of_membership = |r: &&Signed<Receipt>| {
             r.admission == admission && is_heard(&r.witness, links, authority)
         };
@@ -338,20 +335,18 @@ impl OwnPromise {
             (!is_deciding, since.is_none(), since, r.issued)
         });
         let best = all.iter().filter(of_address);
-        let best = best.min_by_key(|r| rank(r, r.address_since));
-        let key = all.iter().filter(of_key);
-        let key = key.min_by_key(|r| rank(r, r.key_since));
+        let best = best.min_by_key(rank);
         let others = |r: &&Signed<Receipt>| best.is_some_and(|best| best.witness != r.witness);
         let fresh = all.iter().filter(of_address).filter(others);
         let fresh = fresh.min_by_key(|r| {
-            let worth = evidence.worth(r, r.address_since, line);
+            let worth = evidence.worth(r, line);
             (
                 worth.is_none_or(|worth| worth.is_of_own_line),
                 Reverse(r.issued),
             )
         });
         let mut kept: Vec<Signed<Receipt>> = Vec::new();
-        for receipt in [membership, best, key, fresh].into_iter().flatten() {
+        for receipt in [membership, best, fresh].into_iter().flatten() {
             if !kept.contains(receipt) {
                 kept.push(receipt.clone());
             }
@@ -479,8 +474,6 @@ mod tests {
             subject: of.node(),
             admission: of.admission_id(),
             member_since: since,
-            public_key: of.promise().public_key,
-            key_since: since,
             address: of.promise().ipv4.address,
             address_since: since,
             issued,
@@ -497,7 +490,8 @@ mod tests {
         fn member(&mut self, n: u8, links: Vec<Link>, witness: u8, since: Timestamp) -> OwnPromise {
             let label = format!("node-{n}").parse().unwrap();
             let local = Local::new(key(n), label);
-            let device = Device::new(WgSecretKey::from_bytes(&Secret::new([n; 32])), 51820);
+            let wireguard = WgSecretKey::from_bytes(&Secret::new([n; 32]));
+            let device = Device::new(wireguard, 51820, &self.roster.id(), &local.id());
             let address = address::candidate(
                 &self.roster.id(),
                 "10.7.0.0/16".parse().unwrap(),
@@ -535,8 +529,7 @@ mod tests {
         ) -> Option<Vec<Signed<Receipt>>> {
             self.roster.review(now);
             let id = own.standing().node();
-            let wireguard = own.standing().promise().public_key;
-            own.keep_receipt(receipt.clone(), &self.roster, &id, &wireguard, now)
+            own.keep_receipt(receipt.clone(), &self.roster, &id, now)
                 .then(|| own.terms.receipts.clone())
         }
     }

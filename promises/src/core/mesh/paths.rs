@@ -66,11 +66,7 @@ impl Paths {
     ) -> bool {
         let mut changed = false;
         for (node, path) in &mut self.by_node {
-            let key = roster
-                .view()
-                .members
-                .get(node)
-                .and_then(|member| member.public_key);
+            let key = roster.promise_of(node).map(|promise| promise.public_key);
             if let Some(measured) = key.and_then(|key| observed.get(&key)) {
                 let before = (path.endpoint(), path.is_verified());
                 path.observe(measured.latest_handshake, measured.tx_bytes, now);

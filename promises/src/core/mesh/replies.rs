@@ -157,12 +157,11 @@ impl Mesh {
         let receipt = answer
             .receipt
             .and_then(|bytes| Signed::<Receipt>::decode(&bytes).ok());
-        let public_key = self.device.public_key();
         let now = step.now.timestamp();
         if let Some(receipt) = receipt
             && self.may_speak()
             && let Some(own) = self.phase.own_mut()
-            && own.keep_receipt(receipt, &self.roster, &local.id(), &public_key, now)
+            && own.keep_receipt(receipt, &self.roster, &local.id(), now)
         {
             step.timers.set_by(
                 NetworkTimer::Resign.of(self.id()),

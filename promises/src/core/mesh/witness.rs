@@ -71,7 +71,6 @@ impl Witness {
         if *subject == own
             || *subject == charter.founder
             || view.ipv4 != Some(promise.ipv4.address)
-            || view.public_key != Some(promise.public_key)
             || self.is_late(member, roster)
         {
             return None;
@@ -93,10 +92,8 @@ impl Witness {
             evidence.member_since(subject)
         };
         let vouches = decides || is_heard(&own, links, authority);
-        let key_since = evidence.key_worth(member, &promise.public_key);
-        let key_since = key_since.map(|worth| worth.since);
         let stale = seen.is_none_or(|seen| now.since(seen) >= RECEIPT_RENEWAL);
-        if !(stale || key_since.is_none() || (vouches && membership.is_none())) {
+        if !(stale || (vouches && membership.is_none())) {
             return None;
         }
         Some(Receipt {
@@ -105,8 +102,6 @@ impl Witness {
             subject: *subject,
             admission: member.admission_id(),
             member_since: membership.unwrap_or(now).min(now),
-            public_key: promise.public_key,
-            key_since: key_since.unwrap_or(now).min(now),
             address,
             address_since: worth.since.min(now),
             issued: now,
