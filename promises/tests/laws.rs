@@ -6,6 +6,8 @@
 mod common;
 #[path = "laws/ledgers.rs"]
 mod ledgers;
+#[path = "laws/tally.rs"]
+mod tally;
 
 use grid_keys::{NodeKey, Secret};
 use grid_promises::ContentId;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use crate::content_id::ContentId;
-use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, QUIET_TIME, SPARE_USES};
+use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, QUIET_TIME};
 use crate::network::act::Act;
 use crate::network::acts::{self, Acts};
 use crate::network::address;
@@ -24,7 +24,7 @@ use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
-use crate::network::uses::Uses;
+use crate::network::tally::Tally;
 use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -117,8 +117,8 @@ pub struct Ledger {
     known: BTreeSet<ContentId>,
     /// The grants that members came by, which were verified with their promises.
     grants: BTreeMap<NodeId, Signed<Grant>>,
-    /// Whose admissions each grant is on, by the grants' content ids.
-    by_grant: BTreeMap<ContentId, BTreeSet<NodeId>>,
+    /// Who used each grant, by the promises of the members.
+    tally: Tally,
 }
 
 impl Ledger {
@@ -132,7 +132,7 @@ impl Ledger {
             void: BTreeMap::new(),
             known: BTreeSet::new(),
             grants: BTreeMap::new(),
-            by_grant: BTreeMap::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -301,8 +301,12 @@ impl Ledger {
         if !self.members.contains_key(&node) && self.members.len() >= MAX_MEMBERS {
             return Err(Refusal::Full);
         }
-        let beyond = self.beyond(&member, now);
+        let beyond = self.beyond_with(&member, now);
         if beyond.contains(&node) {
+            match self.members.get(&node) {
+                Some(standing) => self.tally.put(self.acts.authority(), standing),
+                None => self.tally.remove(&node),
+            }
             return Err(Refusal::InviteSpent);
         }
         for loser in &beyond {
@@ -369,6 +373,8 @@ impl Ledger {
                 self.remove(&node);
             }
         }
+        // What owners did says whose word counts.
+        self.tally = Tally::of(self.acts.authority(), self.members.values(), now);
         for member in back {
             // Where there is no room, it goes: its own node offers it again.
             let _ = self.insert_member(member, now);
@@ -397,81 +403,44 @@ impl Ledger {
         Ok(Merged::New)
     }
 
+    /// Keeps a promise that the tally counts already.
     fn put(&mut self, member: Member) {
-        self.remove(&member.node());
+        self.forget(&member.node());
         self.known.insert(member.promise().id());
         for grant in grants_of(&member) {
             self.grants
                 .entry(grant.invite)
                 .or_insert_with(|| grant.clone());
-            self.by_grant
-                .entry(grant.id())
-                .or_default()
-                .insert(member.node());
         }
         self.members.insert(member.node(), member);
     }
 
     fn remove(&mut self, node: &NodeId) {
-        if let Some((member, _)) = self.void.remove(node) {
+        self.forget(node);
+        self.tally.remove(node);
+    }
+
+    fn forget(&mut self, node: &NodeId) {
+        let void = self.void.remove(node).map(|(member, _)| member);
+        for member in self.members.remove(node).into_iter().chain(void) {
             self.known.remove(&member.promise().id());
-        }
-        let Some(member) = self.members.remove(node) else {
-            return;
-        };
-        self.known.remove(&member.promise().id());
-        for grant in grants_of(&member) {
-            if let Some(nodes) = self.by_grant.get_mut(&grant.id()) {
-                nodes.remove(node);
-                if nodes.is_empty() {
-                    self.by_grant.remove(&grant.id());
-                }
-            }
         }
     }
 
-    /// Who is void because of a grant on `member`'s admission, and not kept ([`Uses::beyond`]), once
-    /// `member` is in.
+    /// Counts `member` in, and says who is void then because of a grant on its admission, and not kept.
     ///
     /// Every grant has a count of its own. Whoever has an invite's key and is a member could sign
     /// another grant of that key with fewer uses, and would put others out if the two were one.
-    fn beyond(&self, member: &Member, now: Timestamp) -> BTreeSet<NodeId> {
-        grants_of(member)
-            .flat_map(|grant| self.beyond_one(grant, Some(member), now))
-            .collect()
-    }
-
-    fn beyond_one(
-        &self,
-        grant: &Signed<Grant>,
-        newcomer: Option<&Member>,
-        now: Timestamp,
-    ) -> Vec<NodeId> {
-        let replaced = newcomer.map(Member::node);
-        let members: Vec<&Member> = self
-            .by(&grant.id())
-            .filter(|member| retained_until(member) >= now && Some(member.node()) != replaced)
-            .chain(newcomer)
-            .collect();
-        // So few are kept in any case.
-        if members.len() <= SPARE_USES {
-            return Vec::new();
-        }
-        let authority = self.authority();
-        let uses = Uses::of(grant, authority, members.iter().copied());
-        uses.beyond(authority, &members, now)
-    }
-
-    /// The promises whose admissions a grant is on.
-    fn by(&self, grant: &ContentId) -> impl Iterator<Item = &Member> {
-        let nodes = self.by_grant.get(grant).into_iter().flatten();
-        nodes.filter_map(|node| self.members.get(node))
+    fn beyond_with(&mut self, member: &Member, now: Timestamp) -> BTreeSet<NodeId> {
+        self.tally.go_to(now);
+        self.tally.put(self.acts.authority(), member);
+        let grants = grants_of(member).map(Signed::id);
+        grants.flat_map(|grant| self.tally.beyond(&grant)).collect()
     }
 
     /// The nodes that have been seen to use a grant.
     pub(crate) fn seen_users(&self, grant: &Signed<Grant>) -> BTreeSet<NodeId> {
-        let uses = Uses::of(grant, self.authority(), self.by(&grant.id()));
-        uses.seen().copied().collect()
+        self.tally.seen_users(&grant.id()).copied().collect()
     }
 
     /// The promises that do not count by what owners did, and why, but for those that a [`prune`](Self::prune) would
@@ -497,12 +466,8 @@ impl Ledger {
             .filter(|member| retained_until(member) < now)
             .map(Member::node)
             .collect();
-        let mut seen = BTreeSet::new();
-        for grant in self.members.values().flat_map(grants_of) {
-            if seen.insert(grant.id()) {
-                old.extend(self.beyond_one(grant, None, now));
-            }
-        }
+        self.tally.go_to(now);
+        old.extend(self.tally.all_beyond());
         for node in &old {
             self.remove(node);
         }
@@ -575,7 +540,7 @@ impl Ledger {
             charter: _,
             known: _,
             grants: _,
-            by_grant: _,
+            tally: _,
         } = self;
         let void = void.values().map(|(member, _)| member);
         let promises = members.values().chain(void).map(|member| {
@@ -668,7 +633,7 @@ fn grants_of(member: &Member) -> impl Iterator<Item = &Signed<Grant>> {
 
 /// Until when a promise matters: the address's quiet time, and as long as its invite could be used
 /// by another.
-fn retained_until(member: &Member) -> Timestamp {
+pub(crate) fn retained_until(member: &Member) -> Timestamp {
     let quiet = member.promise().expires.after(QUIET_TIME);
     invite_of(member).map_or(quiet, |grant| quiet.max(grant.expires.after(QUIET_TIME)))
 }

@@ -23,6 +23,7 @@ pub mod recovery;
 pub mod rules;
 pub mod ruling;
 pub mod statement;
+pub(crate) mod tally;
 pub mod uses;
 pub mod view;
 pub mod void;

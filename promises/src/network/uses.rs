@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
-use crate::limits::{INVITE_GRACE, SPARE_USES};
+use crate::limits::INVITE_GRACE;
 use crate::network::address;
 use crate::network::admission::{Grant, Link, heard_since};
 use crate::network::authority::Authority;
@@ -47,7 +47,11 @@ pub(crate) fn in_link(authority: &Authority, link: &Link) -> Option<Timestamp> {
 
 /// Since when the signers of any of `links`, or an owner, have seen the node at the end of the chain as a
 /// member.
-fn witnessed_by(authority: &Authority, member: &Member, links: &[Link]) -> Option<Timestamp> {
+pub(crate) fn witnessed_by(
+    authority: &Authority,
+    member: &Member,
+    links: &[Link],
+) -> Option<Timestamp> {
     member
         .membership_receipts()
         .filter_map(|receipt| heard_since(receipt, links, authority))
@@ -62,7 +66,17 @@ pub(crate) struct Uses<'a> {
 }
 
 /// How a use of an invite ranks among others: the older evidence first, then the lower hash.
-type UseRank = (Timestamp, [u8; 32]);
+pub(crate) type UseRank = (Timestamp, [u8; 32]);
+
+/// What decides between uses that are as old.
+pub(crate) fn use_hash(grant: &Grant, node: &NodeId) -> [u8; 32] {
+    address::hash("grid/1 invite use", &[&grant.invite.0, &node.0])
+}
+
+/// Until when a first use is believed without having been seen.
+pub(crate) fn deadline(grant: &Grant) -> Timestamp {
+    grant.expires.after(INVITE_GRACE)
+}
 
 impl<'a> Uses<'a> {
     /// The uses of every grant on the admissions of `members`, by the content ids of the grants.
@@ -83,23 +97,6 @@ impl<'a> Uses<'a> {
         all
     }
 
-    /// Those of one grant.
-    pub(crate) fn of(
-        grant: &'a Signed<Grant>,
-        authority: &Authority,
-        members: impl Iterator<Item = &'a Member>,
-    ) -> Self {
-        let mut uses = Self::new(grant);
-        for member in members {
-            for (position, link) in member.admission().links().iter().enumerate() {
-                if uses.is_link(link) {
-                    uses.add(authority, member, position, link);
-                }
-            }
-        }
-        uses
-    }
-
     const fn new(grant: &'a Signed<Grant>) -> Self {
         Self {
             grant,
@@ -118,45 +115,26 @@ impl<'a> Uses<'a> {
         self.nodes.get(node).copied().flatten()
     }
 
-    /// Those who have been seen to use it.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = &NodeId> {
-        self.nodes
-            .iter()
-            .filter(|(_, since)| since.is_some())
-            .map(|(node, _)| node)
-    }
-
     /// How a node's use ranks among the others.
-    pub(crate) fn rank(&self, node: &NodeId) -> UseRank {
+    fn rank(&self, node: &NodeId) -> UseRank {
         let since = self.since(node).unwrap_or(Timestamp(u64::MAX));
-        let hash = address::hash("grid/1 invite use", &[&self.grant.invite.0, &node.0]);
-        (since, hash)
+        (since, use_hash(self.grant, node))
     }
 
     /// As many as the grant allows, the best first: those who win it when more used it than that.
     /// `None` if there is no contest.
     pub(crate) fn winners(&self) -> Option<BTreeSet<NodeId>> {
         let allowed = self.grant.uses as usize;
-        (self.nodes.len() > allowed).then(|| self.best(self.nodes.keys(), allowed))
-    }
-
-    /// Those who win it whatever is heard of the others: all of its uses were seen. `None` as long as
-    /// some were not.
-    fn settled(&self) -> Option<BTreeSet<NodeId>> {
-        let allowed = self.grant.uses as usize;
-        (self.seen().count() >= allowed).then(|| self.best(self.seen(), allowed))
-    }
-
-    fn best<'n>(&self, nodes: impl Iterator<Item = &'n NodeId>, count: usize) -> BTreeSet<NodeId> {
-        let mut ranked: Vec<_> = nodes.map(|node| (self.rank(node), *node)).collect();
-        ranked.sort();
-        ranked.truncate(count);
-        ranked.into_iter().map(|(_, node)| node).collect()
-    }
-
-    /// Until when a first use is believed without having been seen.
-    fn deadline(&self) -> Timestamp {
-        self.grant.expires.after(INVITE_GRACE)
+        (self.nodes.len() > allowed).then(|| {
+            let mut ranked: Vec<_> = self
+                .nodes
+                .keys()
+                .map(|node| (self.rank(node), *node))
+                .collect();
+            ranked.sort_unstable();
+            ranked.truncate(allowed);
+            ranked.into_iter().map(|(_, node)| node).collect()
+        })
     }
 
     /// Whether the use by the node of the link at `position` of a member's admission was seen in time, or
@@ -179,7 +157,7 @@ impl<'a> Uses<'a> {
         let Some(user) = links.last().map(Link::node) else {
             return true;
         };
-        let deadline = self.deadline();
+        let deadline = deadline(self.grant);
         let in_time = |since: Option<Timestamp>| since.is_some_and(|since| since <= deadline);
         let witnessed = || witnessed_by(authority, member, links);
         now <= deadline
@@ -187,59 +165,12 @@ impl<'a> Uses<'a> {
             || in_time(witnessed())
             || (user != member.node() && witnessed().is_some())
     }
-
-    /// Of `members`, who all have this grant on their admissions, those that are void because of it and
-    /// beyond what is kept to tell losers why: at most [`SPARE_USES`] of those who used it themselves,
-    /// and as many of those whom the losers let in.
-    ///
-    /// Without this, whoever holds the key of an invite that others used up, or that expired, could fill
-    /// every node's memory.
-    pub(crate) fn beyond(
-        &self,
-        authority: &Authority,
-        members: &[&Member],
-        now: Timestamp,
-    ) -> Vec<NodeId> {
-        let settled = self.settled();
-        let (mut users, mut guests) = (Vec::new(), Vec::new());
-        for member in members {
-            let links = member.admission().links();
-            let first = authority.first_that_counts(member.admission(), &member.node());
-            let counting = links.iter().enumerate().skip(first);
-            let Some((position, link)) = counting.into_iter().find(|(_, link)| self.is_link(link))
-            else {
-                continue;
-            };
-            let user = link.node();
-            let in_time = self.is_in_time(authority, member, position, now);
-            if user == member.node() {
-                users.push((!in_time, user));
-            } else if !in_time || settled.as_ref().is_some_and(|won| !won.contains(&user)) {
-                guests.push(member.node());
-            }
-        }
-        let in_time = users.iter().filter(|(late, _)| !late).count();
-        let kept = in_time.min(self.grant.uses as usize);
-        let mut beyond = Vec::new();
-        if users.len() > kept + SPARE_USES {
-            users.sort_by_cached_key(|(late, user)| (*late, self.rank(user)));
-            let worst = users.drain(kept + SPARE_USES..);
-            beyond.extend(worst.map(|(_, user)| user));
-        }
-        guests.sort();
-        beyond.extend(guests.into_iter().skip(SPARE_USES));
-        beyond
-    }
-
-    fn is_link(&self, link: &Link) -> bool {
-        link.grant.id() == self.grant.id()
-    }
 }
 
 /// Whether a use that a node shows without a promise was seen before its invite expired, or the invite can still be
 /// used.
 pub(crate) fn is_timely(authority: &Authority, link: &Link, now: Timestamp) -> bool {
-    let deadline = link.grant.expires.after(INVITE_GRACE);
+    let deadline = deadline(&link.grant);
     now <= deadline || in_link(authority, link).is_some_and(|since| since <= deadline)
 }
 

@@ -1,0 +1,150 @@
+//! Who used each grant, kept up as promises come and go: which of them are void because of it and beyond what is kept.
+//!
+//! The rule is that of [`uses`](crate::network::uses). Counted out for all users at each merge, it would make a merge
+//! as dear as the invite is popular; here a promise that comes or goes costs the logarithm of that. What a promise says
+//! of a grant depends on what owners did, so a tally is made anew when that changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::content_id::ContentId;
+use crate::network::authority::Authority;
+use crate::network::ledger::retained_until;
+use crate::network::member::Member;
+use crate::time::Timestamp;
+use grid_keys::NodeId;
+
+mod book;
+
+use book::{Book, Mark};
+
+/// The uses of every grant on the admissions of some promises.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    books: BTreeMap<ContentId, Book>,
+    counted: BTreeMap<NodeId, Entry>,
+    /// Until when each promise counts: those that do at `as_of`, and those that do no longer.
+    live: BTreeSet<(Timestamp, NodeId)>,
+    lapsed: BTreeSet<(Timestamp, NodeId)>,
+    as_of: Timestamp,
+}
+
+/// What one promise says of the grants on its admission.
+#[derive(Clone, Debug)]
+struct Entry {
+    until: Timestamp,
+    marks: Vec<Mark>,
+}
+
+impl Tally {
+    /// That of these promises.
+    pub(crate) fn of<'a>(
+        authority: &Authority,
+        members: impl Iterator<Item = &'a Member>,
+        now: Timestamp,
+    ) -> Self {
+        let mut tally = Self {
+            as_of: now,
+            ..Self::default()
+        };
+        for member in members {
+            tally.put(authority, member);
+        }
+        tally
+    }
+
+    /// Counts a promise, in place of the one of the same node.
+    pub(crate) fn put(&mut self, authority: &Authority, member: &Member) {
+        let node = member.node();
+        self.remove(&node);
+        let entry = Entry {
+            until: retained_until(member),
+            marks: Mark::all_of(authority, member),
+        };
+        let place = (entry.until, node);
+        if entry.until < self.as_of {
+            self.lapsed.insert(place);
+        } else {
+            self.live.insert(place);
+            self.write(&node, &entry);
+        }
+        self.counted.insert(node, entry);
+    }
+
+    /// Counts the promise of a node no longer.
+    pub(crate) fn remove(&mut self, node: &NodeId) {
+        let Some(entry) = self.counted.remove(node) else {
+            return;
+        };
+        let place = (entry.until, *node);
+        if !self.lapsed.remove(&place) {
+            self.live.remove(&place);
+            self.strike(node, &entry);
+        }
+    }
+
+    /// Goes to a moment: promises that are not retained then do not count.
+    pub(crate) fn go_to(&mut self, now: Timestamp) {
+        self.as_of = now;
+        while let Some(place) = self.live.first().copied().filter(|(until, _)| *until < now) {
+            self.live.remove(&place);
+            self.lapsed.insert(place);
+            if let Some(entry) = self.counted.remove(&place.1) {
+                self.strike(&place.1, &entry);
+                self.counted.insert(place.1, entry);
+            }
+        }
+        while let Some(place) = self
+            .lapsed
+            .last()
+            .copied()
+            .filter(|(until, _)| *until >= now)
+        {
+            self.lapsed.remove(&place);
+            self.live.insert(place);
+            if let Some(entry) = self.counted.remove(&place.1) {
+                self.write(&place.1, &entry);
+                self.counted.insert(place.1, entry);
+            }
+        }
+    }
+
+    /// Those who are void because of a grant and beyond what is kept to tell losers why: at most
+    /// [`SPARE_USES`](crate::limits::SPARE_USES) of those who used it themselves, and as many of those whom the losers
+    /// let in.
+    ///
+    /// Without this, whoever holds the key of an invite that others used up, or that expired, could fill every node's
+    /// memory.
+    pub(crate) fn beyond(&self, grant: &ContentId) -> Vec<NodeId> {
+        let book = self.books.get(grant);
+        book.map_or_else(Vec::new, |book| book.beyond(self.as_of))
+    }
+
+    /// The same of every grant.
+    pub(crate) fn all_beyond(&self) -> impl Iterator<Item = NodeId> {
+        self.books.values().flat_map(|book| book.beyond(self.as_of))
+    }
+
+    /// The nodes that have been seen to use a grant.
+    pub(crate) fn seen_users(&self, grant: &ContentId) -> impl Iterator<Item = &NodeId> {
+        self.books.get(grant).into_iter().flat_map(Book::seen)
+    }
+
+    fn write(&mut self, node: &NodeId, entry: &Entry) {
+        for mark in &entry.marks {
+            let new = || Book::new(mark);
+            let book = self.books.entry(mark.grant).or_insert_with(new);
+            book.write(node, mark);
+        }
+    }
+
+    fn strike(&mut self, node: &NodeId, entry: &Entry) {
+        for mark in &entry.marks {
+            if let Some(book) = self.books.get_mut(&mark.grant) {
+                book.strike(node, mark);
+                if book.is_empty() {
+                    self.books.remove(&mark.grant);
+                }
+            }
+        }
+    }
+}
