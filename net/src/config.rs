@@ -101,7 +101,8 @@ pub struct Limits {
     /// dialled. Default 256.
     pub max_connections: usize,
     /// How many others may be, strangers who came by themselves. One that asks nothing gives its place to the next.
-    /// Default 128.
+    /// While more than half of these places are taken, whoever dials must first prove that it receives at its
+    /// address. Default 128.
     pub max_strangers: usize,
     /// The same for strangers from one network (IPv4 /24 or IPv6 /48). Default 48: many may join at once from one.
     pub max_strangers_per_network: usize,

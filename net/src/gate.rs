@@ -84,8 +84,13 @@ impl Gate {
         })
     }
 
-    /// Decides about a first packet from `addr`.
-    pub(crate) fn admit(self: &Arc<Self>, addr: IpAddr, validated: bool) -> Admission {
+    /// Decides about a first packet from `addr`. Where it is `crowded`, every source must prove its address.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        addr: IpAddr,
+        validated: bool,
+        crowded: bool,
+    ) -> Admission {
         let source = Source::of(addr);
         let mut pending = self.pending.lock();
         let from_source = pending.by_source.get(&source).copied().unwrap_or(0);
@@ -94,7 +99,8 @@ impl Gate {
             per_source,
             retry_from,
         } = self.bounds;
-        if !validated && (pending.total >= retry_from || from_source >= per_source) {
+        let busy = crowded || pending.total >= retry_from || from_source >= per_source;
+        if busy && !validated {
             return Admission::Retry;
         }
         if pending.total >= total || from_source >= per_source {
@@ -139,7 +145,7 @@ mod tests {
     }
 
     fn enter(gate: &Arc<Gate>, addr: &str, validated: bool) -> Pass {
-        match gate.admit(ip(addr), validated) {
+        match gate.admit(ip(addr), validated, false) {
             Admission::Enter(pass) => pass,
             other => panic!("{addr}: {other:?}"),
         }
@@ -151,11 +157,11 @@ mod tests {
         let _a = enter(&gate, "192.0.2.1", false);
         let b = enter(&gate, "::ffff:192.0.2.1", false);
         assert!(matches!(
-            gate.admit(ip("192.0.2.1"), false),
+            gate.admit(ip("192.0.2.1"), false, false),
             Admission::Retry
         ));
         assert!(matches!(
-            gate.admit(ip("192.0.2.1"), true),
+            gate.admit(ip("192.0.2.1"), true, false),
             Admission::Refuse
         ));
         let _c = enter(&gate, "192.0.2.2", false);
@@ -169,7 +175,7 @@ mod tests {
         let _a = enter(&gate, "2001:db8::1", false);
         let _b = enter(&gate, "2001:db8::2", false);
         assert!(matches!(
-            gate.admit(ip("2001:db8::3"), true),
+            gate.admit(ip("2001:db8::3"), true, false),
             Admission::Refuse
         ));
         let _c = enter(&gate, "2001:db8:0:1::3", true);
@@ -182,16 +188,25 @@ mod tests {
             .map(|addr| enter(&gate, addr, false))
             .into();
         assert!(matches!(
-            gate.admit(ip("192.0.2.4"), false),
+            gate.admit(ip("192.0.2.4"), false, false),
             Admission::Retry
         ));
         let _last = enter(&gate, "192.0.2.4", true);
         assert!(matches!(
-            gate.admit(ip("192.0.2.5"), true),
+            gate.admit(ip("192.0.2.5"), true, false),
             Admission::Refuse
         ));
         drop(passes);
         let _next = enter(&gate, "192.0.2.5", false);
+    }
+
+    #[test]
+    fn in_a_crowd_every_source_proves_its_address() {
+        let gate = gate();
+        let addr = ip("192.0.2.1");
+        assert!(matches!(gate.admit(addr, false, true), Admission::Retry));
+        assert_eq!(gate.pending.lock().total, 0);
+        assert!(matches!(gate.admit(addr, true, true), Admission::Enter(_)));
     }
 
     #[test]

@@ -86,9 +86,10 @@ impl Listener {
     pub(crate) async fn run(self: Arc<Self>) {
         while let Some(incoming) = self.quinn.accept().await {
             let remote = canonical(incoming.remote_address());
+            let validated = incoming.remote_address_validated();
             match self
                 .gate
-                .admit(remote.ip(), incoming.remote_address_validated())
+                .admit(remote.ip(), validated, self.registry.is_crowded())
             {
                 Admission::Enter(pass) => {
                     tokio::spawn(Arc::clone(&self).welcome(incoming, remote, pass));

@@ -110,6 +110,11 @@ impl Registry {
         self.state.lock().is_strange(link)
     }
 
+    /// Whether strangers have more than half of the places that there are for them.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.state.lock().strangers().count() > self.limits.max_strangers / 2
+    }
+
     /// This node.
     pub(crate) fn own(&self) -> NodeId {
         self.own

@@ -509,6 +509,62 @@ async fn half_open_handshakes_do_not_lock_others_out() {
     raw::join(30, node.addr()).await;
 }
 
+/// A first packet, as whoever spoofs its source sends it.
+async fn first_packet() -> Vec<u8> {
+    let tap = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let config = raw::client_config(Shows::RawKey(key(90)), &[b"grid/1"]);
+    let client = raw::socket();
+    let to = tap.local_addr().unwrap();
+    let _dial = client.connect_with(config, to, "x.invalid").unwrap();
+    let mut packet = vec![0; 2000];
+    let (length, _) = timeout(LONG, tap.recv_from(&mut packet))
+        .await
+        .unwrap()
+        .unwrap();
+    packet.truncate(length);
+    packet
+}
+
+/// Whether a node answers a first packet with a Retry (RFC 9000 section 17.2.5).
+async fn is_asked_to_retry(node: std::net::SocketAddr) -> bool {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&first_packet().await, node).await.unwrap();
+    let mut answer = vec![0; 2000];
+    let received = timeout(LONG, socket.recv_from(&mut answer)).await;
+    received.unwrap().unwrap();
+    answer[0] & 0xf0 == 0xf0
+}
+
+/// Strangers have more than half of their places: packets with spoofed sources keep nobody out any longer.
+#[tokio::test]
+async fn in_a_crowd_of_strangers_spoofed_sources_cost_nothing() {
+    let limits = Limits {
+        max_strangers: 4,
+        max_handshakes: 8,
+        max_handshakes_per_source: 8,
+        retry_threshold: 8,
+        handshake_timeout: LONG,
+        ..limits()
+    };
+    let node = Node::limited(1, limits);
+    let strangers = [Node::start(10), Node::start(11), Node::start(12)];
+    for stranger in &strangers[..2] {
+        stranger.dial(&node).await;
+    }
+    assert!(!is_asked_to_retry(node.addr()).await);
+    strangers[2].dial(&node).await;
+    assert!(is_asked_to_retry(node.addr()).await);
+    for _ in 0..20 {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(&first_packet().await, node.addr()).unwrap();
+    }
+    let _stranger = raw::join(30, node.addr()).await;
+    let member = Node::start(2);
+    node.endpoint.know([member.id()]);
+    member.dial(&node).await;
+    assert_eq!(node.endpoint.connections().len(), 5);
+}
+
 #[tokio::test]
 async fn garbage_changes_nothing() {
     let mut node = Node::start(1);
