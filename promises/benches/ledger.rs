@@ -195,7 +195,7 @@ fn push_of_one_megabyte(bencher: Bencher<'_, '_>, what: Repeated) {
             &mut core,
             Input::Request {
                 peer: sender.id(),
-                message: message.clone().into(),
+                message: message.clone(),
                 reply: ReplyTo(7),
             },
         );
