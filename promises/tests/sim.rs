@@ -15,11 +15,12 @@ use grid_promises::core::{
     Command, CommandError, Cut, Dismissal, FailureKind, JoinWith, Keep, NetworkStatus, Notice,
     OwnStanding, Ranges, Reply,
 };
-use grid_promises::limits::INVITE_MAX_LIFE;
+use grid_promises::limits::{INVITE_MAX_LIFE, RECEIPT_RENEWAL};
 use grid_promises::network::act::Action;
 use grid_promises::network::admission::Link;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::MemberPromise;
+use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
 use grid_promises::network::{AdmissionRule, NetworkId, NetworkName};
 use grid_promises::sim::{Faults, NodeIndex, World};
@@ -1141,5 +1142,31 @@ fn of_those_who_share_a_wireguard_key_one_has_the_tunnel() {
     }
     for node in [2, 3] {
         assert!(!world.nodes[node].tunnels[&network].peers.contains_key(&key));
+    }
+}
+
+/// No receipt lasts longer than 8 days, and whoever gave the first ones is gone: members renew them for each other,
+/// and lose nothing of since when.
+#[test]
+fn members_keep_fresh_evidence_of_since_when_they_are_there() {
+    let (mut world, network, _) = mesh(33, Faults::NONE, 4, "10.7.0.0/16");
+    world.run(Duration::from_secs(60));
+    let came = world.now.timestamp();
+    world.kill(0);
+    world.run(Duration::from_secs(12 * 24 * 3600));
+    for node in 1..4 {
+        let promise = world.nodes[node].disk[&network].promise.clone().unwrap();
+        let promise: Signed<MemberPromise> = Signed::decode(&promise).unwrap();
+        let receipts = promise.receipts.iter();
+        let receipts = receipts.map(|bytes| Signed::<Receipt>::decode(bytes).unwrap());
+        let is_good = |receipt: &Signed<Receipt>| {
+            receipt.address == promise.ipv4.address
+                && receipt.address_since <= came
+                && world.now.timestamp().since(receipt.issued) < 2 * RECEIPT_RENEWAL
+        };
+        assert!(
+            receipts.into_iter().any(|receipt| is_good(&receipt)),
+            "{node}"
+        );
     }
 }
