@@ -23,6 +23,8 @@ mod invites;
 mod members;
 #[path = "statements/membership.rs"]
 mod membership;
+#[path = "statements/rank.rs"]
+mod rank;
 #[path = "statements/revocations.rs"]
 mod revocations;
 #[path = "statements/uses.rs"]

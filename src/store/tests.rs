@@ -12,7 +12,7 @@ use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::charter::{AdmissionRule, Charter};
 use grid_promises::network::invite::Bootstrap;
-use grid_promises::network::member::{Claim, MemberPromise, Standing, possession};
+use grid_promises::network::member::{Claim, Ipv6Claim, MemberPromise, Standing, possession};
 use grid_promises::network::name::{Label, NetworkName};
 use grid_promises::network::statement::Signed;
 use grid_promises::{Timestamp, texts};
@@ -68,7 +68,10 @@ fn promise(charter: &Signed<Charter>, wireguard: &WgSecretKey, sequence: u64) ->
         standing: Standing::Promised,
         public_key: wireguard.public(),
         possession: wireguard.sign(&possession(&charter.network(), &node.id())),
-        ipv6: "fd00::1".parse().unwrap(),
+        ipv6: Ipv6Claim {
+            address: "fd00::1".parse().unwrap(),
+            modifier: 7,
+        },
         ipv4: Claim {
             address: "10.9.0.7".parse().unwrap(),
             number: 0,

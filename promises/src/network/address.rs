@@ -1,4 +1,4 @@
-//! Which addresses a node may have: a permanent IPv6 address, and a series of IPv4 candidates.
+//! Which addresses a node may have: an IPv6 address that nobody else comes by, and a series of IPv4 candidates.
 //!
 //! Both follow from hashes alone. Who holds an address when two want it is decided in
 //! [`view`](crate::network::view).
@@ -15,15 +15,24 @@ use grid_keys::NodeId;
 /// How many candidates a node tries before it calls a range full.
 pub const MAX_CANDIDATES: u32 = 1 << 20;
 
+/// How many zero bits the hash of a modifier begins with. They cost every node some 20 ms, once, and whoever wants the
+/// address of another 2^16 times as many hashes: 2^67 to hit one of 8192 members.
+pub const WORK_BITS: usize = 16;
+
 /// SHA-256 over a domain, a zero byte, and parts of fixed length.
 pub(crate) fn hash(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
+    hasher(domain, parts).finalize().into()
+}
+
+/// The same before its end.
+fn hasher(domain: &str, parts: &[&[u8]]) -> Sha256 {
     let mut hasher = Sha256::new();
     hasher.update(domain.as_bytes());
     hasher.update([0]);
     for part in parts {
         hasher.update(part);
     }
-    hasher.finalize().into()
+    hasher
 }
 
 /// Whether a network may use this IPv4 range.
@@ -134,17 +143,50 @@ pub fn first_free(
         .find(|(_, address)| !held.contains(address))
 }
 
-/// A node's IPv6 address: the network's /64 and 64 bits of the node key's hash.
+/// A node's IPv6 address by a modifier: the network's /64, and the first eight bytes of
+/// `SHA-256("grid/1 ipv6 host", network, node, modifier)`. `None` if the modifier is none of the node's: of a second
+/// hash of the same, the first [`WORK_BITS`] bits have to be zero, and the host must not.
+///
+/// So whoever wants the address of another has to find both hashes at once. A node that takes what comes has to find
+/// only one of them, once (RFC 3972 calls that the hash extension).
 #[must_use]
-pub fn ipv6(prefix: Ipv6Net, node: &NodeId) -> Ipv6Addr {
-    let hash = hash("grid/1 ipv6 host", &[&node.0]);
+pub fn ipv6(
+    prefix: Ipv6Net,
+    network: &NetworkId,
+    node: &NodeId,
+    modifier: u32,
+) -> Option<Ipv6Addr> {
+    let work = hasher("grid/1 ipv6 work", &[&network.0.to_bytes(), &node.0]);
+    let is_own = has_work(work, modifier);
+    is_own.then(|| host(prefix, network, node, modifier))?
+}
+
+/// The first of a node's modifiers from number `from` on, and the address by it. Takes some 65 536 hashes.
+#[must_use]
+pub fn first_ipv6(
+    prefix: Ipv6Net,
+    network: &NetworkId,
+    node: &NodeId,
+    from: u32,
+) -> Option<(u32, Ipv6Addr)> {
+    let work = hasher("grid/1 ipv6 work", &[&network.0.to_bytes(), &node.0]);
+    (from..=u32::MAX)
+        .filter(|modifier| has_work(work.clone(), *modifier))
+        .find_map(|modifier| Some((modifier, host(prefix, network, node, modifier)?)))
+}
+
+fn has_work(work: Sha256, modifier: u32) -> bool {
+    let hash = work.chain_update(modifier.to_be_bytes()).finalize();
+    hash.iter().take(WORK_BITS / 8).all(|byte| *byte == 0)
+}
+
+/// `None` for the host zero, the subnet routers' anycast address (RFC 4291 section 2.6.1).
+fn host(prefix: Ipv6Net, network: &NetworkId, node: &NodeId, modifier: u32) -> Option<Ipv6Addr> {
+    let parts: [&[u8]; 3] = [&network.0.to_bytes(), &node.0, &modifier.to_be_bytes()];
+    let hash = hash("grid/1 ipv6 host", &parts);
     let mut octets = prefix.network().octets();
     octets[8..].copy_from_slice(&hash[..8]);
-    // The all-zero host is the subnet routers' anycast address (RFC 4291 section 2.6.1).
-    if octets[8..] == [0; 8] {
-        octets[15] = 1;
-    }
-    Ipv6Addr::from(octets)
+    (octets[8..] != [0; 8]).then(|| Ipv6Addr::from(octets))
 }
 
 #[cfg(test)]
@@ -203,10 +245,20 @@ mod tests {
     #[test]
     fn ipv6_addresses_are_permanent_and_inside_the_prefix() {
         let prefix: Ipv6Net = "fd00:1:2:3::/64".parse().unwrap();
-        let address = ipv6(prefix, &NodeId([7; 32]));
+        let (node, other) = (NodeId([7; 32]), NodeId([8; 32]));
+        let first = first_ipv6(prefix, &network(), &node, 0).unwrap();
+        let (modifier, address) = first;
         assert!(prefix.contains(&address));
-        assert_eq!(address, ipv6(prefix, &NodeId([7; 32])));
-        assert_ne!(address, ipv6(prefix, &NodeId([8; 32])));
+        assert_eq!(first_ipv6(prefix, &network(), &node, 0), Some(first));
+        assert_eq!(ipv6(prefix, &network(), &node, modifier), Some(address));
+        // Every other modifier before it is none, and the next one gives another address.
+        assert!((0..modifier).all(|k| ipv6(prefix, &network(), &node, k).is_none()));
+        let (next, elsewhere) = first_ipv6(prefix, &network(), &node, modifier + 1).unwrap();
+        assert!(next > modifier && elsewhere != address);
+        // It is a modifier of one node in one network.
+        let foo = NetworkId(ContentId::of(b"another charter"));
+        assert_eq!(ipv6(prefix, &network(), &other, modifier), None);
+        assert_eq!(ipv6(prefix, &foo, &node, modifier), None);
     }
 
     #[test]

@@ -34,6 +34,41 @@ pub struct Claim {
     pub number: u32,
 }
 
+/// An IPv6 address and the modifier by which it is the node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Ipv6Claim {
+    /// The address.
+    #[n(0)]
+    #[cbor(with = "wire::ipv6_addr")]
+    pub address: Ipv6Addr,
+    /// The modifier.
+    #[n(1)]
+    pub modifier: u32,
+}
+
+impl Ipv6Claim {
+    /// A node's claim by its first modifier from `from` on ([`address::first_ipv6`]). Takes a while.
+    #[must_use]
+    pub fn first(charter: &Signed<Charter>, node: &NodeId, from: u32) -> Option<Self> {
+        let found = address::first_ipv6(charter.ipv6, &charter.network(), node, from);
+        found.map(|(modifier, address)| Self { address, modifier })
+    }
+
+    /// The same, or the claim by the node's next modifier, if another holds the address.
+    #[must_use]
+    pub fn unless_held(
+        self,
+        holder: Option<&NodeId>,
+        charter: &Signed<Charter>,
+        node: &NodeId,
+    ) -> Self {
+        let is_lost = holder.is_some_and(|holder| holder != node);
+        let next = self.modifier.checked_add(1).filter(|_| is_lost);
+        next.and_then(|from| Self::first(charter, node, from))
+            .unwrap_or(self)
+    }
+}
+
 /// Whether a promise stands or was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -74,10 +109,9 @@ pub struct MemberPromise {
     #[n(7)]
     #[cbor(with = "minicbor::bytes")]
     pub possession: SignatureBytes,
-    /// Its permanent IPv6 address: follows from the network and the node key.
+    /// Its IPv6 address, which follows from the network, the node key and a modifier.
     #[n(8)]
-    #[cbor(with = "wire::ipv6_addr")]
-    pub ipv6: Ipv6Addr,
+    pub ipv6: Ipv6Claim,
     /// The IPv4 address that it claims.
     #[n(9)]
     pub ipv4: Claim,
@@ -163,8 +197,8 @@ pub enum PromiseError {
     /// It does not show that the node has the WireGuard key.
     #[error("the node does not show that the WireGuard key {0} is its own")]
     NotItsKey(WgPublicKey),
-    /// The IPv6 address is not the one that follows from the node's key.
-    #[error("{0} is not the address that follows from the node's key")]
+    /// The IPv6 address does not follow from the node's key and the modifier, or that is none of the node's.
+    #[error("{0} is not an address that follows from the node's key")]
     NotItsIpv6(Ipv6Addr),
     /// The IPv4 address is outside the range, reserved, or not the candidate that it says.
     #[error("{0} is not an address that this node can claim")]
@@ -271,8 +305,10 @@ impl Member {
         {
             return Err(PromiseError::NotItsKey(promise.public_key));
         }
-        if promise.ipv6 != address::ipv6(charter.ipv6, &promise.node) {
-            return Err(PromiseError::NotItsIpv6(promise.ipv6));
+        let Ipv6Claim { address, modifier } = promise.ipv6;
+        let own = address::ipv6(charter.ipv6, &promise.network, &promise.node, modifier);
+        if own != Some(address) {
+            return Err(PromiseError::NotItsIpv6(address));
         }
         let Claim { address, number } = promise.ipv4;
         if number >= address::MAX_CANDIDATES

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod member;
 pub mod membership;
 pub mod name;
+pub mod rank;
 pub mod receipt;
 pub mod records;
 pub mod recovery;

@@ -115,13 +115,15 @@ impl Records {
         let network = ledger.network();
         let promised = |(node, member): (&NodeId, &MemberView)| {
             let said = ledger.members().get(node)?.promise();
-            let is_asked = node != own && member.presence == Presence::Live;
+            // Whoever comes by the IPv6 address of another moves on with its next promise.
+            let is_alone = view.has_ipv6(node, said.ipv6.address);
+            let is_asked = node != own && member.presence == Presence::Live && is_alone;
             let holder = view.addresses.get(&said.ipv4.address).copied();
             is_asked.then(|| {
                 let promised = Promised {
                     label: said.label.clone(),
                     ipv4: said.ipv4.address,
-                    ipv6: said.ipv6,
+                    ipv6: said.ipv6.address,
                     held_by: holder.filter(|holder| holder != node),
                     prefixes: said.prefixes.clone(),
                 };

@@ -1,11 +1,13 @@
 //! What follows from a set of statements at a moment: the members, and who holds which address.
 //!
 //! When two members claim the same address, the one with the better evidence holds it
-//! ([`evidence`](crate::network::evidence)), then the one with the lower hash. Every node that holds the
+//! ([`evidence`](crate::network::evidence)), then the one with the lower hash. Nobody can choose an IPv6 address; should
+//! two come by the same one, the better admission holds it ([`rank`](crate::network::rank)). Every node that holds the
 //! same statements comes to the same view.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::limits::QUIET_TIME;
 use crate::network::address;
@@ -47,6 +49,8 @@ pub struct View {
     pub refused: BTreeMap<NodeId, NotAMember>,
     /// Who holds each address, also those reserved for absent members.
     pub addresses: BTreeMap<Ipv4Addr, NodeId>,
+    /// Who has each IPv6 address.
+    pub ipv6: BTreeMap<Ipv6Addr, NodeId>,
     /// Since when each of them has been seen as a member: what its word is worth.
     pub standings: Standings,
 }
@@ -76,6 +80,11 @@ impl View {
         view.addresses = contest(&members, |m| {
             (m.promise().ipv4.address, claim_rank(&evidence, m))
         });
+        let authority = ledger.authority();
+        let rank = |m: &Member| authority.rank(&ledger.network(), m.admission(), &m.node());
+        let claims = members.iter().map(|m| (m.promise().ipv6.address, *m));
+        let holders = sole_holders(claims, rank).into_iter();
+        view.ipv6 = holders.map(|(address, m)| (address, m.node())).collect();
         view.standings = evidence.into_standings();
         for member in members {
             view.settle(member, now);
@@ -113,6 +122,12 @@ impl View {
         self.members
             .get(node)
             .is_some_and(|member| member.presence == Presence::Live)
+    }
+
+    /// Whether a member has the IPv6 address that it claims, and no other has it.
+    #[must_use]
+    pub fn has_ipv6(&self, node: &NodeId, address: Ipv6Addr) -> bool {
+        self.ipv6.get(&address) == Some(node)
     }
 
     /// The addresses that anybody but `node` holds.
@@ -179,6 +194,22 @@ fn contest<K: Ord + Copy>(
         .collect()
 }
 
+/// Who has each thing: of several who want it, the one of the best rank, which is only asked for where there are several.
+fn sole_holders<'a, K: Ord, T, R: Ord>(
+    wanted: impl Iterator<Item = (K, &'a T)>,
+    rank: impl Fn(&T) -> R,
+) -> BTreeMap<K, &'a T> {
+    let mut holders: BTreeMap<K, &'a T> = BTreeMap::new();
+    for (key, one) in wanted {
+        match holders.entry(key) {
+            Entry::Vacant(free) => _ = free.insert(one),
+            Entry::Occupied(mut held) if rank(one) < rank(held.get()) => _ = held.insert(one),
+            Entry::Occupied(_) => {}
+        }
+    }
+    holders
+}
+
 fn presence(member: &Member, now: Timestamp) -> Presence {
     let promise = member.promise();
     match promise.standing {
@@ -196,4 +227,25 @@ fn is_reserved(member: &Member, now: Timestamp) -> bool {
         Standing::Withdrawn => promise.issued,
     };
     now <= from.after(QUIET_TIME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_the_best_rank_holds_it_in_whatever_order_they_come() {
+        let ranks = [("a", 5), ("b", 3), ("a", 2), ("a", 9), ("b", 4)];
+        let forth = sole_holders(ranks.iter().map(|one| (one.0, one)), |one| one.1);
+        let back = sole_holders(ranks.iter().rev().map(|one| (one.0, one)), |one| one.1);
+        assert_eq!(forth, BTreeMap::from([("a", &("a", 2)), ("b", &("b", 3))]));
+        assert_eq!(forth, back);
+        // Where nobody else wants it, nobody's rank is asked for.
+        let alone = [("a", ()), ("b", ())];
+        let asked = |_: &(&str, ())| -> u32 { panic!("a rank was asked for") };
+        assert_eq!(
+            sole_holders(alone.iter().map(|one| (one.0, one)), asked).len(),
+            2
+        );
+    }
 }

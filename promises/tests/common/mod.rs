@@ -9,7 +9,9 @@ pub mod exchange;
 pub mod seeds;
 pub mod story;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use grid_keys::{NodeId, NodeKey, Secret, WgSecretKey};
@@ -18,7 +20,7 @@ use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::admission::{Admission, AdmissionRequest, Grant, GrantUse, Link};
 use grid_promises::network::invite::{Bootstrap, Invite};
 use grid_promises::network::ledger::Ledger;
-use grid_promises::network::member::{Claim, MemberPromise, Standing, possession};
+use grid_promises::network::member::{Claim, Ipv6Claim, MemberPromise, Standing, possession};
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::{Kind, Signed, Statement};
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
@@ -156,6 +158,16 @@ impl Net {
             .unwrap()
     }
 
+    /// The IPv6 address of a node by its first modifier, which is looked for once.
+    pub fn ipv6(&self, node: &NodeId) -> Ipv6Claim {
+        static FOUND: Mutex<BTreeMap<(NetworkId, NodeId), u32>> = Mutex::new(BTreeMap::new());
+        let known = FOUND.lock().unwrap().get(&(self.id(), *node)).copied();
+        let claim = Ipv6Claim::first(&self.charter, node, known.unwrap_or(0)).unwrap();
+        let mut found = FOUND.lock().unwrap();
+        found.insert((self.id(), *node), claim.modifier);
+        claim
+    }
+
     /// Node `n` with an admission, claiming its first candidate at [`T0`].
     pub fn node(&self, n: u16, admission: Admission) -> Node {
         let key = key(n);
@@ -169,7 +181,7 @@ impl Net {
             standing: Standing::Promised,
             public_key: wg(n).public(),
             possession: wg(n).sign(&possession(&self.id(), &id)),
-            ipv6: address::ipv6(self.charter.ipv6, &id),
+            ipv6: self.ipv6(&id),
             ipv4: Claim {
                 address: self.candidate(&id, 0),
                 number: 0,

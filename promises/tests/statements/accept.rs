@@ -87,7 +87,7 @@ impl Scene {
         let verdicts = self.verdicts(&ledger, T0, &node).unwrap();
         let prefixes: Vec<IpNet> = verdicts.iter().map(|v| v.prefix).collect();
         let v4: IpNet = std::net::IpAddr::from(node.body.ipv4.address).into();
-        let v6: IpNet = std::net::IpAddr::from(node.body.ipv6).into();
+        let v6: IpNet = std::net::IpAddr::from(node.body.ipv6.address).into();
         assert_eq!(prefixes, [v4, v6]);
         verdicts
             .into_iter()

@@ -6,7 +6,7 @@ use grid_promises::network::address;
 use grid_promises::network::admission::AdmissionError;
 use grid_promises::network::ledger::{Ledger, Merged, Refusal};
 use grid_promises::network::member::{
-    Claim, Member, MemberPromise, PromiseError, Standing, possession,
+    Claim, Ipv6Claim, Member, MemberPromise, PromiseError, Standing, possession,
 };
 use grid_promises::network::statement::{Kind, StatementError};
 use grid_promises::network::view::View;
@@ -156,33 +156,61 @@ fn another_nodes_admission_admits_nobody_else() {
     assert!(!View::of(&ledger, T0).members.contains_key(&uninvited.id()));
 }
 
+/// Whoever wants another's address would have to find a modifier of its own that gives it.
 #[test]
-fn a_node_has_one_ipv6_address() {
-    let (net, _, node) = scene();
-    let of = |n: u16| address::ipv6(net.charter.ipv6, &key(n).id());
+fn an_ipv6_address_follows_from_the_node_and_a_modifier_of_its_own() {
+    let (net, mut ledger, node) = scene();
+    let Ipv6Claim { address, modifier } = node.body.ipv6;
+    let not_its = |address| Refusal::Promise(PromiseError::NotItsIpv6(address));
+    let [zero, one] = [0, 1].map(|n| net.ipv6(&key(n).id()));
     for other in [
-        of(0),
-        of(1),
+        zero.address,
+        one.address,
         "fe80::1".parse().unwrap(),
         "::1".parse().unwrap(),
     ] {
-        assert_eq!(
-            refused(|body| body.ipv6 = other),
-            Refusal::Promise(PromiseError::NotItsIpv6(other))
-        );
+        for modifier in [modifier, zero.modifier, one.modifier, 0, u32::MAX] {
+            let claim = Ipv6Claim {
+                address: other,
+                modifier,
+            };
+            assert_eq!(refused(|body| body.ipv6 = claim), not_its(other));
+        }
     }
-    // The same host under another network's prefix.
-    let elsewhere = address::ipv6("fd00:1::/64".parse().unwrap(), &node.id());
-    assert_eq!(
-        refused(|body| body.ipv6 = elsewhere),
-        Refusal::Promise(PromiseError::NotItsIpv6(elsewhere))
-    );
+    // Its own address by a modifier that is none of its own, and the same host under another network's prefix.
+    let before = Ipv6Claim {
+        address,
+        modifier: modifier - 1,
+    };
+    assert_eq!(refused(|body| body.ipv6 = before), not_its(address));
+    let prefix = "fd00:1::/64".parse().unwrap();
+    let elsewhere = address::ipv6(prefix, &net.id(), &node.id(), modifier).unwrap();
+    let claim = Ipv6Claim {
+        address: elsewhere,
+        modifier,
+    };
+    assert_eq!(refused(|body| body.ipv6 = claim), not_its(elsewhere));
     // An IPv4-mapped address has no form on the wire at all.
-    let mapped = refused(|body| body.ipv6 = "::ffff:10.7.0.1".parse().unwrap());
+    let mapped = refused(|body| body.ipv6.address = "::ffff:10.7.0.1".parse().unwrap());
     assert!(
         matches!(mapped, Refusal::Statement(StatementError::Encoding { .. })),
         "{mapped:?}"
     );
+    // The next modifier gives another one, as it is needed should two come by one address.
+    let next = Ipv6Claim::first(&net.charter, &node.id(), modifier + 1).unwrap();
+    assert_eq!(
+        node.body
+            .ipv6
+            .unless_held(Some(&key(9).id()), &net.charter, &node.id()),
+        next
+    );
+    for holder in [None, Some(&node.id())] {
+        let kept = node.body.ipv6.unless_held(holder, &net.charter, &node.id());
+        assert_eq!(kept, node.body.ipv6);
+    }
+    let moved = node.with(|body| body.ipv6 = next);
+    assert_eq!(ledger.insert_bytes(&moved.bytes(), T0), Ok(Merged::New));
+    assert!(View::of(&ledger, T0).has_ipv6(&node.id(), next.address));
 }
 
 #[test]
@@ -436,7 +464,7 @@ fn statements_that_are_state_are_held_and_passed_on() {
 fn kinds_of_state_belong_to_the_promise_of_members() {
     let promise = texts::JOIN_WIREGUARD_NET.id().to_string();
     let agreed = match promise.as_str() {
-        "bafkreibkih3vobsnj2fptmrv7ffphr4gv7vlnm6tyrjz5uf5lxkgqelhqm" => [4, 5],
+        "bafkreif3j5rm3iujbibjzvalpqsu7e7ax3hvh5uoby2nbp5avo4vgphgaq" => [4, 5],
         other => panic!("which kinds are state under {other}?"),
     };
     let state = Kind::ALL.iter().filter(|kind| kind.is_state());

@@ -2,8 +2,8 @@
 //! protocol, and `docs/wire.md` with it.
 
 use grid_promises::network::AdmissionRule;
-use grid_promises::network::address;
 use grid_promises::network::invite::Invite;
+use grid_promises::network::member::Ipv6Claim;
 use grid_promises::network::statement::Kind;
 
 use crate::common::{INVITES, Net, T0, key, one_of_each};
@@ -91,10 +91,8 @@ fn derived_values_are_pinned() {
     ];
     for n in 0..2 {
         let id = key(n).id();
-        lines.push(format!(
-            "node {n} ipv6 {}",
-            address::ipv6(net.charter.ipv6, &id)
-        ));
+        let Ipv6Claim { address, modifier } = net.ipv6(&id);
+        lines.push(format!("node {n} ipv6 {address} by {modifier}"));
         for k in [0, 1, 65_536] {
             lines.push(format!("node {n} candidate {k} {}", net.candidate(&id, k)));
         }
@@ -131,6 +129,8 @@ fn the_page_names_all_of_it() {
         include_str!("../../src/network/invite.rs"),
         include_str!("../../src/network/ledger.rs"),
         include_str!("../../src/network/membership.rs"),
+        include_str!("../../src/network/rank.rs"),
+        include_str!("../../src/network/uses.rs"),
         include_str!("../../src/network/view.rs"),
     ] {
         let domains = source.split('"').filter(|text| text.starts_with("grid/1 "));

@@ -36,7 +36,7 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
     accused.push(Accused::new(&rogue, "claiming what is no candidate"));
     let mut rogue = Rogue::admitted(invite, 2)?;
     let mut promise = rogue.promise();
-    promise.ipv6 = target.second()?.ipv6;
+    promise.ipv6.address = target.second()?.ipv6;
     let promise = rogue.sign(promise)?;
     refused(&mut rogue, target, promise).await?;
     accused.push(Accused::new(&rogue, "claiming the IPv6 address of another"));

@@ -14,7 +14,7 @@ use grid_promises::network::admission::Admission;
 use grid_promises::network::charter::Charter;
 use grid_promises::network::endpoint::{self as promised, EndpointKind};
 use grid_promises::network::invite::Invite;
-use grid_promises::network::member::{Claim, MemberPromise, Standing, possession};
+use grid_promises::network::member::{Claim, Ipv6Claim, MemberPromise, Standing, possession};
 use grid_promises::network::name::Label;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
@@ -58,6 +58,7 @@ pub(super) struct Rogue {
     wireguard: WgSecretKey,
     pub(super) admission: Admission,
     pub(super) charter: Signed<Charter>,
+    ipv6: Ipv6Claim,
     pub(super) endpoint: Endpoint,
     events: Receiver<Event>,
 }
@@ -80,6 +81,7 @@ impl Rogue {
             // It claims to have joined as early as the invite allows.
             admission: invite.admit(key.id(), invite.grant.issued)?,
             charter: invite.charter.clone(),
+            ipv6: Ipv6Claim::first(&invite.charter, &key.id(), 0).context("no modifier")?,
             key,
             endpoint,
             events,
@@ -124,7 +126,7 @@ impl Rogue {
             standing: Standing::Promised,
             public_key: self.wireguard.public(),
             possession: self.wireguard.sign(&possession(&network, &self.id())),
-            ipv6: address::ipv6(self.charter.ipv6, &self.id()),
+            ipv6: self.ipv6,
             ipv4: Claim { address, number: 0 },
             wireguard: Vec::new(),
             quic: Vec::new(),

@@ -22,7 +22,7 @@ use crate::network::admission::Admission;
 use crate::network::charter::Charter;
 use crate::network::invite::Bootstrap;
 use crate::network::ledger::{Item, Ledger};
-use crate::network::member::{Member, Standing};
+use crate::network::member::{Ipv6Claim, Member, Standing};
 use crate::network::statement::Signed;
 use crate::time::{Millis, Timestamp};
 use grid_keys::{Secret, WgSecretKey};
@@ -47,6 +47,7 @@ impl Mesh {
         ledger: Ledger,
         secret: Option<Secret<32>>,
         device: Device,
+        ipv6: Ipv6Claim,
         acceptance: Acceptance,
         bootstrap: Vec<Bootstrap>,
         phase: Phase,
@@ -66,6 +67,7 @@ impl Mesh {
             paths: Paths::default(),
             device,
             repeats: Budget::new(MAX_REPEATS, timers::ANTI_ENTROPY),
+            ipv6,
             dirty: true,
             refreshed_at: None,
             saved_at: None,
@@ -85,23 +87,20 @@ impl Mesh {
         let admission = record
             .admission
             .and_then(|raw| Admission::decode(&raw, &record.charter, &local.id()).ok());
+        let last = record.promise;
+        let last = last.and_then(|bytes| Member::decode(&bytes, &record.charter).ok());
+        let last = last.filter(|own| own.node() == local.id());
+        let network = record.charter.network();
         let mut mesh = Self::new(
             ledger,
             record.secret,
-            Device::new(
-                private_key,
-                record.listen_port,
-                &record.charter.network(),
-                &local.id(),
-            ),
+            Device::new(private_key, record.listen_port, &network, &local.id()),
+            ipv6(&record.charter, local, last.as_ref()),
             Acceptance::new(record.rules, record.judge),
             record.bootstrap,
             Phase::new(admission.clone()),
         );
-        if let Some(bytes) = &record.promise
-            && let Ok(own) = Member::decode(bytes, &record.charter)
-            && own.node() == local.id()
-        {
+        if let Some(own) = last {
             mesh.restore_promise(own, admission, now);
         }
         mesh
@@ -154,19 +153,20 @@ impl Mesh {
             bootstrap: bootstrap.clone(),
         };
         let network = charter.network();
+        let last = last_promise.and_then(|bytes| Member::decode(&bytes, &charter).ok());
+        let ipv6 = ipv6(&charter, local, last.as_ref());
         let mut ledger = Ledger::new(charter);
         ledger.insert_acts(acts, step.now.timestamp());
         let mut mesh = Self::new(
             ledger,
             secret,
             Device::new(private_key, listen_port, &network, &local.id()),
+            ipv6,
             Acceptance::new(Vec::new(), None),
             bootstrap,
             Phase::new(admission),
         );
-        if let Some(last) =
-            last_promise.and_then(|bytes| Member::decode(&bytes, mesh.roster.charter()).ok())
-        {
+        if let Some(last) = last {
             mesh.rival = Rival::after(last.promise().sequence);
         }
         mesh.roster
@@ -197,4 +197,15 @@ impl Mesh {
             Phase::Expelled { .. } => {}
         }
     }
+}
+
+/// The IPv6 address of this node in a network: the one that it promised last, or that by its first modifier.
+fn ipv6(charter: &Signed<Charter>, local: &Local, last: Option<&Member>) -> Ipv6Claim {
+    let again = last.map(|own| own.promise().ipv6);
+    let found = again.or_else(|| Ipv6Claim::first(charter, &local.id(), 0));
+    // Of 2^32 modifiers some 65 536 are a node's own. By one that is not, it could promise nothing.
+    found.unwrap_or(Ipv6Claim {
+        address: charter.ipv6.network(),
+        modifier: 0,
+    })
 }

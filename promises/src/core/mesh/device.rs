@@ -97,7 +97,11 @@ impl Device {
         local: &Local,
     ) -> Tunnel {
         let (ipv4, ipv6) = roster.ranges();
-        let mut addresses = BTreeSet::from([on_interface(own.ipv6.into(), ipv6)]);
+        let mut addresses = BTreeSet::new();
+        let holder = roster.view().ipv6.get(&own.ipv6.address);
+        if holder.is_none_or(|holder| *holder == own.node) {
+            addresses.insert(on_interface(own.ipv6.address.into(), ipv6));
+        }
         if roster.view().addresses.get(&own.ipv4.address) == Some(&own.node) {
             addresses.insert(on_interface(own.ipv4.address.into(), ipv4));
         }

@@ -88,6 +88,7 @@ impl Mesh {
         let making = Making {
             roster: &self.roster,
             device: &self.device,
+            ipv6: self.ipv6,
             local,
             overtake: self.rival.overtake(),
             now: step.now.timestamp(),
@@ -142,7 +143,7 @@ impl Mesh {
         Reply::Joined {
             network: self.id(),
             ipv4: (ipv4, own.claim().address),
-            ipv6: (ipv6, address::ipv6(ipv6, &local.id())),
+            ipv6: (ipv6, self.ipv6.address),
             members: self.roster.others(&local.id()).count(),
         }
     }

@@ -59,7 +59,7 @@ use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
 use crate::network::ledger::Item;
-use crate::network::member::Member;
+use crate::network::member::{Ipv6Claim, Member};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::network::void::Void;
@@ -87,6 +87,8 @@ pub(crate) struct Mesh {
     outbox: Outbox,
     paths: Paths,
     device: Device,
+    /// The IPv6 address that this node promises.
+    ipv6: Ipv6Claim,
     /// Whether anything changed since the last refresh.
     dirty: bool,
     refreshed_at: Option<Millis>,
@@ -313,9 +315,14 @@ impl Mesh {
         if !local.remembers() {
             return;
         }
-        if !own.move_if_lost(&self.roster, &local.id(), now, step.effects) {
+        let id = local.id();
+        let has_moved = own.move_if_lost(&self.roster, &id, now, step.effects);
+        let holder = self.roster.view().ipv6.get(&self.ipv6.address);
+        let ipv6 = self.ipv6.unless_held(holder, self.roster.charter(), &id);
+        if ipv6 == self.ipv6 && !has_moved {
             return;
         }
+        self.ipv6 = ipv6;
         self.make(local, step, OwnPromise::remake);
         self.roster.review(now);
     }
@@ -331,6 +338,7 @@ impl Mesh {
         let making = Making {
             roster: &self.roster,
             device: &self.device,
+            ipv6: self.ipv6,
             local,
             overtake: self.rival.overtake(),
             now: step.now.timestamp(),

@@ -17,7 +17,7 @@ use crate::core::step::Queue;
 use crate::limits::{CLOCK_SKEW, MAX_PREFIXES, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
 use crate::network::admission::{Admission, is_heard};
-use crate::network::member::{Claim, Known, Member, MemberPromise, Standing};
+use crate::network::member::{Claim, Ipv6Claim, Known, Member, MemberPromise, Standing};
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
@@ -36,6 +36,7 @@ pub(crate) struct Terms {
 pub(crate) struct Making<'a> {
     pub(crate) roster: &'a Roster,
     pub(crate) device: &'a Device,
+    pub(crate) ipv6: Ipv6Claim,
     pub(crate) local: &'a Local,
     /// The sequence number that the promise has to exceed.
     pub(crate) overtake: u64,
@@ -66,7 +67,7 @@ impl Making<'_> {
             standing,
             public_key: self.device.public_key(),
             possession: self.device.possession(),
-            ipv6: address::ipv6(charter.ipv6, &own),
+            ipv6: self.ipv6,
             ipv4: terms.claim,
             wireguard: endpoints::wireguard(self.local, self.device.listen_port()),
             quic: endpoints::quic(self.local),
@@ -507,8 +508,9 @@ mod tests {
             let making = |roster| Making {
                 roster,
                 device: &device,
+                ipv6: Ipv6Claim::first(&charter(), &local.id(), 0).unwrap(),
                 local: &local,
-                overtake: 0,
+                overtake: since.0,
                 now: since,
             };
             let mut own = OwnPromise::first(terms, &making(&self.roster)).unwrap();

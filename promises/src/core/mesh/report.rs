@@ -6,7 +6,6 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::paths::Path;
 use crate::core::mesh::phase::Phase;
 use crate::core::status::{NetworkStatus, OwnStanding, PeerStatus};
-use crate::network::address;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -30,7 +29,7 @@ impl Mesh {
             ipv4_range,
             ipv6_prefix,
             ipv4: own.map(|own| own.claim().address),
-            ipv6: address::ipv6(ipv6_prefix, &local.id()),
+            ipv6: self.ipv6.address,
             moves: own.map_or_else(Vec::new, |own| own.moves().to_vec()),
             promised: own.map_or_else(Vec::new, |own| own.prefixes().iter().copied().collect()),
             rules: self.acceptance.rules().to_vec(),
@@ -61,7 +60,7 @@ impl Mesh {
             label: promise.label.clone(),
             public_key: promise.public_key,
             ipv4: view.ipv4,
-            ipv6: promise.ipv6,
+            ipv6: promise.ipv6.address,
             expires: promise.expires,
             connected: links.is_up(node),
             endpoint,
