@@ -173,7 +173,7 @@ pub const fn status_says_why() -> &'static str {
     "`grid status` says why"
 }
 
-/// For a node that asks an owner to be admitted.
+/// For a node that asks an owner to be admitted, by its code or its id.
 #[must_use]
 pub fn admits(net: &str, node: &str) -> String {
     format!("`grid accept {net} {node}` admits it")

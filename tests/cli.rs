@@ -205,6 +205,7 @@ fn without_a_server_commands_say_how_to_get_one() {
         &["invite", "foo"][..],
         &["leave-wireguard-net", "foo"],
         &["accept", "foo", "10.0.0.0/8", "--from", "box"],
+        &["accept", "foo", "4K7J-2M3P-QR8T"],
         &["reject", "foo", "10.0.0.0/8"],
         &["promise", "foo", "10.0.0.0/8"],
         &["withdraw", "foo", "10.0.0.0/8"],

@@ -1,6 +1,7 @@
 //! The registry of end-to-end tests: one file for each group. `tests/scenarios.rs` runs them all.
 
 mod acceptance;
+mod approval;
 mod boot;
 mod claims;
 mod disks;
@@ -31,6 +32,7 @@ use crate::scenario::{Group, Runs, Scenario};
 /// Every group, in the order in which the tests run them.
 pub const GROUPS: &[Group] = &[
     Group::new("acceptance", acceptance::SCENARIOS),
+    Group::new("approval", approval::SCENARIOS),
     Group::new("boot", boot::SCENARIOS),
     Group::new("claims", claims::SCENARIOS),
     Group::new("disks", disks::SCENARIOS),

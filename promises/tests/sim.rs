@@ -1,6 +1,8 @@
 //! Whole networks in virtual time.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+#[path = "sim/approval.rs"]
+mod approval;
 #[path = "sim/judges.rs"]
 mod judges;
 #[path = "sim/recovery.rs"]

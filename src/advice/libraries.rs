@@ -39,6 +39,9 @@ pub fn on_command(error: &CommandError) -> String {
             "{error} (`grid status {name}` shows how it goes, `grid leave-wireguard-net {name}` ends \
              it)"
         ),
+        CommandError::WaitsForOwner { name, code, .. } => {
+            format!("{error}; `grid accept {name} {code}` on an owner's node admits it")
+        }
         CommandError::NotAMember(name) => format!("{error}; `grid status {name}` says why"),
         CommandError::NoSuchNode { name, .. } => {
             format!("{error}; `grid status {name}` lists them")

@@ -1,7 +1,7 @@
-//! `grid accept NET PREFIX --from NODE`: accepts a prefix that a node promises; `grid accept NET NODE`, as
-//! an owner: admits a node that asked.
+//! `grid accept NET PREFIX --from NODE`: accepts a prefix that a node promises; `grid accept NET CODE|NODE`, as
+//! an owner: admits a node that asked, or one that will.
 
-use grid_promises::core::Command as Wish;
+use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -16,14 +16,15 @@ use crate::node::{NodeHandle, Progress};
 use crate::values::prefix::Prefix;
 use crate::values::text;
 
-/// Accept a prefix that a node promises; or, as an owner, admit a node that asked to join
+/// Accept a prefix that a node promises; or, as an owner, admit a node that asks to join
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network
     net: NetworkName,
 
-    /// The prefix to accept; or the node to admit, if this node is an owner
-    #[arg(value_name = "PREFIX|NODE")]
+    /// The prefix to accept; or, if this node is an owner, the node to admit: by the code that it shows, its id,
+    /// or its name, if no other node has it. A code can be accepted before the node asks, and is kept for an hour
+    #[arg(value_name = "PREFIX|CODE|NODE")]
     what: String,
 
     /// The node that promises it: its id, the beginning of its id, or its name
@@ -77,13 +78,13 @@ impl Served for Request {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let name = self.net;
-        let (wish, text) = match self.what {
+        let (wish, mut text) = match self.what {
             What::Prefix { prefix, from } => {
                 let prefix = prefix.net();
                 let promised = promised_by(node, &name, &from).await?;
                 let text = accepted(prefix, &from, promised.as_deref());
                 let wish = Wish::SetRule {
-                    name,
+                    name: name.clone(),
                     action: Action::Accept,
                     prefix,
                     from: Some(from),
@@ -92,10 +93,16 @@ impl Served for Request {
             }
             What::Node(node) => {
                 let text = format!("{node} is admitted to \"{name}\"");
+                let name = name.clone();
                 (Wish::Approve { name, node }, text)
             }
         };
         let reply = node.command(wish, None).await?;
+        if let Reply::Expected(code) = reply {
+            text = format!(
+                "no node asks with the code {code} yet; if one does within an hour, this node admits it to \"{name}\""
+            );
+        }
         Ok(ChangedReport::of(&reply, text))
     }
 }

@@ -11,7 +11,7 @@ use grid_promises::network::invite::{Invite, InviteError};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::command::served::PATIENCE;
 use crate::command::tunnel_options::TunnelOptions;
@@ -170,9 +170,37 @@ impl Served for Request {
         };
         let what = waiting::for_members(&self.net);
         let joined = node.command(wish, Some(interface));
-        let reply = joining::with_patience(joined, progress.clone(), what).await?;
+        let joined = joining::with_patience(joined, progress.clone(), what);
+        tokio::pin!(joined);
+        let reply = tokio::select! {
+            reply = &mut joined => reply,
+            () = show_code(node, &self.net, progress) => joined.await,
+        }?;
         let finished = joining::finish(node, self.net, listen_port, reply, deadline, progress);
         finished.await.map(Joined)
+    }
+}
+
+/// Shows the code by which an owner admits this node, once it waits for that. Ends then, or if it is not to.
+async fn show_code(node: &NodeHandle, net: &NetworkName, progress: &Progress) {
+    loop {
+        sleep(waiting::PATIENCE).await;
+        let Ok(status) = node.status().await else {
+            return;
+        };
+        let mut networks = status.networks.iter();
+        let network = networks.find(|network| network.name == net.as_str());
+        let Some(network) = network else {
+            // It is still being looked for.
+            continue;
+        };
+        if let Some(code) = &network.code {
+            // Whoever waited may have gone.
+            let _ = progress
+                .send(waiting::for_an_owner(net.as_str(), code))
+                .await;
+        }
+        return;
     }
 }
 

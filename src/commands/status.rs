@@ -160,7 +160,10 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     let _ = writeln!(text, "{}", network.name);
     let standing = match (network.standing.as_str(), &network.why) {
         ("joining", _) => "joining: looking for members".to_owned(),
-        ("waiting", _) => "waiting for an owner to admit this node".to_owned(),
+        ("waiting", _) => match &network.code {
+            Some(code) => format!("waiting for an owner to accept this node, whose code is {code}"),
+            None => "waiting for an owner to admit this node".to_owned(),
+        },
         ("expelled", Some(why)) => format!("no longer a member: {why}"),
         (standing, _) => format!("{standing}{}", if network.owner { ", owner" } else { "" }),
     };
@@ -226,10 +229,18 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
         rows.push((
             "asks",
             format!(
-                "{}; {}",
+                "{} with the code {}; {}",
                 asking.name,
-                advice::admits(&network.name, &asking.node)
+                asking.code,
+                advice::admits(&network.name, &asking.code)
             ),
+        ));
+    }
+    for expected in &network.expected {
+        let left = span(expected.until.saturating_sub(now));
+        rows.push((
+            "expects",
+            format!("the code {}, for another {left}", expected.code),
         ));
     }
     for (name, value) in rows {
@@ -317,7 +328,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::node::status::{AskingReport, KeptReport, MoveReport, RefusedReport};
+    use crate::node::status::{
+        AskingReport, ExpectedReport, KeptReport, MoveReport, RefusedReport,
+    };
 
     fn peer(name: &str, handshake: Option<u64>) -> PeerReport {
         PeerReport {
@@ -379,6 +392,12 @@ mod tests {
             asking: vec![AskingReport {
                 node: "nnnn".to_owned(),
                 name: "newcomer".to_owned(),
+                code: "4K7J-2M3P-QR8T".to_owned(),
+            }],
+            code: None,
+            expected: vec![ExpectedReport {
+                code: "0000-0000-0001".to_owned(),
+                until: 1030,
             }],
             problem: None,
             hint: None,
@@ -406,6 +425,7 @@ mod tests {
         let network = NetworkReport {
             backend_reason: some(),
             netns: some(),
+            code: some(),
             public_key: some(),
             why: some(),
             judge: some(),
@@ -463,7 +483,8 @@ foo
   recovery   no key: nobody is above the founder's
   rule       reject ::/0
   moved      from 10.9.0.7 to 10.9.0.1, 1m00s ago: hhhhhhhhhh has the older claim
-  asks       newcomer; `grid accept foo nnnn` admits it
+  asks       newcomer with the code 4K7J-2M3P-QR8T; `grid accept foo 4K7J-2M3P-QR8T` admits it
+  expects    the code 0000-0000-0001, for another 30s
   PEER    NODE        ADDRESS           PATH                      HANDSHAKE  RECEIVED  SENT     PROMISED  ACCEPTED  KEPT
   b       baaaaaaaaa  10.9.0.2,fd00::2  192.0.2.12:51820 (local)  5s ago     148 B     5.3 MiB  3         2         answers
   longer  longeraaaa  10.9.0.2,fd00::2  local                     never      148 B     5.3 MiB  3         2         unknown

@@ -15,6 +15,12 @@ pub fn for_members(net: &NetworkName) -> String {
     format!("looking for members of \"{net}\"")
 }
 
+/// While no owner has admitted this node.
+#[must_use]
+pub fn for_an_owner(net: &str, code: &str) -> String {
+    format!("waiting for an owner of \"{net}\" to accept this node: its code is {code}")
+}
+
 /// While no member has completed a handshake.
 #[must_use]
 pub fn for_an_answer(net: &NetworkName) -> String {

@@ -133,8 +133,14 @@ pub struct NetworkReport {
     /// Who decides: every office whose appointment counts, seniors first.
     #[serde(default)]
     pub owners: Vec<OwnerReport>,
+    /// The code by which an owner admits this node, while it waits for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Nodes that ask to be admitted.
     pub asking: Vec<AskingReport>,
+    /// Codes that were accepted here before their nodes asked.
+    #[serde(default)]
+    pub expected: Vec<ExpectedReport>,
     /// Another machine that uses this node's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<ElsewhereReport>,
@@ -210,6 +216,18 @@ pub struct AskingReport {
     pub node: String,
     /// What it calls itself.
     pub name: String,
+    /// Its code, which it shows too.
+    #[serde(default)]
+    pub code: String,
+}
+
+/// A code whose node is admitted once it asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedReport {
+    /// The code.
+    pub code: String,
+    /// Until when it is kept, in Unix time.
+    pub until: u64,
 }
 
 /// Another member.

@@ -68,9 +68,17 @@ impl Notices {
                     node.short()
                 );
             }
-            Notice::AdmissionAsked { name, node, label } => {
-                let advice = advice::admits(name.as_str(), &node.to_string());
-                info!("{name}: {label} asks to be admitted; {advice}");
+            Notice::AdmissionAsked {
+                name,
+                node,
+                label,
+                code,
+            } => {
+                let advice = advice::admits(name.as_str(), &code.to_string());
+                info!(
+                    "{name}: {label} ({}) asks to be admitted; if it shows the code {code}, {advice}",
+                    node.short()
+                );
             }
             Notice::JudgeFailed { name, why } => {
                 // Only a build that can ask one can dismiss it.

@@ -5,12 +5,13 @@ use std::time::Duration;
 use grid_promises::Timestamp;
 use grid_promises::core::{NetworkStatus, OwnStanding, Owners, PeerStatus};
 use grid_promises::network::address::on_interface;
+use grid_promises::network::code::Code;
 use ipnet::IpNet;
 
 use crate::advice;
 use crate::node::status::{
-    AskingReport, ElsewhereReport, KeptReport, MoveReport, NetworkReport, OwnerReport, PeerReport,
-    RefusedReport,
+    AskingReport, ElsewhereReport, ExpectedReport, KeptReport, MoveReport, NetworkReport,
+    OwnerReport, PeerReport, RefusedReport,
 };
 use crate::store::InterfaceOptions;
 use crate::tunnels::InterfaceStatus;
@@ -75,12 +76,22 @@ pub(super) fn network(
             .collect(),
         recovery_key: status.owners.recovery.is_some(),
         owners: owners(&status.owners),
+        code: status.code.map(|code| code.to_string()),
         asking: status
             .asking
             .iter()
             .map(|(node, label)| AskingReport {
                 node: node.to_string(),
                 name: label.to_string(),
+                code: Code::of(&status.network, node).to_string(),
+            })
+            .collect(),
+        expected: status
+            .expected
+            .iter()
+            .map(|kept| ExpectedReport {
+                code: kept.code.to_string(),
+                until: kept.until.0,
             })
             .collect(),
         elsewhere: status.elsewhere.as_ref().map(|elsewhere| ElsewhereReport {

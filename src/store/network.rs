@@ -9,6 +9,7 @@
 //! | `history`, `history.old` | what was decided about promises, and why (`history`) | started without |
 //! | `statements` | what others said, as a log of changes (`statements`) | started with what came before: it can be had again |
 //! | `bootstrap` | where others are | started without: it can be had again |
+//! | `expected` | codes that a person accepted, as an owner, before their nodes asked | started without: it can be said again |
 //! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |
 //!
 //! Nothing is repaired here: what is wrong is said, and a person decides.
@@ -41,6 +42,7 @@ const ADMISSION: &str = "admission";
 const PROMISE: &str = "promise";
 const RULES: &str = "rules";
 const BOOTSTRAP: &str = "bootstrap";
+const EXPECTED: &str = "expected";
 const SETTINGS: &str = "settings";
 const LEFT: &str = "left";
 /// Where `create-config` writes, if it is not told otherwise.
@@ -52,6 +54,7 @@ const FORGOTTEN: &[&str] = &[
     RULES,
     STATEMENTS,
     BOOTSTRAP,
+    EXPECTED,
     HISTORY,
     OLDER,
     WG_QUICK,
@@ -123,6 +126,7 @@ pub(super) fn load<D: Disk>(
             statements: Vec::new(),
             rules: Vec::new(),
             judge: None,
+            expected: Vec::new(),
             bootstrap: Vec::new(),
         },
         interface: settings.interface,
@@ -201,6 +205,15 @@ fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, st
         Ok(bootstrap) => stored.record.bootstrap = bootstrap,
         Err(error) => stored.complaints.push(error),
     }
+    let path = folder.join(EXPECTED);
+    let codes = reader.text(&path, Privacy::Plain);
+    let codes = codes
+        .map_err(StoreError::from)
+        .and_then(|text| text.map_or(Ok(Vec::new()), |text| parts::decode_codes(&path, &text)));
+    match codes {
+        Ok(codes) => stored.record.expected = codes,
+        Err(error) => stored.complaints.push(error),
+    }
 }
 
 /// The judge of the network in this folder, if it has one.
@@ -237,6 +250,7 @@ pub(super) fn apply<D: Disk>(
             let text = parts::encode_rules(rules, judge.as_ref());
             write(RULES, text.as_bytes())?;
         }
+        Change::Expected(codes) => write(EXPECTED, parts::encode_codes(codes).as_bytes())?,
         Change::History(entry) => history::append(disk, &folder, entry)?,
         Change::Left(nodes) => {
             *written = None;
@@ -287,6 +301,10 @@ fn write_network<D: Disk>(
             files.push((STATEMENTS, Zeroizing::new(statements)));
             files.push((RULES, Zeroizing::new(rules)));
             files.push((BOOTSTRAP, Zeroizing::new(bootstrap)));
+            if !record.expected.is_empty() {
+                let codes = parts::encode_codes(&record.expected);
+                files.push((EXPECTED, Zeroizing::new(codes.into_bytes())));
+            }
         }
     }
     let files: Vec<(&str, &[u8])> = files

@@ -1,12 +1,14 @@
 //! The forms of the parts of a network's record: one file each.
 //!
-//! Statements stay the bytes that were signed. Rules are text that a person can read and edit.
+//! Statements stay the bytes that were signed. Rules and codes are text that a person can read and edit.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use grid_promises::ContentId;
+use grid_promises::Timestamp;
 use grid_promises::cbor::{self, Bounds};
+use grid_promises::core::Expected;
 use grid_promises::limits::{MAX_CHAIN, MAX_STATEMENT};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
@@ -33,6 +35,33 @@ pub(super) fn encode_bootstrap(nodes: &[Bootstrap]) -> Vec<u8> {
 pub(super) fn decode_bootstrap(path: &Path, bytes: &[u8]) -> Result<Vec<Bootstrap>, StoreError> {
     cbor::decode(bytes, &Bounds::bytes(BOOTSTRAP_LIMIT))
         .map_err(|error| StoreError::damaged(path, error.to_string()))
+}
+
+/// One code a line, and until when it is kept, in Unix time.
+pub(super) fn encode_codes(codes: &[Expected]) -> String {
+    let mut text = String::from(
+        "# Whose code stands here is admitted if it asks by that time. Written by grid.\n",
+    );
+    for kept in codes {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {}", kept.code, kept.until.0);
+    }
+    text
+}
+
+pub(super) fn decode_codes(path: &Path, text: &str) -> Result<Vec<Expected>, StoreError> {
+    let read = |line: &str| {
+        let (code, until) = line.split_once(' ')?;
+        let code = code.parse().ok()?;
+        let until = Timestamp(until.parse().ok()?);
+        Some(Expected { code, until })
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let codes: Option<Vec<Expected>> = lines.map(read).collect();
+    // Cut short, the last line might name another time than it did.
+    codes
+        .filter(|_| text.ends_with('\n'))
+        .ok_or_else(|| StoreError::damaged(path, "a line of it is not \"CODE TIME\""))
 }
 
 /// What decides about promises, as its file holds it.
@@ -116,6 +145,30 @@ mod tests {
     use super::*;
     use grid_keys::NodeKey;
     use grid_keys::Secret;
+
+    #[test]
+    fn codes_read_back() {
+        let path = Path::new("expected");
+        let code = |text: &str, until| Expected {
+            code: text.parse().unwrap(),
+            until: Timestamp(until),
+        };
+        let codes = vec![
+            code("4K7J-2M3P-QR8T", 1_800_000_000),
+            code("0000-0000-0001", 0),
+        ];
+        let text = encode_codes(&codes);
+        assert_eq!(decode_codes(path, &text).unwrap(), codes);
+        assert_eq!(decode_codes(path, &encode_codes(&[])).unwrap(), []);
+        for cut in 1..text.len() {
+            if let Ok(some) = decode_codes(path, &text[..cut]) {
+                assert!(codes.starts_with(&some), "cut at {cut}");
+            }
+        }
+        for bad in ["\n", "4K7J-2M3P-QR8T\n", "web1 1\n", "4K7J-2M3P-QR8T -1\n"] {
+            assert!(decode_codes(path, bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn rules_read_back() {

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use grid_keys::{NodeKey, Secret, WgSecretKey};
-use grid_promises::core::{Change, NetworkRecord};
+use grid_promises::core::{Change, Expected, NetworkRecord};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::charter::{AdmissionRule, Charter};
@@ -99,6 +99,7 @@ fn record(name: &str) -> NetworkRecord {
         statements: vec![vec![7; 20]],
         rules: Vec::new(),
         judge: None,
+        expected: Vec::new(),
         bootstrap: nodes(1),
     }
 }
@@ -118,6 +119,13 @@ fn nodes(count: u8) -> Vec<Bootstrap> {
             quic: vec!["192.0.2.1:51821".parse().unwrap()],
         })
         .collect()
+}
+
+fn codes() -> Vec<Expected> {
+    vec![Expected {
+        code: "4K7J-2M3P-QR8T".parse().unwrap(),
+        until: Timestamp(1_700_003_600),
+    }]
 }
 
 fn rules() -> Vec<Rule> {
@@ -147,6 +155,7 @@ fn life() -> Vec<(&'static str, Change)> {
                 judge: Some(grid_promises::ContentId::of(b"a judge")),
             },
         ),
+        ("b", Change::Expected(codes())),
         ("b", Change::Left(nodes(2))),
         ("b", network(record("b"))),
         ("b", Change::Left(nodes(0))),
@@ -456,7 +465,7 @@ fn damage_stops_the_network_that_it_is_in_and_no_other() {
 
 #[test]
 fn what_can_be_had_again_is_done_without() {
-    for file in ["statements", "bootstrap"] {
+    for file in ["statements", "bootstrap", "expected"] {
         let (_dir, home, store) = filled();
         fs::write(home.nets().join("foo").join(file), "junk").unwrap();
         let loaded = store.networks().unwrap();
@@ -466,7 +475,9 @@ fn what_can_be_had_again_is_done_without() {
         let mut expected = record("foo");
         match file {
             "statements" => expected.statements.clear(),
-            _ => expected.bootstrap.clear(),
+            "bootstrap" => expected.bootstrap.clear(),
+            // There were no codes.
+            _ => assert!(expected.expected.is_empty()),
         }
         assert_eq!(foo.record, expected);
         assert_eq!(foo.complaints.len(), 1);

@@ -18,6 +18,7 @@ use crate::core::record::Change;
 use crate::core::status::Elsewhere;
 use crate::network::accept::Objection;
 use crate::network::act::{ActId, Action};
+use crate::network::code::Code;
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
@@ -148,6 +149,8 @@ pub enum Reply {
     Invite(Zeroizing<String>),
     /// It is so now.
     Changed,
+    /// Whoever asks with this code within an hour is admitted.
+    Expected(Code),
     /// It was so already; nothing changed.
     Unchanged,
     /// An owner was dismissed, or would be.
@@ -247,6 +250,8 @@ pub enum Notice {
         node: NodeId,
         /// What it calls itself.
         label: Label,
+        /// The code that it shows too.
+        code: Code,
     },
 }
 

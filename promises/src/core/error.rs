@@ -7,9 +7,11 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
 use crate::core::expulsion::Expulsion;
+use crate::core::mesh::expected::MOST as MOST_CODES;
 use crate::limits::{INVITE_MAX_LIFE, MAX_ACTS, MAX_PREFIXES};
 use crate::network::admission::AdmissionError;
 use crate::network::charter::AdmissionRule;
+use crate::network::code::Code;
 use crate::network::invite::InviteError;
 use crate::network::name::NetworkName;
 use crate::network::statement::StatementError;
@@ -101,9 +103,14 @@ pub enum CommandError {
     NobodyAnswered(NetworkName),
     /// An owner has to admit this node. The node keeps asking.
     #[error(
-        "an owner of \"{name}\" has to admit this node ({node}); it keeps asking in the background"
+        "an owner of \"{name}\" has to admit this node, whose code is {code} ({node}); it keeps asking in the background"
     )]
-    WaitsForOwner { name: NetworkName, node: NodeId },
+    WaitsForOwner {
+        name: NetworkName,
+        node: NodeId,
+        /// By which an owner admits it.
+        code: Code,
+    },
     /// Only an owner can do it.
     #[error("only an owner of \"{0}\" can do this, and this node is not an owner")]
     NotAnOwner(NetworkName),
@@ -173,6 +180,24 @@ pub enum CommandError {
         /// How many there are.
         count: usize,
     },
+    /// More than one node of that name waits, or was here.
+    #[error(
+        "\"{label}\" is what {count} nodes call themselves, with the codes {}; accept the code that the right one shows",
+        listed(codes)
+    )]
+    AmbiguousApplicant {
+        /// What was asked for.
+        label: String,
+        /// How many there are.
+        count: usize,
+        /// The codes of some of them.
+        codes: Vec<Code>,
+    },
+    /// No more codes are kept.
+    #[error(
+        "this node keeps {MOST_CODES} accepted codes of \"{0}\" already, whose nodes have not asked; each is kept for an hour"
+    )]
+    TooManyCodes(NetworkName),
     /// Nothing of the kind was promised.
     #[error("{prefix} was not promised")]
     NotPromised { prefix: IpNet },
@@ -194,6 +219,11 @@ pub enum CommandError {
     /// The node's IPv4 address was lost to another and there is no other.
     #[error("{0} is held by another node")]
     AddressHeld(Ipv4Addr),
+}
+
+fn listed(codes: &[Code]) -> String {
+    let codes: Vec<String> = codes.iter().map(Code::to_string).collect();
+    codes.join(", ")
 }
 
 /// Why a node cannot promise a prefix.
@@ -255,6 +285,7 @@ impl CommandError {
             | Self::Oneself(_)
             | Self::KeepsTheRevoked(_)
             | Self::AmbiguousNode { .. }
+            | Self::AmbiguousApplicant { .. }
             | Self::Ambiguous { .. }
             | Self::Invite(_) => FailureKind::Usage,
             _ => FailureKind::Failed,

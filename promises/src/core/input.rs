@@ -223,10 +223,10 @@ pub enum Command {
         /// The content id of its code; `None` for no judge.
         judge: Option<ContentId>,
     },
-    /// Admit a node that asked, by an owner's signature.
+    /// Admit a node by an owner's signature: one that asked or, by its id or code, one that will.
     Approve {
         name: NetworkName,
-        /// A node id, the unique beginning of one, or a label.
+        /// A node id, the unique beginning of one, a code, or a label.
         node: String,
     },
     /// Make a member an owner, below this node.

@@ -40,7 +40,7 @@ pub use input::{
     Command, Cut, Dismissal, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo,
     RequestId, Ticket,
 };
-pub use record::{Change, NetworkRecord};
+pub use record::{Change, Expected, NetworkRecord};
 pub use status::{Elsewhere, NetworkStatus, OfficeStatus, OwnStanding, Owners, PeerStatus};
 
 use rand_core::Rng;

@@ -266,6 +266,14 @@ pub fn hello(observed: SocketAddr) -> Vec<u8> {
     Ask::Hello(Hello { observed }).encode()
 }
 
+/// The request of a node to be admitted: for adversaries in simulations.
+#[cfg(feature = "sim")]
+#[must_use]
+pub fn ask(request: &Signed<AdmissionRequest>) -> Vec<u8> {
+    let ask = NetworkAsk::Admit(AdmitRequest::new(request));
+    Ask::Network(request.network, ask).encode()
+}
+
 /// Whether reading these bytes as a request or as any response stays within bounds. For fuzzing.
 pub fn fuzz_one(bytes: &[u8]) {
     if let Ok(ask) = Ask::decode(bytes) {

@@ -5,12 +5,14 @@
 use crate::content_id::ContentId;
 use crate::network::admission::RawLink;
 use crate::network::charter::Charter;
+use crate::network::code::Code;
 use crate::network::history::NewEntry;
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
 use crate::network::name::NetworkName;
 use crate::network::rules::Rule;
 use crate::network::statement::Signed;
+use crate::time::Timestamp;
 use grid_keys::Secret;
 use grid_keys::WgSecretKey;
 
@@ -35,6 +37,8 @@ pub struct NetworkRecord {
     pub rules: Vec<Rule>,
     /// The judge: the content id of its code.
     pub judge: Option<ContentId>,
+    /// Codes that a person accepted before their nodes asked.
+    pub expected: Vec<Expected>,
     /// Nodes to connect to while no member is known.
     pub bootstrap: Vec<Bootstrap>,
 }
@@ -59,6 +63,15 @@ impl NetworkRecord {
     }
 }
 
+/// A code that a person accepted, as an owner, before its node asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The code.
+    pub code: Code,
+    /// When it is forgotten.
+    pub until: Timestamp,
+}
+
 /// A change of what is on disk. Each is durable before the effects behind it are carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
@@ -77,6 +90,8 @@ pub enum Change {
         /// The judge: the content id of its code.
         judge: Option<ContentId>,
     },
+    /// The codes that a person accepted before their nodes asked.
+    Expected(Vec<Expected>),
     /// A decision, for the history: to be put behind those before. May be lost in a power cut.
     History(NewEntry),
     /// The network was left: wipe the WireGuard key, rules, history and statements; keep charter, secret,

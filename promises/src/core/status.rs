@@ -8,9 +8,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::content_id::ContentId;
 use crate::core::expulsion::Expulsion;
 use crate::core::input::PeerObservation;
+use crate::core::record::Expected;
 use crate::network::accept::Verdict;
 use crate::network::act::{ActId, OfficeId};
 use crate::network::charter::AdmissionRule;
+use crate::network::code::Code;
 use crate::network::ids::NetworkId;
 use crate::network::judgement::Reason;
 use crate::network::name::{Label, NetworkName};
@@ -73,8 +75,12 @@ pub struct NetworkStatus {
     pub peers: Vec<PeerStatus>,
     /// Who decides.
     pub owners: Owners,
+    /// The code by which an owner admits this node, while it waits for one.
+    pub code: Option<Code>,
     /// Nodes that ask to be admitted.
     pub asking: BTreeMap<NodeId, Label>,
+    /// Codes whose nodes are admitted once they ask.
+    pub expected: Vec<Expected>,
     /// Where another machine uses this node's key, if one does.
     pub elsewhere: Option<Elsewhere>,
 }

@@ -7,6 +7,7 @@ pub mod address;
 pub mod admission;
 pub mod authority;
 pub mod charter;
+pub mod code;
 pub mod endpoint;
 pub mod evidence;
 pub mod history;

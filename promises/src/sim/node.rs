@@ -118,6 +118,7 @@ impl SimNode {
             Change::Admission(links) => record.admission = Some(links),
             Change::Statements(statements) => record.statements = statements,
             Change::Rules { rules, judge } => (record.rules, record.judge) = (rules, judge),
+            Change::Expected(codes) => record.expected = codes,
             Change::History(entry) => {
                 let history = self.histories.entry(network).or_default();
                 history.extend(entry.bytes);
@@ -126,6 +127,7 @@ impl SimNode {
                 record.private_key = None;
                 record.statements.clear();
                 record.rules.clear();
+                record.expected.clear();
                 record.bootstrap = bootstrap;
             }
             Change::Removed => {

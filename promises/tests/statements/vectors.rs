@@ -2,6 +2,7 @@
 //! protocol, and `docs/wire.md` with it.
 
 use grid_promises::network::AdmissionRule;
+use grid_promises::network::code::Code;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::Ipv6Claim;
 use grid_promises::network::statement::Kind;
@@ -87,6 +88,7 @@ fn derived_values_are_pinned() {
     let mut lines = vec![
         format!("network {}", net.id()),
         format!("founder {}", key(0).id()),
+        format!("founder code {}", Code::of(&net.id(), &key(0).id())),
         format!("ipv6 prefix {}", net.charter.ipv6),
     ];
     for n in 0..2 {

@@ -7,6 +7,7 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::device::Device;
+use crate::core::mesh::expected::Codes;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::paths::Paths;
@@ -62,6 +63,7 @@ impl Mesh {
             heard: false,
             acceptance,
             applicants: Applicants::default(),
+            codes: Codes::default(),
             witness: Witness::default(),
             outbox: Outbox::default(),
             paths: Paths::default(),
@@ -100,6 +102,7 @@ impl Mesh {
             record.bootstrap,
             Phase::new(admission.clone()),
         );
+        mesh.codes = Codes::new(record.expected, now);
         if let Some(own) = last {
             mesh.restore_promise(own, admission, now);
         }
@@ -150,6 +153,7 @@ impl Mesh {
             statements: acts.iter().map(|act| act.bytes().to_vec()).collect(),
             rules: Vec::new(),
             judge: None,
+            expected: Vec::new(),
             bootstrap: bootstrap.clone(),
         };
         let network = charter.network();

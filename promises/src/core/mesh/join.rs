@@ -16,6 +16,7 @@ use crate::core::step::Step;
 use crate::core::timers::NetworkTimer;
 use crate::network::address;
 use crate::network::admission::Admission;
+use crate::network::code::Code;
 use crate::network::member::Claim;
 
 impl Mesh {
@@ -173,6 +174,7 @@ impl Mesh {
                         Phase::Waiting => CommandError::WaitsForOwner {
                             name,
                             node: local.id(),
+                            code: Code::of(&self.id(), &local.id()),
                         },
                         _ => CommandError::NobodyAnswered(name),
                     };

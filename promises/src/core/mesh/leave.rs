@@ -76,6 +76,7 @@ impl Mesh {
             statements: Vec::new(),
             rules: Vec::new(),
             judge: None,
+            expected: Vec::new(),
             bootstrap,
         })
     }

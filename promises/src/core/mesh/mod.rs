@@ -8,9 +8,11 @@
 pub(crate) mod acceptance;
 mod acting;
 pub(crate) mod applicants;
+mod approval;
 mod ask;
 pub(crate) mod begin;
 pub(crate) mod device;
+pub(crate) mod expected;
 pub(crate) mod ingest;
 mod join;
 mod leave;
@@ -44,6 +46,7 @@ use crate::core::local::Local;
 use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::device::Device;
+use crate::core::mesh::expected::Codes;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::{Making, OwnPromise};
 use crate::core::mesh::paths::Paths;
@@ -83,6 +86,7 @@ pub(crate) struct Mesh {
     repeats: Budget,
     acceptance: Acceptance,
     applicants: Applicants,
+    codes: Codes,
     witness: Witness,
     outbox: Outbox,
     paths: Paths,
@@ -389,6 +393,8 @@ impl Mesh {
         );
         self.dirty = true;
         self.rival.forget(step.now);
+        self.codes.prune(step.now.timestamp());
+        self.applicants.forget_idle(step.now);
         if self.phase.is_member() && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
         }

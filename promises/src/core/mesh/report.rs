@@ -6,6 +6,7 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::paths::Path;
 use crate::core::mesh::phase::Phase;
 use crate::core::status::{NetworkStatus, OwnStanding, PeerStatus};
+use crate::network::code::Code;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -43,7 +44,9 @@ impl Mesh {
                 .filter_map(|node| self.peer_status(node, links))
                 .collect(),
             owners: self.owners(),
+            code: matches!(self.phase, Phase::Waiting).then(|| Code::of(&self.id(), &local.id())),
             asking: self.applicants.asking(&self.roster),
+            expected: self.codes.all().to_vec(),
             elsewhere: self.rival.elsewhere().cloned(),
         }
     }

@@ -15,13 +15,9 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::roster::{Roster, came_by};
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
-use crate::core::protocol::{
-    AdmitAnswer, AdmitRequest, NetworkAbout, NetworkAsk, Pull, Push, PushAnswer, SyncAnswer,
-    SyncRequest,
-};
+use crate::core::protocol::{NetworkAsk, Pull, Push, PushAnswer, SyncAnswer, SyncRequest};
 use crate::core::step::Step;
 use crate::network::admission::{Admission, Link, RawLink};
-use crate::network::charter::AdmissionRule;
 use crate::network::statement::Signed;
 use crate::network::uses::is_timely;
 use crate::network::void::Void;
@@ -111,57 +107,6 @@ impl Mesh {
             .witness
             .sign(peer, &self.roster, local, step.now.timestamp())?;
         Some(ByteVec::from(receipt.bytes().to_vec()))
-    }
-
-    /// A node asks to be admitted, directly or through a member.
-    fn answer_admit(
-        &mut self,
-        peer: NodeId,
-        request: &AdmitRequest,
-        local: &Local,
-        peers: &mut Peers,
-        step: &mut Step<'_>,
-    ) -> Vec<u8> {
-        let Some(signed) = request.open() else {
-            let why = "an admission request that does not hold".to_owned();
-            peers.misbehaved(peer, why, step);
-            return refusal("the request does not hold");
-        };
-        let charter = self.roster.charter();
-        if signed.network != self.id()
-            || !self.phase.is_member()
-            || charter.admission != AdmissionRule::Approve
-        {
-            return refusal("this network does not admit in that way");
-        }
-        if self.roster.is_out(&signed.node) {
-            return refusal("an owner put the node out");
-        }
-        let ledger = self.roster.ledger();
-        let acts = ledger.acts().rooting(&signed.node);
-        if !acts.is_empty() {
-            let acts = acts.iter().map(|act| act.bytes().to_vec().into());
-            return answer(&AdmitAnswer {
-                acts: acts.collect(),
-            });
-        }
-        let is_owner = self.roster.is_owner(&local.id());
-        if !self
-            .applicants
-            .add(&signed, is_owner, &self.roster, step.effects)
-        {
-            return refusal("too many nodes wait already");
-        }
-        // A member that is not an owner passes the request on to the owners it is connected to.
-        let authority = self.roster.ledger().authority();
-        let owners = authority
-            .owners()
-            .filter(|owner| !is_owner && **owner != peer && peers.is_up(owner));
-        for owner in owners.copied().collect::<Vec<_>>() {
-            let ask = NetworkAsk::Admit(request.clone());
-            self.request(owner, ask, NetworkAbout::Admit, peers, step);
-        }
-        refusal("an owner has to decide")
     }
 }
 
@@ -278,7 +223,7 @@ mod tests {
     use crate::answer::{Response, read_response};
     use crate::network::act::{Action, OfficeId};
     use crate::network::admission::{Grant, GrantUse};
-    use crate::network::charter::Charter;
+    use crate::network::charter::{AdmissionRule, Charter};
     use crate::network::ledger::Ledger;
     use crate::network::statement::{Kind, peek_kind};
     use grid_keys::{NodeKey, Secret};

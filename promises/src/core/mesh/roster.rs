@@ -304,7 +304,7 @@ pub(crate) fn pick(
 }
 
 /// As much of a name as a label can have: what no node is called may be of any length.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     name.chars().take(MAX_LABEL).collect()
 }
 

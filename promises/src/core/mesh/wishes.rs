@@ -1,6 +1,6 @@
 //! What people want of a network that this node is in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,10 +11,8 @@ use crate::core::effect::Reply;
 use crate::core::error::{CommandError, Unacceptable, Unpromisable};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
-use crate::core::mesh::acting::admissions;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::phase::Phase;
-use crate::core::mesh::roster::pick;
 use crate::core::step::{Queue, Step};
 use crate::limits::{INVITE_MAX_LIFE, MAX_ENDPOINTS};
 use crate::network::accept::overlaps;
@@ -174,48 +172,6 @@ impl Mesh {
         let reply = self.acceptance.appoint(judge, &self.roster, effects);
         self.dirty |= reply == Reply::Changed;
         reply
-    }
-
-    /// Admits a node that asked, as an owner; or one that owners put out, whatever way the network admits.
-    pub(crate) fn approve(
-        &mut self,
-        node: &str,
-        local: &Local,
-        step: &mut Step<'_>,
-    ) -> Result<Reply, CommandError> {
-        self.own_office(local)?;
-        let rule = self.roster.charter().admission;
-        let node = match self.applicant(node) {
-            Ok(node) => node,
-            Err(_) if rule != AdmissionRule::Approve => return Err(self.no_approval()),
-            Err(error) => return Err(error),
-        };
-        let authority = self.roster.ledger().authority();
-        if rule != AdmissionRule::Approve && !self.roster.is_out(&node) {
-            return Err(self.no_approval());
-        }
-        if authority.is_rooted(&node) {
-            return Ok(Reply::Unchanged);
-        }
-        let admissions = admissions(&BTreeSet::from([node]), &self.roster);
-        let deed = self.consider(admissions, local, step)?;
-        self.carry_out(deed, local, step);
-        Ok(Reply::Changed)
-    }
-
-    fn no_approval(&self) -> CommandError {
-        CommandError::NoApproval {
-            name: self.name().clone(),
-            rule: self.roster.charter().admission,
-        }
-    }
-
-    /// The node that an owner means by a name, among those that asked, and those that are in or were: a name that one of
-    /// these has does not say who is meant.
-    fn applicant(&self, name: &str) -> Result<NodeId, CommandError> {
-        let mut known: BTreeMap<NodeId, String> = self.roster.labels().collect();
-        known.extend(self.applicants.labels());
-        pick(self.name(), name, known.into_iter().collect())
     }
 }
 

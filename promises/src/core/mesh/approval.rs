@@ -1,0 +1,245 @@
+//! Admission by an owner: what a node is answered that asks, and whom an owner means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::answer::{answer, refusal};
+use crate::core::effect::{Notice, Reply};
+use crate::core::error::CommandError;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::acting::admissions;
+use crate::core::mesh::applicants::{Heard, Way};
+use crate::core::mesh::roster::quoted;
+use crate::core::peers::Peers;
+use crate::core::protocol::{AdmitAnswer, AdmitRequest, NetworkAbout, NetworkAsk};
+use crate::core::record::Change;
+use crate::core::step::Step;
+use crate::network::admission::AdmissionRequest;
+use crate::network::charter::AdmissionRule;
+use crate::network::code::Code;
+use crate::network::statement::Signed;
+use grid_keys::NodeId;
+
+/// The shortest beginning of a node id that names a node: one that is in the network or was, and one that only asks.
+/// Whoever asks has made its key itself, and made as many as it wanted.
+const BEGINNING: usize = 4;
+const BEGINNING_OF_A_STRANGER: usize = 12;
+/// What a node is answered that waits.
+const WAIT: &str = "an owner has to decide";
+/// Codes in one error.
+const SHOWN: usize = 8;
+
+/// Whom an owner means.
+enum Meant {
+    Node(NodeId),
+    /// A node that nobody here has heard of.
+    Unknown(Code),
+}
+
+/// An owner decides.
+impl Mesh {
+    /// Admits a node, as an owner: one that asked, that this node knows by its key, or, once it asks, one with a code;
+    /// or one that owners put out, whatever way the network admits.
+    pub(crate) fn approve(
+        &mut self,
+        node: &str,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.own_office(local)?;
+        let by_name = self.roster.charter().admission == AdmissionRule::Approve;
+        let node = match self.meant(node) {
+            Ok(Meant::Node(node)) => node,
+            Ok(Meant::Unknown(code)) if by_name => return self.expect(code, step),
+            Err(error) if by_name => return Err(error),
+            Ok(Meant::Unknown(_)) | Err(_) => return Err(self.no_approval()),
+        };
+        if !by_name && !self.roster.is_out(&node) {
+            return Err(self.no_approval());
+        }
+        if self.roster.ledger().authority().is_rooted(&node) {
+            return Ok(Reply::Unchanged);
+        }
+        self.admit(node, local, step)?;
+        Ok(Reply::Changed)
+    }
+
+    /// Admits a node by name.
+    fn admit(
+        &mut self,
+        node: NodeId,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<(), CommandError> {
+        let admissions = admissions(&BTreeSet::from([node]), &self.roster);
+        let deed = self.consider(admissions, local, step)?;
+        self.carry_out(deed, local, step);
+        Ok(())
+    }
+
+    /// Keeps a code, for the node that will ask with it.
+    fn expect(&mut self, code: Code, step: &mut Step<'_>) -> Result<Reply, CommandError> {
+        if !self.codes.keep(code, step.now.timestamp()) {
+            return Err(CommandError::TooManyCodes(self.name().clone()));
+        }
+        self.store_codes(step);
+        Ok(Reply::Expected(code))
+    }
+
+    fn store_codes(&self, step: &mut Step<'_>) {
+        let codes = self.codes.all().to_vec();
+        self.roster.store(Change::Expected(codes), step.effects);
+    }
+
+    fn no_approval(&self) -> CommandError {
+        CommandError::NoApproval {
+            name: self.name().clone(),
+            rule: self.roster.charter().admission,
+        }
+    }
+
+    /// The node that an owner means: by its id, its code, its label or the beginning of its id; among those that asked,
+    /// and those that are in or were. What reads as a code is nothing else: a label is what its node says.
+    fn meant(&self, text: &str) -> Result<Meant, CommandError> {
+        if let Ok(node) = text.parse() {
+            return Ok(Meant::Node(node));
+        }
+        let mut known: BTreeMap<NodeId, (String, usize)> = BTreeMap::new();
+        let asking = self.applicants.labels();
+        known.extend(asking.map(|(node, label)| (node, (label, BEGINNING_OF_A_STRANGER))));
+        let promised = self.roster.labels();
+        known.extend(promised.map(|(node, label)| (node, (label, BEGINNING))));
+        let network = self.id();
+        if let Ok(code) = text.parse() {
+            let mut nodes = known.keys();
+            let node = nodes.find(|node| Code::of(&network, node) == code);
+            return Ok(node.map_or(Meant::Unknown(code), |node| Meant::Node(*node)));
+        }
+        let beginning = text.to_ascii_lowercase();
+        let is_meant = |(node, (label, least)): &(&NodeId, &(String, usize))| {
+            label == text || text.len() >= *least && node.to_string().starts_with(&beginning)
+        };
+        let found: Vec<NodeId> = known
+            .iter()
+            .filter(is_meant)
+            .map(|(node, _)| *node)
+            .collect();
+        match found.as_slice() {
+            [one] => Ok(Meant::Node(*one)),
+            [] => Err(CommandError::NoSuchNode {
+                name: self.name().clone(),
+                node: quoted(text),
+            }),
+            many => {
+                let codes = many.iter().take(SHOWN);
+                Err(CommandError::AmbiguousApplicant {
+                    label: quoted(text),
+                    count: many.len(),
+                    codes: codes.map(|node| Code::of(&network, node)).collect(),
+                })
+            }
+        }
+    }
+}
+
+/// A node asks.
+impl Mesh {
+    /// A node asks to be admitted, directly or through a member.
+    pub(super) fn answer_admit(
+        &mut self,
+        peer: NodeId,
+        request: &AdmitRequest,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        let Some(signed) = request.open() else {
+            let why = "an admission request that does not hold".to_owned();
+            peers.misbehaved(peer, why, step);
+            return refusal("the request does not hold");
+        };
+        let charter = self.roster.charter();
+        if signed.network != self.id()
+            || !self.phase.is_member()
+            || charter.admission != AdmissionRule::Approve
+        {
+            return refusal("this network does not admit in that way");
+        }
+        if peer != signed.node && !self.roster.is_member(&peer) {
+            return refusal("only members pass requests of others on");
+        }
+        if self.roster.is_out(&signed.node) {
+            return refusal("an owner put the node out");
+        }
+        self.admit_if_expected(&signed.node, local, step);
+        let acts = self.roster.ledger().acts().rooting(&signed.node);
+        if !acts.is_empty() {
+            let acts = acts.iter().map(|act| act.bytes().to_vec().into());
+            return answer(&AdmitAnswer {
+                acts: acts.collect(),
+            });
+        }
+        self.hear(peer, &signed, request, local, peers, step)
+    }
+
+    /// Admits a node whose code was accepted before it asked, if this node is an owner still and can write it down: the
+    /// act first, then that the code has served.
+    fn admit_if_expected(&mut self, node: &NodeId, local: &Local, step: &mut Step<'_>) {
+        if self.codes.all().is_empty() || !local.remembers() {
+            return;
+        }
+        let (code, now) = (Code::of(&self.id(), node), step.now.timestamp());
+        let mut codes = self.codes.clone();
+        if !codes.take(code, now) {
+            return;
+        }
+        let is_rooted = self.roster.ledger().authority().is_rooted(node);
+        if is_rooted || self.admit(*node, local, step).is_ok() {
+            self.codes = codes;
+            self.store_codes(step);
+        }
+    }
+
+    /// Puts a node on the list of those that ask, and passes the request on to the owners that this node is connected to,
+    /// if it is none.
+    fn hear(
+        &mut self,
+        peer: NodeId,
+        signed: &Signed<AdmissionRequest>,
+        request: &AdmitRequest,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) -> Vec<u8> {
+        let is_owner = self.roster.is_owner(&local.id());
+        let way = Way {
+            through: peer,
+            from: peers.links().remote(&peer).map(|addr| addr.ip()),
+        };
+        let authority = self.roster.ledger().authority();
+        let is_admitted = |node: &NodeId| authority.is_rooted(node);
+        let heard = self.applicants.hear(signed, way, step.now, is_admitted);
+        match heard {
+            Heard::NoRoom => return refusal("too many nodes wait already"),
+            Heard::Soon => return refusal(WAIT),
+            Heard::New if is_owner => {
+                let (name, node) = (self.name().clone(), signed.node);
+                step.effects.notice(Notice::AdmissionAsked {
+                    name,
+                    node,
+                    label: signed.label.clone(),
+                    code: Code::of(&self.id(), &node),
+                });
+            }
+            Heard::New | Heard::Again => {}
+        }
+        let owners = authority
+            .owners()
+            .filter(|owner| !is_owner && **owner != peer && peers.is_up(owner));
+        for owner in owners.copied().collect::<Vec<_>>() {
+            let ask = NetworkAsk::Admit(request.clone());
+            self.request(owner, ask, NetworkAbout::Admit, peers, step);
+        }
+        refusal(WAIT)
+    }
+}
