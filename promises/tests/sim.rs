@@ -5,6 +5,8 @@
 mod approval;
 #[path = "sim/judges.rs"]
 mod judges;
+#[path = "sim/observers.rs"]
+mod observers;
 #[path = "sim/recovery.rs"]
 mod recovery;
 

@@ -14,6 +14,7 @@ use crate::core::input::{HostFacts, Ranges, Ticket};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::begin::Beginning;
+use crate::core::mesh::line::Line;
 use crate::core::mesh::phase::Ending;
 use crate::core::peers::{Peers, part};
 use crate::core::protocol::{Found, NetworkAsk};
@@ -93,6 +94,15 @@ impl Networks {
     /// Whether a node is a member of any.
     pub(crate) fn has_member(&self, node: &NodeId) -> bool {
         self.all.values().any(|mesh| mesh.roster().is_member(node))
+    }
+
+    /// The line of a node in the first network that it is a member of.
+    pub(crate) fn line_of(&self, node: &NodeId) -> Option<Line> {
+        let mut lines = self
+            .all
+            .values()
+            .filter_map(|mesh| mesh.roster().line_of(node));
+        lines.next()
     }
 
     /// Whether a node was revoked in any, and is a member of none.

@@ -1,4 +1,5 @@
-//! Where others see this node: a hint, believed of members that this node dialled, and only as far as they agree.
+//! Where others see this node: a hint, believed of members that this node dialled, and only as far as they agree who
+//! stand under different lines.
 //!
 //! What is believed goes into this node's signed promise, where members send their handshakes. So a change has
 //! its price: each one makes the next wait longer.
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::core::mesh::line::Line;
 use crate::time::Millis;
 
 /// Addresses of one family that are believed at once: a node has one, or two while it moves.
@@ -40,29 +42,35 @@ impl Changes {
     }
 }
 
-/// What can be believed of what members say, one observation each: the addresses on whose IP two of them agree, if
-/// two spoke of that family; of these the ones that most saw.
-pub(crate) fn agreed(observations: impl Iterator<Item = SocketAddr>) -> BTreeSet<SocketAddr> {
-    let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = observations.partition(SocketAddr::is_ipv4);
+/// What can be believed of what members say, one observation each, with the line that each stands under: the addresses
+/// on whose IP two lines agree, if two spoke of that family; of these the ones that most saw. Where all stand under one
+/// line, two of them have to agree, if there are two: a young network has no other.
+pub(crate) fn agreed(said: impl Iterator<Item = (Line, SocketAddr)>) -> BTreeSet<SocketAddr> {
+    let (v4, v6): (Vec<_>, Vec<_>) = said.partition(|(_, addr)| addr.is_ipv4());
     [v4, v6]
         .into_iter()
-        .flat_map(|observations| of_family(&observations))
+        .flat_map(|said| of_family(&said))
         .collect()
 }
 
-fn of_family(observations: &[SocketAddr]) -> Vec<SocketAddr> {
-    let needed = observations.len().min(2);
-    let mut by_ip: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    let mut by_addr: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-    for addr in observations {
-        *by_ip.entry(addr.ip()).or_default() += 1;
-        *by_addr.entry(*addr).or_default() += 1;
+fn of_family(said: &[(Line, SocketAddr)]) -> Vec<SocketAddr> {
+    let lines: BTreeSet<Line> = said.iter().map(|(line, _)| *line).collect();
+    let alone = lines.len() == 1;
+    // Where there is one line only, each of its members is a voice.
+    let voice = |number: usize, line: Line| (line, if alone { number } else { 0 });
+    let mut by_ip: BTreeMap<IpAddr, BTreeSet<(Line, usize)>> = BTreeMap::new();
+    let mut by_addr: BTreeMap<SocketAddr, BTreeSet<(Line, usize)>> = BTreeMap::new();
+    for (number, (line, addr)) in said.iter().enumerate() {
+        let voice = voice(number, *line);
+        by_ip.entry(addr.ip()).or_default().insert(voice);
+        by_addr.entry(*addr).or_default().insert(voice);
     }
-    let votes = |addr: &SocketAddr| by_ip.get(&addr.ip()).copied().unwrap_or_default();
+    let needed = said.len().min(2);
+    let votes = |addr: &SocketAddr| by_ip.get(&addr.ip()).map_or(0, BTreeSet::len);
     let mut agreed: Vec<(usize, SocketAddr)> = by_addr
         .into_iter()
         .filter(|(addr, _)| votes(addr) >= needed)
-        .map(|(addr, count)| (count, addr))
+        .map(|(addr, voices)| (voices.len(), addr))
         .collect();
     agreed.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
     let best = agreed.into_iter().take(PER_FAMILY);
@@ -72,10 +80,43 @@ fn of_family(observations: &[SocketAddr]) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grid_keys::NodeId;
 
+    /// What is believed of members, each under a line of its own.
     fn believed(said: &[&str]) -> Vec<String> {
-        let said = said.iter().map(|addr| addr.parse().unwrap());
+        let said = said.iter().zip(0..);
+        believed_by_line(&said.map(|(addr, line)| (line, *addr)).collect::<Vec<_>>())
+    }
+
+    fn believed_by_line(said: &[(u8, &str)]) -> Vec<String> {
+        let said = said.iter().map(|(line, addr)| {
+            let line = Line::Invite(NodeId([*line; 32]));
+            (line, addr.parse().unwrap())
+        });
         agreed(said).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn members_under_one_line_are_one_voice() {
+        let (truth, lie) = ("192.0.2.1:9", "198.51.100.7:9");
+        let crowd = [(1, lie), (1, lie), (1, lie)];
+        let with = |others: &[(u8, &'static str)]| believed_by_line(&[&crowd, others].concat());
+        assert_eq!(with(&[(2, truth)]), [""; 0]);
+        assert_eq!(with(&[(2, truth), (3, truth)]), [truth]);
+        // Nor do they outvote others about the port.
+        let port = [(1, "192.0.2.1:7"), (1, "192.0.2.1:8"), (1, "192.0.2.1:8")];
+        let said = [&port[..], &[(2, truth), (3, truth)]].concat();
+        assert_eq!(believed_by_line(&said)[1], truth);
+        // Where all stand under one, two of them have to agree.
+        assert_eq!(believed_by_line(&[(1, truth)]), [truth]);
+        assert_eq!(believed_by_line(&[(1, truth), (1, lie)]), [""; 0]);
+        assert_eq!(
+            believed_by_line(&[(1, truth), (1, truth), (1, lie)]),
+            [truth]
+        );
+        // Each family by itself.
+        let both = [(1, truth), (1, truth), (2, "[2001:db8::1]:9")];
+        assert_eq!(believed_by_line(&both), [truth, "[2001:db8::1]:9"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) mod expected;
 pub(crate) mod ingest;
 mod join;
 mod leave;
+pub(crate) mod line;
 pub(crate) mod outbox;
 pub(crate) mod own_promise;
 mod owners;

@@ -247,11 +247,11 @@ impl Router {
         }
     }
 
-    /// Believes what members agree on, if the last change is long enough ago.
+    /// Believes what members under different lines agree on, if the last change is long enough ago.
     fn update_seen_at(&mut self, step: &mut Step<'_>) {
         let said = self.peers.links().seen_at();
-        let by_members = said.filter(|(node, _)| self.networks.has_member(node));
-        let seen_at = observed::agreed(by_members.map(|(_, addr)| addr));
+        let by_line = said.filter_map(|(node, addr)| Some((self.networks.line_of(node)?, addr)));
+        let seen_at = observed::agreed(by_line);
         if !self.local.would_change(&seen_at) {
             step.timers.cancel(Timer::SeenAt);
         } else if self.changes.next() > step.now {
