@@ -113,6 +113,8 @@ fn what_cannot_be_meant_is_a_usage_error() {
         &["promise", "foo", "10.1.2.3/8"],
         &["reject", "foo", "everything"],
         &["accept", "foo"],
+        &["accept", "foo", "10.0.0.0/8", "--print"],
+        &["accept", "foo", "10.0.0.0/8", "--from", "box", "--print"],
         &["start-server", "--listen", "here"],
         &["--show", "frobnicate"],
     ] {
@@ -206,6 +208,7 @@ fn without_a_server_commands_say_how_to_get_one() {
         &["leave-wireguard-net", "foo"],
         &["accept", "foo", "10.0.0.0/8", "--from", "box"],
         &["accept", "foo", "4K7J-2M3P-QR8T"],
+        &["accept", "foo", "box", "--print"],
         &["reject", "foo", "10.0.0.0/8"],
         &["promise", "foo", "10.0.0.0/8"],
         &["withdraw", "foo", "10.0.0.0/8"],

@@ -16,6 +16,7 @@ use grid_promises::limits::{CLOCK_SKEW, MAX_CHAIN};
 use grid_promises::message::Message;
 use grid_promises::network::act::{Act, Action};
 use grid_promises::network::admission::{Admission, Grant, GrantUse, Link, RawLink};
+use grid_promises::network::carried::Carried;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::ledger::{Item, Ledger, Merged};
 use grid_promises::network::member::{Member, MemberPromise};
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("receipt", receipt),
     ("act", act),
     ("invite", invite),
+    ("carried", carried),
     ("protocol", protocol),
     ("ledger", ledger),
 ];
@@ -253,22 +255,39 @@ pub fn act(data: &[u8]) {
     }
 }
 
-/// An invite has one text. Mode 1 takes the parts and adds what makes a text of them.
+/// The text that a person carries: mode 0 has it; mode 1 takes the parts and adds what makes a text of them.
+fn text(data: &[u8], prefix: &str, domain: &[u8]) -> Option<String> {
+    let (mode, rest) = data.split_first()?;
+    if *mode == 0 {
+        return std::str::from_utf8(rest).ok().map(str::to_owned);
+    }
+    let sum = Sha256::digest([domain, b"\0", rest].concat());
+    let bytes = [rest, &sum[..4]].concat();
+    let encoded = data_encoding::BASE64URL_NOPAD.encode(&bytes);
+    Some(format!("{prefix}{encoded}"))
+}
+
+/// A carried admission has one text, and whomever it names is admitted by what is in it.
+pub fn carried(data: &[u8]) {
+    let Some(text) = text(data, "grid-admission-1.", b"grid/1 carried admission") else {
+        return;
+    };
+    let Ok(admission) = Carried::from_text(&text) else {
+        return;
+    };
+    let dense: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    assert_eq!(admission.to_text(), dense);
+    let name = &admission.charter.name;
+    assert_eq!(admission.check(name, &admission.node), Ok(()));
+    let mut ledger = Ledger::new(admission.charter.clone());
+    ledger.insert_acts(admission.acts.iter().cloned(), T0);
+    assert!(ledger.authority().is_rooted(&admission.node));
+}
+
+/// An invite has one text.
 pub fn invite(data: &[u8]) {
-    let text = match data.split_first() {
-        Some((0, rest)) => match std::str::from_utf8(rest) {
-            Ok(text) => text.to_owned(),
-            Err(_) => return,
-        },
-        Some((_, parts)) => {
-            let sum = Sha256::digest([b"grid/1 invite\0", parts].concat());
-            let bytes = [parts, &sum[..4]].concat();
-            format!(
-                "grid-invite-1.{}",
-                data_encoding::BASE64URL_NOPAD.encode(&bytes)
-            )
-        }
-        None => return,
+    let Some(text) = text(data, "grid-invite-1.", b"grid/1 invite") else {
+        return;
     };
     let Ok(invite) = Invite::from_text(&text) else {
         return;

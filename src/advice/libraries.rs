@@ -42,6 +42,9 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::WaitsForOwner { name, code, .. } => {
             format!("{error}; `grid accept {name} {code}` on an owner's node admits it")
         }
+        CommandError::NeedsKey(_) => {
+            format!("{error} (`grid generate-keys` on its machine prints it)")
+        }
         CommandError::NotAMember(name) => format!("{error}; `grid status {name}` says why"),
         CommandError::NoSuchNode { name, .. } => {
             format!("{error}; `grid status {name}` lists them")

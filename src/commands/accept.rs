@@ -1,6 +1,8 @@
 //! `grid accept NET PREFIX --from NODE`: accepts a prefix that a node promises; `grid accept NET CODE|NODE`, as
 //! an owner: admits a node that asked, or one that will.
 
+use std::io::{self, Write};
+
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::name::NetworkName;
@@ -10,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::command::changed::ChangedReport;
-use crate::command::{Caller, Command, Served, asking};
+use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::{Failure, Outcome};
+use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
 use crate::values::prefix::Prefix;
 use crate::values::text;
@@ -30,6 +33,11 @@ pub struct Args {
     /// The node that promises it: its id, the beginning of its id, or its name
     #[arg(long, value_name = "NODE")]
     from: Option<String>,
+
+    /// Print the admission of a node, for a person to carry to it: `grid join-wireguard-net NET -` there takes it.
+    /// It is no secret, and no other node can use it. A node that does not ask is named by its id
+    #[arg(long, conflicts_with = "from")]
+    print: bool,
 }
 
 /// What the server is asked.
@@ -50,11 +58,40 @@ enum What {
         from: String,
     },
     Node(String),
+    /// And print the admission.
+    Print(String),
+}
+
+/// What holds now, or the admission.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Accepted {
+    /// An admission to carry.
+    Printed {
+        /// Its text.
+        admission: String,
+    },
+    /// What holds now.
+    Changed(ChangedReport),
+}
+
+impl Report for Accepted {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Printed { admission } => writeln!(out, "{admission}"),
+            Self::Changed(report) => report.show(out),
+        }
+    }
 }
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         let what = match (self.what.parse::<Prefix>(), self.from) {
+            (Ok(prefix), None) if self.print => {
+                return Err(Failure::usage(format!(
+                    "{prefix} is a prefix: --print is for the admission of a node"
+                )));
+            }
             (Ok(prefix), Some(from)) => What::Prefix { prefix, from },
             (Ok(prefix), None) => {
                 return Err(Failure::usage(format!(
@@ -65,6 +102,7 @@ impl Command for Args {
             (Err(why), Some(_)) => {
                 return Err(Failure::usage(format!("{}: {why}", self.what)));
             }
+            (Err(_), None) if self.print => What::Print(self.what),
             (Err(_), None) => What::Node(self.what),
         };
         let net = self.net;
@@ -74,9 +112,9 @@ impl Command for Args {
 
 impl Served for Request {
     const PROMISE: Promise = texts::ACCEPT;
-    type Report = ChangedReport;
+    type Report = Accepted;
 
-    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<Accepted> {
         let name = self.net;
         let (wish, mut text) = match self.what {
             What::Prefix { prefix, from } => {
@@ -96,6 +134,13 @@ impl Served for Request {
                 let name = name.clone();
                 (Wish::Approve { name, node }, text)
             }
+            What::Print(whom) => {
+                let wish = Wish::PrintAdmission { name, node: whom };
+                return match node.command(wish, None).await? {
+                    Reply::Admission(admission) => Ok(Accepted::Printed { admission }),
+                    _ => Err(unexpected()),
+                };
+            }
         };
         let reply = node.command(wish, None).await?;
         if let Reply::Expected(code) = reply {
@@ -103,7 +148,7 @@ impl Served for Request {
                 "no node asks with the code {code} yet; if one does within an hour, this node admits it to \"{name}\""
             );
         }
-        Ok(ChangedReport::of(&reply, text))
+        Ok(Accepted::Changed(ChangedReport::of(&reply, text)))
     }
 }
 

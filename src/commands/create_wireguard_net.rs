@@ -188,8 +188,15 @@ impl Served for Args {
         joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;
         let (net, tunnel) = (&self.net, &self.tunnel);
         let interface = tunnel.interface();
-        let prepared =
-            joining::prepare(node, net, interface.clone(), tunnel.port, tunnel.adopt).await?;
+        let prepared = joining::prepare(
+            node,
+            net,
+            interface.clone(),
+            tunnel.port,
+            tunnel.adopt,
+            None,
+        )
+        .await?;
         let (listen_port, _reservation) = prepared;
         let deadline = Instant::now() + AT_LEAST;
         let wish = self.wish(listen_port);

@@ -1,12 +1,14 @@
-//! `grid join-wireguard-net NET [INVITE|-]`: joins a network, with an invite or by asking known peers.
+//! `grid join-wireguard-net NET [INVITE|ADMISSION|-]`: joins a network, with an invite, with an admission that an owner
+//! printed, or by asking known peers.
 //!
-//! The invite is a secret: it comes through standard input, crosses the control socket in the request's
+//! An invite is a secret: it comes through standard input, crosses the control socket in the request's
 //! payload, and is wiped at both ends.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use grid_promises::core::{Command as Wish, CommandError, JoinWith};
+use grid_promises::network::carried::{self, Carried};
 use grid_promises::network::invite::{Invite, InviteError};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
@@ -26,16 +28,17 @@ use crate::values::duration::Span;
 use crate::values::secret::SecretText;
 use crate::values::{moment, text};
 
-/// Join a network, with an invite or by asking known peers
+/// Join a network, with an invite or an admission, or by asking known peers
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The network
     net: NetworkName,
 
     /// The invite, or `-` to read it from standard input. Prefer `-`: what is on the command line
-    /// stays in the shell's history, and an invite is a secret. Without it, known peers are asked
-    /// for an open network of that name, and a network that was left is joined again
-    #[arg(value_name = "INVITE|-")]
+    /// stays in the shell's history, and an invite is a secret. An admission that `grid accept --print`
+    /// printed goes in the same way. Without either, known peers are asked for a network of that name that
+    /// needs no invite, and a network that was left is joined again
+    #[arg(value_name = "INVITE|ADMISSION|-")]
     invite: Option<SecretText>,
 
     /// How long to wait for other members: 30s, 10m
@@ -57,7 +60,7 @@ pub struct Args {
 pub struct Request {
     #[serde(with = "text")]
     net: NetworkName,
-    /// The invite itself; none to ask known peers.
+    /// The invite or the admission itself; none to ask known peers.
     invite: Option<SecretText>,
     #[serde(with = "text")]
     wait: Span,
@@ -90,8 +93,8 @@ impl Command for Args {
             return request.rehearse(caller);
         }
         // Before a server is started for what cannot be.
-        if let Some(invite) = &request.invite {
-            check(invite, &request.net)?;
+        if let Some(text) = &request.invite {
+            read(text, &request.net)?;
         }
         asking::ask_or_start(caller, &request)
     }
@@ -102,10 +105,7 @@ impl Request {
         let mut rehearsal = Rehearsal::begin(caller.home())?;
         let listen_port = rehearsal.port(self.tunnel.port)?;
         let with = match &self.invite {
-            Some(invite) => {
-                let invite = Invite::from_text(invite.expose()).map_err(CommandError::from)?;
-                JoinWith::Invite(Box::new(invite))
-            }
+            Some(text) => read(text, &self.net)?,
             None => JoinWith::Peers,
         };
         let wish = Wish::Join {
@@ -150,17 +150,28 @@ impl Served for Request {
                 joining::check_contract(node, &texts::JOIN_WIREGUARD_NET.id())?;
                 JoinWith::Peers
             }
-            Some(invite) => {
-                let invite = check(invite, &self.net)?;
-                joining::check_contract(node, &invite.charter.contract)?;
-                JoinWith::Invite(Box::new(invite))
+            Some(text) => {
+                let with = read(text, &self.net)?;
+                if let JoinWith::Invite(invite) = &with {
+                    joining::check_contract(node, &invite.charter.contract)?;
+                }
+                if let JoinWith::Admission(admission) = &with {
+                    let checked = admission.check(&self.net, &node.node());
+                    checked.map_err(CommandError::from)?;
+                    joining::check_contract(node, &admission.charter.contract)?;
+                }
+                with
             }
         };
         let (net, tunnel) = (&self.net, &self.tunnel);
         let interface = tunnel.interface();
-        let prepared =
-            joining::prepare(node, net, interface.clone(), tunnel.port, tunnel.adopt).await?;
-        let (listen_port, _reservation) = prepared;
+        let waits_at = match &with {
+            JoinWith::Admission(_) => waiting_at(node, net).await?,
+            JoinWith::Invite(_) | JoinWith::Peers => None,
+        };
+        let (port, adopt) = (tunnel.port, tunnel.adopt);
+        let prepared = joining::prepare(node, net, interface.clone(), port, adopt, waits_at);
+        let (listen_port, _reservation) = prepared.await?;
         let wish = Wish::Join {
             name: self.net.clone(),
             with,
@@ -204,12 +215,25 @@ async fn show_code(node: &NodeHandle, net: &NetworkName, progress: &Progress) {
     }
 }
 
-/// Reads an invite and checks it, before anything is done with it.
-fn check(invite: &SecretText, net: &NetworkName) -> Outcome<Invite> {
+/// The port of a network of that name in which this node waits for an owner.
+async fn waiting_at(node: &NodeHandle, net: &NetworkName) -> Outcome<Option<u16>> {
+    let status = node.status().await?;
+    let mut networks = status.networks.iter();
+    let waiting = networks.find(|network| network.name == net.as_str() && network.code.is_some());
+    Ok(waiting.map(|network| network.listen_port))
+}
+
+/// Reads an invite or an admission and checks it, before anything is done with it.
+fn read(text: &SecretText, net: &NetworkName) -> Outcome<JoinWith> {
+    let text = text.expose();
+    if text.trim_start().starts_with(carried::PREFIX) {
+        let admission = Carried::from_text(text).map_err(CommandError::from)?;
+        return Ok(JoinWith::Admission(Box::new(admission)));
+    }
     let read = || {
-        let invite = Invite::from_text(invite.expose())?;
+        let invite = Invite::from_text(text)?;
         invite.check(net, moment::now())?;
-        Ok(invite)
+        Ok(JoinWith::Invite(Box::new(invite)))
     };
     read().map_err(|error: InviteError| CommandError::from(error).into())
 }

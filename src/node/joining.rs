@@ -96,7 +96,8 @@ pub fn check_contract(node: &NodeHandle, contract: &ContentId) -> Outcome {
     )))
 }
 
-/// Checks what could be in the way on this machine, and chooses the port.
+/// Checks what could be in the way on this machine, and chooses the port. `waits_at` is the port of a network of that
+/// name that is about to be replaced.
 ///
 /// # Errors
 /// What is in the way.
@@ -106,8 +107,10 @@ pub async fn prepare(
     interface: InterfaceOptions,
     port: Option<NonZeroU16>,
     adopt: bool,
+    waits_at: Option<u16>,
 ) -> Outcome<(u16, Reservation)> {
-    let taken = node.taken().await?;
+    let mut taken = node.taken().await?;
+    taken.ports.retain(|port| Some(*port) != waits_at);
     if let Some(error) = taken.broken.get(net.as_str()) {
         return Err(Failure::refused(format!(
             "there is a network \"{net}\" that could not be started: {error}; move {} away to use \
@@ -116,7 +119,7 @@ pub async fn prepare(
         )));
     }
     // Its own interface of that name would be called a stranger's.
-    if taken.names.iter().any(|name| name == net) {
+    if waits_at.is_none() && taken.names.iter().any(|name| name == net) {
         return Err(CommandError::NameTaken(net.clone()).into());
     }
     node.check_interface(net.clone(), interface, adopt).await?;

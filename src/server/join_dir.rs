@@ -225,7 +225,8 @@ impl File {
         joining::check_contract(&self.node, &invite.charter.contract)?;
         let name = invite.charter.name.clone();
         let interface = InterfaceOptions::default();
-        let prepared = joining::prepare(&self.node, &name, interface.clone(), None, false).await?;
+        let prepared =
+            joining::prepare(&self.node, &name, interface.clone(), None, false, None).await?;
         let (listen_port, _reservation) = prepared;
         let wish = Wish::Join {
             name,

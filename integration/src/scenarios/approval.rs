@@ -6,6 +6,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use grid_promises::network::NetworkId;
 use grid_promises::network::code::Code;
+use ipnet::IpNet;
 
 use super::seen::{self, PATIENCE};
 use crate::lab::Lab;
@@ -15,17 +16,23 @@ use crate::server;
 use crate::tap::QUIC_PORT;
 use crate::wait::{wait_for, wait_until};
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "an_owner_admits_by_the_code_that_the_newcomer_shows",
-    run: by_code,
-}];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "an_owner_admits_by_the_code_that_the_newcomer_shows",
+        run: by_code,
+    },
+    Scenario {
+        name: "an_admission_is_carried_to_its_node",
+        run: carried,
+    },
+];
 
+const FOUND: [&str; 4] = ["create-wireguard-net", "foo", "--admission", "approve"];
 const JOIN: [&str; 4] = ["join-wireguard-net", "foo", "--wait", "60s"];
 
 fn by_code(lab: &Lab) -> Result<()> {
     let (a, b, c) = (lab.add_node("a")?, lab.add_node("b")?, lab.add_node("c")?);
-    let found = ["create-wireguard-net", "foo", "--admission", "approve"];
-    a.grid_ok(&found, "")?;
+    a.grid_ok(&FOUND, "")?;
     exchange(&b, &a)?;
     let said = thread::scope(|scope| {
         let join = scope.spawn(|| b.grid(&JOIN));
@@ -74,6 +81,43 @@ fn accepted_before(a: &Node, c: &Arc<Node>) -> Result<()> {
     let status = seen::status(a, "foo")?;
     let expected = status["networks"][0]["expected"].as_array();
     ensure!(expected.is_some_and(Vec::is_empty), "{status}");
+    Ok(())
+}
+
+/// b knows nobody, and c waits already. Neither can use the other's admission.
+fn carried(lab: &Lab) -> Result<()> {
+    let (a, b, c) = (lab.add_node("a")?, lab.add_node("b")?, lab.add_node("c")?);
+    a.grid_ok(&FOUND, "")?;
+    exchange(&c, &a)?;
+    seen::refused(&c, &["join-wireguard-net", "foo", "--wait", "2s"], "", &[5])?;
+    b.grid_ok(&["generate-keys"], "")?;
+    let print = |node: &Node| {
+        let id = seen::identity_of(node)?;
+        a.grid_ok(&["accept", "foo", &id, "--print"], "")
+    };
+    let text = print(&b)?;
+    let take = ["join-wireguard-net", "foo", "-"];
+    let said = seen::refused(&c, &take, &text, &[4])?;
+    ensure!(said.contains(&seen::identity_of(&b)?), "{said}");
+    ensure!(seen::status(&c, "foo")?["networks"][0]["standing"] == "waiting");
+    b.grid_ok(&take, &text)?;
+    let before = seen::status(&c, "foo")?["networks"][0]["listen_port"].clone();
+    c.grid_ok(&take, &print(&c)?)?;
+    let after = seen::status(&c, "foo")?["networks"][0].clone();
+    ensure!(
+        after["standing"] == "member" && after["listen_port"] == before,
+        "{after}"
+    );
+    server::kill_9(&c)?;
+    seen::start(&c)?;
+    for (from, to) in [(&a, &b), (&b, &c), (&c, &a)] {
+        let address: IpNet = seen::identity(to, "foo")?
+            .addresses
+            .first()
+            .context("no address")?
+            .parse()?;
+        seen::reaches(from, address.addr(), PATIENCE)?;
+    }
     Ok(())
 }
 

@@ -147,6 +147,8 @@ pub enum Reply {
     },
     /// An invite, as text. Wiped when dropped.
     Invite(Zeroizing<String>),
+    /// The admission of a node, as text to carry to it.
+    Admission(String),
     /// It is so now.
     Changed,
     /// Whoever asks with this code within an hour is admitted.

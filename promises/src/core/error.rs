@@ -10,6 +10,7 @@ use crate::core::expulsion::Expulsion;
 use crate::core::mesh::expected::MOST as MOST_CODES;
 use crate::limits::{INVITE_MAX_LIFE, MAX_ACTS, MAX_PREFIXES};
 use crate::network::admission::AdmissionError;
+use crate::network::carried::CarriedError;
 use crate::network::charter::AdmissionRule;
 use crate::network::code::Code;
 use crate::network::invite::InviteError;
@@ -193,6 +194,14 @@ pub enum CommandError {
         /// The codes of some of them.
         codes: Vec<Code>,
     },
+    /// The admission that a person carries cannot be used.
+    #[error(transparent)]
+    Carried(#[from] CarriedError),
+    /// An admission to carry names a key.
+    #[error(
+        "no node asks with the code {0}, and an admission to carry needs its node id; nothing was changed"
+    )]
+    NeedsKey(Code),
     /// No more codes are kept.
     #[error(
         "this node keeps {MOST_CODES} accepted codes of \"{0}\" already, whose nodes have not asked; each is kept for an hour"
@@ -261,6 +270,7 @@ impl CommandError {
         match self {
             Self::NobodyAnswered(_) | Self::WaitsForOwner { .. } => FailureKind::TimedOut,
             Self::Admission(_)
+            | Self::Carried(CarriedError::NotAdmitted | CarriedError::OtherNode(_))
             | Self::RangeConnected { .. }
             | Self::OtherContract { .. }
             | Self::RangeTaken { .. }
@@ -287,6 +297,8 @@ impl CommandError {
             | Self::AmbiguousNode { .. }
             | Self::AmbiguousApplicant { .. }
             | Self::Ambiguous { .. }
+            | Self::Carried(_)
+            | Self::NeedsKey(_)
             | Self::Invite(_) => FailureKind::Usage,
             _ => FailureKind::Failed,
         }

@@ -13,6 +13,7 @@ use crate::content_id::ContentId;
 use crate::core::error::CommandError;
 use crate::core::record::NetworkRecord;
 use crate::network::address;
+use crate::network::carried::Carried;
 use crate::network::charter::AdmissionRule;
 use crate::network::ids::NetworkId;
 use crate::network::invite::Invite;
@@ -229,6 +230,12 @@ pub enum Command {
         /// A node id, the unique beginning of one, a code, or a label.
         node: String,
     },
+    /// The same for one node, as text to carry to it.
+    PrintAdmission {
+        name: NetworkName,
+        /// As of [`Approve`](Self::Approve); of a node that does not ask, its id.
+        node: String,
+    },
     /// Make a member an owner, below this node.
     Appoint {
         name: NetworkName,
@@ -311,6 +318,7 @@ impl Command {
             | Self::SetRule { name, .. }
             | Self::SetJudge { name, .. }
             | Self::Approve { name, .. }
+            | Self::PrintAdmission { name, .. }
             | Self::Appoint { name, .. }
             | Self::Dismiss { name, .. }
             | Self::Recover { name, .. }
@@ -351,6 +359,8 @@ impl Ranges {
 pub enum JoinWith {
     /// An invite.
     Invite(Box<Invite>),
+    /// The admission of this node, which a person carried.
+    Admission(Box<Carried>),
     /// Nothing: known peers are asked for a network of that name, and one that this node left is
     /// joined again.
     Peers,

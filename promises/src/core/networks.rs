@@ -25,6 +25,7 @@ use crate::limits::MAX_ENDPOINTS;
 use crate::network::accept::overlaps;
 use crate::network::address;
 use crate::network::admission::Admission;
+use crate::network::carried::Carried;
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::{Bootstrap, Invite};
@@ -361,11 +362,7 @@ impl Networks {
         invite.check(name, now)?;
         self.check_charter(&invite.charter, ranges, local.host())?;
         let admission = invite.admit(local.id(), now)?;
-        let last_promise = self.left.remove(name).and_then(|record| {
-            (record.network() == invite.charter.network())
-                .then_some(record.promise)
-                .flatten()
-        });
+        let last_promise = self.last_promise(name, &invite.charter.network());
         let secret =
             (invite.charter.admission == AdmissionRule::Invite).then(|| invite.secret.clone());
         Ok(Beginning {
@@ -376,6 +373,47 @@ impl Networks {
             bootstrap: invite.bootstrap,
             last_promise,
         })
+    }
+
+    /// What this node begins with when a person brought its admission. If it waits for that in this network, it begins
+    /// anew: what is on disk is replaced.
+    pub(crate) fn with_admission(
+        &mut self,
+        name: &NetworkName,
+        carried: Carried,
+        ranges: Ranges,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Beginning, CommandError> {
+        carried.check(name, &local.id())?;
+        let network = carried.charter.network();
+        if self.named(name).is_some_and(|mesh| mesh.id() != network) {
+            return Err(CommandError::NameTaken(name.clone()));
+        }
+        let before = self.all.remove(&network);
+        if let Err(error) = self.check_charter(&carried.charter, ranges, local.host()) {
+            self.all.extend(before.map(|mesh| (network, mesh)));
+            return Err(error);
+        }
+        if let Some(mesh) = before {
+            mesh.give_way(local, step);
+        }
+        Ok(Beginning {
+            last_promise: self.last_promise(name, &network),
+            charter: carried.charter,
+            secret: None,
+            admission: Some(Admission::default()),
+            acts: carried.acts,
+            bootstrap: carried.bootstrap,
+        })
+    }
+
+    /// The last promise in a network of that name that this node left; it is not one that it left any longer.
+    fn last_promise(&mut self, name: &NetworkName, network: &NetworkId) -> Option<Vec<u8>> {
+        let record = self.left.remove(name)?;
+        record
+            .promise
+            .filter(|_| record.charter.network() == *network)
     }
 
     /// What this node begins with in a network of that name that it left; `None` if there is none.

@@ -7,7 +7,6 @@
 
 use std::net::SocketAddr;
 
-use data_encoding::BASE64URL_NOPAD;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
@@ -16,8 +15,8 @@ use crate::cbor::{self, Bounds};
 use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_INVITE_TEXT};
 use crate::network::act::Act;
 use crate::network::acts::Acts;
-use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, GrantUse, Link, RawLink};
+use crate::network::armour::{self, Fault};
 use crate::network::charter::Charter;
 use crate::network::endpoint::is_reachable;
 use crate::network::name::NetworkName;
@@ -29,6 +28,7 @@ use grid_keys::{NodeId, NodeKey};
 
 /// How the text of every invite begins.
 pub const PREFIX: &str = "grid-invite-1.";
+const DOMAIN: &str = "grid/1 invite";
 const BOUNDS: Bounds = Bounds {
     max_bytes: MAX_INVITE_TEXT,
     max_depth: 8,
@@ -158,15 +158,7 @@ impl Invite {
                 .map(|act| act.bytes().to_vec().into())
                 .collect(),
         };
-        let mut bytes = Zeroizing::new(cbor::encode(&wire));
-        let sum = checksum(&bytes);
-        bytes.extend_from_slice(&sum);
-        let mut text = Zeroizing::new(String::with_capacity(
-            PREFIX.len() + bytes.len() * 4 / 3 + 4,
-        ));
-        text.push_str(PREFIX);
-        BASE64URL_NOPAD.encode_append(&bytes, &mut text);
-        text
+        armour::encode(PREFIX, DOMAIN, Zeroizing::new(cbor::encode(&wire)))
     }
 
     /// Reads an invite and verifies all of it but the time. White space around it is ignored, also
@@ -175,41 +167,15 @@ impl Invite {
     /// # Errors
     /// Every way in which a text can fail to be an invite.
     pub fn from_text(text: &str) -> Result<Self, InviteError> {
-        if text.len() > MAX_INVITE_TEXT {
-            return Err(InviteError::TooLong);
-        }
-        let text: Zeroizing<String> =
-            Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).collect());
-        if text.is_empty() {
-            return Err(InviteError::Empty);
-        }
-        let encoded = text.strip_prefix(PREFIX).ok_or(InviteError::NotAnInvite)?;
-        let bytes = BASE64URL_NOPAD
-            .decode(encoded.as_bytes())
-            .map_err(|_| InviteError::Damaged)?;
-        let bytes = Zeroizing::new(bytes);
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(InviteError::Damaged)?;
-        if *sum != checksum(body) {
-            return Err(InviteError::Damaged);
-        }
-        let wire: Wire = cbor::decode(body, &BOUNDS)
+        let body = armour::decode(PREFIX, DOMAIN, text)?;
+        let wire: Wire = cbor::decode(&body, &BOUNDS)
             .map_err(|error| InviteError::Malformed(error.to_string()))?;
         Self::verify(&wire)
     }
 
     fn verify(wire: &Wire) -> Result<Self, InviteError> {
         let malformed = |why: &str| InviteError::Malformed(why.to_owned());
-        if wire.bootstrap.len() > MAX_ENDPOINTS
-            || wire
-                .bootstrap
-                .iter()
-                .any(|b| b.quic.is_empty() || b.quic.len() > MAX_ENDPOINTS)
-            || !wire
-                .bootstrap
-                .iter()
-                .flat_map(|b| &b.quic)
-                .all(is_reachable)
-        {
+        if !are_usable(&wire.bootstrap) {
             return Err(malformed("a bootstrap node has no usable address"));
         }
         let charter = Signed::<Charter>::decode(&wire.charter)?;
@@ -302,7 +268,21 @@ impl Invite {
     }
 }
 
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let hash = address::hash("grid/1 invite", &[bytes]);
-    [hash[0], hash[1], hash[2], hash[3]]
+/// Whether each of these nodes can be reached, and there are not too many.
+pub(crate) fn are_usable(bootstrap: &[Bootstrap]) -> bool {
+    let is_usable = |node: &Bootstrap| {
+        (1..=MAX_ENDPOINTS).contains(&node.quic.len()) && node.quic.iter().all(is_reachable)
+    };
+    bootstrap.len() <= MAX_ENDPOINTS && bootstrap.iter().all(is_usable)
+}
+
+impl From<Fault> for InviteError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Empty => Self::Empty,
+            Fault::TooLong => Self::TooLong,
+            Fault::OtherPrefix => Self::NotAnInvite,
+            Fault::Damaged => Self::Damaged,
+        }
+    }
 }

@@ -8,6 +8,8 @@ use grid_promises::memo::Memo;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::admission::{Grant, GrantUse};
+use grid_promises::network::carried::Carried;
+use grid_promises::network::invite::Bootstrap;
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::{Kind, Statement, peek_kind};
 use grid_promises::routes::{Key, Routes, Target};
@@ -33,6 +35,7 @@ pub fn seeds() -> Vec<Seed> {
     receipts(&mut seeds);
     acts(&mut seeds);
     invites(&mut seeds);
+    carried(&mut seeds);
     messages(&mut seeds);
     ledgers(&mut seeds);
     routes(&mut seeds);
@@ -337,6 +340,41 @@ fn invites(seeds: &mut Vec<Seed>) {
         .invite(&net.founder(), INVITES, limits::MAX_USES)
         .to_text();
     add("founders", with_mode(0, founders.as_bytes()));
+}
+
+fn carried(seeds: &mut Vec<Seed>) {
+    let net = Net::new(AdmissionRule::Approve);
+    let node = key(7).id();
+    let admit = net.does(Action::Admit {
+        nodes: vec![node],
+        over: Vec::new(),
+    });
+    let admission = Carried {
+        charter: net.charter.clone(),
+        bootstrap: vec![Bootstrap {
+            node: key(0).id(),
+            quic: vec!["192.0.2.1:51821".parse().unwrap()],
+        }],
+        node,
+        acts: vec![admit],
+    };
+    let text = admission.to_text();
+    let mut add = |name: &str, bytes: Vec<u8>| seeds.push(("carried", name.to_owned(), bytes));
+    add("good", with_mode(0, text.as_bytes()));
+    add("altered", with_mode(0, text.replace('A', "B").as_bytes()));
+    add("prefix", with_mode(0, b"grid-admission-1."));
+    let encoded = text.strip_prefix("grid-admission-1.").unwrap();
+    let mut parts = data_encoding::BASE64URL_NOPAD
+        .decode(encoded.as_bytes())
+        .unwrap();
+    parts.truncate(parts.len() - 4);
+    add("parts", with_mode(1, &parts));
+    add("parts-cut", with_mode(1, &parts[..parts.len() - 1]));
+    let nobody = Carried {
+        node: key(8).id(),
+        ..admission
+    };
+    add("nobody", with_mode(0, nobody.to_text().as_bytes()));
 }
 
 /// Payloads of the target `protocol`: the mode says which request, or which answer, they are of.

@@ -8,6 +8,7 @@ use grid_promises::core::{
     Command, CommandError, Input, JoinWith, OwnStanding, Reply, ReplyTo, protocol,
 };
 use grid_promises::network::admission::AdmissionRequest;
+use grid_promises::network::carried::{Carried, CarriedError};
 use grid_promises::network::code::Code;
 use grid_promises::network::statement::Signed;
 use grid_promises::network::{AdmissionRule, Label, NetworkId};
@@ -292,4 +293,108 @@ fn a_crowd_of_strangers_keeps_nobody_out() {
     assert_eq!(accept(&mut world, founder, code), Ok(Reply::Expected(code)));
     let all = [founder, joiner, near];
     assert!(world.run_until(HOUR, |w| agree(w, &network, &all)));
+}
+
+/// Prints the admission of a node, and reads it.
+fn print(world: &mut Sim, owner: NodeIndex, node: impl ToString) -> Carried {
+    let (name, node) = (foo(), node.to_string());
+    let printed = world.run_command(owner, Command::PrintAdmission { name, node });
+    match printed {
+        Ok(Reply::Admission(text)) => Carried::from_text(&text).unwrap(),
+        other => panic!("no admission: {other:?}"),
+    }
+}
+
+fn take(world: &mut Sim, node: NodeIndex, admission: &Carried) -> Result<Reply, CommandError> {
+    let with = JoinWith::Admission(Box::new(admission.clone()));
+    world.run_command(node, join_command(with))
+}
+
+#[test]
+fn an_admission_that_is_carried_admits_its_node_and_no_other() {
+    let mut world = world(110, Faults::NONE);
+    let (network, founder, _) = acquainted(&mut world, AdmissionRule::Approve);
+    // Neither knows anybody.
+    let (joiner, other) = (world.add(), world.add());
+    let node = id(&world, joiner);
+    let code = Code::of(&network, &node);
+    let name = foo();
+    let early = Command::PrintAdmission {
+        name,
+        node: code.to_string(),
+    };
+    let early = world.run_command(founder, early);
+    assert_eq!(early, Err(CommandError::NeedsKey(code)));
+    let admission = print(&mut world, founder, node);
+    // It is on disk before it is printed.
+    world.kill(founder);
+    world.start(founder);
+    let wrong = take(&mut world, other, &admission);
+    let expected = CommandError::Carried(CarriedError::OtherNode(node));
+    assert_eq!(wrong, Err(expected));
+    assert!(world.nodes[other].disk.is_empty());
+    take(&mut world, joiner, &admission).unwrap();
+    let both = [founder, joiner];
+    assert!(world.run_until(HOUR, |w| agree(w, &network, &both)));
+    assert_eq!(print(&mut world, founder, "node-2").node, node);
+}
+
+/// The list of those who ask is full of strangers from the newcomer's own network.
+#[test]
+fn a_node_that_waits_takes_an_admission_that_is_carried() {
+    let mut world = world(111, Faults::NONE);
+    let (network, founder, joiner) = acquainted(&mut world, AdmissionRule::Approve);
+    for number in 0..100 {
+        ask(
+            &mut world,
+            founder,
+            network,
+            &invented(number),
+            "box",
+            "198.18.0.77",
+        );
+    }
+    let ticket = world.command(joiner, join_command(JoinWith::Peers));
+    world.run(Duration::from_secs(5));
+    let node = id(&world, joiner);
+    assert!(!asking(&world, founder).contains(&node));
+    // Founder and newcomer cannot reach one another meanwhile.
+    world.partition(|node| u8::from(node == joiner));
+    let admission = print(&mut world, founder, node);
+    let second = world.command(
+        joiner,
+        join_command(JoinWith::Admission(Box::new(admission))),
+    );
+    assert!(matches!(
+        world.nodes[joiner].done.get(&ticket),
+        Some(Err(CommandError::WaitsForOwner { .. }))
+    ));
+    world.kill(joiner);
+    world.start(joiner);
+    assert!(!world.nodes[joiner].done.contains_key(&second));
+    world.partition(|_| 0);
+    let both = [founder, joiner];
+    assert!(world.run_until(HOUR, |w| agree(w, &network, &both)));
+}
+
+#[test]
+fn who_was_revoked_does_not_come_back_by_an_admission_that_is_carried() {
+    let mut world = world(112, Faults::NONE);
+    let (network, founder, joiner) = acquainted(&mut world, AdmissionRule::Approve);
+    let node = id(&world, joiner);
+    let admission = print(&mut world, founder, node);
+    let revoke = Command::Revoke {
+        name: foo(),
+        node: node.to_string(),
+        keep: grid_promises::core::Keep::Nobody,
+        only_say: false,
+    };
+    world.run_command(founder, revoke).unwrap();
+    let outcome = take(&mut world, joiner, &admission);
+    assert!(
+        matches!(outcome, Err(CommandError::PutOut(_))),
+        "{outcome:?}"
+    );
+    world.run(Duration::from_secs(60));
+    assert!(agree(&world, &network, &[founder]));
 }

@@ -9,14 +9,18 @@ use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::admissions;
 use crate::core::mesh::applicants::{Heard, Way};
+use crate::core::mesh::phase::Phase;
 use crate::core::mesh::roster::quoted;
+use crate::core::mesh::wishes::bootstrap_at;
 use crate::core::peers::Peers;
 use crate::core::protocol::{AdmitAnswer, AdmitRequest, NetworkAbout, NetworkAsk};
 use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::network::admission::AdmissionRequest;
+use crate::network::carried::Carried;
 use crate::network::charter::AdmissionRule;
 use crate::network::code::Code;
+use crate::network::invite::Bootstrap;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
 
@@ -62,6 +66,39 @@ impl Mesh {
         }
         self.admit(node, local, step)?;
         Ok(Reply::Changed)
+    }
+
+    /// Admits a node, and gives the text of that, for a person to carry to it. It leads to this node and to `others`.
+    pub(crate) fn print_admission(
+        &mut self,
+        node: &str,
+        others: Vec<Bootstrap>,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.own_office(local)?;
+        if self.roster.charter().admission != AdmissionRule::Approve {
+            return Err(self.no_approval());
+        }
+        let Phase::Member(own) = &self.phase else {
+            return Err(CommandError::NotAMember(self.name().clone()));
+        };
+        let bootstrap = bootstrap_at(own, local.id(), Vec::new(), others)?;
+        let node = match self.meant(node)? {
+            Meant::Node(node) => node,
+            Meant::Unknown(code) => return Err(CommandError::NeedsKey(code)),
+        };
+        if !self.roster.ledger().authority().is_rooted(&node) {
+            self.admit(node, local, step)?;
+        }
+        let acts = self.roster.ledger().acts().rooting(&node);
+        let admission = Carried {
+            charter: self.roster.charter().clone(),
+            bootstrap,
+            node,
+            acts: acts.into_iter().cloned().collect(),
+        };
+        Ok(Reply::Admission(admission.to_text()))
     }
 
     /// Admits a node by name.

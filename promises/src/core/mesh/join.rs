@@ -149,6 +149,22 @@ impl Mesh {
         }
     }
 
+    /// Ends the wait for an owner: a person brought what this node waited for. A command that waits is answered.
+    pub(crate) fn give_way(&self, local: &Local, step: &mut Step<'_>) {
+        step.timers.cancel_network(self.id());
+        if let Some(Pending::Join(ticket)) = self.pending {
+            step.done(ticket, Err(self.waits_for_owner(local)));
+        }
+    }
+
+    fn waits_for_owner(&self, local: &Local) -> CommandError {
+        CommandError::WaitsForOwner {
+            name: self.name().clone(),
+            node: local.id(),
+            code: Code::of(&self.id(), &local.id()),
+        }
+    }
+
     /// Whether a command waits for this network.
     pub(crate) fn waits(&self, ticket: Ticket) -> bool {
         match self.pending {
@@ -169,14 +185,9 @@ impl Mesh {
                 let failed = self.claim(local, step);
                 if failed.is_none() {
                     self.pending = None;
-                    let name = self.name().clone();
                     let error = match self.phase {
-                        Phase::Waiting => CommandError::WaitsForOwner {
-                            name,
-                            node: local.id(),
-                            code: Code::of(&self.id(), &local.id()),
-                        },
-                        _ => CommandError::NobodyAnswered(name),
+                        Phase::Waiting => self.waits_for_owner(local),
+                        _ => CommandError::NobodyAnswered(self.name().clone()),
                     };
                     step.done(ticket, Err(error));
                 }

@@ -135,6 +135,11 @@ impl Mesh {
         self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
     }
 
+    /// Whether an owner has to admit this node.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting)
+    }
+
     /// Whether both this node and that one are members now.
     pub(crate) fn is_shared_with(&self, node: &NodeId) -> bool {
         self.phase.is_member() && self.roster.view().is_live(node)

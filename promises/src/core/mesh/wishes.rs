@@ -51,21 +51,8 @@ impl Mesh {
         if life > INVITE_MAX_LIFE {
             return Err(CommandError::InviteLife);
         }
-        let mut quic = endpoints;
-        quic.extend(own.standing().promise().quic.iter().map(|e| e.addr));
-        quic.retain(is_reachable);
-        let mut seen = BTreeSet::new();
-        quic.retain(|addr| seen.insert(*addr));
-        quic.truncate(MAX_ENDPOINTS);
-        if quic.is_empty() {
-            return Err(CommandError::NoEndpoint);
-        }
         let node = local.id();
-        let mut bootstrap = vec![Bootstrap { node, quic }];
-        bootstrap.extend(others.into_iter().take(OTHERS_IN_INVITE).map(|mut other| {
-            other.quic.truncate(4);
-            other
-        }));
+        let bootstrap = bootstrap_at(own, node, endpoints, others)?;
         let key = NodeKey::generate(step.entropy);
         let issued = step.now.timestamp();
         let grant = Grant {
@@ -173,6 +160,33 @@ impl Mesh {
         self.dirty |= reply == Reply::Changed;
         reply
     }
+}
+
+/// Where a newcomer begins: at this node, at `endpoints` before its own, and at `others`.
+///
+/// # Errors
+/// This node cannot be reached anywhere.
+pub(super) fn bootstrap_at(
+    own: &OwnPromise,
+    node: NodeId,
+    endpoints: Vec<SocketAddr>,
+    others: Vec<Bootstrap>,
+) -> Result<Vec<Bootstrap>, CommandError> {
+    let mut quic = endpoints;
+    quic.extend(own.standing().promise().quic.iter().map(|e| e.addr));
+    quic.retain(is_reachable);
+    let mut seen = BTreeSet::new();
+    quic.retain(|addr| seen.insert(*addr));
+    quic.truncate(MAX_ENDPOINTS);
+    if quic.is_empty() {
+        return Err(CommandError::NoEndpoint);
+    }
+    let mut bootstrap = vec![Bootstrap { node, quic }];
+    bootstrap.extend(others.into_iter().take(OTHERS_IN_INVITE).map(|mut other| {
+        other.quic.truncate(4);
+        other
+    }));
+    Ok(bootstrap)
 }
 
 /// Whether a node here can answer for a prefix.

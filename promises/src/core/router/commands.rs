@@ -24,10 +24,20 @@ impl Router {
             ..
         } = self;
         let others = match (&command, networks.named(&name)) {
-            (Command::Invite { .. }, Some(mesh)) => networks.bootstrap_of(mesh, local, peers),
+            (Command::Invite { .. } | Command::PrintAdmission { .. }, Some(mesh)) => {
+                networks.bootstrap_of(mesh, local, peers)
+            }
             _ => Vec::new(),
         };
-        let Some(mesh) = networks.named_mut(&name) else {
+        let is_waited_for = matches!(
+            command,
+            Command::Join {
+                with: JoinWith::Admission(_),
+                ..
+            }
+        );
+        let mesh = networks.named_mut(&name);
+        let Some(mesh) = mesh.filter(|mesh| !(is_waited_for && mesh.is_waiting())) else {
             self.enter(command, ticket, step);
             return;
         };
@@ -58,6 +68,9 @@ impl Router {
             } => mesh.set_rule(action, prefix, from.as_deref(), &local.id(), step.effects),
             Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
             Command::Approve { node, .. } => mesh.approve(&node, local, step),
+            Command::PrintAdmission { node, .. } => {
+                mesh.print_admission(&node, others, local, step)
+            }
             Command::Appoint { node, .. } => mesh.appoint(&node, local, step),
             Command::Dismiss { dismissal, .. } => mesh.dismiss(&dismissal, local, peers, step),
             Command::Recover { key, .. } => mesh.recover(&key, local, peers, step),
@@ -107,6 +120,10 @@ impl Router {
                     JoinWith::Invite(invite) => {
                         self.networks
                             .with_invite(&name, *invite, ranges, &self.local, step.now)
+                    }
+                    JoinWith::Admission(carried) => {
+                        self.networks
+                            .with_admission(&name, *carried, ranges, &self.local, step)
                     }
                     JoinWith::Peers => match self.networks.again(&name, &self.local) {
                         Some(beginning) => beginning,
