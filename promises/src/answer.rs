@@ -15,7 +15,7 @@ pub(crate) const BODY: Bounds = Bounds {
     max_items: 64 * 1024,
 };
 
-/// What a [`IndexEntry`](crate::network::ledger::IndexEntry) is made of: an array and its three items.
+/// What a [`IndexEntry`](crate::network::index::IndexEntry) is made of: an array and its three items.
 const ITEMS_OF_AN_ENTRY: u64 = 4;
 const _: () = assert!(
     ITEMS_OF_AN_ENTRY * (MAX_STATEMENTS as u64) + 256 <= BODY.max_items,

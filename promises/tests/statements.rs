@@ -11,6 +11,8 @@ mod accept;
 mod acts;
 #[path = "statements/admissions.rs"]
 mod admissions;
+#[path = "statements/bounds.rs"]
+mod bounds;
 #[path = "statements/carried.rs"]
 mod carried;
 #[path = "statements/charters.rs"]

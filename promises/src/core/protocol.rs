@@ -16,7 +16,7 @@ use crate::content_id::ContentId;
 use crate::message::{Message, MessageError};
 use crate::network::admission::{AdmissionRequest, RawLink};
 use crate::network::ids::NetworkId;
-use crate::network::ledger::IndexEntry;
+use crate::network::index::{IndexEntry, ShortId};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::texts;
@@ -93,6 +93,9 @@ pub(crate) struct Found {
     pub(crate) charters: Vec<ByteVec>,
 }
 
+/// An id of an index, as a byte string.
+type Short = ByteArray<{ size_of::<ShortId>() }>;
+
 /// What the sender holds.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct SyncRequest {
@@ -105,8 +108,11 @@ pub(crate) struct SyncRequest {
     /// Shown by a node whose promise the receiver may not have.
     #[n(2)]
     pub(crate) admission: Option<Vec<RawLink>>,
-    /// The acts that make the sender a member, if it takes any: the receiver may not have them either.
+    /// Whether the sender has no room for members that it does not know.
     #[n(3)]
+    pub(crate) is_full: bool,
+    /// The acts that make the sender a member, if it takes any: the receiver may not have them either.
+    #[n(4)]
     pub(crate) acts: Vec<ByteVec>,
 }
 
@@ -116,23 +122,19 @@ pub(crate) enum SyncAnswer {
     /// They do not.
     #[n(0)]
     Equal,
-    /// They do; compare with this index.
+    /// They do; compare with this index, of a ledger that may be full.
     #[n(1)]
-    Index(#[n(0)] Vec<IndexEntry>),
+    Index(#[n(0)] Vec<IndexEntry>, #[n(1)] bool),
     /// They do: what the sender lacks, what the receiver lacks, whether there is more.
     #[n(2)]
-    Difference(
-        #[n(0)] Vec<ByteVec>,
-        #[n(1)] Vec<ByteArray<8>>,
-        #[n(2)] bool,
-    ),
+    Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<Short>, #[n(2)] bool),
 }
 
 /// Asks for statements by the ids of an index.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Pull {
     #[n(0)]
-    pub(crate) wanted: Vec<ByteArray<8>>,
+    pub(crate) wanted: Vec<Short>,
 }
 
 /// Statements, unchanged.
@@ -295,9 +297,9 @@ mod tests {
     #[test]
     fn the_index_of_a_full_ledger_fits_a_payload() {
         let entry = IndexEntry {
-            key: [0xff; 8],
+            key: [0xff; 16],
             sequence: u64::MAX,
-            id: [0xff; 8],
+            id: [0xff; 16],
         };
         let index = vec![entry; MAX_STATEMENTS];
         let link = RawLink {
@@ -309,15 +311,16 @@ mod tests {
             root: [0xff; 32],
             index: Some(index.clone()),
             admission: Some(vec![link; MAX_CHAIN]),
+            is_full: true,
             acts: vec![vec![7; 3].into()],
         });
         let ask = Ask::Network(NetworkId(ContentId::of(b"network")), ask);
         assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
 
-        let bytes = answer(&SyncAnswer::Index(index.clone()));
+        let bytes = answer(&SyncAnswer::Index(index.clone(), true));
         assert_eq!(
             read_response::<SyncAnswer>(&bytes),
-            Ok(Response::Answer(SyncAnswer::Index(index)))
+            Ok(Response::Answer(SyncAnswer::Index(index, true)))
         );
     }
 }

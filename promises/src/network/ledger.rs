@@ -11,17 +11,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use minicbor::{Decode, Encode};
-
 use crate::content_id::ContentId;
 use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, QUIET_TIME};
 use crate::network::act::Act;
 use crate::network::acts::{self, Acts};
-use crate::network::address;
 use crate::network::admission::Grant;
 use crate::network::authority::Authority;
 use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
+use crate::network::index::{Index, IndexEntry, ShortId, Source};
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
 use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
 use crate::network::tally::Tally;
@@ -89,22 +87,6 @@ pub enum Refusal {
     InviteSpent,
 }
 
-/// One entry of a ledger's index: enough to see who has the later statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub struct IndexEntry {
-    /// The first 8 bytes of the node's key, or of the act's id with `sequence` 0.
-    #[n(0)]
-    #[cbor(with = "minicbor::bytes")]
-    pub key: [u8; 8],
-    /// The promise's sequence number; 0 for acts.
-    #[n(1)]
-    pub sequence: u64,
-    /// The first 8 bytes of the promise's digest, or of the act's id.
-    #[n(2)]
-    #[cbor(with = "minicbor::bytes")]
-    pub id: [u8; 8],
-}
-
 /// The statements of one network.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -115,6 +97,7 @@ pub struct Ledger {
     /// Those whose admissions do not.
     void: BTreeMap<NodeId, (Member, Void)>,
     known: BTreeSet<ContentId>,
+    index: Index,
     /// The grants that members came by, which were verified with their promises.
     grants: BTreeMap<NodeId, Signed<Grant>>,
     /// Who used each grant, by the promises of the members.
@@ -131,6 +114,7 @@ impl Ledger {
             members: BTreeMap::new(),
             void: BTreeMap::new(),
             known: BTreeSet::new(),
+            index: Index::default(),
             grants: BTreeMap::new(),
             tally: Tally::default(),
         }
@@ -329,10 +313,16 @@ impl Ledger {
             let is_held = self.acts.held().get(id);
             is_held.is_some_and(|act| self.known.insert(act.id()))
         });
+        for id in &merged.new {
+            self.index.insert(IndexEntry::of_act(id), Source::Act(*id));
+        }
         if !merged.dropped.is_empty() {
             let held = self.acts.held().values().map(Signed::id);
             let promises = self.promises().map(|member| member.promise().id());
             self.known = held.chain(promises).collect();
+            for id in merged.dropped.iter().chain(&merged.strange) {
+                self.index.remove(&IndexEntry::of_act(id));
+            }
         }
         if *self.authority() != before {
             self.rule_again(now);
@@ -385,9 +375,8 @@ impl Ledger {
     fn put_apart(&mut self, member: Member, why: Void) -> Result<Merged, Refusal> {
         let node = member.node();
         self.remove(&node);
-        let id = member.promise().id();
+        self.know(&member);
         self.void.insert(node, (member, why));
-        self.known.insert(id);
         if self.void.len() > MAX_VOID {
             let worst = self.void.values().max_by_key(|(member, why)| {
                 let links = member.admission().links().len();
@@ -406,7 +395,7 @@ impl Ledger {
     /// Keeps a promise that the tally counts already.
     fn put(&mut self, member: Member) {
         self.forget(&member.node());
-        self.known.insert(member.promise().id());
+        self.know(&member);
         for grant in grants_of(&member) {
             self.grants
                 .entry(grant.invite)
@@ -424,7 +413,14 @@ impl Ledger {
         let void = self.void.remove(node).map(|(member, _)| member);
         for member in self.members.remove(node).into_iter().chain(void) {
             self.known.remove(&member.promise().id());
+            self.index.remove(&IndexEntry::of_promise(&member));
         }
+    }
+
+    fn know(&mut self, member: &Member) {
+        self.known.insert(member.promise().id());
+        let entry = IndexEntry::of_promise(member);
+        self.index.insert(entry, Source::Promise(member.node()));
     }
 
     /// Counts `member` in, and says who is void then because of a grant on its admission, and not kept.
@@ -486,122 +482,92 @@ impl Ledger {
     /// What this ledger holds, in a fixed order.
     #[must_use]
     pub fn index(&self) -> Vec<IndexEntry> {
-        let (promises, acts) = self.held();
-        let mut entries: Vec<IndexEntry> = promises.chain(acts).map(|held| held.entry).collect();
-        entries.sort_unstable();
-        entries
+        self.index.entries().iter().copied().collect()
+    }
+
+    /// How many statements it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.entries().len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// A hash over the index: equal ledgers have equal ones.
     #[must_use]
     pub fn root(&self) -> [u8; 32] {
-        let mut bytes = Vec::new();
-        for entry in self.index() {
-            bytes.extend_from_slice(&entry.key);
-            bytes.extend_from_slice(&entry.sequence.to_be_bytes());
-            bytes.extend_from_slice(&entry.id);
-        }
-        address::hash("grid/1 ledger", &[&bytes])
+        self.index.root()
     }
 
-    /// The bytes of every statement, acts first.
+    /// Whether there is no room for a member that it does not know.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.members.len() >= MAX_MEMBERS
+    }
+
+    /// The bytes of every statement, acts first, seniors before juniors, so that who speaks is known. A new field has
+    /// to be named, so that no statements are held and not passed on.
     pub fn statements(&self) -> impl Iterator<Item = &[u8]> {
-        self.to_send().map(|held| held.bytes)
-    }
-
-    /// The statements that belong to entries of this ledger's [`index`](Self::index).
-    pub fn statements_of<'a>(
-        &'a self,
-        wanted: &BTreeSet<[u8; 8]>,
-    ) -> impl Iterator<Item = &'a [u8]> {
-        self.to_send()
-            .filter(move |held| wanted.contains(&held.entry.id))
-            .map(|held| held.bytes)
-    }
-
-    /// Every statement, acts first, seniors before juniors, so that who speaks is known.
-    fn to_send(&self) -> impl Iterator<Item = Held<'_>> {
-        let (promises, acts) = self.held();
-        acts.chain(promises)
-    }
-
-    /// Every statement by kind: promises and acts. Whatever else goes through all statements
-    /// begins here. A new field has to be named, so that no statements are held and not passed on.
-    fn held(
-        &self,
-    ) -> (
-        impl Iterator<Item = Held<'_>>,
-        impl Iterator<Item = Held<'_>>,
-    ) {
         let Self {
             members,
             void,
             acts,
             charter: _,
             known: _,
+            index: _,
             grants: _,
             tally: _,
         } = self;
         let void = void.values().map(|(member, _)| member);
-        let promises = members.values().chain(void).map(|member| {
-            let promise = member.promise();
-            let id = promise.id();
-            Held::new(
-                &promise.node.0,
-                promise.sequence,
-                id.digest(),
-                promise.bytes(),
-            )
-        });
-        let acts = acts.in_order();
-        let acts = acts.map(|(id, act)| Held::new(&id.0, 0, &id.0, act.bytes()));
-        (promises, acts)
+        let promises = members.values().chain(void);
+        let promises = promises.map(|member| member.promise().bytes());
+        acts.in_order().map(|(_, act)| act.bytes()).chain(promises)
+    }
+
+    /// The statements that belong to entries of this ledger's [`index`](Self::index), in the same order.
+    pub fn statements_of(&self, wanted: &BTreeSet<ShortId>) -> impl Iterator<Item = &[u8]> {
+        let (mut acts, mut nodes) = (BTreeSet::new(), BTreeSet::new());
+        for source in wanted.iter().filter_map(|id| self.index.source(id)) {
+            match source {
+                Source::Act(id) => acts.insert(id),
+                Source::Promise(node) => nodes.insert(node),
+            };
+        }
+        // To bring them in order takes all of them.
+        let all = (!acts.is_empty()).then(|| self.acts.in_order());
+        let all = all.into_iter().flatten();
+        let acts = all.filter(move |(id, _)| acts.contains(id));
+        let promises = nodes.into_iter().filter_map(|node| self.promise_of(&node));
+        acts.map(|(_, act)| act.bytes())
+            .chain(promises.map(|member| member.promise().bytes()))
     }
 
     /// Compares with another node's index: the statements it lacks, and the ids of those that this
-    /// ledger lacks.
+    /// ledger lacks. A full ledger takes no promise of a node that it does not know, so none is offered to one:
+    /// `are_full` says whether theirs is.
     #[must_use]
-    pub fn compare(&self, theirs: &[IndexEntry]) -> Difference<'_> {
-        let mine: BTreeMap<[u8; 8], IndexEntry> = self
-            .index()
-            .into_iter()
-            .map(|entry| (entry.key, entry))
-            .collect();
-        let their: BTreeMap<[u8; 8], &IndexEntry> =
-            theirs.iter().map(|entry| (entry.key, entry)).collect();
-        let later = |a: &IndexEntry, b: &IndexEntry| (a.sequence, a.id) > (b.sequence, b.id);
-        let lacks: BTreeSet<[u8; 8]> = mine
-            .values()
-            .filter(|entry| their.get(&entry.key).is_none_or(|t| later(entry, t)))
-            .map(|entry| entry.id)
-            .collect();
+    pub fn compare(&self, theirs: &[IndexEntry], are_full: bool) -> Difference<'_> {
+        let by_key = |entry: &IndexEntry| (entry.key, *entry);
+        let mine: BTreeMap<ShortId, IndexEntry> = self.index.entries().iter().map(by_key).collect();
+        let their: BTreeMap<ShortId, IndexEntry> = theirs.iter().map(by_key).collect();
+        let lacks =
+            |entry: &IndexEntry, has: &BTreeMap<ShortId, IndexEntry>, is_full: bool| match has
+                .get(&entry.key)
+            {
+                Some(standing) => entry.is_later_than(standing),
+                None => !is_full || entry.is_act(),
+            };
+        let they_lack = mine.values().filter(|entry| lacks(entry, &their, are_full));
+        let they_lack: BTreeSet<ShortId> = they_lack.map(|entry| entry.id).collect();
+        let i_lack = theirs.iter();
+        let i_lack = i_lack.filter(|entry| lacks(entry, &mine, self.is_full()));
         Difference {
-            they_lack: self.statements_of(&lacks).collect(),
-            i_lack: theirs
-                .iter()
-                .filter(|entry| mine.get(&entry.key).is_none_or(|m| later(entry, m)))
-                .map(|entry| entry.id)
-                .collect(),
-        }
-    }
-}
-
-/// A statement that stands, with its entry in the index.
-struct Held<'a> {
-    entry: IndexEntry,
-    bytes: &'a [u8],
-}
-
-impl<'a> Held<'a> {
-    /// Of the statements with one key, the one with the highest `(sequence, id)` is the latest.
-    fn new(key: &[u8], sequence: u64, id: &[u8], bytes: &'a [u8]) -> Self {
-        Self {
-            entry: IndexEntry {
-                key: first_8(key),
-                sequence,
-                id: first_8(id),
-            },
-            bytes,
+            they_lack: self.statements_of(&they_lack).collect(),
+            i_lack: i_lack.map(|entry| entry.id).collect(),
         }
     }
 }
@@ -612,7 +578,7 @@ pub struct Difference<'a> {
     /// Statements that the other node lacks, acts first.
     pub they_lack: Vec<&'a [u8]>,
     /// Ids of statements that this node lacks.
-    pub i_lack: Vec<[u8; 8]>,
+    pub i_lack: Vec<ShortId>,
 }
 
 /// The order in which promises of one node replace each other.
@@ -636,12 +602,4 @@ fn grants_of(member: &Member) -> impl Iterator<Item = &Signed<Grant>> {
 pub(crate) fn retained_until(member: &Member) -> Timestamp {
     let quiet = member.promise().expires.after(QUIET_TIME);
     invite_of(member).map_or(quiet, |grant| quiet.max(grant.expires.after(QUIET_TIME)))
-}
-
-fn first_8(bytes: &[u8]) -> [u8; 8] {
-    let mut first = [0; 8];
-    for (to, from) in first.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    first
 }

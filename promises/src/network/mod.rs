@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod evidence;
 pub mod history;
 pub mod ids;
+pub mod index;
 pub mod invite;
 pub mod judgement;
 pub mod ledger;

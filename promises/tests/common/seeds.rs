@@ -379,11 +379,11 @@ fn carried(seeds: &mut Vec<Seed>) {
 
 /// Payloads of the target `protocol`: the mode says which request, or which answer, they are of.
 fn messages(seeds: &mut Vec<Seed>) {
-    let id = ByteArray::from([7u8; 8]);
-    let entry = |key: u8, sequence: u64| grid_promises::network::ledger::IndexEntry {
-        key: [key; 8],
+    let id = ByteArray::from([7u8; 16]);
+    let entry = |key: u8, sequence: u64| grid_promises::network::index::IndexEntry {
+        key: [key; 16],
         sequence,
-        id: [key; 8],
+        id: [key; 16],
     };
     let index = vec![entry(1, 0), entry(2, u64::MAX)];
     let statement = ByteVec::from(one_of_each()[4].1.clone());
@@ -396,6 +396,7 @@ fn messages(seeds: &mut Vec<Seed>) {
     let one = |item: Vec<u8>| array(&[item]);
     let root = encoded(&ByteArray::from([9u8; 32]));
     let null = vec![0xf6];
+    let (no, yes) = (vec![0xf4], vec![0xf5]);
     let address = |text: &str| one(array(&[ip(text), vec![0x19, 0xca, 0x6d]]));
     let mut add = |name: &str, mode: u8, bytes: Vec<u8>| {
         seeds.push(("protocol", name.to_owned(), with_mode(mode, &bytes)));
@@ -410,19 +411,15 @@ fn messages(seeds: &mut Vec<Seed>) {
     add("hello-mapped", 1, address("::ffff:192.0.2.1"));
     add("find", 2, b"foo".to_vec());
     add("find-bad-name", 2, b"../foo".to_vec());
-    add("sync-root", 3, one(root.clone()));
-    add("sync-index", 3, array(&[root.clone(), encoded(&index)]));
-    add(
-        "sync-admission",
-        3,
-        array(&[root.clone(), null.clone(), encoded(&link)]),
-    );
-    add(
-        "sync-all",
-        3,
-        array(&[root.clone(), encoded(&index), encoded(&link)]),
-    );
-    add("sync-trailing-null", 3, array(&[root, null]));
+    let mut sync = |name: &str, index: &[u8], link: &[u8], is_full: &[u8]| {
+        let parts = [&root[..], index, link, is_full].map(<[u8]>::to_vec);
+        add(name, 3, array(&parts));
+    };
+    sync("sync-root", &null, &null, &no);
+    sync("sync-index", &encoded(&index), &null, &no);
+    sync("sync-admission", &null, &encoded(&link), &yes);
+    sync("sync-all", &encoded(&index), &encoded(&link), &no);
+    add("sync-short", 3, array(&[root, null]));
     add("pull", 4, one(encoded(&vec![id; 2])));
     add("pull-nothing", 4, one(vec![0x80]));
     add("push", 5, one(encoded(&vec![statement.clone()])));
@@ -438,7 +435,7 @@ fn messages(seeds: &mut Vec<Seed>) {
     );
     let variant = |n: u8, fields: &[Vec<u8>]| array(&[vec![n], array(fields)]);
     add("answer-equal", 7, variant(0, &[]));
-    add("answer-index", 7, variant(1, &[encoded(&index)]));
+    add("answer-index", 7, variant(1, &[encoded(&index), yes]));
     let statements = encoded(&vec![statement]);
     let difference = [statements, encoded(&vec![id]), vec![0xf5]];
     add("answer-difference", 7, variant(2, &difference));

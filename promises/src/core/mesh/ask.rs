@@ -19,6 +19,8 @@ use grid_keys::NodeId;
 
 /// Ledgers up to this size send their whole index on connecting, which saves a round trip.
 const SMALL_INDEX: usize = 512;
+/// How often the pause between comparisons that come to nothing is doubled: up to half an hour.
+const MAX_DOUBLINGS: u32 = 5;
 
 impl Mesh {
     /// Says hello to a node: compares statements, or asks for an admission.
@@ -77,12 +79,12 @@ impl Mesh {
         step: &mut Step<'_>,
     ) {
         let ledger = self.roster.ledger();
-        let index = ledger.index();
         let acts = introduce.then(|| ledger.acts().rooting(&local.id()));
         let acts = acts.into_iter().flatten();
         let request = SyncRequest {
             root: ledger.root(),
-            index: (introduce && index.len() <= SMALL_INDEX).then_some(index),
+            index: (introduce && ledger.len() <= SMALL_INDEX).then(|| ledger.index()),
+            is_full: ledger.is_full(),
             admission: self
                 .phase
                 .admission()
@@ -101,7 +103,9 @@ impl Mesh {
         if let Some(peer) = self.pick_one(local, peers, step.entropy) {
             self.sync(peer, !self.heard, local, peers, step);
         }
-        let pause = timers::ANTI_ENTROPY * 3 / 4 + jitter(timers::ANTI_ENTROPY / 2, step.entropy);
+        // Full ledgers that differ stay so: to compare them costs the length of an index each time.
+        let span = timers::ANTI_ENTROPY * (1 << self.futile.min(MAX_DOUBLINGS));
+        let pause = span * 3 / 4 + jitter(span / 2, step.entropy);
         step.timers
             .set(NetworkTimer::AntiEntropy.of(self.id()), step.now + pause);
     }

@@ -70,6 +70,7 @@ impl Mesh {
             device,
             repeats: Budget::new(MAX_REPEATS, timers::ANTI_ENTROPY),
             ipv6,
+            futile: 0,
             dirty: true,
             refreshed_at: None,
             saved_at: None,

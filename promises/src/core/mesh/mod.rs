@@ -85,6 +85,8 @@ pub(crate) struct Mesh {
     heard: bool,
     /// How often statements may be compared again at once: whoever is compared with can always make something new.
     repeats: Budget,
+    /// How often in a row a comparison found differences that neither end has room for.
+    futile: u32,
     acceptance: Acceptance,
     applicants: Applicants,
     codes: Codes,

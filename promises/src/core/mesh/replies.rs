@@ -15,6 +15,7 @@ use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
+use crate::network::index::ShortId;
 use crate::network::member::MemberPromise;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -102,14 +103,17 @@ impl Mesh {
     ) -> Option<Ending> {
         self.show_promise(peer, peers, step);
         match answer {
-            SyncAnswer::Equal => {}
-            SyncAnswer::Index(index) => {
-                let difference = self.roster.ledger().compare(&index);
-                let wanted: Vec<ByteArray<8>> = difference
-                    .i_lack
-                    .iter()
-                    .map(|id| ByteArray::from(*id))
-                    .collect();
+            SyncAnswer::Equal => self.futile = 0,
+            SyncAnswer::Index(index, are_full) => {
+                let difference = self.roster.ledger().compare(&index, are_full);
+                let wanted = difference.i_lack.iter();
+                let wanted: Vec<_> = wanted.map(|id| ByteArray::from(*id)).collect();
+                let nothing = wanted.is_empty() && difference.they_lack.is_empty();
+                // Nobody slows this node down who only says that its own ledger is full.
+                self.futile = match nothing && self.roster.ledger().is_full() {
+                    true => self.futile.saturating_add(1),
+                    false => 0,
+                };
                 for statements in batches(difference.they_lack.iter().copied()) {
                     self.push(peer, statements, peers, step);
                 }
@@ -125,7 +129,7 @@ impl Mesh {
                     self.sync(peer, true, local, peers, step);
                     return None;
                 }
-                let ids: BTreeSet<[u8; 8]> = wanted.iter().map(|id| **id).collect();
+                let ids: BTreeSet<ShortId> = wanted.iter().map(|id| **id).collect();
                 for statements in batches(self.roster.ledger().statements_of(&ids)) {
                     self.push(peer, statements, peers, step);
                 }

@@ -18,6 +18,7 @@ use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAsk, Pull, Push, PushAnswer, SyncAnswer, SyncRequest};
 use crate::core::step::Step;
 use crate::network::admission::{Admission, Link, RawLink};
+use crate::network::index::ShortId;
 use crate::network::statement::Signed;
 use crate::network::uses::is_timely;
 use crate::network::void::Void;
@@ -137,9 +138,9 @@ fn sync(
         return answer(&SyncAnswer::Equal);
     }
     let Some(index) = &request.index else {
-        return answer(&SyncAnswer::Index(ledger.index()));
+        return answer(&SyncAnswer::Index(ledger.index(), ledger.is_full()));
     };
-    let difference = ledger.compare(index);
+    let difference = ledger.compare(index, request.is_full);
     let wanted = difference
         .i_lack
         .iter()
@@ -154,7 +155,7 @@ fn pull(peer: &NodeId, request: &Pull, roster: &Roster) -> Vec<u8> {
     if !roster.is_member(peer) {
         return refusal(NO_MEMBER);
     }
-    let wanted: BTreeSet<[u8; 8]> = request.wanted.iter().map(|id| **id).collect();
+    let wanted: BTreeSet<ShortId> = request.wanted.iter().map(|id| **id).collect();
     let (statements, _) = first_batch(roster.ledger().statements_of(&wanted));
     answer(&Push { statements })
 }
@@ -286,6 +287,7 @@ mod tests {
         let request = SyncRequest {
             root: [0; 32],
             index: Some(Vec::new()),
+            is_full: false,
             admission: Some(Admission::from_links(links).raw()),
             acts: Vec::new(),
         };
