@@ -35,6 +35,23 @@ impl Budget {
         }
         is_enough
     }
+
+    /// Puts back one that was taken.
+    pub(crate) fn give_back(&mut self) {
+        let one = self.refill / self.size.max(1);
+        let one = u64::try_from(one.as_millis()).unwrap_or(u64::MAX);
+        self.full_at = Millis(self.full_at.0.saturating_sub(one));
+    }
+
+    /// Whether there is none to take.
+    pub(crate) fn is_spent(&self, now: Millis) -> bool {
+        !self.clone().take(now)
+    }
+
+    /// Whether nothing is missing.
+    pub(crate) fn is_full(&self, now: Millis) -> bool {
+        self.full_at <= now
+    }
 }
 
 #[cfg(test)]

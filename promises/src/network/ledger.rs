@@ -570,6 +570,14 @@ impl Ledger {
             i_lack: i_lack.map(|entry| entry.id).collect(),
         }
     }
+
+    /// Whether a promise of that number comes too late: a later one of its node stands.
+    #[must_use]
+    pub fn is_stale(&self, node: &NodeId, sequence: u64, now: Timestamp) -> bool {
+        self.promise_of(node).is_some_and(|standing| {
+            standing.promise().sequence > sequence && retained_until(standing) >= now
+        })
+    }
 }
 
 /// What two ledgers lack of each other.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Decoder, Encode};
 
 use crate::limits::{
     CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME,
@@ -17,7 +17,7 @@ use crate::network::endpoint::Endpoint;
 use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
-use crate::network::statement::{Kind, Signed, Statement, StatementError};
+use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_kind};
 use crate::time::Timestamp;
 use crate::wire;
 use grid_keys::{NodeId, SignatureBytes, WgPublicKey};
@@ -179,6 +179,25 @@ impl Statement for MemberPromise {
             return Err("a promise has at most 6 links of admission and 4 receipts");
         }
         Ok(())
+    }
+}
+
+impl MemberPromise {
+    /// The network, the node and the number of what may be a promise, without verifying anything or reading further.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<(NetworkId, NodeId, u64)> {
+        if peek_kind(bytes) != Some(Kind::Member as u8) {
+            return None;
+        }
+        let mut frame = Decoder::new(bytes);
+        frame.array().ok()?;
+        frame.u8().ok()?;
+        let mut body = Decoder::new(frame.bytes().ok()?);
+        body.array().ok()?;
+        Some((
+            body.decode().ok()?,
+            body.decode().ok()?,
+            body.decode().ok()?,
+        ))
     }
 }
 

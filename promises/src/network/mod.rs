@@ -29,6 +29,8 @@ pub mod rules;
 pub mod ruling;
 pub mod statement;
 pub(crate) mod tally;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod uses;
 pub mod view;
 pub mod void;

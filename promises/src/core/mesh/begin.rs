@@ -15,6 +15,7 @@ use crate::core::mesh::phase::Phase;
 use crate::core::mesh::rival::Rival;
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
+use crate::core::mesh::work::Work;
 use crate::core::record::{Change, NetworkRecord};
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
@@ -66,6 +67,7 @@ impl Mesh {
             codes: Codes::default(),
             witness: Witness::default(),
             outbox: Outbox::default(),
+            work: Work::default(),
             paths: Paths::default(),
             device,
             repeats: Budget::new(MAX_REPEATS, timers::ANTI_ENTROPY),

@@ -1,13 +1,22 @@
 //! Merging statements that a node sent: each is verified, and what is new goes on to others.
+//!
+//! What is known, or comes too late, is told by its first bytes and not verified; for what is verified in vain, there
+//! is a [budget](crate::core::mesh::work).
 
+use std::collections::BTreeSet;
+
+use crate::core::budget::Budget;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::roster::Roster;
 use crate::network::ledger::{Item, Merged, Refusal};
-use crate::network::member::{MemberPromise, PromiseError, Standing};
+use crate::network::member::{Member, MemberPromise, PromiseError, Standing};
 use crate::network::statement::{Kind, Signed, peek_kind};
 use crate::network::void::Void;
-use crate::time::Timestamp;
+use crate::time::Millis;
 use grid_keys::NodeId;
+
+/// What the sender is told when it sent more in vain than this node verifies.
+pub(crate) const BUSY: &str = "this node has verified enough for now; send it later";
 
 /// What became of a batch of statements.
 #[derive(Debug, Default)]
@@ -23,51 +32,60 @@ pub(crate) struct Ingested {
     pub(crate) refused: u32,
     /// The first refusal that no correct sender gets.
     pub(crate) hostile: Option<String>,
-    /// Why the sender's own promise was refused.
+    /// Why the sender's own promise was refused, or anything if this node has no time for it.
     pub(crate) why: Option<String>,
     /// Whether the sender's own promise was in it.
     pub(crate) of_sender: bool,
 }
 
-/// Merges statements that `source` sent to the node `own`.
-pub(crate) fn ingest<'a>(
-    statements: impl Iterator<Item = &'a [u8]>,
-    source: NodeId,
-    own: &NodeId,
-    roster: &mut Roster,
-    outbox: &mut Outbox,
-    now: Timestamp,
-) -> Ingested {
-    let mut result = Ingested::default();
-    let is_act = |bytes: &&[u8]| peek_kind(bytes) == Some(Kind::Act as u8);
-    let (acts, others): (Vec<&[u8]>, Vec<&[u8]>) = statements.partition(is_act);
-    result.take_acts(&acts, source, roster, outbox, now);
-    for bytes in others {
-        if result.hostile.is_some() {
-            break;
-        }
-        result.take_promise(bytes, source, own, roster, outbox, now);
-    }
-    result
+/// Where statements come from, and where they go.
+pub(crate) struct Intake<'a> {
+    pub(crate) source: NodeId,
+    pub(crate) own: NodeId,
+    pub(crate) roster: &'a mut Roster,
+    pub(crate) outbox: &'a mut Outbox,
+    /// What the source may still cause in vain.
+    pub(crate) budget: &'a mut Budget,
+    pub(crate) now: Millis,
 }
 
-impl Ingested {
+impl Intake<'_> {
+    /// Merges statements.
+    pub(crate) fn ingest<'a>(mut self, statements: impl Iterator<Item = &'a [u8]>) -> Ingested {
+        let mut result = Ingested::default();
+        let is_act = |bytes: &&[u8]| peek_kind(bytes) == Some(Kind::Act as u8);
+        let (acts, others): (Vec<&[u8]>, Vec<&[u8]>) = statements.partition(is_act);
+        self.take_acts(acts, &mut result);
+        let mut seen = BTreeSet::new();
+        for bytes in others {
+            if result.hostile.is_some() {
+                break;
+            }
+            if seen.insert(bytes) {
+                self.take_promise(bytes, &mut result);
+            }
+        }
+        result
+    }
+
     /// Merges acts of owners: all at once, because what follows from them is found anew each time.
-    fn take_acts(
-        &mut self,
-        acts: &[&[u8]],
-        source: NodeId,
-        roster: &mut Roster,
-        outbox: &mut Outbox,
-        now: Timestamp,
-    ) {
+    fn take_acts(&mut self, acts: Vec<&[u8]>, result: &mut Ingested) {
+        let mut seen = BTreeSet::new();
         let mut verified = Vec::new();
-        for bytes in acts.iter().filter(|bytes| !roster.ledger().knows(bytes)) {
-            match roster.ledger().verify(bytes) {
+        for bytes in acts {
+            if !seen.insert(bytes) || self.roster.ledger().knows(bytes) {
+                continue;
+            }
+            if self.is_spent(result) {
+                break;
+            }
+            // It is given back if the act is new.
+            self.budget.take(self.now);
+            match self.roster.ledger().verify(bytes) {
                 Ok(Item::Act(act)) => verified.push(*act),
                 Ok(Item::Member(_)) => {}
                 Err(refusal) => {
-                    self.refuse(&refusal);
+                    result.refuse(&refusal);
                     return;
                 }
             }
@@ -76,76 +94,200 @@ impl Ingested {
             return;
         }
         let count = verified.len();
-        let merged = roster.insert_acts(verified, now);
+        let merged = self.roster.insert_acts(verified, self.now.timestamp());
         for id in &merged.new {
-            if let Some(act) = roster.ledger().acts().held().get(id) {
-                outbox.push(act.bytes().to_vec(), Some(source));
+            self.budget.give_back();
+            if let Some(act) = self.roster.ledger().acts().held().get(id) {
+                self.outbox.push(act.bytes().to_vec(), Some(self.source));
             }
         }
-        self.news |= !merged.new.is_empty();
-        self.acted |= !merged.new.is_empty();
+        result.news |= !merged.new.is_empty();
+        result.acted |= !merged.new.is_empty();
         let refused = count.saturating_sub(merged.new.len());
-        self.refused += u32::try_from(refused).unwrap_or(u32::MAX);
+        result.refused += u32::try_from(refused).unwrap_or(u32::MAX);
     }
 
+    fn take_promise(&mut self, bytes: &[u8], result: &mut Ingested) {
+        if self.is_nothing_new(bytes, result) || self.is_spent(result) {
+            return;
+        }
+        // It is given back if the node is new.
+        self.budget.take(self.now);
+        let promised = match self.roster.ledger().verify(bytes) {
+            Ok(Item::Member(promised)) => promised,
+            Ok(Item::Act(_)) => return,
+            Err(refusal) => {
+                result.refuse(&refusal);
+                return;
+            }
+        };
+        if promised.node() == self.own {
+            result.own = Some(promised.promise().clone());
+        } else {
+            self.merge(promised, bytes, result);
+        }
+    }
+
+    /// Whether a statement need not be verified: it is known, or a later one of the same node is.
+    fn is_nothing_new(&self, bytes: &[u8], result: &mut Ingested) -> bool {
+        let ledger = self.roster.ledger();
+        if let Some((network, node, sequence)) = MemberPromise::peek(bytes)
+            && network == ledger.network()
+        {
+            let is_stale = ledger.is_stale(&node, sequence, self.now.timestamp());
+            let before = result.own.as_ref().map_or(0, |own| own.sequence);
+            if is_stale || (node == self.own && sequence <= before) {
+                result.of_sender |= node == self.source;
+                return true;
+            }
+        }
+        let is_known = ledger.knows(bytes);
+        result.of_sender |= is_known && self.roster.is_promise_of(&self.source, bytes);
+        is_known
+    }
+
+    fn is_spent(&self, result: &mut Ingested) -> bool {
+        let is_spent = self.budget.is_spent(self.now);
+        if is_spent {
+            result.refused = result.refused.saturating_add(1);
+            result.why = Some(BUSY.to_owned());
+        }
+        is_spent
+    }
+
+    fn merge(&mut self, promised: Box<Member>, bytes: &[u8], result: &mut Ingested) {
+        let (node, now) = (promised.node(), self.now.timestamp());
+        let of_sender = node == self.source;
+        let is_withdrawn = promised.promise().standing == Standing::Withdrawn;
+        let was_known = self.roster.promise_of(&node).is_some();
+        let merged = if self.roster.is_strange(&promised) && !self.roster.is_member(&self.source) {
+            // Keys cost nothing: those of nobody's making are kept on a member's word only.
+            Err(Refusal::Void(Void::NotAdmitted))
+        } else {
+            self.roster.insert(Item::Member(promised), now)
+        };
+        match merged {
+            Ok(Merged::New) => {
+                result.news = true;
+                result.came_or_went |= is_withdrawn || !was_known;
+                self.outbox.push(bytes.to_vec(), Some(self.source));
+                if !was_known && self.roster.ledger().members().contains_key(&node) {
+                    self.budget.give_back();
+                }
+            }
+            Ok(Merged::Known | Merged::Stale) => {}
+            Err(refusal) => {
+                result.refused += 1;
+                if of_sender || matches!(refusal, Refusal::Promise(PromiseError::Future { .. })) {
+                    result.why = Some(refusal.to_string());
+                }
+                return;
+            }
+        }
+        result.of_sender |= of_sender;
+    }
+}
+
+impl Ingested {
     /// A statement that no correct node sends.
     fn refuse(&mut self, refusal: &Refusal) {
         self.refused += 1;
         self.hostile = Some(refusal.to_string());
     }
+}
 
-    fn take_promise(
-        &mut self,
-        bytes: &[u8],
-        source: NodeId,
-        own: &NodeId,
-        roster: &mut Roster,
-        outbox: &mut Outbox,
-        now: Timestamp,
-    ) {
-        if roster.ledger().knows(bytes) {
-            self.of_sender |= roster.is_promise_of(&source, bytes);
-            return;
-        }
-        let promised = match roster.ledger().verify(bytes) {
-            Ok(Item::Member(promised)) => promised,
-            Ok(Item::Act(_)) => return,
-            Err(refusal) => {
-                self.refuse(&refusal);
-                return;
-            }
-        };
-        if promised.node() == *own {
-            let before = self.own.as_ref().map_or(0, |own| own.sequence);
-            if promised.promise().sequence > before {
-                self.own = Some(promised.promise().clone());
-            }
-            return;
-        }
-        let of_sender = promised.node() == source;
-        let comes_or_goes = promised.promise().standing == Standing::Withdrawn
-            || roster.promise_of(&promised.node()).is_none();
-        let merged = if roster.is_strange(&promised) && !roster.is_member(&source) {
-            // Keys cost nothing: those of nobody's making are kept on a member's word only.
-            Err(Refusal::Void(Void::NotAdmitted))
-        } else {
-            roster.insert(Item::Member(promised), now)
-        };
-        match merged {
-            Ok(Merged::New) => {
-                self.news = true;
-                self.came_or_went |= comes_or_goes;
-                outbox.push(bytes.to_vec(), Some(source));
-            }
-            Ok(Merged::Known | Merged::Stale) => {}
-            Err(refusal) => {
-                self.refused += 1;
-                if of_sender || matches!(refusal, Refusal::Promise(PromiseError::Future { .. })) {
-                    self.why = Some(refusal.to_string());
-                }
-                return;
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::network::charter::AdmissionRule;
+    use crate::network::ledger::Ledger;
+    use crate::network::testing::{T0, charter, forged, key, promise, signed};
+
+    const NOW: Millis = Millis(T0.0 * 1000);
+
+    /// The network of node 1, and nodes that promise something to it.
+    struct Scene {
+        roster: Roster,
+        outbox: Outbox,
+        budget: Budget,
+    }
+
+    impl Scene {
+        fn new(admission: AdmissionRule) -> Self {
+            Self {
+                roster: Roster::new(Ledger::new(charter(admission))),
+                outbox: Outbox::default(),
+                budget: Budget::new(4, Duration::from_secs(4)),
             }
         }
-        self.of_sender |= of_sender;
+
+        fn promise(&self, node: u8, sequence: u64) -> Vec<u8> {
+            signed(promise(self.roster.charter(), node, sequence), node)
+        }
+
+        /// Node 9 takes in what node 2 sends.
+        fn told(&mut self, statements: &[Vec<u8>]) -> Ingested {
+            let intake = Intake {
+                source: key(2).id(),
+                own: key(9).id(),
+                roster: &mut self.roster,
+                outbox: &mut self.outbox,
+                budget: &mut self.budget,
+                now: NOW,
+            };
+            intake.ingest(statements.iter().map(Vec::as_slice))
+        }
+
+        fn is_untouched(&self) -> bool {
+            self.budget.is_full(NOW)
+        }
+    }
+
+    #[test]
+    fn what_is_known_or_comes_too_late_is_not_verified() {
+        let mut scene = Scene::new(AdmissionRule::Open);
+        let standing = scene.promise(3, 5);
+        assert!(scene.told(std::slice::from_ref(&standing)).news);
+        assert!(scene.is_untouched(), "a new node costs its sender nothing");
+        // Nobody looked at the signature.
+        let late = forged(scene.promise(3, 4));
+        let result = scene.told(&vec![late; 1000]);
+        assert_eq!((result.hostile, result.refused), (None, 0));
+        let result = scene.told(&vec![standing; 1000]);
+        assert_eq!((result.hostile, result.refused), (None, 0));
+        assert!(scene.is_untouched());
+        let early = forged(scene.promise(3, 6));
+        assert!(scene.told(&[early]).hostile.is_some());
+    }
+
+    #[test]
+    fn what_was_verified_in_vain_is_paid_for() {
+        let mut scene = Scene::new(AdmissionRule::Invite);
+        // Nobody admitted these.
+        let strangers: Vec<Vec<u8>> = (10..20).map(|n| scene.promise(n, 1)).collect();
+        let result = scene.told(&strangers);
+        assert_eq!(result.refused, 10);
+        assert_eq!(result.why.as_deref(), Some(BUSY));
+        assert!(scene.budget.is_spent(NOW));
+        assert!(scene.roster.ledger().is_empty());
+        // Once in a message is enough.
+        scene.budget = Budget::new(4, Duration::from_secs(4));
+        let again = vec![strangers[0].clone(); 1000];
+        assert_eq!(
+            (scene.told(&again).refused, scene.budget.is_spent(NOW)),
+            (1, false)
+        );
+    }
+
+    #[test]
+    fn renewals_are_paid_for() {
+        let mut scene = Scene::new(AdmissionRule::Open);
+        let renewals: Vec<Vec<u8>> = (1..=9).map(|n| scene.promise(3, n)).collect();
+        let result = scene.told(&renewals);
+        assert_eq!(result.why.as_deref(), Some(BUSY));
+        let standing = scene.roster.promise_of(&key(3).id()).unwrap();
+        assert_eq!(standing.sequence, 5, "the first, and four more");
     }
 }

@@ -30,6 +30,7 @@ pub(crate) mod rival;
 pub(crate) mod roster;
 mod wishes;
 pub(crate) mod witness;
+pub(crate) mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -55,6 +56,7 @@ use crate::core::mesh::phase::{Ending, Pending, Phase};
 use crate::core::mesh::rival::Rival;
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
+use crate::core::mesh::work::Work;
 use crate::core::peers::Peers;
 use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
@@ -92,6 +94,7 @@ pub(crate) struct Mesh {
     codes: Codes,
     witness: Witness,
     outbox: Outbox,
+    work: Work,
     paths: Paths,
     device: Device,
     /// The IPv6 address that this node promises.
@@ -403,6 +406,7 @@ impl Mesh {
         self.rival.forget(step.now);
         self.codes.prune(step.now.timestamp());
         self.applicants.forget_idle(step.now);
+        self.work.forget(step.now);
         if self.phase.is_member() && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
         }

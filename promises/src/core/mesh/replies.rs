@@ -9,7 +9,7 @@ use crate::core::batches::batches;
 use crate::core::effect::Notice;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
-use crate::core::mesh::ingest::{Ingested, ingest};
+use crate::core::mesh::ingest::{Ingested, Intake};
 use crate::core::mesh::phase::{Ending, Phase};
 use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
@@ -211,17 +211,16 @@ impl Mesh {
         local: &Local,
         step: &mut Step<'_>,
     ) -> Ingested {
-        let own = local.id();
-        let now = step.now.timestamp();
-        let statements = statements.iter().map(|bytes| bytes.as_slice());
-        let result = ingest(
-            statements,
+        let is_stranger = !self.knows(&source);
+        let intake = Intake {
             source,
-            &own,
-            &mut self.roster,
-            &mut self.outbox,
-            now,
-        );
+            own: local.id(),
+            roster: &mut self.roster,
+            outbox: &mut self.outbox,
+            budget: self.work.of(&source, is_stranger),
+            now: step.now,
+        };
+        let result = intake.ingest(statements.iter().map(|bytes| bytes.as_slice()));
         self.dirty |= result.news;
         if let Some(promise) = &result.own {
             self.own_promise_seen(promise, step);

@@ -12,6 +12,7 @@ use crate::content_id::ContentId;
 use crate::core::batches::first_batch;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
+use crate::core::mesh::ingest::BUSY;
 use crate::core::mesh::roster::{Roster, came_by};
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
@@ -51,6 +52,11 @@ impl Mesh {
         let now = step.now.timestamp();
         match ask {
             NetworkAsk::Sync(request) => {
+                let is_stranger = !self.knows(&peer);
+                let shows = request.admission.is_some() && !self.roster.is_member(&peer);
+                if shows && !self.work.of(&peer, is_stranger).take(step.now) {
+                    return refusal(BUSY);
+                }
                 let shown = self.ingest(peer, &request.acts, local, step);
                 if let Some(why) = shown.hostile {
                     let refused = refusal(&why);

@@ -1,0 +1,75 @@
+//! Statements out of fixed keys, for the unit tests of this crate.
+
+use std::time::Duration;
+
+use crate::content_id::ContentId;
+use crate::network::address;
+use crate::network::charter::{AdmissionRule, Charter};
+use crate::network::member::{Claim, MemberPromise, Standing};
+use crate::network::statement::Signed;
+use crate::time::Timestamp;
+use grid_keys::{NodeKey, Secret, WgPublicKey};
+
+/// When everything was made.
+pub(crate) const T0: Timestamp = Timestamp(1_800_000_000);
+
+/// Node key number `n`.
+pub(crate) fn key(n: u8) -> NodeKey {
+    NodeKey::from_seed(&Secret::new([n; 32]))
+}
+
+/// The network of node 1.
+pub(crate) fn charter(admission: AdmissionRule) -> Signed<Charter> {
+    let founder = key(1).id();
+    let charter = Charter {
+        name: "foo".parse().unwrap(),
+        ipv4: "10.7.0.0/16".parse().unwrap(),
+        ipv6: Charter::ipv6_prefix(&founder, &[7; 16]),
+        founder,
+        owners: vec![founder],
+        admission,
+        contract: ContentId::of(b"a contract"),
+        created: T0,
+        nonce: [7; 16],
+        recovery: None,
+    };
+    Signed::sign(charter, &key(1)).unwrap()
+}
+
+/// What a node promises that shows no admission.
+pub(crate) fn promise(charter: &Signed<Charter>, node: u8, sequence: u64) -> MemberPromise {
+    let id = key(node).id();
+    MemberPromise {
+        network: charter.network(),
+        node: id,
+        sequence,
+        issued: T0,
+        expires: T0.after(Duration::from_secs(3600)),
+        standing: Standing::Promised,
+        public_key: WgPublicKey([node; 32]),
+        ipv6: address::ipv6(charter.ipv6, &id),
+        ipv4: Claim {
+            address: address::candidate(&charter.network(), charter.ipv4, &id, 0),
+            number: 0,
+        },
+        wireguard: Vec::new(),
+        quic: Vec::new(),
+        prefixes: Vec::new(),
+        label: "foo".parse().unwrap(),
+        admission: Vec::new(),
+        receipts: Vec::new(),
+    }
+}
+
+/// A promise, signed by its node.
+pub(crate) fn signed(promise: MemberPromise, node: u8) -> Vec<u8> {
+    Signed::sign(promise, &key(node)).unwrap().bytes().to_vec()
+}
+
+/// The same statement with another signature.
+pub(crate) fn forged(mut statement: Vec<u8>) -> Vec<u8> {
+    if let Some(last) = statement.last_mut() {
+        *last ^= 1;
+    }
+    statement
+}
