@@ -100,6 +100,7 @@ fn start(statements: &[Vec<u8>]) -> Core {
         statements: kept(statements),
         rules: Vec::new(),
         judge: None,
+        expected: Vec::new(),
         bootstrap: Vec::new(),
     };
     give(&mut core, Input::Restore(Box::new(record)));

@@ -1004,6 +1004,42 @@ fn a_restored_backup_overtakes_its_old_promise_at_once() {
     );
 }
 
+/// An owner that was restored from a backup acts at once: after what it did before, not beside it.
+#[test]
+fn a_restored_owner_goes_on_from_its_last_act() {
+    let (mut world, network, _) = mesh(78, Faults::NONE, 4, "10.7.0.0/16");
+    world.run(Duration::from_secs(60));
+    let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
+    let backup = world.nodes[0].disk.clone();
+    let appoint = Command::Appoint {
+        name: foo(),
+        node: name(&world, 1),
+    };
+    assert_eq!(world.run_command(0, appoint), Ok(Reply::Changed));
+    world.run(Duration::from_secs(5));
+    world.kill(0);
+    world.nodes[0].disk = backup;
+    world.start(0);
+    let bad = name(&world, 3);
+    world.run_command(0, revoke(bad, Keep::Guests)).unwrap();
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1, 2])));
+    for node in 0..3 {
+        let offices = status(&world, node).unwrap().owners.offices;
+        let founder = world.nodes[0].key.id();
+        let its = offices.iter().find(|office| office.holder == founder);
+        assert_eq!(its.unwrap().heads.len(), 1, "{its:?}");
+        assert!(its.unwrap().acts > 1);
+    }
+    // Where nobody answers it acts on its own.
+    for node in 1..4 {
+        world.kill(node);
+    }
+    world.kill(0);
+    world.start(0);
+    let other = name(&world, 2);
+    world.run_command(0, revoke(other, Keep::Guests)).unwrap();
+}
+
 #[test]
 fn the_last_number_of_a_promise_locks_nobody_out_silently() {
     let (mut world, network, _) = mesh(77, Faults::NONE, 3, "10.7.0.0/16");

@@ -305,6 +305,19 @@ pub enum Keep {
 }
 
 impl Command {
+    /// Whether it is an act of an owner.
+    #[must_use]
+    pub const fn is_act(&self) -> bool {
+        matches!(
+            self,
+            Self::Approve { .. }
+                | Self::Appoint { .. }
+                | Self::Dismiss { .. }
+                | Self::Recover { .. }
+                | Self::Revoke { .. }
+        )
+    }
+
     /// The network that it is about.
     #[must_use]
     pub const fn network(&self) -> &NetworkName {

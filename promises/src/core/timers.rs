@@ -42,6 +42,8 @@ pub(crate) const ASK_JUDGE: Duration = Duration::from_secs(10);
 pub(crate) const LINGER: Duration = Duration::from_secs(60);
 /// How long a revoked node has to take notice.
 pub(crate) const PART: Duration = Duration::from_secs(2);
+/// How long an owner's act waits for what members know of this node's acts.
+pub(crate) const OWN_ACTS: Duration = Duration::from_secs(3);
 /// How long leaving waits for members to confirm.
 pub(crate) const LEAVE: Duration = Duration::from_secs(2);
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::content_id::ContentId;
 use crate::network::address;
 use crate::network::charter::{AdmissionRule, Charter};
-use crate::network::member::{Claim, MemberPromise, Standing};
+use crate::network::member::{Claim, Ipv6Claim, MemberPromise, Standing, possession};
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
-use grid_keys::{NodeKey, Secret, WgPublicKey};
+use grid_keys::{NodeKey, Secret, WgSecretKey};
 
 /// When everything was made.
 pub(crate) const T0: Timestamp = Timestamp(1_800_000_000);
@@ -39,17 +39,21 @@ pub(crate) fn charter(admission: AdmissionRule) -> Signed<Charter> {
 /// What a node promises that shows no admission.
 pub(crate) fn promise(charter: &Signed<Charter>, node: u8, sequence: u64) -> MemberPromise {
     let id = key(node).id();
+    let network = charter.network();
+    let wireguard = WgSecretKey::from_bytes(&Secret::new([node; 32]));
+    let (modifier, address) = address::first_ipv6(charter.ipv6, &network, &id, 0).unwrap();
     MemberPromise {
-        network: charter.network(),
+        network,
         node: id,
         sequence,
         issued: T0,
         expires: T0.after(Duration::from_secs(3600)),
         standing: Standing::Promised,
-        public_key: WgPublicKey([node; 32]),
-        ipv6: address::ipv6(charter.ipv6, &id),
+        public_key: wireguard.public(),
+        possession: wireguard.sign(&possession(&network, &id)),
+        ipv6: Ipv6Claim { address, modifier },
         ipv4: Claim {
-            address: address::candidate(&charter.network(), charter.ipv4, &id, 0),
+            address: address::candidate(&network, charter.ipv4, &id, 0),
             number: 0,
         },
         wireguard: Vec::new(),

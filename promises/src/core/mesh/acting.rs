@@ -89,6 +89,19 @@ impl Mesh {
         id.ok_or_else(|| CommandError::NotAnOwner(self.name().clone()))
     }
 
+    /// Whether members may know acts of this node that it does not know itself, as after a restored backup: acts that it
+    /// signed now would begin a second branch.
+    pub(crate) fn awaits_own_acts(&self, local: &Local) -> bool {
+        let own = local.id();
+        let mut others = self.roster.others(&own);
+        !self.knows_own_acts && others.any(|node| self.roster.view().is_live(node))
+    }
+
+    /// Nobody told this node what it did before: it goes on from what it knows.
+    pub(crate) const fn act_anyway(&mut self) {
+        self.knows_own_acts = true;
+    }
+
     /// What follows if this node does this as an owner.
     ///
     /// # Errors

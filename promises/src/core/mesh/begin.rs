@@ -62,6 +62,7 @@ impl Mesh {
             rival: Rival::default(),
             pending: None,
             heard: false,
+            knows_own_acts: false,
             acceptance,
             applicants: Applicants::default(),
             codes: Codes::default(),

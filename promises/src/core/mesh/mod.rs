@@ -85,6 +85,8 @@ pub(crate) struct Mesh {
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
     heard: bool,
+    /// Whether this node knows of its own acts what members know, or nobody could tell it in time.
+    knows_own_acts: bool,
     /// How often statements may be compared again at once: whoever is compared with can always make something new.
     repeats: Budget,
     /// How often in a row a comparison found differences that neither end has room for.

@@ -76,6 +76,7 @@ impl Mesh {
             NetworkReply::Pull(response) => {
                 if let Response::Answer(push) = response {
                     self.take_statements(peer, &push.statements, local, peers, step);
+                    self.knows_own_acts = true;
                 }
                 None
             }
@@ -103,7 +104,10 @@ impl Mesh {
     ) -> Option<Ending> {
         self.show_promise(peer, peers, step);
         match answer {
-            SyncAnswer::Equal => self.futile = 0,
+            SyncAnswer::Equal => {
+                self.futile = 0;
+                self.knows_own_acts = true;
+            }
             SyncAnswer::Index(index, are_full) => {
                 let difference = self.roster.ledger().compare(&index, are_full);
                 let wanted = difference.i_lack.iter();
@@ -117,7 +121,9 @@ impl Mesh {
                 for statements in batches(difference.they_lack.iter().copied()) {
                     self.push(peer, statements, peers, step);
                 }
-                if !wanted.is_empty() {
+                if wanted.is_empty() {
+                    self.knows_own_acts = true;
+                } else {
                     let ask = NetworkAsk::Pull(Pull { wanted });
                     self.request(peer, ask, NetworkAbout::Pull, peers, step);
                 }
@@ -133,6 +139,7 @@ impl Mesh {
                 for statements in batches(self.roster.ledger().statements_of(&ids)) {
                     self.push(peer, statements, peers, step);
                 }
+                self.knows_own_acts |= !more;
                 // Others may be sending a joiner the same.
                 if more && !self.heard {
                     self.retry_sync(step);

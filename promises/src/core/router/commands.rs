@@ -7,7 +7,7 @@ use crate::core::networks::Founding;
 use crate::core::router::Router;
 use crate::core::searches::{Discovery, Search, Sought};
 use crate::core::step::Step;
-use crate::core::timers::Timer;
+use crate::core::timers::{self, Timer};
 use crate::limits::MAX_ENDPOINTS;
 use crate::network::admission::Admission;
 use crate::network::charter::AdmissionRule;
@@ -23,6 +23,15 @@ impl Router {
             networks,
             ..
         } = self;
+        if command.is_act()
+            && let Some(mesh) = networks.named(&name)
+            && mesh.awaits_own_acts(local)
+        {
+            let until = step.now + timers::OWN_ACTS;
+            step.timers.set(Timer::Deadline(ticket), until);
+            self.deferred.insert(ticket, command);
+            return;
+        }
         let others = match (&command, networks.named(&name)) {
             (Command::Invite { .. } | Command::PrintAdmission { .. }, Some(mesh)) => {
                 networks.bootstrap_of(mesh, local, peers)
@@ -212,9 +221,31 @@ impl Router {
         }
     }
 
+    /// Carries out what waited for members' word on this node's acts, if that is here.
+    pub(super) fn resume(&mut self, step: &mut Step<'_>) {
+        let (local, networks) = (&self.local, &self.networks);
+        let waits = |command: &Command| {
+            let mesh = networks.named(command.network());
+            mesh.is_some_and(|mesh| mesh.awaits_own_acts(local))
+        };
+        for (ticket, command) in self
+            .deferred
+            .extract_if(.., |_, command| !waits(command))
+            .collect::<Vec<_>>()
+        {
+            step.timers.cancel(Timer::Deadline(ticket));
+            self.command(command, ticket, step);
+        }
+    }
+
     /// A command has run out of time.
     pub(super) fn deadline(&mut self, ticket: Ticket, step: &mut Step<'_>) {
-        if let Some(search) = self.searches.end(ticket) {
+        if let Some(command) = self.deferred.get(&ticket) {
+            // Nobody answers: what it knows itself has to do. It is carried out when this step settles.
+            if let Some(mesh) = self.networks.named_mut(command.network()) {
+                mesh.act_anyway();
+            }
+        } else if let Some(search) = self.searches.end(ticket) {
             self.conclude_search(ticket, search, step);
         } else if let Some(network) = self.networks.waiting_for(ticket) {
             self.with_network(&network, step, |mesh, local, _, step| {

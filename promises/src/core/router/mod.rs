@@ -3,11 +3,11 @@
 mod commands;
 mod messages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::core::effect::{Effect, Parting};
-use crate::core::input::Input;
+use crate::core::input::{Command, Input, Ticket};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::phase::Ending;
@@ -37,6 +37,8 @@ pub(crate) struct Router {
     known: BTreeSet<NodeId>,
     /// Those of where others see this node.
     changes: Changes,
+    /// Acts of an owner that wait for what members know of this node's acts.
+    deferred: BTreeMap<Ticket, Command>,
 }
 
 impl Router {
@@ -49,6 +51,7 @@ impl Router {
             relink: false,
             known: BTreeSet::new(),
             changes: Changes::default(),
+            deferred: BTreeMap::new(),
         }
     }
 
@@ -195,6 +198,7 @@ impl Router {
 
     /// Carries the consequences of an input through: views, tunnels, pushes, dials.
     fn settle(&mut self, step: &mut Step<'_>) {
+        self.resume(step);
         for network in self.networks.ids() {
             let mut refreshed = false;
             self.with_network(&network, step, |mesh, local, peers, step| {
