@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::network::admission::{Admission, is_heard};
+use crate::network::admission::{Admission, heard_since, is_heard};
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
 use crate::network::receipt::Receipt;
@@ -123,7 +123,9 @@ impl<'a> Evidence<'a> {
                 since: charter.created,
             });
         }
-        let earliest = charter.created.after(Duration::from_secs(1));
+        // Nobody can have claimed anything before it was a member, whatever an older accomplice says.
+        let came = self.came(member).unwrap_or(self.now);
+        let earliest = came.max(charter.created.after(Duration::from_secs(1)));
         let line = self.line(member.admission(), &member.node());
         let receipts = member.receipts().iter();
         let worths = receipts
@@ -133,6 +135,18 @@ impl<'a> Evidence<'a> {
             since: worth.since.max(earliest),
             ..worth
         })
+    }
+
+    /// Since when a member has been seen as one, also by what its last link shows.
+    fn came(&self, member: &Member) -> Option<Timestamp> {
+        let in_link = || {
+            let link = member.admission().links().last()?;
+            let seen = link.seen.as_ref()?;
+            let links = std::slice::from_ref(link);
+            let since = heard_since(seen, links, self.ledger.authority())?;
+            Some(since.max(self.floor(&seen.witness)?))
+        };
+        self.member_since(&member.node()).or_else(in_link)
     }
 
     /// What a receipt of `witness` for this address is worth to a node of this line, if it is signed now, and when one

@@ -205,8 +205,8 @@ fn an_owner_speaks_of_no_time_before_its_appointment() {
     }
 }
 
-/// A network at its thirtieth day. Node 1 came on the first and has an address; everybody else who wants it came
-/// later.
+/// A network at its thirtieth day. Node 1 came early and has an address; everybody else who wants it came later, but for
+/// one who came before, and whom the others may serve.
 struct Siege {
     net: Net,
     rng: ChaCha8Rng,
@@ -225,19 +225,30 @@ impl Siege {
     fn honest(&mut self) -> [Node; 2] {
         let since = Self::day(self.below(4));
         let witness = member(&self.net, 2, [10, 7, 0, 2].into(), since);
-        let node = member(&self.net, 1, ADDRESS, Self::day(0));
+        let came = Self::day(3);
+        let node = member(&self.net, 1, ADDRESS, came);
         let by = if self.below(2) == 0 { 0 } else { 2 };
         let days = u64::from(self.below(u32::try_from(RECEIPT_LIFETIME.as_secs()).unwrap()));
         let issued = Timestamp(Self::day(30).0 - days);
-        let seen = says(&self.net, by, &node, Self::day(0), Self::day(0), issued);
+        let seen = says(&self.net, by, &node, came, came, issued);
         [with(&node, &[seen]), witness]
     }
 
     /// Those who come later: let in by the founder, by one another or by node 1, on the first of their days.
     fn others(&mut self) -> Vec<Node> {
         let count = 1 + u16::try_from(self.below(7)).unwrap();
-        let mut others: Vec<(Node, u32)> = Vec::new();
-        for n in 10..10 + count {
+        let first = let_in(&self.net, &self.net.founder(), INVITES + 10, 10);
+        let first = first.claiming(&self.net, ADDRESS);
+        let seen = says(
+            &self.net,
+            0,
+            &first.claiming(&self.net, ELSEWHERE),
+            Self::day(1),
+            Self::day(1),
+            Self::day(1),
+        );
+        let mut others: Vec<(Node, u32)> = vec![(first.carrying(&[seen]), 1)];
+        for n in 11..11 + count {
             let day = 4 + self.below(26);
             let place = [10, 7, 0, 3 + u8::try_from(n - 10).unwrap()].into();
             let hosts: Vec<&Node> = others
@@ -253,7 +264,7 @@ impl Siege {
             };
             let node = let_in(&self.net, &host, INVITES + n, n);
             let wants = self.rng.next_u32().is_multiple_of(2);
-            let node = node.claiming(&self.net, if wants || n == 10 { ADDRESS } else { place });
+            let node = node.claiming(&self.net, if wants { ADDRESS } else { place });
             // An honest host or owner says when it came; another may say what it likes.
             let since = if witness < 10 {
                 Self::day(day)
