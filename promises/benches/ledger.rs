@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 use common::{INVITES, MINUTE, Net, Node, T0, key};
 use divan::Bencher;
 use grid_keys::{Secret, WgSecretKey};
-use grid_promises::core::{Config, Core, Effect, Input, NetworkRecord, ReplyTo};
+use grid_promises::core::{Change, Config, Core, Effect, Input, NetworkRecord, ReplyTo};
 use grid_promises::message::Message;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::Admission;
@@ -97,7 +97,7 @@ fn start(statements: &[Vec<u8>]) -> Core {
         listen_port: 51820,
         admission: Some(Admission::default().raw()),
         promise: Some(CROWD.founder.bytes()),
-        statements: kept(statements),
+        statements: statements.to_vec(),
         rules: Vec::new(),
         judge: None,
         expected: Vec::new(),
@@ -107,9 +107,18 @@ fn start(statements: &[Vec<u8>]) -> Core {
     core
 }
 
-/// As they come from this node's own file.
-fn kept(statements: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    statements.to_vec()
+/// The statements as they come from this node's own file.
+fn kept() -> Vec<Vec<u8>> {
+    let mut core = start(&CROWD.statements);
+    let effects = give(&mut core, Input::Stop);
+    let kept = effects.into_iter().find_map(|effect| match effect {
+        Effect::Store {
+            change: Change::Statements(statements),
+            ..
+        } => Some(statements),
+        _ => None,
+    });
+    kept.unwrap()
 }
 
 fn give(core: &mut Core, input: Input) -> Vec<Effect> {
@@ -121,8 +130,9 @@ fn give(core: &mut Core, input: Input) -> Vec<Effect> {
 /// From what is on disk to the first configuration of WireGuard.
 #[divan::bench(sample_count = 3, sample_size = 1)]
 fn start_with_8000_members(bencher: Bencher<'_, '_>) {
-    let crowd = &*CROWD;
-    bencher.bench(|| start(&crowd.statements));
+    let kept = kept();
+    assert_eq!(kept.len(), usize::from(MEMBERS));
+    bencher.bench(|| start(&kept));
 }
 
 /// A verified promise of a new member is merged.

@@ -7,7 +7,7 @@
 //! | `admission`, `promise` | signed statements | the network is not started |
 //! | `rules`, `settings` | text | the network is not started |
 //! | `history`, `history.old` | what was decided about promises, and why (`history`) | started without |
-//! | `statements` | what others said, as a log of changes (`statements`) | started with what came before: it can be had again |
+//! | `statements` | what others said, sealed, as a log of changes (`statements`) | started with what came before: it can be had again |
 //! | `bootstrap` | where others are | started without: it can be had again |
 //! | `expected` | codes that a person accepted, as an owner, before their nodes asked | started without: it can be said again |
 //! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |

@@ -2,7 +2,9 @@
 //!
 //! Each record is a change: `length: u32`, `!length: u32` (both big-endian), the first eight bytes of the sha2-256 of
 //! the body, and the body, CBOR: `[[place, ...], [statement, ...]]`: the places of statements that are gone, and new
-//! statements. A statement's place is how many came before it in the file.
+//! statements. A statement's place is how many came before it in the file. Each is as the core gave it: with a
+//! [seal](grid_promises::network::sealed), by which the core knows at the next start what it verified before. A seal
+//! is one statement's own, so that whatever became of the file around it, it says as much.
 //!
 //! What a crash cut off, or left as zeros, at the end of the file was never confirmed to anybody, and is ignored. If
 //! anything else does not hold, what came before it counts. Before the next change such a file is written anew, as is
@@ -17,6 +19,7 @@ use grid_files::disk::Disk;
 use grid_promises::ContentId;
 use grid_promises::cbor::{self, Bounds};
 use grid_promises::limits::MAX_STATEMENT;
+use grid_promises::network::sealed::SEAL;
 use grid_promises::network::statement::MAX_STATEMENTS;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -25,8 +28,9 @@ use super::error::StoreError;
 
 /// The name of the file.
 pub(super) const STATEMENTS: &str = "statements";
-/// The most bytes of a full ledger, each statement at full length with the heads of its byte string and of its place.
-const MOST: usize = 32 + MAX_STATEMENTS * (MAX_STATEMENT + 16);
+/// The most bytes of a full ledger, each statement at full length with its seal and the heads of its byte string and of
+/// its place.
+const MOST: usize = 32 + MAX_STATEMENTS * (SEAL + MAX_STATEMENT + 16);
 /// The most bytes of the file: what stands, as much of what is gone, and the change that made it too much.
 pub(super) const LIMIT: usize = 3 * MOST;
 /// A file that is not longer is not worth writing anew, whatever is gone.

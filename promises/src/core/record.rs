@@ -31,7 +31,8 @@ pub struct NetworkRecord {
     pub admission: Option<Vec<RawLink>>,
     /// This node's last promise, as signed. Holds its claim and its sequence number.
     pub promise: Option<Vec<u8>>,
-    /// Statements of others, and revocations.
+    /// Statements of others, and revocations, as they were given to be kept: [sealed](crate::network::sealed), or as
+    /// they were signed.
     pub statements: Vec<Vec<u8>>,
     /// Rules of acceptance, oldest first.
     pub rules: Vec<Rule>,
@@ -81,7 +82,7 @@ pub enum Change {
     Promise(Vec<u8>),
     /// How this node became a member.
     Admission(Vec<RawLink>),
-    /// The statements of others. May be written late: they can be had again.
+    /// The statements of others, [sealed](crate::network::sealed). May be written late: they can be had again.
     Statements(Vec<Vec<u8>>),
     /// What decides about promises.
     Rules {

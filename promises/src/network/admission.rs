@@ -23,7 +23,7 @@ use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
-use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_body};
+use crate::network::statement::{Kind, Signed, Statement, StatementError, Trust, peek_body};
 use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -258,7 +258,7 @@ impl Admission {
         charter: &Signed<Charter>,
         node: &NodeId,
     ) -> Result<Self, AdmissionError> {
-        Self::decode_with(raw, charter, node, |_| None)
+        Self::decode_with(raw, charter, node, Trust::Nobody, |_| None)
     }
 
     /// The same, where the caller has verified some of the grants before: members by one invite all
@@ -267,6 +267,7 @@ impl Admission {
         raw: &[RawLink],
         charter: &Signed<Charter>,
         node: &NodeId,
+        trust: Trust,
         verified: impl Fn(&[u8]) -> Option<Signed<Grant>>,
     ) -> Result<Self, AdmissionError> {
         if raw.len() > MAX_CHAIN {
@@ -276,11 +277,11 @@ impl Admission {
         for link in raw {
             let RawLink { grant, used, seen } = link;
             links.push(Link {
-                grant: verified(grant).map_or_else(|| Signed::decode(grant), Ok)?,
-                used: Signed::decode(used)?,
+                grant: verified(grant).map_or_else(|| Signed::read(grant, trust), Ok)?,
+                used: Signed::read(used, trust)?,
                 seen: seen
                     .as_ref()
-                    .map(|seen| Signed::decode(seen).map(Box::new))
+                    .map(|seen| Signed::read(seen, trust).map(Box::new))
                     .transpose()?,
             });
         }

@@ -21,7 +21,8 @@ use crate::network::charter::Charter;
 use crate::network::ids::NetworkId;
 use crate::network::index::{Index, IndexEntry, ShortId, Source};
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
-use crate::network::statement::{Kind, Signed, StatementError, peek_kind};
+use crate::network::sealed::Sealer;
+use crate::network::statement::{Kind, Signed, StatementError, Trust, peek_kind};
 use crate::network::tally::Tally;
 use crate::network::void::Void;
 use crate::time::Timestamp;
@@ -169,13 +170,17 @@ impl Ledger {
     /// # Errors
     /// Why it does not hold.
     pub fn verify(&self, bytes: &[u8]) -> Result<Item, Refusal> {
+        self.read(bytes, Trust::Nobody)
+    }
+
+    fn read(&self, bytes: &[u8], trust: Trust) -> Result<Item, Refusal> {
         let Some(number) = peek_kind(bytes) else {
             // No statement at all; this says what is wrong with the bytes.
-            return self.verify_member(bytes);
+            return self.read_member(bytes, trust);
         };
         match Kind::of(number) {
-            Some(Kind::Member) => self.verify_member(bytes),
-            Some(Kind::Act) => self.verify_act(bytes),
+            Some(Kind::Member) => self.read_member(bytes, trust),
+            Some(Kind::Act) => self.read_act(bytes, trust),
             None
             | Some(Kind::Charter | Kind::Grant | Kind::GrantUse | Kind::Receipt | Kind::Request) => {
                 Err(Refusal::Kind(number))
@@ -183,18 +188,19 @@ impl Ledger {
         }
     }
 
-    fn verify_member(&self, bytes: &[u8]) -> Result<Item, Refusal> {
-        let promise: Signed<MemberPromise> = Signed::decode(bytes)?;
+    fn read_member(&self, bytes: &[u8], trust: Trust) -> Result<Item, Refusal> {
+        let promise: Signed<MemberPromise> = Signed::read(bytes, trust)?;
         let known = Known {
             predecessor: self.promise_of(&promise.node),
             grants: Some(&self.grants),
+            trust,
         };
         let member = Member::verify(promise, &self.charter, &known)?;
         Ok(Item::Member(Box::new(member)))
     }
 
-    fn verify_act(&self, bytes: &[u8]) -> Result<Item, Refusal> {
-        let act = Signed::<Act>::decode(bytes)?;
+    fn read_act(&self, bytes: &[u8], trust: Trust) -> Result<Item, Refusal> {
+        let act = Signed::<Act>::read(bytes, trust)?;
         if act.network != self.network() {
             return Err(PromiseError::OtherNetwork.into());
         }
@@ -237,13 +243,24 @@ impl Ledger {
         self.insert(item, now)
     }
 
-    /// Merges what was stored: the acts of owners first and all at once. What lapsed or is damaged is left out: it
-    /// comes again from the members.
+    /// Merges many statements: the acts of owners first and all at once. What lapsed or does not hold is left out.
     pub fn load(&mut self, statements: &[Vec<u8>], now: Timestamp) {
+        let statements = statements
+            .iter()
+            .map(|bytes| (bytes.as_slice(), Trust::Nobody));
+        self.load_kept(statements, now);
+    }
+
+    /// The same of what this node itself kept. What is left out comes again from the members.
+    pub(crate) fn load_kept<'a>(
+        &mut self,
+        statements: impl Iterator<Item = (&'a [u8], Trust)>,
+        now: Timestamp,
+    ) {
         let mut acts = Vec::new();
         let mut others = Vec::new();
-        for bytes in statements {
-            match self.verify(bytes) {
+        for (bytes, trust) in statements {
+            match self.read(bytes, trust) {
                 Ok(Item::Act(act)) => acts.push(*act),
                 Ok(other) => others.push(other),
                 Err(_) => {}
@@ -507,6 +524,19 @@ impl Ledger {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.members.len() >= MAX_MEMBERS
+    }
+
+    /// Every statement in the form for this node's own disk, but for its own promise, which is kept by itself. What
+    /// holds only in part is not sealed.
+    pub(crate) fn kept(&self, own: &NodeId, sealer: &Sealer) -> Vec<Vec<u8>> {
+        let acts = self.acts.held().values();
+        let acts = acts.map(|act| sealer.seal(act.bytes()));
+        let promises = self.promises().filter(|member| member.node() != *own);
+        let promises = promises.map(|member| match member.is_whole() {
+            true => sealer.seal(member.promise().bytes()),
+            false => member.promise().bytes().to_vec(),
+        });
+        acts.chain(promises).collect()
     }
 
     /// The bytes of every statement, acts first, seniors before juniors, so that who speaks is known. A new field has

@@ -17,7 +17,7 @@ use crate::network::endpoint::Endpoint;
 use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
-use crate::network::statement::{Kind, Signed, Statement, StatementError, peek_kind};
+use crate::network::statement::{Kind, Signed, Statement, StatementError, Trust, peek_kind};
 use crate::time::Timestamp;
 use crate::wire;
 use grid_keys::{NodeId, SignatureBytes, WgPublicKey};
@@ -243,6 +243,8 @@ pub(crate) struct Known<'a> {
     pub(crate) predecessor: Option<&'a Member>,
     /// Grants by their invite keys.
     pub(crate) grants: Option<&'a BTreeMap<NodeId, Signed<Grant>>>,
+    /// Whether this node verified all of it.
+    pub(crate) trust: Trust,
 }
 
 impl Known<'_> {
@@ -263,7 +265,7 @@ impl Known<'_> {
                     .find(|receipt| receipt.bytes() == bytes)
             })
             .cloned()
-            .or_else(|| Signed::decode(bytes).ok())
+            .or_else(|| Signed::read(bytes, self.trust).ok())
     }
 }
 
@@ -304,9 +306,11 @@ impl Member {
             Some(before) if before.promise.admission == promise.admission => {
                 before.admission.clone()
             }
-            _ => Admission::decode_with(&promise.admission, charter, &promise.node, |bytes| {
-                known.grant(bytes)
-            })?,
+            _ => {
+                let grant = |bytes: &[u8]| known.grant(bytes);
+                let links = &promise.admission;
+                Admission::decode_with(links, charter, &promise.node, known.trust, grant)?
+            }
         };
         // So no admission of the far future is kept for as long as its invite would have lasted.
         let latest = promise.issued.after(CLOCK_SKEW);
@@ -351,6 +355,11 @@ impl Member {
             admission,
             receipts,
         })
+    }
+
+    /// Whether all receipts in its promise hold: nothing was left out.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.receipts.len() == self.promise.receipts.len()
     }
 
     /// What the node said.

@@ -27,6 +27,7 @@ pub mod records;
 pub mod recovery;
 pub mod rules;
 pub mod ruling;
+pub mod sealed;
 pub mod statement;
 pub(crate) mod tally;
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::network::charter::Charter;
 use crate::network::invite::Bootstrap;
 use crate::network::ledger::{Item, Ledger};
 use crate::network::member::{Ipv6Claim, Member, Standing};
+use crate::network::sealed::Sealer;
 use crate::network::statement::Signed;
 use crate::time::{Millis, Timestamp};
 use grid_keys::{Secret, WgSecretKey};
@@ -89,7 +90,9 @@ impl Mesh {
     ) -> Self {
         let now = now.timestamp();
         let mut ledger = Ledger::new(record.charter.clone());
-        ledger.load(&record.statements, now);
+        let sealer = Sealer::new(local.key(), &record.charter);
+        let kept = record.statements.iter();
+        ledger.load_kept(kept.map(|kept| sealer.open(kept)), now);
         let admission = record
             .admission
             .and_then(|raw| Admission::decode(&raw, &record.charter, &local.id()).ok());

@@ -461,6 +461,6 @@ impl Mesh {
 
     /// Stores the statements.
     pub(crate) fn save(&self, local: &Local, effects: &mut Queue) {
-        self.roster.store_statements(&local.id(), effects);
+        self.roster.store_statements(local.key(), effects);
     }
 }

@@ -95,6 +95,7 @@ impl Making<'_> {
         let known = Known {
             predecessor,
             grants: None,
+            ..Known::default()
         };
         Member::verify(signed, self.roster.charter(), &known).ok()
     }

@@ -24,11 +24,12 @@ use crate::network::ids::NetworkId;
 use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
 use crate::network::member::{Member, MemberPromise};
 use crate::network::name::NetworkName;
+use crate::network::sealed::Sealer;
 use crate::network::statement::Signed;
 use crate::network::view::{Presence, View};
 use crate::network::void::Void;
 use crate::time::Timestamp;
-use grid_keys::{NodeId, WgPublicKey};
+use grid_keys::{NodeId, NodeKey, WgPublicKey};
 
 /// The statements of a network, and who is in it by them.
 pub(crate) struct Roster {
@@ -197,13 +198,9 @@ impl Roster {
     }
 
     /// Stores the statements, without this node's own promise, which is stored by itself.
-    pub(crate) fn store_statements(&self, own: &NodeId, effects: &mut Queue) {
-        let statements = self
-            .ledger
-            .statements()
-            .filter(|bytes| !self.is_promise_of(own, bytes))
-            .map(<[u8]>::to_vec)
-            .collect();
+    pub(crate) fn store_statements(&self, key: &NodeKey, effects: &mut Queue) {
+        let sealer = Sealer::new(key, self.charter());
+        let statements = self.ledger.kept(&key.id(), &sealer);
         self.store(Change::Statements(statements), effects);
     }
 
