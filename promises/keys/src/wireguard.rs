@@ -23,7 +23,11 @@ pub type PresharedKey = Secret<32>;
 
 /// A WireGuard private key, clamped. Wiped on drop; prints as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct WgSecretKey(Secret<32>);
+pub struct WgSecretKey {
+    secret: Secret<32>,
+    /// Found once: each pre-shared key takes it.
+    public: WgPublicKey,
+}
 
 impl WgPublicKey {
     /// Whether `signature` over `message` was made by the private half of this key.
@@ -66,9 +70,13 @@ impl WgSecretKey {
         let mut clamped = *bytes.expose();
         clamped[0] &= 248;
         clamped[31] = (clamped[31] & 127) | 64;
-        let key = Self(Secret::new(clamped));
+        let secret = Secret::new(clamped);
         clamped.zeroize();
-        key
+        let public = PublicKey::from(&StaticSecret::from(*secret.expose()));
+        Self {
+            secret,
+            public: WgPublicKey(public.to_bytes()),
+        }
     }
 
     /// A new key. The caller vouches for the random source.
@@ -79,13 +87,13 @@ impl WgSecretKey {
     /// The bytes, for the key file and for WireGuard.
     #[must_use]
     pub const fn expose(&self) -> &[u8; 32] {
-        self.0.expose()
+        self.secret.expose()
     }
 
     /// The public half.
     #[must_use]
-    pub fn public(&self) -> WgPublicKey {
-        WgPublicKey(PublicKey::from(&StaticSecret::from(*self.expose())).to_bytes())
+    pub const fn public(&self) -> WgPublicKey {
+        self.public
     }
 
     /// Signs a message that says what it is for, as [`WgPublicKey::verify`] verifies: XEdDSA with a random value of
