@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
-use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, QUIET_TIME};
+use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID};
 use crate::network::act::Act;
 use crate::network::acts::{self, Acts};
 use crate::network::admission::Grant;
@@ -278,7 +278,7 @@ impl Ledger {
             let ahead = promise.issued.since(now).as_secs();
             return Err(PromiseError::Future { ahead }.into());
         }
-        if retained_until(&member) < now {
+        if member.retained_until() < now {
             return Err(PromiseError::Lapsed {
                 expires: promise.expires,
             }
@@ -288,7 +288,7 @@ impl Ledger {
         // What a prune would forget stands in nobody's way, so that it does not matter when
         // each node prunes.
         if let Some(standing) = self.promise_of(&node)
-            && retained_until(standing) >= now
+            && standing.retained_until() >= now
         {
             match rank(standing).cmp(&rank(&member)) {
                 std::cmp::Ordering::Equal => return Ok(Merged::Known),
@@ -460,7 +460,7 @@ impl Ledger {
     /// forget.
     pub fn void(&self, now: Timestamp) -> impl Iterator<Item = (&Member, Void)> {
         let void = self.void.values().map(|(member, why)| (member, *why));
-        void.filter(move |(member, _)| retained_until(member) >= now)
+        void.filter(move |(member, _)| member.retained_until() >= now)
     }
 
     /// The promises that something follows from at a moment: all but those that a
@@ -468,7 +468,7 @@ impl Ledger {
     pub(crate) fn retained(&self, now: Timestamp) -> impl Iterator<Item = &Member> {
         self.members
             .values()
-            .filter(move |member| retained_until(member) >= now)
+            .filter(move |member| member.retained_until() >= now)
     }
 
     /// Forgets what lapsed so long ago that nothing follows from it, and what became void in too great
@@ -476,7 +476,7 @@ impl Ledger {
     pub fn prune(&mut self, now: Timestamp) -> Vec<NodeId> {
         let mut old: BTreeSet<NodeId> = self
             .promises()
-            .filter(|member| retained_until(member) < now)
+            .filter(|member| member.retained_until() < now)
             .map(Member::node)
             .collect();
         self.tally.go_to(now);
@@ -605,7 +605,7 @@ impl Ledger {
     #[must_use]
     pub fn is_stale(&self, node: &NodeId, sequence: u64, now: Timestamp) -> bool {
         self.promise_of(node).is_some_and(|standing| {
-            standing.promise().sequence > sequence && retained_until(standing) >= now
+            standing.promise().sequence > sequence && standing.retained_until() >= now
         })
     }
 }
@@ -633,11 +633,4 @@ pub(crate) fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
 /// The grants on a member's admission.
 fn grants_of(member: &Member) -> impl Iterator<Item = &Signed<Grant>> {
     member.admission().links().iter().map(|link| &link.grant)
-}
-
-/// Until when a promise matters: the address's quiet time, and as long as its invite could be used
-/// by another.
-pub(crate) fn retained_until(member: &Member) -> Timestamp {
-    let quiet = member.promise().expires.after(QUIET_TIME);
-    invite_of(member).map_or(quiet, |grant| quiet.max(grant.expires.after(QUIET_TIME)))
 }

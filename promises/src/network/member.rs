@@ -8,7 +8,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Decoder, Encode};
 
 use crate::limits::{
-    CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME,
+    CLOCK_SKEW, MAX_CHAIN, MAX_ENDPOINTS, MAX_PREFIXES, MAX_RECEIPTS, PROMISE_LIFETIME, QUIET_TIME,
 };
 use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, RawLink};
@@ -354,6 +354,16 @@ impl Member {
             admission_id: admission.id(),
             admission,
             receipts,
+        })
+    }
+
+    /// Until when the promise matters: the address's quiet time, and as long as its invite could be used
+    /// by another.
+    pub(crate) fn retained_until(&self) -> Timestamp {
+        let quiet = self.promise.expires.after(QUIET_TIME);
+        let last = self.admission.links().last();
+        last.map_or(quiet, |link| {
+            quiet.max(link.grant.expires.after(QUIET_TIME))
         })
     }
 

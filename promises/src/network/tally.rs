@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
 use crate::network::authority::Authority;
-use crate::network::ledger::retained_until;
 use crate::network::member::Member;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -57,7 +56,7 @@ impl Tally {
         let node = member.node();
         self.remove(&node);
         let entry = Entry {
-            until: retained_until(member),
+            until: member.retained_until(),
             marks: Mark::all_of(authority, member),
         };
         let place = (entry.until, node);
