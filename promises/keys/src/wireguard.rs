@@ -197,6 +197,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        assert_eq!(format!("{:?}", key(1)), "WgSecretKey([redacted])");
+        let shown = format!("{:?}", key(1));
+        let public = key(1).public();
+        let expected = format!("WgSecretKey {{ secret: [redacted], public: {public:?} }}");
+        assert_eq!(shown, expected);
     }
 }
