@@ -219,10 +219,11 @@ impl Mesh {
         self.hear(peer, &signed, request, local, peers, step)
     }
 
-    /// Admits a node whose code was accepted before it asked, if this node is an owner still and can write it down: the
-    /// act first, then that the code has served.
+    /// Admits a node whose code was accepted before it asked, if this node is an owner still, knows what it did before, and
+    /// can write it down: the act first, then that the code has served.
     fn admit_if_expected(&mut self, node: &NodeId, local: &Local, step: &mut Step<'_>) {
-        if self.codes.all().is_empty() || !local.remembers() {
+        let may_act = local.remembers() && !self.awaits_own_acts(local);
+        if self.codes.all().is_empty() || !may_act {
             return;
         }
         let (code, now) = (Code::of(&self.id(), node), step.now.timestamp());

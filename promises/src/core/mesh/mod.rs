@@ -405,6 +405,8 @@ impl Mesh {
             step.now + timers::HOUSEKEEPING,
         );
         self.dirty = true;
+        // Whoever could have told by now has done so.
+        self.act_anyway();
         self.rival.forget(step.now);
         self.codes.prune(step.now.timestamp());
         self.applicants.forget_idle(step.now);
