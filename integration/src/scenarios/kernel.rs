@@ -234,7 +234,7 @@ fn additions(node: &Node, peer: &WgPublicKey) -> Result<Vec<String>> {
     let log = node.server_log()?;
     let lines = log.lines().filter(|line| line.contains(&added));
     Ok(lines
-        .filter(|line| !line.contains("handshakes hang"))
+        .filter(|line| !line.contains("handshakes that have stalled"))
         .map(str::to_owned)
         .collect())
 }

@@ -90,9 +90,9 @@ pub(super) async fn tell(target: &Target) -> Result<Vec<Accused>> {
     refused(&mut rogue, target, target.elsewhere.clone()).await?;
     accused.push(Accused::new(&rogue, "a statement of another network"));
 
-    // Signed by nobody.
+    // Signed by nobody. What is no news is not verified, so it is news.
     let mut rogue = Rogue::admitted(invite, 21)?;
-    let mut forged = target.old.clone();
+    let mut forged = rogue.sign(rogue.promise())?;
     if let Some(last) = forged.last_mut() {
         *last ^= 1;
     }
