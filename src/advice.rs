@@ -106,6 +106,12 @@ pub fn invites_this_node(net: &str) -> String {
     format!("`grid join-wireguard-net {net} -` joins with an invite")
 }
 
+/// That the list of invites lacks one.
+#[must_use]
+pub fn invites_lacks(net: &NetworkName) -> String {
+    format!("`grid invites {net}` will lack an invite that nobody used yet")
+}
+
 /// For a network without a recovery key.
 #[must_use]
 pub const fn has_no_recovery_key() -> &'static str {

@@ -214,6 +214,8 @@ fn without_a_server_commands_say_how_to_get_one() {
         &["withdraw", "foo", "10.0.0.0/8"],
         &["revoke", "foo", "box"],
         &["owners", "foo"],
+        &["invites", "foo"],
+        &["close-invite", "foo", "abcd"],
         &["appoint-owner", "foo", "box"],
         &["dismiss-owner", "foo", "box"],
         &["recover", "foo", &paper],

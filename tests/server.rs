@@ -203,6 +203,8 @@ fn commands_about_networks_that_are_not_there() {
         &["reject", "foo", "10.0.0.0/8"],
         &["revoke", "foo", "box"],
         &["owners", "foo"],
+        &["invites", "foo"],
+        &["close-invite", "foo", "abcd"],
         &["appoint-owner", "foo", "box"],
         &["dismiss-owner", "foo", "box"],
         &["recover", "foo", &paper],

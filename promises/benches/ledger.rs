@@ -101,6 +101,7 @@ fn start(statements: &[Vec<u8>], promise: Option<Vec<u8>>) -> Core {
         rules: Vec::new(),
         judge: None,
         expected: Vec::new(),
+        issued: Vec::new(),
         bootstrap: Vec::new(),
     };
     give(&mut core, Input::Restore(Box::new(record)));

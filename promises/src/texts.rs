@@ -59,6 +59,8 @@ promises! {
         STOP_SERVER = "stop-server";
         CREATE_WIREGUARD_NET = "create-wireguard-net";
         INVITE = "invite";
+        INVITES = "invites";
+        CLOSE_INVITE = "close-invite";
         JOIN_WIREGUARD_NET = "join-wireguard-net";
         LEAVE_WIREGUARD_NET = "leave-wireguard-net";
         STATUS = "status";

@@ -3,6 +3,8 @@
 
 #[path = "sim/approval.rs"]
 mod approval;
+#[path = "sim/invites.rs"]
+mod invites;
 #[path = "sim/judges.rs"]
 mod judges;
 #[path = "sim/observers.rs"]

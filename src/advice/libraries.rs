@@ -27,6 +27,9 @@ pub fn on_command(error: &CommandError) -> String {
         | CommandError::IsNoOwner { name, .. } => {
             format!("{error}; `grid owners {name}` shows who is")
         }
+        CommandError::NoSuchInvite { name, .. } => {
+            format!("{error}; `grid invites {name}` lists those that this node knows")
+        }
         CommandError::Invite(invite) => on_invite(invite),
         CommandError::NobodyHasIt(name) => format!(
             "{error}; ask a member for an invite and run `grid join-wireguard-net {name} -`"

@@ -58,11 +58,14 @@ impl Names {
     /// These nodes with their names.
     #[must_use]
     pub fn of_all(&self, nodes: &[NodeId]) -> Vec<Named> {
-        let named = nodes.iter().map(|node| {
-            let node = node.to_string();
-            let name = self.0.get(&node).cloned().unwrap_or_default();
-            Named { node, name }
-        });
-        named.collect()
+        nodes.iter().map(|node| self.of_one(*node)).collect()
+    }
+
+    /// A node with its name.
+    #[must_use]
+    pub fn of_one(&self, node: NodeId) -> Named {
+        let node = node.to_string();
+        let name = self.0.get(&node).cloned().unwrap_or_default();
+        Named { node, name }
     }
 }

@@ -15,6 +15,7 @@ mod appoint_owner;
 pub mod call_module;
 #[cfg(feature = "modules")]
 pub mod cas;
+mod close_invite;
 pub mod completions;
 pub mod contract;
 pub mod create_config;
@@ -26,6 +27,7 @@ pub mod fetch;
 pub mod generate_keys;
 pub mod install_service;
 pub mod invite;
+mod invites;
 pub mod join_wireguard_net;
 #[cfg(feature = "modules")]
 mod judges;
@@ -139,6 +141,8 @@ commands! {
         StopServer(stop_server::Args) asks stop_server::Request;
         CreateWireguardNet(create_wireguard_net::Args) asks create_wireguard_net::Args;
         Invite(invite::Args) asks invite::Request;
+        Invites(invites::Args) asks invites::Args;
+        CloseInvite(close_invite::Args) asks close_invite::Args;
         JoinWireguardNet(join_wireguard_net::Args) asks join_wireguard_net::Request;
         LeaveWireguardNet(leave_wireguard_net::Args) asks leave_wireguard_net::Args;
         Status(status::Args) asks status::Args;

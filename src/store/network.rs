@@ -10,6 +10,7 @@
 //! | `statements` | what others said, sealed, as a log of changes (`statements`) | started with what came before: it can be had again |
 //! | `bootstrap` | where others are | started without: it can be had again |
 //! | `expected` | codes that a person accepted, as an owner, before their nodes asked | started without: it can be said again |
+//! | `invites` | invites that this node made, without their keys | started without: they hold all the same |
 //! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |
 //!
 //! Nothing is repaired here: what is wrong is said, and a person decides.
@@ -43,6 +44,7 @@ const PROMISE: &str = "promise";
 const RULES: &str = "rules";
 const BOOTSTRAP: &str = "bootstrap";
 const EXPECTED: &str = "expected";
+const ISSUED: &str = "invites";
 const SETTINGS: &str = "settings";
 const LEFT: &str = "left";
 /// Where `create-config` writes, if it is not told otherwise.
@@ -55,6 +57,7 @@ const FORGOTTEN: &[&str] = &[
     STATEMENTS,
     BOOTSTRAP,
     EXPECTED,
+    ISSUED,
     HISTORY,
     OLDER,
     WG_QUICK,
@@ -127,6 +130,7 @@ pub(super) fn load<D: Disk>(
             rules: Vec::new(),
             judge: None,
             expected: Vec::new(),
+            issued: Vec::new(),
             bootstrap: Vec::new(),
         },
         interface: settings.interface,
@@ -214,6 +218,15 @@ fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, st
         Ok(codes) => stored.record.expected = codes,
         Err(error) => stored.complaints.push(error),
     }
+    let path = folder.join(ISSUED);
+    let invites = reader.text(&path, Privacy::Plain);
+    let invites = invites
+        .map_err(StoreError::from)
+        .and_then(|text| text.map_or(Ok(Vec::new()), |text| parts::decode_invites(&path, &text)));
+    match invites {
+        Ok(invites) => stored.record.issued = invites,
+        Err(error) => stored.complaints.push(error),
+    }
 }
 
 /// The judge of the network in this folder, if it has one.
@@ -251,6 +264,7 @@ pub(super) fn apply<D: Disk>(
             write(RULES, text.as_bytes())?;
         }
         Change::Expected(codes) => write(EXPECTED, parts::encode_codes(codes).as_bytes())?,
+        Change::Issued(invites) => write(ISSUED, parts::encode_invites(invites).as_bytes())?,
         Change::History(entry) => history::append(disk, &folder, entry)?,
         Change::Left(nodes) => {
             *written = None;
@@ -304,6 +318,10 @@ fn write_network<D: Disk>(
             if !record.expected.is_empty() {
                 let codes = parts::encode_codes(&record.expected);
                 files.push((EXPECTED, Zeroizing::new(codes.into_bytes())));
+            }
+            if !record.issued.is_empty() {
+                let invites = parts::encode_invites(&record.issued);
+                files.push((ISSUED, Zeroizing::new(invites.into_bytes())));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use grid_promises::ContentId;
 use grid_promises::Timestamp;
 use grid_promises::cbor::{self, Bounds};
-use grid_promises::core::Expected;
+use grid_promises::core::{Expected, Issued};
 use grid_promises::limits::{MAX_CHAIN, MAX_STATEMENT};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
@@ -62,6 +62,43 @@ pub(super) fn decode_codes(path: &Path, text: &str) -> Result<Vec<Expected>, Sto
     codes
         .filter(|_| text.ends_with('\n'))
         .ok_or_else(|| StoreError::damaged(path, "a line of it is not \"CODE TIME\""))
+}
+
+/// One invite a line: its id, how many nodes it may admit, when it was made and until when it can be used, in Unix time.
+pub(super) fn encode_invites(invites: &[Issued]) -> String {
+    let mut text = String::from(
+        "# The invites that this node made: id, uses, made, expires. Written by grid.\n",
+    );
+    for made in invites {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} {} {} {}",
+            made.invite, made.uses, made.issued.0, made.expires.0
+        );
+    }
+    text
+}
+
+pub(super) fn decode_invites(path: &Path, text: &str) -> Result<Vec<Issued>, StoreError> {
+    let read = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [invite, uses, issued, expires] = words.as_slice() else {
+            return None;
+        };
+        Some(Issued {
+            invite: invite.parse().ok()?,
+            uses: uses.parse().ok()?,
+            issued: Timestamp(issued.parse().ok()?),
+            expires: Timestamp(expires.parse().ok()?),
+        })
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let invites: Option<Vec<Issued>> = lines.map(read).collect();
+    // Cut short, the last line might name another time than it did.
+    invites
+        .filter(|_| text.ends_with('\n'))
+        .ok_or_else(|| StoreError::damaged(path, "a line of it is not \"ID USES MADE EXPIRES\""))
 }
 
 /// What decides about promises, as its file holds it.
@@ -167,6 +204,35 @@ mod tests {
         }
         for bad in ["\n", "4K7J-2M3P-QR8T\n", "web1 1\n", "4K7J-2M3P-QR8T -1\n"] {
             assert!(decode_codes(path, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn invites_read_back() {
+        let path = Path::new("invites");
+        let made = |key: u8, uses| Issued {
+            invite: NodeKey::from_seed(&Secret::new([key; 32])).id(),
+            uses,
+            issued: Timestamp(1_800_000_000),
+            expires: Timestamp(1_800_086_400),
+        };
+        let invites = vec![made(1, 1), made(2, 250)];
+        let text = encode_invites(&invites);
+        assert_eq!(decode_invites(path, &text).unwrap(), invites);
+        assert_eq!(decode_invites(path, &encode_invites(&[])).unwrap(), []);
+        for cut in 1..text.len() {
+            if let Ok(some) = decode_invites(path, &text[..cut]) {
+                assert!(invites.starts_with(&some), "cut at {cut}");
+            }
+        }
+        let id = invites[0].invite;
+        for bad in [
+            "\n",
+            &format!("{id}\n"),
+            &format!("{id} 1 2 -3\n"),
+            "web1 1 2 3\n",
+        ] {
+            assert!(decode_invites(path, bad).is_err(), "{bad}");
         }
     }
 

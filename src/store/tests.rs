@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use grid_keys::{NodeKey, Secret, WgSecretKey};
-use grid_promises::core::{Change, Expected, NetworkRecord};
+use grid_promises::core::{Change, Expected, Issued, NetworkRecord};
 use grid_promises::network::accept::{Action, Rule};
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::charter::{AdmissionRule, Charter};
@@ -100,6 +100,7 @@ fn record(name: &str) -> NetworkRecord {
         rules: Vec::new(),
         judge: None,
         expected: Vec::new(),
+        issued: Vec::new(),
         bootstrap: nodes(1),
     }
 }
@@ -125,6 +126,15 @@ fn codes() -> Vec<Expected> {
     vec![Expected {
         code: "4K7J-2M3P-QR8T".parse().unwrap(),
         until: Timestamp(1_700_003_600),
+    }]
+}
+
+fn invites() -> Vec<Issued> {
+    vec![Issued {
+        invite: NodeKey::from_seed(&Secret::new([9; 32])).id(),
+        uses: 5,
+        issued: Timestamp(1_700_000_000),
+        expires: Timestamp(1_700_086_400),
     }]
 }
 
@@ -156,6 +166,7 @@ fn life() -> Vec<(&'static str, Change)> {
             },
         ),
         ("b", Change::Expected(codes())),
+        ("b", Change::Issued(invites())),
         ("b", Change::Left(nodes(2))),
         ("b", network(record("b"))),
         ("b", Change::Left(nodes(0))),
@@ -465,7 +476,7 @@ fn damage_stops_the_network_that_it_is_in_and_no_other() {
 
 #[test]
 fn what_can_be_had_again_is_done_without() {
-    for file in ["statements", "bootstrap", "expected"] {
+    for file in ["statements", "bootstrap", "expected", "invites"] {
         let (_dir, home, store) = filled();
         fs::write(home.nets().join("foo").join(file), "junk").unwrap();
         let loaded = store.networks().unwrap();
@@ -476,8 +487,8 @@ fn what_can_be_had_again_is_done_without() {
         match file {
             "statements" => expected.statements.clear(),
             "bootstrap" => expected.bootstrap.clear(),
-            // There were no codes.
-            _ => assert!(expected.expected.is_empty()),
+            // There were no codes, and no invites.
+            _ => assert!(expected.expected.is_empty() && expected.issued.is_empty()),
         }
         assert_eq!(foo.record, expected);
         assert_eq!(foo.complaints.len(), 1);

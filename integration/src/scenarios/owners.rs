@@ -26,6 +26,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: dismissed,
     },
     Scenario {
+        name: "a_closed_invite_lets_nobody_else_in",
+        run: closed,
+    },
+    Scenario {
         name: "a_lost_founder_is_replaced_with_the_recovery_key",
         run: lost,
     },
@@ -68,6 +72,42 @@ fn dismissed(lab: &Lab) -> Result<()> {
     let owners = founder.grid_ok(&["owners", "foo"], "")?;
     ensure!(owners.contains("dismissed"), "{owners}");
     mesh.wait_whole(Duration::from_secs(150))
+}
+
+/// An invite that leaked is closed: those who came by it stay, and nobody else comes.
+fn closed(lab: &Lab) -> Result<()> {
+    let mesh = Mesh::of_size(lab, "foo", 3, MeshOptions::default())?;
+    let (founder, member) = match mesh.members() {
+        [founder, member, ..] => (founder.clone(), member.clone()),
+        _ => anyhow::bail!("not three members"),
+    };
+    let unused = founder.grid_ok(&["invite", "foo", "--uses", "7"], "")?;
+    let listed = founder.grid_ok(&["invites", "foo"], "")?;
+    ensure!(
+        listed.contains("2/250") && listed.contains("0/7"),
+        "{listed}"
+    );
+    let ids = listed
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next());
+    for id in ids {
+        seen::refused(&member, &["close-invite", "foo", id], "", &[1, 4])?;
+        let said = founder.grid_ok(&["close-invite", "foo", id], "")?;
+        ensure!(
+            said.contains("is closed") && !said.contains("gone"),
+            "{said}"
+        );
+    }
+    let listed = founder.grid_ok(&["invites", "foo"], "")?;
+    ensure!(listed.matches("closed").count() == 2, "{listed}");
+    let newcomer = lab.add_node("x")?;
+    for invite in [mesh.invite(), &unused] {
+        let join = ["join-wireguard-net", "foo", "-", "--wait", "5s"];
+        seen::refused(&newcomer, &join, invite, &[4, 5])?;
+        let _ = newcomer.grid(&["leave-wireguard-net", "foo"])?;
+    }
+    mesh.wait_whole(PATIENCE)
 }
 
 fn all_out(victims: &[Arc<Node>]) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::core::error::CommandError;
 use crate::core::expulsion::Expulsion;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
 use crate::core::record::Change;
-use crate::core::status::Elsewhere;
+use crate::core::status::{Elsewhere, InviteStatus};
 use crate::network::accept::Objection;
 use crate::network::act::{ActId, Action};
 use crate::network::code::Code;
@@ -149,6 +149,16 @@ pub enum Reply {
     Invite(Zeroizing<String>),
     /// The admission of a node, as text to carry to it.
     Admission(String),
+    /// The invites that are known; the latest first.
+    Invites(Vec<InviteStatus>),
+    /// An invite was closed, or would be.
+    Closed {
+        invite: NodeId,
+        /// Members whose use of it nobody saw who counts, and who go.
+        gone: Vec<NodeId>,
+        /// Those that stay, admitted by name.
+        kept: Vec<NodeId>,
+    },
     /// It is so now.
     Changed,
     /// Whoever asks with this code within an hour is admitted.

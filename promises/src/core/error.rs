@@ -152,6 +152,13 @@ pub enum CommandError {
     /// Its charter names another.
     #[error("this is not the recovery key of \"{0}\"")]
     OtherRecoveryKey(NetworkName),
+    /// No such invite.
+    #[error("no invite to \"{name}\", or more than one, is called \"{invite}\"")]
+    NoSuchInvite {
+        name: NetworkName,
+        /// What was asked for.
+        invite: String,
+    },
     /// Nothing of the kind was done.
     #[error("that owner did nothing that is called {0}")]
     NoSuchAct(String),

@@ -249,6 +249,18 @@ pub enum Command {
     },
     /// Make this node an owner, with the key that is above every owner.
     Recover { name: NetworkName, key: RecoveryKey },
+    /// Say which invites there are.
+    Invites { name: NetworkName },
+    /// Close an invite.
+    CloseInvite {
+        name: NetworkName,
+        /// Its id, or the unique beginning of it.
+        invite: String,
+        /// Who stays all the same.
+        keep: Keep,
+        /// Only say what would follow.
+        only_say: bool,
+    },
     /// Withdraw a node's admission, and those of all that came from it.
     Revoke {
         name: NetworkName,
@@ -314,6 +326,7 @@ impl Command {
                 | Self::Appoint { .. }
                 | Self::Dismiss { .. }
                 | Self::Recover { .. }
+                | Self::CloseInvite { .. }
                 | Self::Revoke { .. }
         )
     }
@@ -335,6 +348,8 @@ impl Command {
             | Self::Appoint { name, .. }
             | Self::Dismiss { name, .. }
             | Self::Recover { name, .. }
+            | Self::Invites { name }
+            | Self::CloseInvite { name, .. }
             | Self::Revoke { name, .. } => name,
         }
     }

@@ -40,8 +40,10 @@ pub use input::{
     Command, Cut, Dismissal, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo,
     RequestId, Ticket,
 };
-pub use record::{Change, Expected, NetworkRecord};
-pub use status::{Elsewhere, NetworkStatus, OfficeStatus, OwnStanding, Owners, PeerStatus};
+pub use record::{Change, Expected, Issued, NetworkRecord};
+pub use status::{
+    Elsewhere, InviteStatus, NetworkStatus, OfficeStatus, OwnStanding, Owners, PeerStatus,
+};
 
 use rand_core::Rng;
 

@@ -13,6 +13,7 @@ use crate::network::name::NetworkName;
 use crate::network::rules::Rule;
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
+use grid_keys::NodeId;
 use grid_keys::Secret;
 use grid_keys::WgSecretKey;
 
@@ -40,6 +41,8 @@ pub struct NetworkRecord {
     pub judge: Option<ContentId>,
     /// Codes that a person accepted before their nodes asked.
     pub expected: Vec<Expected>,
+    /// Invites that this node made.
+    pub issued: Vec<Issued>,
     /// Nodes to connect to while no member is known.
     pub bootstrap: Vec<Bootstrap>,
 }
@@ -73,6 +76,19 @@ pub struct Expected {
     pub until: Timestamp,
 }
 
+/// An invite that this node made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// The public half of its key.
+    pub invite: NodeId,
+    /// How many nodes it may admit.
+    pub uses: u32,
+    /// When it was made.
+    pub issued: Timestamp,
+    /// When it can be used no longer.
+    pub expires: Timestamp,
+}
+
 /// A change of what is on disk. Each is durable before the effects behind it are carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
@@ -93,6 +109,8 @@ pub enum Change {
     },
     /// The codes that a person accepted before their nodes asked.
     Expected(Vec<Expected>),
+    /// The invites that this node made. May be lost: they hold all the same.
+    Issued(Vec<Issued>),
     /// A decision, for the history: to be put behind those before. May be lost in a power cut.
     History(NewEntry),
     /// The network was left: wipe the WireGuard key, rules, history and statements; keep charter, secret,

@@ -96,6 +96,25 @@ pub struct Elsewhere {
     pub is_last: bool,
 }
 
+/// An invite to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InviteStatus {
+    /// The public half of its key.
+    pub invite: NodeId,
+    /// Who made it.
+    pub issuer: NodeId,
+    /// How many nodes it may admit.
+    pub uses: u32,
+    /// How many nodes used it, as their promises show.
+    pub used: usize,
+    /// When it was made.
+    pub issued: Timestamp,
+    /// When it can be used no longer.
+    pub expires: Timestamp,
+    /// Whether an owner closed it.
+    pub is_closed: bool,
+}
+
 /// Who decides in a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owners {

@@ -451,6 +451,11 @@ impl Ledger {
         grants.flat_map(|grant| self.tally.beyond(&grant)).collect()
     }
 
+    /// The grants that members came by: one for each invite.
+    pub(crate) fn grants(&self) -> impl Iterator<Item = &Signed<Grant>> {
+        self.grants.values()
+    }
+
     /// The nodes that have been seen to use a grant.
     pub(crate) fn seen_users(&self, grant: &Signed<Grant>) -> BTreeSet<NodeId> {
         self.tally.seen_users(&grant.id()).copied().collect()

@@ -119,6 +119,7 @@ impl SimNode {
             Change::Statements(statements) => record.statements = statements,
             Change::Rules { rules, judge } => (record.rules, record.judge) = (rules, judge),
             Change::Expected(codes) => record.expected = codes,
+            Change::Issued(invites) => record.issued = invites,
             Change::History(entry) => {
                 let history = self.histories.entry(network).or_default();
                 history.extend(entry.bytes);
@@ -128,6 +129,7 @@ impl SimNode {
                 record.statements.clear();
                 record.rules.clear();
                 record.expected.clear();
+                record.issued.clear();
                 record.bootstrap = bootstrap;
             }
             Change::Removed => {

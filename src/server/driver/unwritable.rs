@@ -23,6 +23,7 @@ use crate::store::StoreError;
 fn without(name: &NetworkName, change: &Change) -> String {
     match change {
         Change::History(_) => advice::replay_lacks(name),
+        Change::Issued(_) => advice::invites_lacks(name),
         _ => "the statements of others are not saved".to_owned(),
     }
 }
@@ -40,10 +41,10 @@ impl Driver {
         of_a_person: bool,
     ) -> Result<(), Forgotten> {
         let is_of_statements = matches!(change, Change::Statements(_));
-        // Statements can be had again from the members, and nothing rests on the history.
+        // Statements can be had again from the members, and nothing rests on the history or the list of invites.
         let may_be_lost = match change {
             Change::Statements(_) => !of_a_person,
-            Change::History(_) => true,
+            Change::History(_) | Change::Issued(_) => true,
             _ => false,
         };
         if may_be_lost && self.memory.is_failing() {

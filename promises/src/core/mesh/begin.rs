@@ -8,6 +8,7 @@ use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::expected::Codes;
+use crate::core::mesh::invites::OwnInvites;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::paths::Paths;
@@ -67,6 +68,7 @@ impl Mesh {
             acceptance,
             applicants: Applicants::default(),
             codes: Codes::default(),
+            own_invites: OwnInvites::default(),
             witness: Witness::default(),
             outbox: Outbox::default(),
             work: Work::default(),
@@ -110,6 +112,7 @@ impl Mesh {
             Phase::new(admission.clone()),
         );
         mesh.codes = Codes::new(record.expected, now);
+        mesh.own_invites = OwnInvites::new(record.issued, now);
         if let Some(own) = last {
             mesh.restore_promise(own, admission, now);
         }
@@ -161,6 +164,7 @@ impl Mesh {
             rules: Vec::new(),
             judge: None,
             expected: Vec::new(),
+            issued: Vec::new(),
             bootstrap: bootstrap.clone(),
         };
         let network = charter.network();

@@ -77,6 +77,7 @@ impl Mesh {
             rules: Vec::new(),
             judge: None,
             expected: Vec::new(),
+            issued: Vec::new(),
             bootstrap,
         })
     }

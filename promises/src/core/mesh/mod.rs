@@ -14,6 +14,7 @@ pub(crate) mod begin;
 pub(crate) mod device;
 pub(crate) mod expected;
 pub(crate) mod ingest;
+mod invites;
 mod join;
 mod leave;
 pub(crate) mod line;
@@ -49,6 +50,7 @@ use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::expected::Codes;
+use crate::core::mesh::invites::OwnInvites;
 use crate::core::mesh::outbox::Outbox;
 use crate::core::mesh::own_promise::{Making, OwnPromise};
 use crate::core::mesh::paths::Paths;
@@ -94,6 +96,7 @@ pub(crate) struct Mesh {
     acceptance: Acceptance,
     applicants: Applicants,
     codes: Codes,
+    own_invites: OwnInvites,
     witness: Witness,
     outbox: Outbox,
     work: Work,

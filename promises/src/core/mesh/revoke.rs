@@ -7,7 +7,6 @@ use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::admissions;
 use crate::core::step::Step;
-use crate::limits::MAX_NAMED;
 use crate::network::act::Action;
 use crate::network::ledger::invite_of;
 use crate::time::Timestamp;
@@ -60,23 +59,13 @@ impl Mesh {
     }
 
     /// What withdraws a node's admission. The invite that it came by is closed first: the node may still have it,
-    /// and would come back under another key. Others stay whose use of it was seen before; of these, those that this
-    /// node saw and that do not show it yet are named.
+    /// and would come back under another key.
     fn withdrawal(&self, node: &NodeId, now: Timestamp) -> Vec<Action> {
         let ledger = self.roster.ledger();
         let came_by = ledger.promise_of(node).and_then(invite_of);
         let is_open = |invite| ledger.authority().closings_of(invite).is_empty();
         let open = came_by.filter(|grant| is_open(&grant.invite));
-        let close = open.map(|grant| {
-            let mut seen = self.witness.known_users(grant, &self.roster);
-            let shown = ledger.seen_users(grant);
-            seen.retain(|user| user != node && !shown.contains(user));
-            Action::Close {
-                invite: grant.invite,
-                before: now,
-                keep: seen.into_iter().take(MAX_NAMED).collect(),
-            }
-        });
+        let close = open.map(|grant| self.closing(grant, Some(node), now));
         close
             .into_iter()
             .chain([Action::Revoke { node: *node }])

@@ -32,7 +32,7 @@ const OTHERS_IN_INVITE: usize = 2;
 impl Mesh {
     /// Makes an invite. It leads to this node, at `endpoints` before its own, and to `others`.
     pub(crate) fn invite(
-        &self,
+        &mut self,
         life: Duration,
         uses: u32,
         endpoints: Vec<SocketAddr>,
@@ -75,6 +75,7 @@ impl Mesh {
         };
         // Refuses to hand out an invite whose chain is too long for anybody to use.
         invite.admit(node, issued)?;
+        self.note_invite(&invite.grant, local, step);
         Ok(Reply::Invite(invite.to_text()))
     }
 

@@ -82,6 +82,13 @@ impl Router {
             }
             Command::Appoint { node, .. } => mesh.appoint(&node, local, step),
             Command::Dismiss { dismissal, .. } => mesh.dismiss(&dismissal, local, peers, step),
+            Command::Invites { .. } => Ok(mesh.invites(local)),
+            Command::CloseInvite {
+                invite,
+                keep,
+                only_say,
+                ..
+            } => mesh.close_invite(&invite, &keep, only_say, local, step),
             Command::Recover { key, .. } => mesh.recover(&key, local, peers, step),
             Command::Revoke {
                 node,

@@ -1,0 +1,185 @@
+//! The invites of a network: which there are, as far as this node can know, and closing one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::effect::Reply;
+use crate::core::error::CommandError;
+use crate::core::input::Keep;
+use crate::core::local::Local;
+use crate::core::mesh::Mesh;
+use crate::core::mesh::acting::admissions;
+use crate::core::record::{Change, Issued};
+use crate::core::status::InviteStatus;
+use crate::core::step::Step;
+use crate::limits::MAX_NAMED;
+use crate::network::act::Action;
+use crate::network::admission::Grant;
+use crate::network::ledger::invite_of;
+use crate::network::statement::Signed;
+use crate::time::Timestamp;
+use grid_keys::NodeId;
+
+/// Invites of its own that a node remembers until they expire; of more, those that expire last.
+const MOST: usize = 1024;
+/// The shortest beginning of an invite's id that names it.
+const BEGINNING: usize = 4;
+
+/// The invites that this node made and that can still be used.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnInvites(Vec<Issued>);
+
+impl OwnInvites {
+    /// Those that were on disk.
+    pub(crate) fn new(mut issued: Vec<Issued>, now: Timestamp) -> Self {
+        issued.retain(|invite| now <= invite.expires);
+        issued.truncate(MOST);
+        Self(issued)
+    }
+
+    fn add(&mut self, invite: Issued, now: Timestamp) {
+        self.0.retain(|invite| now <= invite.expires);
+        if self.0.len() >= MOST {
+            let first = self.0.iter().enumerate();
+            let first = first.min_by_key(|(_, invite)| invite.expires);
+            if let Some((position, _)) = first {
+                self.0.remove(position);
+            }
+        }
+        self.0.push(invite);
+    }
+}
+
+impl Mesh {
+    /// Remembers an invite that this node made: until somebody uses it, nobody else knows of it.
+    pub(super) fn note_invite(&mut self, grant: &Grant, local: &Local, step: &mut Step<'_>) {
+        let invite = Issued {
+            invite: grant.invite,
+            uses: grant.uses,
+            issued: grant.issued,
+            expires: grant.expires,
+        };
+        self.own_invites.add(invite, step.now.timestamp());
+        if local.remembers() {
+            let all = self.own_invites.0.clone();
+            self.roster.store(Change::Issued(all), step.effects);
+        }
+    }
+
+    /// The invites that somebody used, as far as promises show it, and those that this node made; the latest first.
+    pub(crate) fn invites(&self, local: &Local) -> Reply {
+        let ledger = self.roster.ledger();
+        let is_closed = |invite: &NodeId| !ledger.authority().closings_of(invite).is_empty();
+        let unused = self.own_invites.0.iter().map(|own| InviteStatus {
+            invite: own.invite,
+            issuer: local.id(),
+            uses: own.uses,
+            used: 0,
+            issued: own.issued,
+            expires: own.expires,
+            is_closed: is_closed(&own.invite),
+        });
+        let mut all: BTreeMap<NodeId, InviteStatus> =
+            unused.map(|status| (status.invite, status)).collect();
+        let mut used: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for grant in ledger.members().values().filter_map(invite_of) {
+            *used.entry(grant.invite).or_default() += 1;
+        }
+        for grant in ledger.grants() {
+            let status = InviteStatus {
+                invite: grant.invite,
+                issuer: grant.issuer,
+                uses: grant.uses,
+                used: used.get(&grant.invite).copied().unwrap_or_default(),
+                issued: grant.issued,
+                expires: grant.expires,
+                is_closed: is_closed(&grant.invite),
+            };
+            all.insert(grant.invite, status);
+        }
+        let mut all: Vec<InviteStatus> = all.into_values().collect();
+        all.sort_by_key(|status| (std::cmp::Reverse(status.issued), status.invite));
+        Reply::Invites(all)
+    }
+
+    /// Closes an invite, as an owner: those stay whose use was seen by now, and those that are kept. Only says what would
+    /// follow, if that is all that is wanted.
+    pub(crate) fn close_invite(
+        &mut self,
+        invite: &str,
+        keep: &Keep,
+        only_say: bool,
+        local: &Local,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, CommandError> {
+        self.own_office(local)?;
+        let invite = self.invite_called(invite)?;
+        let ledger = self.roster.ledger();
+        if !ledger.authority().closings_of(&invite).is_empty() {
+            return Ok(Reply::Unchanged);
+        }
+        let now = step.now.timestamp();
+        let grant = ledger.grants().find(|grant| grant.invite == invite);
+        let closing = match grant {
+            Some(grant) => self.closing(grant, None, now),
+            None => Action::Close {
+                invite,
+                before: now,
+                keep: Vec::new(),
+            },
+        };
+        let alone = self.consider(vec![closing.clone()], local, step)?;
+        let mut kept = self.wanted_to_stay(keep, &alone.gone)?;
+        kept.retain(|kept| alone.gone.contains(kept));
+        let mut actions = admissions(&kept, &self.roster);
+        actions.push(closing);
+        let deed = self.consider(actions, local, step)?;
+        let reply = Reply::Closed {
+            invite,
+            gone: deed.gone.iter().copied().collect(),
+            kept: kept.into_iter().collect(),
+        };
+        if !only_say {
+            self.carry_out(deed, local, step);
+        }
+        Ok(reply)
+    }
+
+    /// What closes an invite: others stay than `but_for` whose use of it was seen before; of these, those that this node
+    /// saw and that do not show it yet are named.
+    pub(super) fn closing(
+        &self,
+        grant: &Signed<Grant>,
+        but_for: Option<&NodeId>,
+        now: Timestamp,
+    ) -> Action {
+        let mut seen = self.witness.known_users(grant, &self.roster);
+        let shown = self.roster.ledger().seen_users(grant);
+        seen.retain(|user| Some(user) != but_for && !shown.contains(user));
+        Action::Close {
+            invite: grant.invite,
+            before: now,
+            keep: seen.into_iter().take(MAX_NAMED).collect(),
+        }
+    }
+
+    /// The invite with this id or the beginning of one. One that nobody used is known by all of its id.
+    fn invite_called(&self, text: &str) -> Result<NodeId, CommandError> {
+        if let Ok(invite) = text.parse() {
+            return Ok(invite);
+        }
+        let used = self.roster.ledger().grants().map(|grant| grant.invite);
+        let own = self.own_invites.0.iter().map(|own| own.invite);
+        let is_meant = |invite: &NodeId| {
+            text.len() >= BEGINNING && invite.to_string().starts_with(&text.to_ascii_lowercase())
+        };
+        let found: BTreeSet<NodeId> = used.chain(own).filter(is_meant).collect();
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one),
+            _ => Err(CommandError::NoSuchInvite {
+                name: self.name().clone(),
+                invite: text.chars().take(64).collect(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `grid invites NET`: shows the invites to a network, as far as this node can know of them.
+
+use std::io::{self, Write};
+
+use grid_promises::core::{Command as Wish, Reply};
+use grid_promises::network::name::NetworkName;
+use grid_promises::texts::{self, Promise};
+use serde::{Deserialize, Serialize};
+
+use crate::command::named::{Named, Names};
+use crate::command::{Caller, Command, Report, Served, asking};
+use crate::exit::Outcome;
+use crate::node::joining::unexpected;
+use crate::node::{NodeHandle, Progress};
+use crate::values::units::span;
+use crate::values::{moment, text};
+
+/// Show the invites to a network: those that were used, and those that this node made
+#[derive(Debug, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Args {
+    /// The network
+    #[serde(with = "text")]
+    net: NetworkName,
+}
+
+/// The invites to a network.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InvitesReport {
+    /// The network.
+    net: String,
+    /// The invites, the latest first.
+    invites: Vec<OneInvite>,
+}
+
+/// One invite. Its key, which admits, is not in it.
+#[derive(Debug, Serialize, Deserialize)]
+struct OneInvite {
+    /// Its id: the public half of its key.
+    invite: String,
+    /// Who made it.
+    issuer: Named,
+    /// Whether that is this node.
+    is_own: bool,
+    /// How many nodes it may admit.
+    uses: u32,
+    /// How many used it.
+    used: usize,
+    /// When it was made, in Unix time, as its maker says.
+    made: u64,
+    /// Until when it can be used, in Unix time.
+    expires: u64,
+    /// Whether an owner closed it.
+    closed: bool,
+}
+
+impl OneInvite {
+    fn by(&self) -> &str {
+        if self.is_own {
+            "this node"
+        } else {
+            self.issuer.word()
+        }
+    }
+}
+
+impl Report for InvitesReport {
+    fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.invites.is_empty() {
+            return writeln!(out, "nobody came by an invite, and this node made none");
+        }
+        let now = moment::now().0;
+        let widest = self
+            .invites
+            .iter()
+            .map(|one| one.by().chars().count())
+            .max();
+        let width = widest.unwrap_or_default().clamp(2, 20);
+        writeln!(
+            out,
+            "{:10}  {:width$}  {:>9}  {:>8}  EXPIRES",
+            "INVITE", "BY", "USED", "MADE"
+        )?;
+        for one in &self.invites {
+            let id: String = one.invite.chars().take(10).collect();
+            let by: String = one.by().chars().take(width).collect();
+            let used = format!("{}/{}", one.used, one.uses);
+            let made = span(now.saturating_sub(one.made));
+            let expires = match one.expires.checked_sub(now) {
+                _ if one.closed => "closed".to_owned(),
+                Some(left) => format!("in {}", span(left)),
+                None => "expired".to_owned(),
+            };
+            writeln!(out, "{id}  {by:width$}  {used:>9}  {made:>8}  {expires}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Command for Args {
+    fn run(self, caller: &Caller) -> Outcome {
+        asking::ask(caller, &self)
+    }
+}
+
+impl Served for Args {
+    const PROMISE: Promise = texts::INVITES;
+    type Report = InvitesReport;
+
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<InvitesReport> {
+        let names = Names::of(node, &self.net).await?;
+        let own = node.status().await?.node;
+        let wish = Wish::Invites {
+            name: self.net.clone(),
+        };
+        let Reply::Invites(invites) = node.command(wish, None).await? else {
+            return Err(unexpected());
+        };
+        let invites = invites.into_iter().map(|one| OneInvite {
+            invite: one.invite.to_string(),
+            is_own: one.issuer.to_string() == own,
+            issuer: names.of_one(one.issuer),
+            uses: one.uses,
+            used: one.used,
+            made: one.issued.0,
+            expires: one.expires.0,
+            closed: one.is_closed,
+        });
+        Ok(InvitesReport {
+            net: self.net.to_string(),
+            invites: invites.collect(),
+        })
+    }
+}
