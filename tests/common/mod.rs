@@ -7,11 +7,11 @@
 )]
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 /// A home that goes when it is dropped.
@@ -74,19 +74,19 @@ impl TestHome {
             .unwrap();
         // A command that does not read its input may close it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        // Meanwhile: a pipe holds 64 KiB, and a script for completions is longer.
+        let out = read_all(child.stdout.take().unwrap());
+        let err = read_all(child.stderr.take().unwrap());
         wait_for(&format!("{words:?} to end"), || {
             child.try_wait().unwrap().is_some()
         });
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
         Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: text(output.stdout),
-            err: text(output.stderr),
+            code: child.wait().unwrap().code().unwrap_or(-1),
+            out: out.join().unwrap(),
+            err: err.join().unwrap(),
         }
     }
 
-    /// Starts a server in the foreground, on a port that nobody else has.
     /// A file with a recovery key, of no network.
     pub(crate) fn recovery_key(&self) -> String {
         let paper = self.dir.path().join("paper");
@@ -94,6 +94,7 @@ impl TestHome {
         paper.to_str().unwrap().to_owned()
     }
 
+    /// Starts a server in the foreground, on a port that nobody else has.
     pub(crate) fn server(&self) -> Server<'_> {
         let child = self
             .command(&["start-server", "--listen", "127.0.0.1:0", "-vv"])
@@ -144,6 +145,14 @@ impl Drop for Server<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
 }
 
 pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {

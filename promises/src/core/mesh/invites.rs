@@ -19,35 +19,8 @@ use crate::network::statement::Signed;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
-/// Invites of its own that a node remembers until they expire; of more, those that expire last.
-const MOST: usize = 1024;
 /// The shortest beginning of an invite's id that names it.
 const BEGINNING: usize = 4;
-
-/// The invites that this node made and that can still be used.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OwnInvites(Vec<Issued>);
-
-impl OwnInvites {
-    /// Those that were on disk.
-    pub(crate) fn new(mut issued: Vec<Issued>, now: Timestamp) -> Self {
-        issued.retain(|invite| now <= invite.expires);
-        issued.truncate(MOST);
-        Self(issued)
-    }
-
-    fn add(&mut self, invite: Issued, now: Timestamp) {
-        self.0.retain(|invite| now <= invite.expires);
-        if self.0.len() >= MOST {
-            let first = self.0.iter().enumerate();
-            let first = first.min_by_key(|(_, invite)| invite.expires);
-            if let Some((position, _)) = first {
-                self.0.remove(position);
-            }
-        }
-        self.0.push(invite);
-    }
-}
 
 impl Mesh {
     /// Remembers an invite that this node made: until somebody uses it, nobody else knows of it.
@@ -60,7 +33,7 @@ impl Mesh {
         };
         self.own_invites.add(invite, step.now.timestamp());
         if local.remembers() {
-            let all = self.own_invites.0.clone();
+            let all = self.own_invites.all().to_vec();
             self.roster.store(Change::Issued(all), step.effects);
         }
     }
@@ -69,7 +42,7 @@ impl Mesh {
     pub(crate) fn invites(&self, local: &Local) -> Reply {
         let ledger = self.roster.ledger();
         let is_closed = |invite: &NodeId| !ledger.authority().closings_of(invite).is_empty();
-        let unused = self.own_invites.0.iter().map(|own| InviteStatus {
+        let unused = self.own_invites.all().iter().map(|own| InviteStatus {
             invite: own.invite,
             issuer: local.id(),
             uses: own.uses,
@@ -168,7 +141,7 @@ impl Mesh {
             return Ok(invite);
         }
         let used = self.roster.ledger().grants().map(|grant| grant.invite);
-        let own = self.own_invites.0.iter().map(|own| own.invite);
+        let own = self.own_invites.all().iter().map(|own| own.invite);
         let is_meant = |invite: &NodeId| {
             text.len() >= BEGINNING && invite.to_string().starts_with(&text.to_ascii_lowercase())
         };
