@@ -135,7 +135,14 @@ impl Command for Args {
         let founded = asking::report_or_start(caller, &self);
         let mut founded = founded.inspect_err(|_| output::say(advice::key_of_no_network()))?;
         founded.recovery_key = is_shown.then(|| SecretText::new(text.to_string()));
-        caller.show(&founded)
+        caller.show(&founded)?;
+        if !is_shown {
+            output::say(&format!(
+                "the recovery key is in {}: copy it to paper, keep that where no machine reads it, and delete the file",
+                path.display()
+            ));
+        }
+        Ok(())
     }
 }
 

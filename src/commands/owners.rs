@@ -36,6 +36,7 @@ pub struct OwnersReport {
 impl Report for OwnersReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         let word = |owner: &OwnerReport| match owner.name.as_str() {
+            _ if owner.depth == 0 => "the recovery key".to_owned(),
             "" => owner.node.chars().take(10).collect(),
             name => name.to_owned(),
         };
@@ -46,10 +47,9 @@ impl Report for OwnersReport {
                 .owners
                 .iter()
                 .find(|above| Some(&above.office) == owner.above.as_ref());
-            let by = match (by, owner.depth) {
-                (Some(above), _) => format!("appointed by {}", word(above)),
-                (None, 0) => "the recovery key".to_owned(),
-                (None, _) => "of the charter".to_owned(),
+            let by = match (by, owner.since) {
+                (Some(above), Some(_)) => format!("appointed by {}", word(above)),
+                _ => "of the charter".to_owned(),
             };
             let count = owner.acts;
             let acts = if count == 1 { "act" } else { "acts" };
