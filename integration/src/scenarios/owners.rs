@@ -1,7 +1,7 @@
 //! Who decides: owners that come and go, and keys that are lost or stolen.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -16,9 +16,9 @@ use crate::wait::wait_until;
 /// How long it may take until whoever was revoked has no interface.
 const GONE: Duration = Duration::from_secs(5);
 /// How long it may take until all that were put out are back: a comparison brings what they missed.
-const BACK: Duration = Duration::from_secs(150);
+const BACK: Duration = Duration::from_secs(400);
 /// Where the recovery key is written to, on each node.
-const PAPER: &str = "paper";
+const PAPER: &str = "/tmp/grid-recovery-key";
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -121,19 +121,22 @@ fn all_out(victims: &[Arc<Node>]) -> Result<()> {
 
 /// A network that was founded with a recovery key, and the key.
 fn under_a_key(lab: &Lab, size: usize) -> Result<(Mesh, String)> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    let paper = format!("{PAPER}-{now}");
     let options = MeshOptions {
-        recovery_key: Some(PAPER.to_owned()),
+        // A path of this lab's own: other scenarios run in the same folder.
+        recovery_key: Some(paper.clone()),
         ..MeshOptions::default()
     };
     let mesh = Mesh::of_size(lab, "foo", size, options)?;
     let founder = mesh.members().first().context("no founder")?;
-    let key = founder.tool(&["cat", PAPER], "", PATIENCE)?;
+    let key = founder.tool(&["cat", &paper], "", PATIENCE)?;
     let key = String::from_utf8(key.stdout)?;
     let owners = founder.grid_ok(&["owners", "foo"], "")?;
     ensure!(owners.contains("the recovery key"), "{owners}");
     ensure!(!owners.contains("no recovery key"), "{owners}");
     // The paper is the only place where it is: not even the founder's home holds it.
-    founder.tool(&["rm", PAPER], "", PATIENCE)?;
+    founder.tool(&["rm", &paper], "", PATIENCE)?;
     Ok((mesh, key))
 }
 
