@@ -201,6 +201,9 @@ fn stolen(lab: &Lab) -> Result<()> {
     ensure!(plan.contains("the revocation of"), "{plan}");
     rescuer.grid_ok(&with_key, &key)?;
     mesh.forget(&founder);
+    // The pauses between its dials have grown; a start begins them anew.
+    server::kill_9(rescuer)?;
+    seen::start(rescuer)?;
     mesh.wait_whole(BACK)?;
     let status = seen::status(rescuer, "foo")?;
     ensure!(status["networks"][0]["owner"] == true, "{status}");
