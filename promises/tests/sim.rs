@@ -115,7 +115,7 @@ fn status(world: &Sim, node: NodeIndex) -> Option<NetworkStatus> {
 }
 
 /// Whether the machines hold one state: everybody has everybody else as a peer, with addresses that
-/// all agree on.
+/// all agree on, and is answered.
 fn agree(world: &Sim, network: &NetworkId, nodes: &[NodeIndex]) -> bool {
     let mut addresses: BTreeMap<NodeIndex, Ipv4Addr> = BTreeMap::new();
     for node in nodes {
@@ -145,7 +145,8 @@ fn agree(world: &Sim, network: &NetworkId, nodes: &[NodeIndex]) -> bool {
             .filter(|(other, _)| *other != node)
             .map(|(_, a)| *a)
             .collect();
-        tunnel.peers.len() + 1 == nodes.len() && seen == others
+        let answers = |key| world.answers(*node, network, key);
+        tunnel.peers.len() + 1 == nodes.len() && seen == others && tunnel.peers.keys().all(answers)
     })
 }
 

@@ -44,6 +44,8 @@ pub struct SimNode {
     pub sent: (u64, u64),
     /// The side of a partition that the machine is on.
     pub side: u8,
+    /// The peers of each interface of which it knows an endpoint: told, or learned.
+    pub(crate) located: BTreeMap<NetworkId, BTreeSet<WgPublicKey>>,
     /// The public key of each interface.
     pub(crate) keys: BTreeMap<NetworkId, WgPublicKey>,
     /// Interfaces whose handshakes are about to be measured.
@@ -66,12 +68,32 @@ impl SimNode {
             notices: Vec::new(),
             sent: (0, 0),
             side: 0,
+            located: BTreeMap::new(),
             keys: BTreeMap::new(),
             measuring: BTreeSet::new(),
             // 198.18.0.0/15 is for benchmarks (RFC 2544).
             address: Ipv4Addr::from(0xc612_0000 + 1 + number),
             timer: 0,
         }
+    }
+
+    /// Makes an interface as it should be, or takes it down. What it learned goes with it, and with each peer.
+    pub(crate) fn configure(&mut self, network: NetworkId, tunnel: Option<Tunnel>) {
+        *self.configured.entry(network).or_default() += 1;
+        let Some(tunnel) = tunnel else {
+            self.tunnels.remove(&network);
+            self.located.remove(&network);
+            return;
+        };
+        self.keys.insert(network, tunnel.private_key.public());
+        let located = self.located.entry(network).or_default();
+        located.retain(|key| tunnel.peers.contains_key(key));
+        let told = tunnel
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.endpoint.is_some());
+        located.extend(told.map(|(key, _)| *key));
+        self.tunnels.insert(network, tunnel);
     }
 
     /// Where its QUIC listens.

@@ -133,6 +133,7 @@ impl<R: Rng> World<R> {
     pub fn kill(&mut self, index: NodeIndex) {
         self.nodes[index].core = None;
         self.nodes[index].tunnels.clear();
+        self.nodes[index].located.clear();
         self.nodes[index].measuring.clear();
         self.cut(|a, b| a == index || b == index);
         // What was under way to or from the dead process is of no use to the next one.
@@ -327,24 +328,16 @@ impl<R: Rng> World<R> {
             Effect::Configure {
                 network, tunnel, ..
             } => {
-                *self.nodes[index].configured.entry(network).or_default() += 1;
-                match tunnel {
-                    Some(tunnel) => {
-                        let key = tunnel.private_key.public();
-                        let node = &mut self.nodes[index];
-                        if node.keys.insert(network, key) != Some(key) {
-                            self.by_key.insert((network, key), index);
-                        }
-                        node.tunnels.insert(network, *tunnel);
-                        if node.measuring.insert(network) {
-                            let soon = Duration::from_millis(500);
-                            self.schedule(soon, Event::Handshakes(index, network));
-                        }
-                    }
-                    None => {
-                        self.nodes[index].tunnels.remove(&network);
+                if let Some(tunnel) = &tunnel {
+                    let key = tunnel.private_key.public();
+                    self.by_key.insert((network, key), index);
+                    if self.nodes[index].measuring.insert(network) {
+                        let soon = Duration::from_millis(500);
+                        self.schedule(soon, Event::Handshakes(index, network));
                     }
                 }
+                let tunnel = tunnel.map(|tunnel| *tunnel);
+                self.nodes[index].configure(network, tunnel);
             }
             Effect::Judge {
                 network,
@@ -488,43 +481,49 @@ impl<R: Rng> World<R> {
         self.schedule(delay, Event::Input(asker, Box::new(input)));
     }
 
-    /// WireGuard: a handshake is complete with every peer that has this node as a peer too, with the
-    /// same pre-shared key, and is on the same side.
+    /// WireGuard: handshakes with those peers are complete that answer.
     fn handshakes(&mut self, index: NodeIndex, network: NetworkId) {
         self.nodes[index].measuring.remove(&network);
         let Some(own) = self.nodes[index].tunnels.get(&network) else {
             return;
         };
-        let Some(public) = self.nodes[index].keys.get(&network) else {
-            return;
-        };
         let at = self.now.timestamp();
-        let mut peers = BTreeMap::new();
-        for (key, peer) in &own.peers {
-            let other = self
-                .by_key
-                .get(&(network, *key))
-                .map(|other| &self.nodes[*other]);
-            let answers = other.is_some_and(|other| {
-                other.side == self.nodes[index].side
-                    && other.keys.get(&network) == Some(key)
-                    && other.tunnels.get(&network).is_some_and(|tunnel| {
-                        tunnel
-                            .peers
-                            .get(public)
-                            .is_some_and(|back| back.preshared_key == peer.preshared_key)
-                    })
-            });
-            let latest_handshake = answers.then_some(at);
-            peers.insert(
-                *key,
-                PeerObservation {
-                    latest_handshake,
-                    ..PeerObservation::default()
-                },
-            );
-        }
+        let measured = own.peers.keys().map(|key| {
+            let observation = PeerObservation {
+                latest_handshake: self.answers(index, &network, key).then_some(at),
+                ..PeerObservation::default()
+            };
+            (*key, observation)
+        });
+        let peers: BTreeMap<WgPublicKey, PeerObservation> = measured.collect();
+        let answering = peers
+            .iter()
+            .filter(|(_, peer)| peer.latest_handshake.is_some());
+        let located = self.nodes[index].located.entry(network).or_default();
+        located.extend(answering.map(|(key, _)| *key));
         self.input(index, Input::Tunnel { network, peers });
+    }
+
+    /// Whether the peer of an interface that has this key answers it: each has the other as a peer, with the same
+    /// pre-shared key, on the same side, and one of them knows where the other is.
+    #[must_use]
+    pub fn answers(&self, index: NodeIndex, network: &NetworkId, key: &WgPublicKey) -> bool {
+        let there = || {
+            let own = &self.nodes[index];
+            let other = &self.nodes[*self.by_key.get(&(*network, *key))?];
+            let public = own.keys.get(network)?;
+            let to = own.tunnels.get(network)?.peers.get(key)?;
+            let back = other.tunnels.get(network)?.peers.get(public)?;
+            let knows = |node: &SimNode, key| {
+                let located = node.located.get(network);
+                located.is_some_and(|located| located.contains(key))
+            };
+            let is_current = other.keys.get(network) == Some(key);
+            let is_located = knows(own, key) || knows(other, public);
+            let fits = back.preshared_key == to.preshared_key && own.side == other.side;
+            Some(is_current && is_located && fits)
+        };
+        there().unwrap_or_default()
     }
 
     fn schedule(&mut self, after: Duration, event: Event) {

@@ -19,7 +19,11 @@ fn recovery_key(seed: u64) -> RecoveryKey {
 
 /// A network of four under a recovery key, founded by the first.
 fn under_a_key(seed: u64) -> (Sim, NetworkId, RecoveryKey) {
-    let mut world = world(seed, Faults::BAD);
+    under_a_key_with(seed, Faults::BAD)
+}
+
+fn under_a_key_with(seed: u64, faults: Faults) -> (Sim, NetworkId, RecoveryKey) {
+    let mut world = world(seed, faults);
     let key = recovery_key(seed);
     let founder = world.add();
     let above = Some(key.key().id());
@@ -192,6 +196,37 @@ fn who_waits_for_a_lost_owner_recovers() {
         "{}",
         describe(&world, &network)
     );
+}
+
+/// Those who are put out one after the other have not all heard of one another, and what WireGuard had learned went with
+/// their interfaces.
+#[test]
+fn those_who_come_back_find_one_another_again() {
+    for (seed, gap) in (0..12).zip([0, 20, 60, 2000].into_iter().cycle()) {
+        let (mut world, network, key) = under_a_key_with(200 + seed, Faults::NONE);
+        for node in 1..4 {
+            let bad = name(&world, node);
+            world.run_command(0, revoke(bad, Keep::Nobody)).unwrap();
+            world.run(Duration::from_millis(gap));
+        }
+        let out = |w: &Sim| (1..4).all(|node| !w.nodes[node].tunnels.contains_key(&network));
+        assert!(world.run_until(Duration::from_secs(60), out));
+        let dismissal = Dismissal {
+            recovery: Some(key),
+            keep: Keep::Guests,
+            ..dismissal(name(&world, 0), Cut::Nothing)
+        };
+        let dismiss = Command::Dismiss {
+            name: foo(),
+            dismissal,
+        };
+        world.run_command(1, dismiss).unwrap();
+        assert!(
+            world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[1, 2, 3])),
+            "{seed}, {gap} ms: {}",
+            describe(&world, &network)
+        );
+    }
 }
 
 #[test]

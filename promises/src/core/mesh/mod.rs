@@ -285,7 +285,12 @@ impl Mesh {
             now,
             step.effects,
         );
-        self.paths.update(&self.roster, local, step.now);
+        if self.phase.is_member() {
+            self.paths.update(&self.roster, local, step.now);
+        } else {
+            // What WireGuard learned goes with the interface.
+            self.paths = Paths::default();
+        }
         let wanted = match &self.phase {
             Phase::Member(own) => Some(self.device.wanted(
                 own.standing().promise(),
