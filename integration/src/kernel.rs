@@ -22,6 +22,7 @@ mod watch;
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -76,9 +77,10 @@ pub fn run(run: &Run) -> Result<u8> {
         Ended::Exit(code) => code,
         Ended::Signal(number) => 128u8.saturating_add(number),
         Ended::TimeUp => {
+            let limit = run.limit.as_secs();
             say(&format!(
-                "lab: the time of {} s was up (--time-limit)",
-                run.limit.as_secs()
+                "lab: the time of {limit} s was up (--time-limit){}",
+                last_words(&console)
             ));
             TIME_UP
         }
@@ -87,17 +89,22 @@ pub fn run(run: &Run) -> Result<u8> {
             BROKEN
         }
         Ended::Broken(why) => {
-            let words = fs::read(&console).unwrap_or_default();
-            let words = String::from_utf8_lossy(&words);
-            let lines: Vec<&str> = words.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(LAST_WORDS)..);
-            say(&format!(
-                "lab: {why}; the kernel's last messages:\n  {}",
-                tail.unwrap_or_default().join("\n  ")
-            ));
+            say(&format!("lab: {why}{}", last_words(&console)));
             BROKEN
         }
     })
+}
+
+/// What the kernel said last, as the end of a sentence.
+fn last_words(console: &Path) -> String {
+    let words = fs::read(console).unwrap_or_default();
+    let words = String::from_utf8_lossy(&words);
+    let lines: Vec<&str> = words.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(LAST_WORDS)..);
+    format!(
+        "; the kernel's last messages:\n  {}",
+        tail.unwrap_or_default().join("\n  ")
+    )
 }
 
 /// Runs `lab` itself with `arguments` on another kernel.

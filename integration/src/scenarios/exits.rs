@@ -21,9 +21,11 @@ use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::server;
 use crate::snapshot::{self, Snapshot};
-use crate::wait::wait_until;
+use crate::wait::{wait_for, wait_until};
 
 const DEFAULTS: [&str; 2] = ["0.0.0.0/0", "::/0"];
+/// How long a connection may take.
+const ARRIVAL: Duration = Duration::from_secs(2);
 /// TEST-NET-2 of RFC 5737: unused in the lab.
 const SUBNET: &str = "198.51.100.0/24";
 
@@ -474,12 +476,19 @@ fn seen_by(to: &Node, from: &Node, at: IpAddr) -> Result<Option<IpAddr>> {
     let place = listener.local_addr()?;
     let connected = from
         .namespaces()
-        .in_net(|| TcpStream::connect_timeout(&place, Duration::from_secs(2)))?;
+        .in_net(|| TcpStream::connect_timeout(&place, ARRIVAL))?;
     let Ok(_connection) = connected else {
         return Ok(None);
     };
-    let (_, seen) = listener.accept()?;
-    Ok(Some(seen.ip()))
+    // The last packet of the handshake is lost when routes change beneath it, and nobody then arrives here.
+    listener.set_nonblocking(true)?;
+    let arrived = wait_for("the connection to arrive", ARRIVAL, || {
+        match listener.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            accepted => Ok(Some(accepted?)),
+        }
+    });
+    Ok(arrived.ok().map(|(_, seen)| seen.ip()))
 }
 
 /// Writes a sysctl, named by its path below `/proc/sys`.
