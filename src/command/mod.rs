@@ -8,9 +8,9 @@
 //! | `background` | starting a server in the background |
 //! | `changed` | the report of a command that changes something |
 //! | `decisions` | past decisions about promises, for `replay` and `appoint-judge` |
+//! | `departures` | who goes with what a command withdraws, and who is kept |
 //! | `described` | a module in one sentence |
 //! | `judging` | asking a judge |
-//! | `keep_options` | who stays when a node goes that they came in by |
 //! | `named` | nodes as people know them |
 //! | `names` | the names in the symbol table |
 //! | `plain` | the report of a command whose result is a text |
@@ -22,11 +22,11 @@ pub mod background;
 pub mod caller;
 pub mod changed;
 pub mod decisions;
+pub mod departures;
 #[cfg(feature = "modules")]
 pub mod described;
 #[cfg(feature = "modules")]
 pub mod judging;
-pub mod keep_options;
 pub mod named;
 pub mod names;
 pub mod plain;

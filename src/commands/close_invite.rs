@@ -7,9 +7,9 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::keep_options::KeepOptions;
-use crate::command::named::{Named, Names};
-use crate::command::{Caller, Command, Report, Served, asking};
+use crate::command::departures::{DepartureOptions, Departures, Withdrawing};
+use crate::command::named::Names;
+use crate::command::{Caller, Command, Report, Served};
 use crate::console::output;
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
@@ -27,14 +27,9 @@ pub struct Args {
     /// The invite: its id or the beginning of it, as `grid invites` lists it
     invite: String,
 
-    /// Who stays that came in by it.
+    /// Who goes with it.
     #[command(flatten)]
-    keep: KeepOptions,
-
-    /// Say who would go, and change nothing
-    #[arg(long)]
-    #[serde(default)]
-    dry_run: bool,
+    departures: DepartureOptions,
 }
 
 /// An invite that admits nobody else.
@@ -46,54 +41,40 @@ pub struct ClosedReport {
     pub net: String,
     /// The invite.
     pub invite: String,
-    /// Members that nobody who counts had seen use it, and that go.
-    pub gone: Vec<Named>,
-    /// Those of them that stay, admitted by name.
-    pub kept: Vec<Named>,
-    /// Whether this is only what would follow.
-    pub dry_run: bool,
+    /// Members that nobody who counts had seen use it go.
+    #[serde(flatten)]
+    pub departures: Departures,
 }
 
 impl Report for ClosedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         let (net, invite) = (&self.net, &self.invite);
-        match (self.changed, self.dry_run) {
-            (_, true) => writeln!(out, "the invite {invite} to \"{net}\" would be closed")?,
-            (true, false) => writeln!(out, "the invite {invite} to \"{net}\" is closed")?,
-            (false, false) => {
-                writeln!(
-                    out,
-                    "the invite {invite} to \"{net}\" is closed (already so)"
-                )?;
-            }
-        }
-        if !self.gone.is_empty() {
-            writeln!(
-                out,
-                "gone, as nobody who counts had seen them use it: {}",
-                Named::list(&self.gone)
-            )?;
-        }
-        if !self.kept.is_empty() {
-            writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
-        }
-        Ok(())
+        let is = match (self.departures.dry_run, self.changed) {
+            (true, _) => "would be closed",
+            (false, true) => "is closed",
+            (false, false) => "is closed (already so)",
+        };
+        writeln!(out, "the invite {invite} to \"{net}\" {is}")?;
+        self.departures
+            .show(out, "as nobody who counts had seen them use it")
     }
 }
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        if !self.dry_run {
-            let plan = Self {
-                dry_run: true,
-                ..self.clone()
-            };
-            let plan = asking::report_of(caller, &plan)?;
-            if !plan.gone.is_empty() {
-                output::say(&format!("these go: {}", Named::list(&plan.gone)));
-            }
+        self.ask(caller)
+    }
+}
+
+impl Withdrawing for Args {
+    fn departures(&mut self) -> &mut DepartureOptions {
+        &mut self.departures
+    }
+
+    fn foretell(&self, plan: &ClosedReport) {
+        if let Some(gone) = plan.departures.gone() {
+            output::say(&format!("these go: {gone}"));
         }
-        asking::ask(caller, &self)
     }
 }
 
@@ -107,24 +88,26 @@ impl Served for Args {
         let wish = Wish::CloseInvite {
             name: self.net.clone(),
             invite: self.invite.clone(),
-            keep: self.keep.keep(),
-            only_say: self.dry_run,
+            keep: self.departures.keep(),
+            only_say: self.departures.dry_run,
         };
-        let report = |changed, invite, gone, kept| ClosedReport {
+        let report = |changed, invite, departures| ClosedReport {
             changed,
             net: self.net.to_string(),
             invite,
-            gone,
-            kept,
-            dry_run: self.dry_run,
+            departures,
         };
+        let options = &self.departures;
         match node.command(wish, None).await? {
-            Reply::Unchanged => Ok(report(false, self.invite, Vec::new(), Vec::new())),
+            Reply::Unchanged => Ok(report(
+                false,
+                self.invite.clone(),
+                Departures::none(options),
+            )),
             Reply::Closed { invite, gone, kept } => Ok(report(
-                !self.dry_run,
+                !options.dry_run,
                 invite.to_string(),
-                names.of_all(&gone),
-                names.of_all(&kept),
+                Departures::new(options, &names, &gone, &kept),
             )),
             _ => Err(unexpected()),
         }

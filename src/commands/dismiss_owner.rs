@@ -9,9 +9,9 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::keep_options::KeepOptions;
+use crate::command::departures::{DepartureOptions, Departures, Withdrawing};
 use crate::command::named::{Named, Names};
-use crate::command::{Caller, Command, Report, Served, asking};
+use crate::command::{Caller, Command, Report, Served};
 use crate::commands::recover;
 use crate::console::{handing_over, output};
 use crate::exit::Outcome;
@@ -51,9 +51,9 @@ pub struct Args {
     #[serde(default)]
     stay: bool,
 
-    /// Who stays that came in by it.
+    /// Who goes with it.
     #[command(flatten)]
-    keep: KeepOptions,
+    departures: DepartureOptions,
 
     /// Who is above those that it appointed, from now on [default with a recovery key: this node]
     #[arg(long, value_name = "NODE")]
@@ -70,11 +70,6 @@ pub struct Args {
     #[arg(skip)]
     #[serde(default)]
     recovery: Option<SecretText>,
-
-    /// Say what would become void and who would go, and change nothing
-    #[arg(long)]
-    #[serde(default)]
-    dry_run: bool,
 }
 
 /// What follows from a dismissal.
@@ -88,10 +83,9 @@ pub struct DismissedReport {
     pub node: String,
     /// What counted and does not any longer, revocations first.
     pub void: Vec<VoidReport>,
-    /// Members that came in by its word alone, and go.
-    pub gone: Vec<Named>,
-    /// Those that stay, admitted by name.
-    pub kept: Vec<Named>,
+    /// Members that came in by its word alone go.
+    #[serde(flatten)]
+    pub departures: Departures,
     /// Whether what became void was done once more.
     pub restated: bool,
 }
@@ -123,17 +117,7 @@ impl Report for DismissedReport {
                 "what became void and can be done again is done again by this node"
             )?;
         }
-        if !self.gone.is_empty() {
-            writeln!(
-                out,
-                "gone, as nobody else let them in: {}",
-                Named::list(&self.gone)
-            )?;
-        }
-        if !self.kept.is_empty() {
-            writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
-        }
-        Ok(())
+        self.departures.show(out, "as nobody else let them in")
     }
 }
 
@@ -144,20 +128,22 @@ impl Command for Args {
             recover::read(&key)?;
             self.recovery = Some(key);
         }
-        if !self.dry_run {
-            let plan = Self {
-                dry_run: true,
-                ..self.clone()
-            };
-            let plan = asking::report_of(caller, &plan)?;
-            for void in &plan.void {
-                output::say(&format!("this becomes void: {}", void.what));
-            }
-            if !plan.gone.is_empty() {
-                output::say(&format!("these go: {}", Named::list(&plan.gone)));
-            }
+        self.ask(caller)
+    }
+}
+
+impl Withdrawing for Args {
+    fn departures(&mut self) -> &mut DepartureOptions {
+        &mut self.departures
+    }
+
+    fn foretell(&self, plan: &DismissedReport) {
+        for void in &plan.void {
+            output::say(&format!("this becomes void: {}", void.what));
         }
-        asking::ask(caller, &self)
+        if let Some(gone) = plan.departures.gone() {
+            output::say(&format!("these go: {gone}"));
+        }
     }
 }
 
@@ -173,9 +159,9 @@ impl Args {
             heir: self.heir.clone(),
             recovery: self.recovery.as_ref().map(recover::read).transpose()?,
             stays: self.stay,
-            keep: self.keep.keep(),
+            keep: self.departures.keep(),
             restate: self.restate,
-            only_say: self.dry_run,
+            only_say: self.departures.dry_run,
         })
     }
 }
@@ -198,12 +184,11 @@ impl Served for Args {
                 gone,
                 kept,
             } => Ok(DismissedReport {
-                changed: !self.dry_run,
+                changed: !self.departures.dry_run,
                 net: self.net.to_string(),
                 node: node.to_string(),
                 void: void.iter().map(|undone| report(undone, &names)).collect(),
-                gone: names.of_all(&gone),
-                kept: names.of_all(&kept),
+                departures: Departures::new(&self.departures, &names, &gone, &kept),
                 restated: self.restate,
             }),
             _ => Err(unexpected()),

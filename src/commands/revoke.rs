@@ -8,9 +8,9 @@ use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
-use crate::command::keep_options::KeepOptions;
-use crate::command::named::{Named, Names};
-use crate::command::{Caller, Command, Report, Served, asking};
+use crate::command::departures::{DepartureOptions, Departures, Withdrawing};
+use crate::command::named::Names;
+use crate::command::{Caller, Command, Report, Served};
 use crate::console::output;
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
@@ -28,14 +28,9 @@ pub struct Args {
     /// The node: its id, the beginning of it, or its name
     node: String,
 
-    /// Who stays that came in by it.
+    /// Who goes with it.
     #[command(flatten)]
-    keep: KeepOptions,
-
-    /// Say who would go with it, and change nothing
-    #[arg(long)]
-    #[serde(default)]
-    dry_run: bool,
+    departures: DepartureOptions,
 }
 
 /// Who is out.
@@ -47,53 +42,39 @@ pub struct RevokedReport {
     pub net: String,
     /// The node.
     pub node: String,
-    /// Members that came from it, and go with it.
-    pub gone: Vec<Named>,
-    /// Those that came from it and stay, admitted by name.
-    pub kept: Vec<Named>,
-    /// Whether this is only what would follow.
-    pub dry_run: bool,
+    /// Members that came from it go with it.
+    #[serde(flatten)]
+    pub departures: Departures,
 }
 
 impl Report for RevokedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         let (net, node) = (&self.net, &self.node);
-        match (self.changed, self.dry_run) {
-            (_, true) => writeln!(out, "{node} would be revoked from \"{net}\"")?,
-            (true, false) => writeln!(out, "{node} is revoked from \"{net}\"")?,
-            (false, false) => writeln!(out, "{node} is revoked from \"{net}\" (already so)")?,
-        }
-        if !self.gone.is_empty() {
-            writeln!(
-                out,
-                "gone with it, as they came from it: {}",
-                Named::list(&self.gone)
-            )?;
-        }
-        if !self.kept.is_empty() {
-            writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
-        }
-        Ok(())
+        let is = match (self.departures.dry_run, self.changed) {
+            (true, _) => format!("would be revoked from \"{net}\""),
+            (false, true) => format!("is revoked from \"{net}\""),
+            (false, false) => format!("is revoked from \"{net}\" (already so)"),
+        };
+        writeln!(out, "{node} {is}")?;
+        self.departures.show(out, "as they came from it")
     }
 }
 
 impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
-        if !self.dry_run {
-            let plan = Self {
-                dry_run: true,
-                ..self.clone()
-            };
-            let plan = asking::report_of(caller, &plan)?;
-            if !plan.gone.is_empty() {
-                output::say(&advice::go_with_it(
-                    &self.net,
-                    &self.node,
-                    &Named::list(&plan.gone),
-                ));
-            }
+        self.ask(caller)
+    }
+}
+
+impl Withdrawing for Args {
+    fn departures(&mut self) -> &mut DepartureOptions {
+        &mut self.departures
+    }
+
+    fn foretell(&self, plan: &RevokedReport) {
+        if let Some(gone) = plan.departures.gone() {
+            output::say(&advice::go_with_it(&self.net, &self.node, &gone));
         }
-        asking::ask(caller, &self)
     }
 }
 
@@ -107,24 +88,22 @@ impl Served for Args {
         let wish = Wish::Revoke {
             name: self.net.clone(),
             node: self.node.clone(),
-            keep: self.keep.keep(),
-            only_say: self.dry_run,
+            keep: self.departures.keep(),
+            only_say: self.departures.dry_run,
         };
-        let report = |changed, node, gone, kept| RevokedReport {
+        let report = |changed, node, departures| RevokedReport {
             changed,
             net: self.net.to_string(),
             node,
-            gone,
-            kept,
-            dry_run: self.dry_run,
+            departures,
         };
+        let options = &self.departures;
         match node.command(wish, None).await? {
-            Reply::Unchanged => Ok(report(false, self.node, Vec::new(), Vec::new())),
+            Reply::Unchanged => Ok(report(false, self.node.clone(), Departures::none(options))),
             Reply::Revoked { node, gone, kept } => Ok(report(
-                !self.dry_run,
+                !options.dry_run,
                 node.to_string(),
-                names.of_all(&gone),
-                names.of_all(&kept),
+                Departures::new(options, &names, &gone, &kept),
             )),
             _ => Err(unexpected()),
         }
