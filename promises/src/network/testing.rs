@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::content_id::ContentId;
+use crate::network::act::OfficeId;
 use crate::network::address;
+use crate::network::admission::{Grant, GrantUse, Link};
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::member::{Claim, Ipv6Claim, MemberPromise, Standing, possession};
 use crate::network::statement::Signed;
@@ -12,6 +14,9 @@ use grid_keys::{NodeKey, Secret, WgSecretKey};
 
 /// When everything was made.
 pub(crate) const T0: Timestamp = Timestamp(1_800_000_000);
+
+/// A day.
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Node key number `n`.
 pub(crate) fn key(n: u8) -> NodeKey {
@@ -34,6 +39,33 @@ pub(crate) fn charter(admission: AdmissionRule) -> Signed<Charter> {
         recovery: None,
     };
     Signed::sign(charter, &key(1)).unwrap()
+}
+
+/// How `issuer` lets `node` in by the invite key `invite`, from [`T0`] for ten days; as an owner, by its office.
+pub(crate) fn link(charter: &Signed<Charter>, issuer: u8, invite: u8, node: u8) -> Link {
+    let network = charter.network();
+    let by = key(issuer).id();
+    let is_owner = charter.is_owner(&by);
+    let grant = Grant {
+        network,
+        invite: key(invite).id(),
+        issuer: by,
+        uses: 100,
+        issued: T0,
+        expires: T0.after(10 * DAY),
+        office: is_owner.then(|| OfficeId::founding(&network, &by)),
+    };
+    let used = GrantUse {
+        network,
+        invite: key(invite).id(),
+        node: key(node).id(),
+        joined: T0,
+    };
+    Link {
+        grant: Signed::sign(grant, &key(issuer)).unwrap(),
+        used: Signed::sign(used, &key(invite)).unwrap(),
+        seen: None,
+    }
 }
 
 /// What a node promises that shows no admission.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use grid_keys::{NodeId, NodeKey, Secret};
 use grid_promises::Timestamp;
 use grid_promises::core::{
-    Command, CommandError, Input, JoinWith, OwnStanding, Reply, ReplyTo, protocol,
+    Command, CommandError, Input, JoinWith, Keep, OwnStanding, Reply, ReplyTo, protocol,
 };
 use grid_promises::network::admission::AdmissionRequest;
 use grid_promises::network::carried::{Carried, CarriedError};
@@ -14,7 +14,7 @@ use grid_promises::network::statement::Signed;
 use grid_promises::network::{AdmissionRule, Label, NetworkId};
 use grid_promises::sim::{Faults, NodeIndex};
 
-use super::{Sim, acquainted, agree, foo, found, join_command, status, world};
+use super::{Sim, acquainted, agree, foo, found, join_command, revoke, status, world};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -167,13 +167,8 @@ fn a_code_that_is_left_over_brings_nobody_back() {
     let code = Code::of(&network, &node);
     accept(&mut world, founder, code).unwrap();
     accept(&mut world, founder, node).unwrap();
-    let revoke = Command::Revoke {
-        name: foo(),
-        node: node.to_string(),
-        keep: grid_promises::core::Keep::Nobody,
-        only_say: false,
-    };
-    world.run_command(founder, revoke).unwrap();
+    let revocation = revoke(node.to_string(), Keep::Nobody);
+    world.run_command(founder, revocation).unwrap();
     world.command(joiner, join_command(JoinWith::Peers));
     world.run(Duration::from_secs(120));
     assert!(agree(&world, &network, &[founder]));
@@ -383,13 +378,8 @@ fn who_was_revoked_does_not_come_back_by_an_admission_that_is_carried() {
     let (network, founder, joiner) = acquainted(&mut world, AdmissionRule::Approve);
     let node = id(&world, joiner);
     let admission = print(&mut world, founder, node);
-    let revoke = Command::Revoke {
-        name: foo(),
-        node: node.to_string(),
-        keep: grid_promises::core::Keep::Nobody,
-        only_say: false,
-    };
-    world.run_command(founder, revoke).unwrap();
+    let revocation = revoke(node.to_string(), Keep::Nobody);
+    world.run_command(founder, revocation).unwrap();
     let outcome = take(&mut world, joiner, &admission);
     assert!(
         matches!(outcome, Err(CommandError::PutOut(_))),

@@ -411,61 +411,19 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::content_id::ContentId;
-    use crate::network::act::OfficeId;
-    use crate::network::admission::{Grant, GrantUse, Link};
+    use crate::network::admission::Link;
     use crate::network::charter::{AdmissionRule, Charter};
     use crate::network::ledger::{Item, Ledger};
-    use grid_keys::{NodeKey, Secret, WgSecretKey};
-
-    const T0: Timestamp = Timestamp(1_800_000_000);
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-
-    fn key(n: u8) -> NodeKey {
-        NodeKey::from_seed(&Secret::new([n; 32]))
-    }
+    use crate::network::testing::{self, DAY, T0, key};
+    use grid_keys::{Secret, WgSecretKey};
 
     fn charter() -> Signed<Charter> {
-        let founder = key(1).id();
-        let charter = Charter {
-            name: "foo".parse().unwrap(),
-            ipv4: "10.7.0.0/16".parse().unwrap(),
-            ipv6: Charter::ipv6_prefix(&founder, &[7; 16]),
-            founder,
-            owners: vec![founder],
-            admission: AdmissionRule::Invite,
-            contract: ContentId::of(b"a contract"),
-            created: T0,
-            nonce: [7; 16],
-            recovery: None,
-        };
-        Signed::sign(charter, &key(1)).unwrap()
+        testing::charter(AdmissionRule::Invite)
     }
 
-    /// How `issuer` lets `node` in; the founder by its office.
+    /// How `issuer` lets `node` in, each by an invite of its own.
     fn link(issuer: u8, node: u8) -> Link {
-        let network = charter().network();
-        let by = key(issuer).id();
-        let grant = Grant {
-            network,
-            invite: key(100 + node).id(),
-            issuer: by,
-            uses: 1,
-            issued: T0,
-            expires: T0.after(40 * DAY),
-            office: (issuer == 1).then(|| OfficeId::founding(&network, &by)),
-        };
-        let used = GrantUse {
-            network,
-            invite: grant.invite,
-            node: key(node).id(),
-            joined: T0,
-        };
-        Link {
-            grant: Signed::sign(grant, &key(issuer)).unwrap(),
-            used: Signed::sign(used, &key(100 + node)).unwrap(),
-            seen: None,
-        }
+        testing::link(&charter(), issuer, 100 + node, node)
     }
 
     /// What `witness` says at `issued`: that it saw all of this since `since`.

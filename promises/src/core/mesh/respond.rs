@@ -224,68 +224,13 @@ fn spent_invite(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::answer::{Response, read_response};
     use crate::network::act::{Action, OfficeId};
-    use crate::network::admission::{Grant, GrantUse};
-    use crate::network::charter::{AdmissionRule, Charter};
+    use crate::network::charter::AdmissionRule;
     use crate::network::ledger::Ledger;
     use crate::network::statement::{Kind, peek_kind};
-    use grid_keys::{NodeKey, Secret};
-
-    const T0: Timestamp = Timestamp(1_800_000_000);
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-
-    fn key(n: u8) -> NodeKey {
-        NodeKey::from_seed(&Secret::new([n; 32]))
-    }
-
-    /// The network of node 1.
-    fn charter() -> Signed<Charter> {
-        let founder = key(1).id();
-        let charter = Charter {
-            name: "foo".parse().unwrap(),
-            ipv4: "10.7.0.0/16".parse().unwrap(),
-            ipv6: Charter::ipv6_prefix(&founder, &[7; 16]),
-            founder,
-            owners: vec![founder],
-            admission: AdmissionRule::Invite,
-            contract: ContentId::of(b"a contract"),
-            created: T0,
-            nonce: [7; 16],
-            recovery: None,
-        };
-        Signed::sign(charter, &key(1)).unwrap()
-    }
-
-    /// How `issuer` lets `node` in by the invite key `invite`, from [`T0`] for a day; as an owner, by its office.
-    fn link(charter: &Signed<Charter>, issuer: u8, invite: u8, node: u8) -> Link {
-        let network = charter.network();
-        let by = key(issuer).id();
-        let is_owner = charter.is_owner(&by);
-        let grant = Grant {
-            network,
-            invite: key(invite).id(),
-            issuer: by,
-            uses: 100,
-            issued: T0,
-            expires: T0.after(DAY),
-            office: is_owner.then(|| OfficeId::founding(&network, &by)),
-        };
-        let used = GrantUse {
-            network,
-            invite: key(invite).id(),
-            node: key(node).id(),
-            joined: T0,
-        };
-        Link {
-            grant: Signed::sign(grant, &key(issuer)).unwrap(),
-            used: Signed::sign(used, &key(invite)).unwrap(),
-            seen: None,
-        }
-    }
+    use crate::network::testing::{self, DAY, T0, key, link};
 
     /// What a node is told that shows this admission: the kinds of the statements; `None` if nothing.
     fn told(roster: &Roster, links: Vec<Link>, now: Timestamp) -> Option<Vec<u8>> {
@@ -314,7 +259,7 @@ mod tests {
     /// revokes node 2.
     #[test]
     fn who_is_out_reads_why_and_nothing_else() {
-        let charter = charter();
+        let charter = testing::charter(AdmissionRule::Invite);
         let first = link(&charter, 1, 10, 2);
         let guest = vec![first.clone(), link(&charter, 2, 11, 3)];
         let fresh = vec![link(&charter, 1, 10, 4)];
@@ -358,7 +303,7 @@ mod tests {
         assert_eq!(told(&after, fresh, soon), Some(vec![act; 2]));
         assert_eq!(told(&after, other.clone(), soon), Some(vec![act; 4]));
         // An invite that expired nine days ago, used at a time that is dated back.
-        let late = T0.after(10 * DAY);
+        let late = T0.after(19 * DAY);
         assert_eq!(told(&after, other, late), None);
         // A chain that begins with nobody.
         assert_eq!(told(&after, vec![link(&charter, 6, 13, 7)], soon), None);
