@@ -90,11 +90,6 @@ fn exclusively(mut file: File) -> Result<Flock<File>, (File, Errno)> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
 }
 
-/// A lock on a folder, for changes that are made without a server. Waits until it is free.
-pub(super) fn lock_folder(path: &Path) -> io::Result<Flock<File>> {
-    Flock::lock(File::open(path)?, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
-}
-
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

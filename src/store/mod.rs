@@ -13,6 +13,7 @@
 //! | `editing` | changes that commands make to the configuration |
 //! | `lock` | one server per home |
 //! | `machine` | the machine that a home was made on |
+//! | `time` | the time that was believed last |
 //!
 //! The files themselves, and changes that happen at once or not at all, are `grid-files`.
 //!
@@ -31,6 +32,7 @@ mod parts;
 mod peers;
 mod settings;
 pub mod statements;
+mod time;
 
 #[cfg(test)]
 mod tests;
@@ -44,10 +46,10 @@ use grid_files::atomic;
 use grid_files::disk::{self, Disk, Hold, RealDisk};
 use grid_files::private::{Privacy, Reader, SMALL};
 use grid_keys::NodeKey;
-use grid_promises::ContentId;
 use grid_promises::core::Change;
 use grid_promises::limits::MAX_STATEMENT;
 use grid_promises::network::NetworkName;
+use grid_promises::{ContentId, Timestamp};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
@@ -151,10 +153,7 @@ impl Store<RealDisk> {
     /// The key file is damaged or others can open it, or the system refuses.
     pub fn node_key_or_new(&self, entropy: &mut dyn rand_core::Rng) -> Result<NodeKey, StoreError> {
         let keys = self.home.keys();
-        let _lock = lock::lock_folder(&keys).map_err(|error| FileError::Write {
-            path: keys.clone(),
-            source: error,
-        })?;
+        let _lock = self.lock_home()?;
         atomic::clean(&self.disk, &keys)?;
         let is_new = self.node_key()?.is_none();
         let key = self.ensure_node_key(entropy)?;
@@ -179,9 +178,13 @@ impl Store<RealDisk> {
             }),
             Some(_) => Ok(()),
             None => {
-                // A home that takes no changes is asked again at the next start.
                 if self.node_key()?.is_some() {
-                    let _ = machine::save(&self.disk, &keys, &here);
+                    // A home that takes no changes is asked again at the next start. Another process may just be
+                    // writing it, who has the lock.
+                    let lock = self.lock_home();
+                    if lock.is_ok() && machine::load(&self.reader(), &keys)?.is_none() {
+                        let _ = machine::save(&self.disk, &keys, &here);
+                    }
                 }
                 Ok(())
             }
@@ -194,6 +197,7 @@ impl Store<RealDisk> {
     /// The system refuses.
     pub fn take_over(&self) -> Result<bool, StoreError> {
         let (keys, here) = (self.home.keys(), Machine::here());
+        let _lock = self.lock_home()?;
         let made_on = machine::load(&self.reader(), &keys)?;
         match here {
             Some(here) if made_on.as_ref() != Some(&here) => {
@@ -264,9 +268,12 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// The system refuses.
     pub fn recover(&self) -> Result<(), StoreError> {
-        for folder in [self.home.path(), &self.home.peers()] {
-            atomic::clean(&self.disk, folder)?;
+        {
+            // What is unfinished here may be a command's that is just writing it.
+            let _lock = self.lock_home()?;
+            atomic::clean(&self.disk, self.home.path())?;
         }
+        atomic::clean(&self.disk, &self.home.peers())?;
         let nets = self.home.nets();
         atomic::recover_all(&self.disk, &nets)?;
         let entries = self
@@ -285,6 +292,20 @@ impl<D: Disk> Store<D> {
     /// It does not: its disk is full, or it may not be written to.
     pub fn probe(&self) -> Result<(), StoreError> {
         Ok(atomic::probe(&self.disk, self.home.path(), MAX_STATEMENT)?)
+    }
+
+    /// The time that this node believed last, if that is known.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        time::load(&self.reader(), self.home.path())
+    }
+
+    /// Writes down the time that this node believes.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn write_time(&self, time: Timestamp) -> Result<(), StoreError> {
+        time::save(&self.disk, self.home.path(), time)
     }
 
     /// The node's key, if there is one.
@@ -325,6 +346,18 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// The system refuses.
     pub fn ensure_config(&self) -> Result<(), StoreError> {
+        let _lock = self.lock_home()?;
+        self.make_config()
+    }
+
+    /// A lock for changes that are made without being the server. Waits until it is free.
+    fn lock_home(&self) -> Result<D::Lock, StoreError> {
+        let keys = self.home.keys();
+        let lock = self.disk.lock(&keys, Hold::Alone);
+        lock.map_err(|source| FileError::Write { path: keys, source }.into())
+    }
+
+    fn make_config(&self) -> Result<(), StoreError> {
         match self.disk.read(&self.home.config(), SMALL) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let text = config::default_text();
@@ -344,12 +377,8 @@ impl<D: Disk> Store<D> {
         &self,
         change: impl FnOnce(&Config, &mut Draft) -> Result<T, E>,
     ) -> Result<T, E> {
-        let keys = self.home.keys();
-        // The folder that every command that changes a home without a server locks.
-        let lock = self.disk.lock(&keys, Hold::Alone);
-        let _lock =
-            lock.map_err(|source| StoreError::from(FileError::Write { path: keys, source }))?;
-        self.ensure_config()?;
+        let _lock = self.lock_home()?;
+        self.make_config()?;
         let path = self.home.config();
         let text = self.config_text()?;
         let config = config::decode(&path, &text)?;

@@ -386,6 +386,34 @@ fn the_file_system_does_the_same() {
     assert!(fs::read_dir(home.nets()).unwrap().next().is_none());
 }
 
+/// Commands that start at once on a new home each look at whose it is, and one makes the key.
+#[test]
+fn who_looks_at_a_home_that_is_being_made_disturbs_nobody() {
+    for round in 0..30 {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::find(Some(dir.path())).unwrap();
+        let made = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let store = Store::open(&home).unwrap();
+                    while !made.load(std::sync::atomic::Ordering::Relaxed) {
+                        store.check_machine().unwrap();
+                        store.ensure_config().unwrap();
+                        fs::remove_file(home.config()).ok();
+                    }
+                });
+            }
+            let store = Store::open(&home).unwrap();
+            let key = store.node_key_or_new(&mut ChaCha20Rng::from_seed([round; 32]));
+            let config = store.ensure_config().and_then(|()| store.recover());
+            made.store(true, std::sync::atomic::Ordering::Relaxed);
+            key.unwrap();
+            config.unwrap();
+        });
+    }
+}
+
 #[test]
 fn what_holds_secrets_is_closed_to_others() {
     let (_dir, home, store) = filled();
