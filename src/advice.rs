@@ -200,6 +200,12 @@ pub fn go_with_it(net: &NetworkName, node: &str, gone: &str) -> String {
     )
 }
 
+/// For a clock that is wrong.
+#[must_use]
+pub const fn sets_the_clock() -> &'static str {
+    "statements carry the believed time; set the clock, for example with `timedatectl set-ntp true`"
+}
+
 /// For an invite that stands where another argument belongs. It is a secret, so it is not quoted.
 #[must_use]
 pub const fn misplaced_invite() -> &'static str {

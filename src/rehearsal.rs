@@ -76,6 +76,10 @@ impl Rehearsal {
             mark: config.mark(),
             outcome: None,
         };
+        rehearsal.input(Input::Start {
+            shown: moment::now(),
+            written: store.time(),
+        });
         for loaded in store.networks()? {
             match loaded {
                 Loaded::Broken { name, error } => {

@@ -36,18 +36,24 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Milliseconds of wall-clock time since 1970-01-01T00:00:00Z, as the core's timers see it.
+/// Milliseconds that the core's timers count. They begin near 1970-01-01T00:00:00Z, and never leap.
 ///
-/// The driver makes it monotonic: it reads the wall clock once and adds what the monotonic clock
-/// has advanced since.
+/// The driver reads the machine's clock once, at the start, and adds what has passed since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// The whole seconds of this moment, for statements.
+    /// The whole seconds of this moment. What statements carry is the believed time, which may be another.
     #[must_use]
     pub const fn timestamp(self) -> Timestamp {
         Timestamp(self.0 / 1000)
+    }
+
+    /// This moment moved into the past; stops at 1970.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(span))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::command::{Caller, Command, Report, Served, asking};
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::home::Home;
-use crate::node::status::{BrokenReport, NetworkReport, PeerReport, StatusReport};
+use crate::node::status::{BrokenReport, ClockReport, NetworkReport, PeerReport, StatusReport};
 use crate::node::{NodeHandle, Progress};
 use crate::store::{Loaded, Store};
 use crate::values::units::{bytes, span};
@@ -105,7 +105,9 @@ fn idle(home: &Home) -> Outcome<Option<StatusReport>> {
 
 impl Report for StatusReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(status_at(self, moment::now().0).as_bytes())
+        let believed = self.clock.map(|clock| clock.believed);
+        let now = believed.unwrap_or_else(|| moment::now().0);
+        out.write_all(status_at(self, now).as_bytes())
     }
 }
 
@@ -120,6 +122,19 @@ fn status_at(report: &StatusReport, now: u64) -> String {
             text,
             "the home takes no changes: {why}; {}",
             advice::takes_changes_again()
+        );
+    }
+    if let Some(clock) = report.clock.filter(ClockReport::is_wrong) {
+        let way = if clock.ahead > 0 {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        let _ = writeln!(
+            text,
+            "this machine's clock is {} {way} the time that this node believes; {}",
+            span(clock.ahead.unsigned_abs()),
+            advice::sets_the_clock()
         );
     }
     for network in &report.networks {
@@ -436,6 +451,11 @@ mod tests {
         };
         let report = StatusReport {
             unwritable: None,
+            clock: Some(ClockReport {
+                believed: 1000,
+                ahead: 0,
+                confirmed: true,
+            }),
             node: "own".to_owned(),
             networks: vec![network],
             left: vec!["old".to_owned()],
@@ -458,9 +478,33 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_clock_is_named_and_one_that_is_a_little_off_is_not() {
+        let said = |ahead| {
+            let clock = ClockReport {
+                believed: 1000,
+                ahead,
+                confirmed: true,
+            };
+            let report = StatusReport {
+                clock: Some(clock),
+                ..StatusReport::default()
+            };
+            status_at(&report, 1000)
+        };
+        assert!(said(10800).starts_with("this machine's clock is 3h00m ahead of the time"));
+        assert!(
+            said(-10800).contains("3h00m behind the time"),
+            "{}",
+            said(-10800)
+        );
+        assert_eq!(said(300), "");
+    }
+
+    #[test]
     fn status_is_aligned_and_says_why_not() {
         let report = StatusReport {
             unwritable: None,
+            clock: None,
             node: "own".to_owned(),
             networks: vec![network()],
             left: vec!["old".to_owned()],

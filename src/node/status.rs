@@ -2,6 +2,7 @@
 //!
 //! The fields that `docs/cli.md` names are stable; others may come.
 
+use grid_promises::limits::CLOCK_SKEW;
 use grid_promises::network::name::NetworkName;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,28 @@ pub struct StatusReport {
     /// Why the home takes no changes, if it takes none: then nothing is done that would have to be written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritable: Option<String>,
+    /// What time it is; `None` without a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockReport>,
+}
+
+/// What time a node believes it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReport {
+    /// What it believes, in Unix time.
+    pub believed: u64,
+    /// By how many seconds the machine's clock is ahead of that.
+    pub ahead: i64,
+    /// Whether members confirmed it, or the clock stood for a day.
+    pub confirmed: bool,
+}
+
+impl ClockReport {
+    /// Whether the machine's clock is wrong.
+    #[must_use]
+    pub const fn is_wrong(&self) -> bool {
+        self.ahead.unsigned_abs() > CLOCK_SKEW.as_secs()
+    }
 }
 
 impl StatusReport {

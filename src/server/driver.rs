@@ -172,6 +172,10 @@ impl Driver {
         peers: Vec<KnownPeer>,
     ) {
         self.try_disk();
+        self.input(Input::Start {
+            shown: Clock::shown(),
+            written: self.store.time(),
+        });
         for (record, interface) in records {
             self.know(&record, interface);
             self.input(Input::Restore(Box::new(record)));
@@ -381,6 +385,13 @@ impl Driver {
 
     /// Tells the core, and does what it wants done.
     fn input(&mut self, input: Input) {
+        if let Some(shown) = self.clock.leap() {
+            self.tell(Input::Clock { shown });
+        }
+        self.tell(input);
+    }
+
+    fn tell(&mut self, input: Input) {
         let of_a_person = matches!(input, Input::Command { .. });
         self.core.handle(self.clock.now(), &mut self.entropy, input);
         self.drain(of_a_person);
@@ -448,6 +459,7 @@ impl Driver {
                 .collect(),
             broken: self.broken.clone(),
             unwritable: self.memory.why(),
+            clock: Some(report::clock(self.core.clock(self.clock.now()))),
         }
     }
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use grid_promises::Timestamp;
-use grid_promises::core::{NetworkStatus, OwnStanding, Owners, PeerStatus};
+use grid_promises::core::{ClockStatus, NetworkStatus, OwnStanding, Owners, PeerStatus};
 use grid_promises::network::address::on_interface;
 use grid_promises::network::code::Code;
 use ipnet::IpNet;
 
 use crate::advice;
 use crate::node::status::{
-    AskingReport, ElsewhereReport, ExpectedReport, KeptReport, MoveReport, NetworkReport,
-    OwnerReport, PeerReport, RefusedReport,
+    AskingReport, ClockReport, ElsewhereReport, ExpectedReport, KeptReport, MoveReport,
+    NetworkReport, OwnerReport, PeerReport, RefusedReport,
 };
 use crate::store::InterfaceOptions;
 use crate::tunnels::InterfaceStatus;
@@ -196,6 +196,17 @@ fn reachable(handshake: Option<Timestamp>, sent: Option<u64>, now: Timestamp) ->
 
 fn strings(prefixes: &[IpNet]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
+}
+
+/// What time it is.
+pub(super) fn clock(clock: ClockStatus) -> ClockReport {
+    let [shown, believed] =
+        [clock.shown, clock.believed].map(|time| i64::try_from(time.0).unwrap_or(i64::MAX));
+    ClockReport {
+        believed: clock.believed.0,
+        ahead: shown.saturating_sub(believed),
+        confirmed: clock.is_confirmed,
+    }
 }
 
 fn owners(owners: &Owners) -> Vec<OwnerReport> {

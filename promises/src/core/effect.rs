@@ -62,6 +62,8 @@ pub enum Effect {
         name: NetworkName,
         change: Change,
     },
+    /// Write down the time that is believed. May be lost.
+    WriteTime(Timestamp),
     /// Bring WireGuard to this state; take the interface down if `None`.
     Configure {
         network: NetworkId,

@@ -42,7 +42,16 @@ pub struct Ticket(pub u64);
 pub enum Input {
     /// The moment that [`Core::next_timer`](crate::core::Core::next_timer) named has come.
     Tick,
-    /// A network was found on disk. Given once for each, before anything else.
+    /// The node starts. Given before anything else; without it, the machine's clock goes with the timers.
+    Start {
+        /// What the machine's clock shows.
+        shown: Timestamp,
+        /// What this node wrote down last as the time that it believed.
+        written: Option<Timestamp>,
+    },
+    /// What the machine's clock shows; given when it did not go on as timers do.
+    Clock { shown: Timestamp },
+    /// A network was found on disk. Given once for each, before anything else but the start.
     Restore(Box<NetworkRecord>),
     /// A node that a person made a peer of this one, or that was one before the restart.
     KnownPeer {

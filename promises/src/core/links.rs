@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::core::clock::Offset;
 use crate::core::neighbours::Neighbours;
 use crate::time::Millis;
 use grid_keys::NodeId;
@@ -41,6 +42,8 @@ pub(crate) struct Link {
     banned_until: Millis,
     /// Where the other side sees this node.
     seen_at: Option<SocketAddr>,
+    /// What its clock showed.
+    clock: Option<Offset>,
 }
 
 /// The connections to all nodes, present and past.
@@ -75,6 +78,19 @@ impl Links {
             .filter_map(|(node, link)| Some((node, link.seen_at?)))
     }
 
+    /// What the clocks of the connected nodes show, and whether this node dialled them.
+    pub(crate) fn clocks(&self) -> impl Iterator<Item = (&NodeId, Offset, bool)> {
+        let up = self.0.iter().filter(|(_, link)| link.up.is_some());
+        up.filter_map(|(node, link)| Some((node, link.clock?, link.dialled.is_some())))
+    }
+
+    /// A node says what its clock shows.
+    pub(crate) fn hear_clock(&mut self, node: &NodeId, offset: Offset) {
+        if let Some(link) = self.0.get_mut(node) {
+            link.clock = Some(offset);
+        }
+    }
+
     pub(crate) fn connected(
         &mut self,
         node: NodeId,
@@ -86,6 +102,7 @@ impl Links {
         link.up = Some(remote);
         link.dialled = outgoing.then_some(now);
         link.seen_at = None;
+        link.clock = None;
         link.dialling = false;
         link.failures = 0;
         link.retry_at = Millis(0);
@@ -121,6 +138,7 @@ impl Links {
             link.up = None;
             link.dialling = false;
             link.seen_at = None;
+            link.clock = None;
             link.retry_at = now + jitter(Duration::from_millis(500), entropy);
         }
     }

@@ -13,6 +13,7 @@
 
 mod batches;
 mod budget;
+mod clock;
 pub mod effect;
 mod endpoints;
 pub mod error;
@@ -32,6 +33,7 @@ mod searches;
 pub mod status;
 mod step;
 mod timers;
+mod voices;
 
 pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer, Undone};
 pub use error::{CommandError, FailureKind};
@@ -42,11 +44,13 @@ pub use input::{
 };
 pub use record::{Change, Expected, Issued, NetworkRecord};
 pub use status::{
-    Elsewhere, InviteStatus, NetworkStatus, OfficeStatus, OwnStanding, Owners, PeerStatus,
+    ClockStatus, Elsewhere, InviteStatus, NetworkStatus, OfficeStatus, OwnStanding, Owners,
+    PeerStatus,
 };
 
 use rand_core::Rng;
 
+use crate::core::clock::Clock;
 use crate::core::local::Local;
 use crate::core::router::Router;
 use crate::core::step::{Queue, Step};
@@ -67,6 +71,7 @@ pub struct Config {
 /// A node.
 pub struct Core {
     router: Router,
+    clock: Clock,
     timers: Timers,
     effects: Queue,
 }
@@ -77,6 +82,7 @@ impl Core {
     pub fn new(config: Config) -> Self {
         Self {
             router: Router::new(Local::new(config.key, config.label)),
+            clock: Clock::default(),
             timers: Timers::default(),
             effects: Queue::default(),
         }
@@ -94,6 +100,7 @@ impl Core {
     pub fn handle(&mut self, now: Millis, entropy: &mut dyn Rng, input: Input) {
         let mut step = Step {
             now,
+            clock: &mut self.clock,
             entropy,
             timers: &mut self.timers,
             effects: &mut self.effects,
@@ -116,6 +123,12 @@ impl Core {
     #[must_use]
     pub fn status(&self) -> Vec<NetworkStatus> {
         self.router.status()
+    }
+
+    /// What this machine's clock shows at a moment, and what is believed.
+    #[must_use]
+    pub fn clock(&self, now: Millis) -> ClockStatus {
+        self.clock.status(now)
     }
 
     /// The networks in which both this node and that one are members now.

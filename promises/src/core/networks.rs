@@ -32,7 +32,7 @@ use crate::network::invite::{Bootstrap, Invite};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::texts;
-use crate::time::Millis;
+use crate::time::Timestamp;
 use grid_keys::{NodeId, Secret};
 
 /// Charters in one answer.
@@ -95,6 +95,11 @@ impl Networks {
     /// Whether a node is a member of any.
     pub(crate) fn has_member(&self, node: &NodeId) -> bool {
         self.all.values().any(|mesh| mesh.roster().is_member(node))
+    }
+
+    /// Whether a node is an owner of any.
+    pub(crate) fn has_owner(&self, node: &NodeId) -> bool {
+        self.all.values().any(|mesh| mesh.roster().is_owner(node))
     }
 
     /// The line of a node in the first network that it is a member of.
@@ -229,7 +234,7 @@ impl Networks {
             self.left.insert(record.name().clone(), record);
             return;
         };
-        let mesh = Mesh::restore(record, private_key, local, step.now);
+        let mesh = Mesh::restore(record, private_key, local, step.time());
         self.add(mesh, local, step);
     }
 
@@ -328,7 +333,7 @@ impl Networks {
             owners: vec![founder],
             admission,
             contract: texts::JOIN_WIREGUARD_NET.id(),
-            created: step.now.timestamp(),
+            created: step.time(),
             nonce,
             recovery,
         };
@@ -356,9 +361,8 @@ impl Networks {
         invite: Invite,
         ranges: Ranges,
         local: &Local,
-        now: Millis,
+        now: Timestamp,
     ) -> Result<Beginning, CommandError> {
-        let now = now.timestamp();
         invite.check(name, now)?;
         self.check_charter(&invite.charter, ranges, local.host())?;
         let admission = invite.admit(local.id(), now)?;

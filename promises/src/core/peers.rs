@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use rand_core::Rng;
 
+use crate::core::clock::Offset;
 use crate::core::effect::{Effect, Notice, Parting};
 use crate::core::input::{RequestId, Ticket};
 use crate::core::links::Links;
@@ -107,6 +108,11 @@ impl Peers {
     /// Another node says where it sees this one. Returns whether that is news.
     pub(crate) fn see(&mut self, peer: &NodeId, observed: SocketAddr) -> bool {
         self.links.see(peer, observed)
+    }
+
+    /// Another node says what its clock shows.
+    pub(crate) fn hear_clock(&mut self, peer: &NodeId, offset: Offset) {
+        self.links.hear_clock(peer, offset);
     }
 
     /// A node sent what no correct node sends. After a few of these its connection is closed.

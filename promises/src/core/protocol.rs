@@ -20,6 +20,7 @@ use crate::network::index::{IndexEntry, ShortId};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::texts;
+use crate::time::Timestamp;
 use crate::wire;
 
 /// A request as it was understood.
@@ -78,12 +79,14 @@ impl NetworkAbout {
     }
 }
 
-/// How the sender sees the receiver's address.
+/// How the sender sees the receiver's address, and what its clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Hello {
     #[n(0)]
     #[cbor(with = "wire::socket_addr")]
     pub(crate) observed: SocketAddr,
+    #[n(1)]
+    pub(crate) clock: Timestamp,
 }
 
 /// The charters that a node knows by a name, for `find`.
@@ -261,11 +264,11 @@ impl Ask {
     }
 }
 
-/// The request that says where its receiver is seen: for adversaries in simulations.
+/// The request that says where its receiver is seen, and when: for adversaries in simulations.
 #[cfg(feature = "sim")]
 #[must_use]
-pub fn hello(observed: SocketAddr) -> Vec<u8> {
-    Ask::Hello(Hello { observed }).encode()
+pub fn hello(observed: SocketAddr, clock: Timestamp) -> Vec<u8> {
+    Ask::Hello(Hello { observed, clock }).encode()
 }
 
 /// The request of a node to be admitted: for adversaries in simulations.

@@ -178,6 +178,7 @@ fn ask(peer: NodeId, ticket: Ticket, name: &NetworkName, peers: &mut Peers, step
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::clock::Clock;
     use crate::core::effect::Effect;
     use crate::core::input::RequestId;
     use crate::core::step::Queue;
@@ -198,6 +199,7 @@ mod tests {
         let mut effects = Queue::default();
         let result = act(&mut Step {
             now: Millis(1000),
+            clock: &mut Clock::default(),
             entropy: &mut ChaCha8Rng::seed_from_u64(1),
             timers: &mut Timers::default(),
             effects: &mut effects,

@@ -21,6 +21,17 @@ use crate::time::Timestamp;
 use grid_keys::NodeId;
 use grid_keys::WgPublicKey;
 
+/// What time a node believes it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStatus {
+    /// What the machine's clock shows.
+    pub shown: Timestamp,
+    /// What the node believes; within five minutes of what is shown unless that clock is wrong.
+    pub believed: Timestamp,
+    /// Whether members confirmed it, or the clock stood for a day. Until then nothing is forgotten for good.
+    pub is_confirmed: bool,
+}
+
 /// Where this node stands in a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnStanding {

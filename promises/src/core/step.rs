@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use rand_core::Rng;
 
+use crate::core::clock::Clock;
 use crate::core::effect::{Effect, Notice, Reply};
 use crate::core::error::CommandError;
 use crate::core::input::Ticket;
 use crate::core::timers::{Timer, Timers};
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 
 /// Effects, in the order in which they are to be carried out.
 #[derive(Debug, Default)]
@@ -30,13 +31,25 @@ impl Queue {
 
 /// The time and the entropy of one step, the timers that it may set, and the queue that it fills.
 pub(crate) struct Step<'a> {
+    /// What timers count; it never leaps.
     pub(crate) now: Millis,
+    pub(crate) clock: &'a mut Clock,
     pub(crate) entropy: &'a mut dyn Rng,
     pub(crate) timers: &'a mut Timers,
     pub(crate) effects: &'a mut Queue,
 }
 
 impl Step<'_> {
+    /// The believed time, for statements.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.clock.time(self.now)
+    }
+
+    /// The time by which statements lapse.
+    pub(crate) fn lapse_time(&self) -> Timestamp {
+        self.clock.lapse_time(self.now)
+    }
+
     /// Answers a command.
     pub(crate) fn done(&mut self, ticket: Ticket, outcome: Result<Reply, CommandError>) {
         self.timers.cancel(Timer::Deadline(ticket));

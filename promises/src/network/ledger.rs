@@ -251,7 +251,8 @@ impl Ledger {
         self.load_kept(statements, now);
     }
 
-    /// The same of what this node itself kept. What is left out comes again from the members.
+    /// The same of what this node itself kept. What is left out comes again from the members. Nothing is left out because
+    /// of its time: it was taken when that was right, and a clock may be wrong now.
     pub(crate) fn load_kept<'a>(
         &mut self,
         statements: impl Iterator<Item = (&'a [u8], Trust)>,
@@ -268,7 +269,9 @@ impl Ledger {
         }
         self.insert_acts(acts, now);
         for item in others {
-            let _ = self.insert(item, now);
+            if let Item::Member(member) = item {
+                let _ = self.insert_kept(*member, now);
+            }
         }
     }
 
@@ -284,6 +287,18 @@ impl Ledger {
             }
             .into());
         }
+        self.insert_kept(member, now)
+    }
+
+    /// Merges a promise that this node took before, or made, whatever its time is.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), but for those of time.
+    pub(crate) fn insert_kept(
+        &mut self,
+        member: Member,
+        now: Timestamp,
+    ) -> Result<Merged, Refusal> {
         let node = member.node();
         // What a prune would forget stands in nobody's way, so that it does not matter when
         // each node prunes.
@@ -382,9 +397,9 @@ impl Ledger {
         }
         // What owners did says whose word counts.
         self.tally = Tally::of(self.acts.authority(), self.members.values(), now);
-        for member in back {
+        for member in back.into_iter().filter(|back| back.retained_until() >= now) {
             // Where there is no room, it goes: its own node offers it again.
-            let _ = self.insert_member(member, now);
+            let _ = self.insert_kept(member, now);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::network::ids::NetworkId;
 use crate::network::judgement::{self, Opinion};
 use crate::network::name::Label;
 use crate::network::records::Records;
+use crate::time::Timestamp;
 use grid_keys::NodeKey;
 use grid_keys::WgPublicKey;
 
@@ -42,6 +43,10 @@ pub struct SimNode {
     pub notices: Vec<Notice>,
     /// Messages and bytes sent.
     pub sent: (u64, u64),
+    /// By how many seconds its clock is ahead of the right time.
+    pub clock_error: i64,
+    /// The time that it wrote down last as believed.
+    pub written: Option<Timestamp>,
     /// The side of a partition that the machine is on.
     pub side: u8,
     /// The peers of each interface of which it knows an endpoint: told, or learned.
@@ -67,6 +72,8 @@ impl SimNode {
             done: BTreeMap::new(),
             notices: Vec::new(),
             sent: (0, 0),
+            clock_error: 0,
+            written: None,
             side: 0,
             located: BTreeMap::new(),
             keys: BTreeMap::new(),

@@ -11,7 +11,7 @@ use crate::core::{
 };
 use crate::network::ids::NetworkId;
 use crate::sim::node::SimNode;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use grid_keys::WgPublicKey;
 use grid_keys::{NodeId, NodeKey};
 
@@ -86,7 +86,7 @@ impl<R: Rng> World<R> {
     pub fn new(rng: R, faults: Faults) -> Self {
         Self {
             rng,
-            now: Millis(1_700_000_000_000),
+            now: Millis(1_800_000_000_000),
             nodes: Vec::new(),
             faults,
             trace: None,
@@ -121,12 +121,28 @@ impl<R: Rng> World<R> {
     pub fn start(&mut self, index: NodeIndex) {
         let core = self.nodes[index].fresh_core(index);
         self.nodes[index].core = Some(core);
+        let (shown, written) = (self.clock_of(index), self.nodes[index].written);
+        self.input(index, Input::Start { shown, written });
         let records: Vec<_> = self.nodes[index].disk.values().cloned().collect();
         for record in records {
             self.input(index, Input::Restore(Box::new(record)));
         }
         let host = self.nodes[index].host();
         self.input(index, Input::Host(host));
+    }
+
+    /// What the clock of a machine shows.
+    #[must_use]
+    pub fn clock_of(&self, index: NodeIndex) -> Timestamp {
+        let right = self.now.timestamp().0;
+        Timestamp(right.saturating_add_signed(self.nodes[index].clock_error))
+    }
+
+    /// Sets the clock of a machine wrong by so many seconds.
+    pub fn set_clock(&mut self, index: NodeIndex, error: i64) {
+        self.nodes[index].clock_error = error;
+        let shown = self.clock_of(index);
+        self.input(index, Input::Clock { shown });
     }
 
     /// Kills a machine. Its disk and its address stay.
@@ -339,6 +355,7 @@ impl<R: Rng> World<R> {
                 let tunnel = tunnel.map(|tunnel| *tunnel);
                 self.nodes[index].configure(network, tunnel);
             }
+            Effect::WriteTime(time) => self.nodes[index].written = Some(time),
             Effect::Judge {
                 network,
                 judge,
@@ -487,7 +504,7 @@ impl<R: Rng> World<R> {
         let Some(own) = self.nodes[index].tunnels.get(&network) else {
             return;
         };
-        let at = self.now.timestamp();
+        let at = self.clock_of(index);
         let measured = own.peers.keys().map(|key| {
             let observation = PeerObservation {
                 latest_handshake: self.answers(index, &network, key).then_some(at),

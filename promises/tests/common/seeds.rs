@@ -397,7 +397,11 @@ fn messages(seeds: &mut Vec<Seed>) {
     let root = encoded(&ByteArray::from([9u8; 32]));
     let null = vec![0xf6];
     let (no, yes) = (vec![0xf4], vec![0xf5]);
-    let address = |text: &str| one(array(&[ip(text), vec![0x19, 0xca, 0x6d]]));
+    let clock = encoded(&T0);
+    let hello = |text: &str| {
+        let address = array(&[ip(text), vec![0x19, 0xca, 0x6d]]);
+        array(&[address, clock.clone()])
+    };
     let mut add = |name: &str, mode: u8, bytes: Vec<u8>| {
         seeds.push(("protocol", name.to_owned(), with_mode(mode, &bytes)));
     };
@@ -406,9 +410,9 @@ fn messages(seeds: &mut Vec<Seed>) {
         0,
         vec![0xda, b'g', b'r', b'i', b'd', 0x81, 0xd8, 0x2a, 0x40],
     );
-    add("hello", 1, address("192.0.2.1"));
-    add("hello-ipv6", 1, address("2001:db8::1"));
-    add("hello-mapped", 1, address("::ffff:192.0.2.1"));
+    add("hello", 1, hello("192.0.2.1"));
+    add("hello-ipv6", 1, hello("2001:db8::1"));
+    add("hello-mapped", 1, hello("::ffff:192.0.2.1"));
     add("find", 2, b"foo".to_vec());
     add("find-bad-name", 2, b"../foo".to_vec());
     let mut sync = |name: &str, index: &[u8], link: &[u8], is_full: &[u8]| {

@@ -27,8 +27,14 @@ struct Plain<'a> {
 
 impl Plain<'_> {
     fn insert(&mut self, member: Member, authority: &Authority, now: Timestamp) {
-        let promise = member.promise();
-        if promise.issued > now.after(CLOCK_SKEW) || retained_until(&member) < now {
+        if member.promise().issued <= now.after(CLOCK_SKEW) {
+            self.keep(member, authority, now);
+        }
+    }
+
+    /// One that it took before is of the past, whatever the time is now.
+    fn keep(&mut self, member: Member, authority: &Authority, now: Timestamp) {
+        if retained_until(&member) < now {
             return;
         }
         let node = member.node();
@@ -65,7 +71,7 @@ impl Plain<'_> {
         self.void.extend::<BTreeMap<_, _>>(out);
         self.members = members;
         for member in back.into_values() {
-            self.insert(member, authority, now);
+            self.keep(member, authority, now);
         }
     }
 

@@ -117,6 +117,8 @@ fn a_thief_of_the_founders_key_is_dismissed() {
         dismiss(Some(key.clone()), true),
         dismiss(Some(key.clone()), false),
     );
+    // The thief does not hear of it.
+    world.partition(|node| u8::from(node == 0));
     let refused = world.run_command(2, alone);
     assert_eq!(refused, Err(CommandError::NotAnOwner(foo())));
     let said = world.run_command(2, plan);
@@ -134,8 +136,10 @@ fn a_thief_of_the_founders_key_is_dismissed() {
     // What the thief goes on doing counts for nobody, and the heir decides.
     let again = name(&world, 3);
     let thief = world.add();
+    world.partition(|node| u8::from(node == 0 || node == thief));
     let through = invite(&mut world, 0, 5);
     let _ = join(&mut world, thief, &through);
+    world.partition(|_| 0);
     world.run(Duration::from_secs(120));
     assert!(
         agree(&world, &network, &[1, 2, 3]),

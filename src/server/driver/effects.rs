@@ -70,6 +70,13 @@ impl Driver {
                     let _ = done.send(outcome);
                 }
             }
+            Effect::WriteTime(time) => {
+                let written = tokio::task::block_in_place(|| self.store.write_time(time));
+                if let Err(error) = written {
+                    // Without it, the clock is doubted a little longer after the next start.
+                    debug!("the time is not written down: {error}");
+                }
+            }
             Effect::Notice(notice) => self.notices.write(notice),
         }
         Ok(())

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::Driver;
 use super::memory::Forgotten;
 use crate::advice;
+use crate::server::clock::Clock;
 use crate::server::found;
 use crate::store::StoreError;
 
@@ -132,12 +133,14 @@ impl Driver {
         self.cannot_write(&forgotten.error);
         self.generation += 1;
         self.core = Core::new(self.config.clone());
+        let start = Input::Start {
+            shown: Clock::shown(),
+            written: self.store.time(),
+        };
+        for input in [start, Input::Host(self.host.clone())] {
+            self.core.handle(self.clock.now(), &mut self.entropy, input);
+        }
         self.remember(false);
-        self.core.handle(
-            self.clock.now(),
-            &mut self.entropy,
-            Input::Host(self.host.clone()),
-        );
         self.restore(statements);
         // Whoever asked an earlier core is not answered by this one.
         self.responders.clear();

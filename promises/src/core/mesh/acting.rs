@@ -113,7 +113,7 @@ impl Mesh {
         step: &Step<'_>,
     ) -> Result<Deed, CommandError> {
         let office = self.own_office(local)?;
-        let now = step.now.timestamp();
+        let now = step.time();
         Deed::of(&self.roster, &office, local.key(), actions, now)
     }
 

@@ -116,7 +116,7 @@ impl Mesh {
 
     /// Keeps a code, for the node that will ask with it.
     fn expect(&mut self, code: Code, step: &mut Step<'_>) -> Result<Reply, CommandError> {
-        if !self.codes.keep(code, step.now.timestamp()) {
+        if !self.codes.keep(code, step.time()) {
             return Err(CommandError::TooManyCodes(self.name().clone()));
         }
         self.store_codes(step);
@@ -226,7 +226,7 @@ impl Mesh {
         if self.codes.all().is_empty() || !may_act {
             return;
         }
-        let (code, now) = (Code::of(&self.id(), node), step.now.timestamp());
+        let (code, now) = (Code::of(&self.id(), node), step.time());
         let mut codes = self.codes.clone();
         if !codes.take(code, now) {
             return;

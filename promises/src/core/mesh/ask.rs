@@ -175,7 +175,7 @@ impl Mesh {
             network: self.id(),
             node: local.id(),
             label: local.label().clone(),
-            issued: step.now.timestamp(),
+            issued: step.time(),
         };
         if let Ok(request) = Signed::sign(body, local.key()) {
             let ask = NetworkAsk::Admit(AdmitRequest::new(&request));

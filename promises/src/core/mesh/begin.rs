@@ -24,11 +24,11 @@ use crate::network::act::Act;
 use crate::network::admission::Admission;
 use crate::network::charter::Charter;
 use crate::network::invite::Bootstrap;
-use crate::network::ledger::{Item, Ledger};
+use crate::network::ledger::Ledger;
 use crate::network::member::{Ipv6Claim, Member, Standing};
 use crate::network::sealed::Sealer;
 use crate::network::statement::Signed;
-use crate::time::{Millis, Timestamp};
+use crate::time::Timestamp;
 use grid_keys::{Secret, WgSecretKey};
 
 /// How often statements are compared again at once: enough for those of a full network, at 256 KiB a time.
@@ -88,9 +88,8 @@ impl Mesh {
         record: NetworkRecord,
         private_key: WgSecretKey,
         local: &Local,
-        now: Millis,
+        now: Timestamp,
     ) -> Self {
-        let now = now.timestamp();
         let mut ledger = Ledger::new(record.charter.clone());
         let sealer = Sealer::new(local.key(), &record.charter);
         let kept = record.statements.iter();
@@ -130,8 +129,7 @@ impl Mesh {
             return;
         }
         let bytes = own.promise().bytes().to_vec();
-        let item = Item::Member(Box::new(own.clone()));
-        if self.roster.insert(item, now).is_ok() {
+        if self.roster.insert_own(own.clone(), now).is_ok() {
             self.outbox.push(bytes, None);
         }
         self.phase = Phase::Member(OwnPromise::restored(own, admission));
@@ -171,7 +169,7 @@ impl Mesh {
         let last = last_promise.and_then(|bytes| Member::decode(&bytes, &charter).ok());
         let ipv6 = ipv6(&charter, local, last.as_ref());
         let mut ledger = Ledger::new(charter);
-        ledger.insert_acts(acts, step.now.timestamp());
+        ledger.insert_acts(acts, step.time());
         let mut mesh = Self::new(
             ledger,
             secret,

@@ -12,7 +12,7 @@ use crate::network::ledger::{Item, Merged, Refusal};
 use crate::network::member::{Member, MemberPromise, PromiseError, Standing};
 use crate::network::statement::{Kind, Signed, peek_kind};
 use crate::network::void::Void;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use grid_keys::NodeId;
 
 /// What the sender is told when it sent more in vain than this node verifies.
@@ -47,6 +47,8 @@ pub(crate) struct Intake<'a> {
     /// What the source may still cause in vain.
     pub(crate) budget: &'a mut Budget,
     pub(crate) now: Millis,
+    /// The believed time.
+    pub(crate) time: Timestamp,
 }
 
 impl Intake<'_> {
@@ -94,7 +96,7 @@ impl Intake<'_> {
             return;
         }
         let count = verified.len();
-        let merged = self.roster.insert_acts(verified, self.now.timestamp());
+        let merged = self.roster.insert_acts(verified, self.time);
         for id in &merged.new {
             self.budget.give_back();
             if let Some(act) = self.roster.ledger().acts().held().get(id) {
@@ -134,7 +136,7 @@ impl Intake<'_> {
         if let Some((network, node, sequence)) = MemberPromise::peek(bytes)
             && network == ledger.network()
         {
-            let is_stale = ledger.is_stale(&node, sequence, self.now.timestamp());
+            let is_stale = ledger.is_stale(&node, sequence, self.time);
             let before = result.own.as_ref().map_or(0, |own| own.sequence);
             if is_stale || (node == self.own && sequence <= before) {
                 result.of_sender |= node == self.source;
@@ -156,7 +158,7 @@ impl Intake<'_> {
     }
 
     fn merge(&mut self, promised: Box<Member>, bytes: &[u8], result: &mut Ingested) {
-        let (node, now) = (promised.node(), self.now.timestamp());
+        let (node, now) = (promised.node(), self.time);
         let of_sender = node == self.source;
         let is_withdrawn = promised.promise().standing == Standing::Withdrawn;
         let was_known = self.roster.promise_of(&node).is_some();
@@ -236,6 +238,7 @@ mod tests {
                 outbox: &mut self.outbox,
                 budget: &mut self.budget,
                 now: NOW,
+                time: NOW.timestamp(),
             };
             intake.ingest(statements.iter().map(Vec::as_slice))
         }

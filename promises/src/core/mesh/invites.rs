@@ -31,7 +31,7 @@ impl Mesh {
             issued: grant.issued,
             expires: grant.expires,
         };
-        self.own_invites.add(invite, step.now.timestamp());
+        self.own_invites.add(invite, step.time());
         if local.remembers() {
             let all = self.own_invites.all().to_vec();
             self.roster.store(Change::Issued(all), step.effects);
@@ -90,7 +90,7 @@ impl Mesh {
         if !ledger.authority().closings_of(&invite).is_empty() {
             return Ok(Reply::Unchanged);
         }
-        let now = step.now.timestamp();
+        let now = step.time();
         let grant = ledger.grants().find(|grant| grant.invite == invite);
         let closing = match grant {
             Some(grant) => self.closing(grant, None, now),

@@ -92,7 +92,7 @@ impl Mesh {
             ipv6: self.ipv6,
             local,
             overtake: self.rival.overtake(),
-            now: step.now.timestamp(),
+            now: step.time(),
         };
         if let Some(own) = OwnPromise::first(terms, &making) {
             let member = own.standing().clone();

@@ -67,7 +67,6 @@ use crate::core::timers::{self, NetworkTimer};
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
-use crate::network::ledger::Item;
 use crate::network::member::{Ipv6Claim, Member};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
@@ -268,7 +267,7 @@ impl Mesh {
     /// Recomputes everything from the statements, and asks for what follows.
     fn refresh(&mut self, local: &Local, step: &mut Step<'_>) {
         let own = local.id();
-        let now = step.now.timestamp();
+        let now = step.lapse_time();
         self.dirty = false;
         self.refreshed_at = Some(step.now);
         let before = self.roster.presences();
@@ -334,7 +333,7 @@ impl Mesh {
     }
 
     fn move_if_lost(&mut self, local: &Local, step: &mut Step<'_>) {
-        let now = step.now.timestamp();
+        let now = step.lapse_time();
         let Phase::Member(own) = &mut self.phase else {
             return;
         };
@@ -367,7 +366,7 @@ impl Mesh {
             ipv6: self.ipv6,
             local,
             overtake: self.rival.overtake(),
-            now: step.now.timestamp(),
+            now: step.time(),
         };
         if local.remembers()
             && let Some(own) = self.phase.own_mut()
@@ -384,8 +383,7 @@ impl Mesh {
         self.rival.signed(member.promise());
         self.roster
             .store(Change::Promise(bytes.clone()), step.effects);
-        let item = Item::Member(Box::new(member));
-        if self.roster.insert(item, step.now.timestamp()).is_ok() {
+        if self.roster.insert_own(member, step.time()).is_ok() {
             self.outbox.push(bytes, None);
         }
         self.dirty = true;
@@ -417,13 +415,13 @@ impl Mesh {
         // Whoever could have told by now has done so.
         self.act_anyway();
         self.rival.forget(step.now);
-        self.codes.prune(step.now.timestamp());
+        self.codes.prune(step.time());
         self.applicants.forget_idle(step.now);
         self.work.forget(step.now);
         if self.phase.is_member() && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
         }
-        if self.roster.prune(step.now.timestamp()) {
+        if step.clock.is_firm() && self.roster.prune(step.time()) {
             step.timers
                 .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
         }
@@ -444,9 +442,10 @@ impl Mesh {
     pub(crate) fn observe(
         &mut self,
         observed: BTreeMap<WgPublicKey, PeerObservation>,
-        now: Millis,
+        step: &Step<'_>,
     ) {
-        self.dirty |= self.paths.observe(observed, &self.roster, now);
+        let shown = step.clock.shown(step.now);
+        self.dirty |= self.paths.observe(observed, &self.roster, shown, step.now);
     }
 
     /// A judge was asked, and spoke or did not.

@@ -54,10 +54,14 @@ impl Making<'_> {
         let own = self.local.id();
         // At the very last number only chance decides which of two promises stands.
         let sequence = self.next_after(last).unwrap_or(u64::MAX);
-        // A clock that was set back must not make the promise older than its predecessor.
-        let issued = self
-            .now
-            .max(last.map_or(charter.created, |last| last.issued));
+        // A clock that is set back a little must not make the promise older than its predecessor. One that the others
+        // would not take yet is none.
+        let floor = last.map_or(charter.created, |last| last.issued);
+        let issued = if self.is_of_the_future(floor) {
+            self.now
+        } else {
+            self.now.max(floor)
+        };
         MemberPromise {
             network: self.roster.id(),
             node: own,
@@ -80,6 +84,11 @@ impl Making<'_> {
                 .map(|r| ByteVec::from(r.bytes().to_vec()))
                 .collect(),
         }
+    }
+
+    /// Whether others refuse what was made then because its time has not come.
+    fn is_of_the_future(&self, issued: Timestamp) -> bool {
+        issued > self.now.after(CLOCK_SKEW)
     }
 
     /// The number of the next promise; `None` if there is none left.
@@ -168,6 +177,7 @@ impl OwnPromise {
         let body = making.compose(&self.terms, Some(last), Standing::Promised);
         let due = making.now.since(last.issued) >= PROMISE_RENEWAL
             || last.sequence <= making.overtake
+            || making.is_of_the_future(last.issued)
             || !says_the_same(last, &body);
         // With no number left, nothing that is signed would last.
         due && making.next_after(Some(last)).is_some() && self.replace(body, making)

@@ -55,7 +55,7 @@ impl Mesh {
             return Ok(Reply::Unchanged);
         }
         let appointment = vec![Action::Appoint { node }];
-        let (key, now) = (recovery.key(), step.now.timestamp());
+        let (key, now) = (recovery.key(), step.time());
         let deed = Deed::of(&self.roster, &top, &key, appointment, now)?;
         self.carry_out(deed, local, step);
         self.join_by_name(local, peers, step);
@@ -95,7 +95,7 @@ impl Mesh {
         }
         let office = self.senior_to(&node, &recovery.map_or(local.id(), |key| key.key().id()))?;
         let endings = self.endings(&node, dismissal, local)?;
-        let now = step.now.timestamp();
+        let now = step.time();
         let key = recovery.map_or_else(|| local.key().clone(), RecoveryKey::key);
         let consider = |actions| Deed::of(&self.roster, &office, &key, actions, now);
         let alone = consider(endings.clone())?;

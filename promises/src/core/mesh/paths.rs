@@ -57,11 +57,12 @@ impl Paths {
         }
     }
 
-    /// Takes in what WireGuard measured. Returns whether it should send elsewhere now.
+    /// Takes in what WireGuard measured, which dates handshakes by the machine's clock. Returns whether it should send elsewhere now.
     pub(crate) fn observe(
         &mut self,
         observed: BTreeMap<WgPublicKey, PeerObservation>,
         roster: &Roster,
+        shown: Timestamp,
         now: Millis,
     ) -> bool {
         let mut changed = false;
@@ -69,7 +70,8 @@ impl Paths {
             let key = roster.promise_of(node).map(|promise| promise.public_key);
             if let Some(measured) = key.and_then(|key| observed.get(&key)) {
                 let before = (path.endpoint(), path.is_verified());
-                path.observe(measured.latest_handshake, measured.tx_bytes, now);
+                let latest = measured.latest_handshake;
+                path.observe(latest.map(|at| shown.since(at)), measured.tx_bytes, now);
                 changed |= before != (path.endpoint(), path.is_verified());
             }
         }
@@ -90,7 +92,7 @@ pub(crate) struct Path {
     current: usize,
     since: Millis,
     rounds: u32,
-    latest_handshake: Option<Timestamp>,
+    latest_handshake: Option<Millis>,
     tx_bytes: u64,
     /// Whether a handshake was completed since the endpoints last changed.
     verified: bool,
@@ -127,9 +129,9 @@ impl Path {
     ///
     /// Silence alone proves nothing, because an idle member has no reason to speak; packets sent in
     /// vain do.
-    fn observe(&mut self, latest_handshake: Option<Timestamp>, tx_bytes: u64, now: Millis) {
+    fn observe(&mut self, handshake_ago: Option<Duration>, tx_bytes: u64, now: Millis) {
         let sending = tx_bytes > std::mem::replace(&mut self.tx_bytes, tx_bytes);
-        self.latest_handshake = latest_handshake;
+        self.latest_handshake = handshake_ago.map(|ago| now.before(ago));
         if self.is_fresh(now) {
             self.verified = true;
             self.rounds = 0;
@@ -155,8 +157,7 @@ impl Path {
     }
 
     fn is_fresh(&self, now: Millis) -> bool {
-        self.latest_handshake
-            .is_some_and(|at| now.timestamp().since(at) < FRESH)
+        self.latest_handshake.is_some_and(|at| now - at < FRESH)
     }
 
     /// What WireGuard should be told: `None` leaves what it learned.
@@ -211,13 +212,13 @@ mod tests {
         path.observe(None, 0, start + Duration::from_secs(5));
         assert_eq!(path.endpoint(), Some("198.51.100.1:1".parse().unwrap()));
         let later = start + Duration::from_secs(6);
-        path.observe(Some(later.timestamp()), 0, later);
+        path.observe(Some(Duration::ZERO), 0, later);
         assert_eq!(path.endpoint(), None);
         // The session grows old without traffic: nothing is touched until packets are sent in vain.
         let much_later = later + Duration::from_secs(600);
-        path.observe(Some(later.timestamp()), 0, much_later);
+        path.observe(Some(much_later - later), 0, much_later);
         assert_eq!(path.endpoint(), None);
-        path.observe(Some(later.timestamp()), 148, much_later);
+        path.observe(Some(much_later - later), 148, much_later);
         assert!(path.endpoint().is_some());
     }
 
@@ -225,7 +226,7 @@ mod tests {
     fn new_endpoints_do_not_disturb_a_path_that_works() {
         let start = Millis(1_000_000);
         let mut path = Path::new(two(), start);
-        path.observe(Some(start.timestamp()), 0, start);
+        path.observe(Some(Duration::ZERO), 0, start);
         path.update(vec![endpoint(EndpointKind::Static, "203.0.113.1:1")], start);
         assert_eq!(path.endpoint(), None);
         let later = start + Duration::from_secs(600);

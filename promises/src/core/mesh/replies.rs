@@ -155,7 +155,7 @@ impl Mesh {
     /// Pushes the own promise to a peer that could give a receipt and has not: it may have the promise from
     /// others, and a node signs receipts only for what it was told directly.
     fn show_promise(&self, peer: NodeId, peers: &mut Peers, step: &mut Step<'_>) {
-        let now = step.now.timestamp();
+        let now = step.time();
         if let Phase::Member(own) = &self.phase
             && own.lacks_receipt_of(&peer, &self.roster, now)
         {
@@ -168,7 +168,7 @@ impl Mesh {
         let receipt = answer
             .receipt
             .and_then(|bytes| Signed::<Receipt>::decode(&bytes).ok());
-        let now = step.now.timestamp();
+        let now = step.time();
         if let Some(receipt) = receipt
             && self.may_speak()
             && let Some(own) = self.phase.own_mut()
@@ -226,6 +226,7 @@ impl Mesh {
             outbox: &mut self.outbox,
             budget: self.work.of(&source, is_stranger),
             now: step.now,
+            time: step.time(),
         };
         let result = intake.ingest(statements.iter().map(|bytes| bytes.as_slice()));
         self.dirty |= result.news;
@@ -246,7 +247,7 @@ impl Mesh {
     fn own_promise_seen(&mut self, promise: &MemberPromise, step: &mut Step<'_>) {
         let own = self.phase.own().map(|own| &**own.standing().promise());
         let before = self.rival.elsewhere().map(|known| known.endpoints.clone());
-        let Some(due) = self.rival.see(promise, own, step.now) else {
+        let Some(due) = self.rival.see(promise, own, step.now, step.time()) else {
             return;
         };
         step.timers.set_by(NetworkTimer::Resign.of(self.id()), due);

@@ -49,7 +49,7 @@ impl Mesh {
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) -> Vec<u8> {
-        let now = step.now.timestamp();
+        let now = step.time();
         match ask {
             NetworkAsk::Sync(request) => {
                 let is_stranger = !self.knows(&peer);
@@ -110,9 +110,7 @@ impl Mesh {
         if !self.phase.is_member() {
             return None;
         }
-        let receipt = self
-            .witness
-            .sign(peer, &self.roster, local, step.now.timestamp())?;
+        let receipt = self.witness.sign(peer, &self.roster, local, step.time())?;
         Some(ByteVec::from(receipt.bytes().to_vec()))
     }
 }

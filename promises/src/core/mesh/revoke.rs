@@ -36,7 +36,7 @@ impl Mesh {
         if authority.is_revoked(&node) {
             return Ok(Reply::Unchanged);
         }
-        let withdrawal = self.withdrawal(&node, step.now.timestamp());
+        let withdrawal = self.withdrawal(&node, step.time());
         let alone = self.consider(withdrawal.clone(), local, step)?;
         let mut kept = self.wanted_to_stay(&keep, &alone.gone)?;
         if kept.remove(&node) && matches!(keep, Keep::These(_)) {

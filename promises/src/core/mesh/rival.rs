@@ -64,6 +64,7 @@ impl Rival {
         promise: &MemberPromise,
         own: Option<&MemberPromise>,
         now: Millis,
+        time: Timestamp,
     ) -> Option<Millis> {
         let standing = own.map_or(0, |own| own.sequence);
         // Of two with one number, the others keep one, and no end can tell that it is not its own.
@@ -82,7 +83,7 @@ impl Rival {
         let is_alive = self.answered.is_some_and(|at| promise.issued >= at);
         if is_alive || promise.sequence == u64::MAX {
             self.elsewhere = Some(Elsewhere {
-                at: now.timestamp(),
+                at: time,
                 endpoints: endpoints(promise, own),
                 is_last: promise.sequence == u64::MAX,
             });

@@ -170,6 +170,11 @@ impl Roster {
         self.ledger.insert(item, now)
     }
 
+    /// Merges a promise of this node, whose time it is to know.
+    pub(crate) fn insert_own(&mut self, own: Member, now: Timestamp) -> Result<Merged, Refusal> {
+        self.ledger.insert_kept(own, now)
+    }
+
     /// Forgets what lapsed. Returns whether anything did.
     pub(crate) fn prune(&mut self, now: Timestamp) -> bool {
         !self.ledger.prune(now).is_empty()

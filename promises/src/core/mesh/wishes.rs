@@ -54,7 +54,7 @@ impl Mesh {
         let node = local.id();
         let bootstrap = bootstrap_at(own, node, endpoints, others)?;
         let key = NodeKey::generate(step.entropy);
-        let issued = step.now.timestamp();
+        let issued = step.time();
         let grant = Grant {
             network: self.id(),
             invite: key.id(),

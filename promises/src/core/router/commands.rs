@@ -135,7 +135,7 @@ impl Router {
                 let beginning = match with {
                     JoinWith::Invite(invite) => {
                         self.networks
-                            .with_invite(&name, *invite, ranges, &self.local, step.now)
+                            .with_invite(&name, *invite, ranges, &self.local, step.time())
                     }
                     JoinWith::Admission(carried) => {
                         self.networks

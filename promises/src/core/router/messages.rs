@@ -32,7 +32,10 @@ impl Router {
         match ask {
             // What it says of this node is believed only in its answer, where this node asks whom it dialled.
             Ask::Hello(_) => match self.peers.links().remote(&peer) {
-                Some(observed) => answer(&Hello { observed }),
+                Some(observed) => answer(&Hello {
+                    observed,
+                    clock: step.clock.shown(step.now),
+                }),
                 None => refusal("there is no connection to answer on"),
             },
             Ask::Find(name) => answer(&self.networks.find(&name)),
@@ -89,6 +92,7 @@ impl Router {
     ) -> Result<(), AnswerError> {
         if let Response::Answer(hello) = read_response::<Hello>(bytes)? {
             self.seen_as(peer, hello.observed, step);
+            self.told_time(peer, hello.clock, step);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Hands everything that happens to a node to the part that it concerns: peers, searches, networks.
 
 mod commands;
+mod keeping_time;
 mod messages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +93,12 @@ impl Router {
                     self.fire(timer, step);
                 }
             }
+            Input::Start { shown, written } => step.clock.start(shown, written, step.now),
+            Input::Clock { shown } => {
+                step.clock.show(shown, step.now);
+                self.ask_the_time(step);
+                self.decide_the_time(step);
+            }
             Input::Restore(record) => self.networks.restore(*record, &mut self.local, step),
             Input::KnownPeer { node, addrs } => {
                 if node != self.local.id() {
@@ -123,6 +130,7 @@ impl Router {
             Input::Disconnected { peer } => {
                 self.peers.disconnected(&peer, step);
                 self.update_seen_at(step);
+                self.decide_the_time(step);
                 self.search_lost(&peer, step);
             }
             Input::ConnectFailed { peer } => {
@@ -139,7 +147,7 @@ impl Router {
             }
             Input::Tunnel { network, peers } => {
                 if let Some(mesh) = self.networks.get_mut(&network) {
-                    mesh.observe(peers, step.now);
+                    mesh.observe(peers, step);
                 }
             }
             Input::Judged {
@@ -182,6 +190,7 @@ impl Router {
                 if timer == NetworkTimer::Housekeeping {
                     self.part_from_idle(step);
                     self.forget_strangers(step.now);
+                    self.keep_time(step);
                 }
             }
             Timer::SeenAt => self.update_seen_at(step),
@@ -240,7 +249,14 @@ impl Router {
             mesh.greet(peer, &self.local, &mut self.peers, step);
         }
         self.searches.connected(peer, &mut self.peers, step);
-        let hello = Ask::Hello(Hello { observed: remote });
+        self.say_hello(peer, remote, step);
+    }
+
+    fn say_hello(&mut self, peer: NodeId, remote: SocketAddr, step: &mut Step<'_>) {
+        let hello = Ask::Hello(Hello {
+            observed: remote,
+            clock: step.clock.shown(step.now),
+        });
         self.peers.request(peer, &hello, About::Hello, step.effects);
     }
 

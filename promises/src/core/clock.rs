@@ -1,0 +1,409 @@
+//! What time it is: this machine's clock, as far as it can be believed.
+//!
+//! Statements of others never move the believed time: each may be five minutes ahead, and many of them would make a
+//! year. It goes on from what this node wrote down and believed before, and follows the machine's clock as long as that
+//! does not leap. A leap, either way, needs [voices](crate::core::voices): what others say that their clocks show. A node
+//! that hears nobody runs on its clock. Until somebody confirms it, or it stood for a day, it forgets nothing for good.
+
+use std::time::Duration;
+
+use crate::core::status::ClockStatus;
+use crate::limits::CLOCK_SKEW;
+use crate::time::{Millis, Timestamp};
+
+/// How long a clock has to run without a leap, and without a voice against it, until it is believed by itself.
+const STOOD: Duration = Duration::from_secs(24 * 3600);
+/// How often the believed time is written down.
+const WRITE_EVERY: Duration = Duration::from_secs(10 * 60);
+/// No clock is right that shows less: 2026-11-30, when this was written.
+const FLOOR: Timestamp = Timestamp(1_796_000_000);
+/// The weight that confirms a time: two lines, or an owner.
+const CONFIRMED: u32 = 2;
+
+/// A time, as seconds ahead of the time that timers count.
+pub(crate) type Offset = i64;
+
+/// What one line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Voice {
+    offset: Offset,
+    weight: u32,
+}
+
+impl Voice {
+    /// That of an owner, which is enough to confirm a time.
+    pub(crate) const fn of_owner(offset: Offset) -> Self {
+        Self {
+            offset,
+            weight: CONFIRMED,
+        }
+    }
+
+    /// That of a line.
+    pub(crate) const fn of_line(offset: Offset) -> Self {
+        Self { offset, weight: 1 }
+    }
+}
+
+/// How far the machine's clock is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// As long as nobody says otherwise: since then nobody confirmed it.
+    Loose { since: Millis },
+    /// It was confirmed, or stood for a day. If it has leapt since, it is not followed.
+    Firm { leapt: Option<Millis> },
+}
+
+/// What is believed, and why.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    /// What the machine's clock shows.
+    shown: Offset,
+    /// What is believed.
+    believed: Offset,
+    /// What a clock must show that nobody confirms: what was believed before.
+    floor: Offset,
+    /// Since when statements are taken to have lapsed, as long as nobody says what time it is: what was written down.
+    kept: Option<Offset>,
+    trust: Trust,
+    /// When it was written down last.
+    written: Option<Millis>,
+    /// Whether what was written down is wrong.
+    gave_way: bool,
+}
+
+impl Default for Clock {
+    /// A machine whose clock agrees with its timers.
+    fn default() -> Self {
+        Self {
+            shown: 0,
+            believed: 0,
+            floor: Offset::MIN,
+            kept: None,
+            trust: Trust::Loose { since: Millis(0) },
+            written: None,
+            gave_way: false,
+        }
+    }
+}
+
+impl Clock {
+    /// The believed time.
+    pub(crate) fn time(&self, now: Millis) -> Timestamp {
+        at(self.believed, now)
+    }
+
+    /// What the machine's clock shows.
+    pub(crate) fn shown(&self, now: Millis) -> Timestamp {
+        at(self.shown, now)
+    }
+
+    /// The time by which statements lapse. It stands behind the believed one while nobody confirms a clock that is ahead of
+    /// what was written down: members must not be forgotten before they can be asked.
+    pub(crate) fn lapse_time(&self, now: Millis) -> Timestamp {
+        at(self.believed.min(self.kept.unwrap_or(self.believed)), now)
+    }
+
+    /// Whether what lapsed may be forgotten for good.
+    pub(crate) const fn is_firm(&self) -> bool {
+        matches!(self.trust, Trust::Firm { .. })
+    }
+
+    /// Whether voices are wanted.
+    pub(crate) const fn is_doubted(&self) -> bool {
+        !matches!(self.trust, Trust::Firm { leapt: None })
+    }
+
+    /// What is said of it.
+    pub(crate) fn status(&self, now: Millis) -> ClockStatus {
+        ClockStatus {
+            shown: at(self.shown, now),
+            believed: at(self.believed, now),
+            is_confirmed: self.is_firm(),
+        }
+    }
+
+    /// The node starts, and wrote that time down as believed before.
+    pub(crate) fn start(&mut self, shown: Timestamp, written: Option<Timestamp>, now: Millis) {
+        let written = written.map(|time| offset(time, now));
+        self.shown = offset(shown, now);
+        self.floor = written.unwrap_or(Offset::MIN).max(offset(FLOOR, now));
+        self.believed = self.shown.max(self.floor);
+        self.kept = written;
+        self.trust = match written {
+            Some(written) if near(self.shown, written) => Trust::Firm { leapt: None },
+            _ => Trust::Loose { since: now },
+        };
+    }
+
+    /// The machine's clock shows another time.
+    pub(crate) fn show(&mut self, shown: Timestamp, now: Millis) {
+        self.shown = offset(shown, now);
+    }
+
+    /// Decides what to believe. Returns whether that leapt, or the time by which statements lapse.
+    pub(crate) fn decide(&mut self, voices: &[Voice], now: Millis) -> bool {
+        let before = (self.lapse_time(now), self.believed);
+        let chosen = self.choose(voices, now);
+        let confirmed = weight(chosen, voices) >= CONFIRMED;
+        if near(chosen, self.shown) {
+            self.follow(confirmed, now);
+        } else {
+            self.hold(chosen, confirmed, weight(chosen, voices) == 0, now);
+        }
+        if self.believed < self.floor && !near(self.believed, self.floor) {
+            // What was written down gives way.
+            self.floor = self.believed;
+            self.gave_way = true;
+        }
+        if weight(self.believed, voices) > 0 || self.is_firm() {
+            self.kept = None;
+        }
+        let lapse = self.lapse_time(now);
+        !near(before.1, self.believed) || lapse.since(before.0) > CLOCK_SKEW
+    }
+
+    /// Of the times that can be believed, the one with the most weight; the one that needs no voice, if none has more.
+    fn choose(&self, voices: &[Voice], now: Millis) -> Offset {
+        let reaches_floor = self.shown >= self.floor || near(self.shown, self.floor);
+        let by_itself = match self.trust {
+            Trust::Firm { .. } => [self.believed, self.shown, self.believed],
+            Trust::Loose { .. } if reaches_floor => [self.shown, self.floor, self.believed],
+            Trust::Loose { .. } => [self.floor, self.shown, self.believed],
+        };
+        let (is_firm, has_leapt) = (self.is_firm(), !near(self.shown, self.believed));
+        // Others alone move no clock that was confirmed and did not leap; one of them only a clock that never was, and
+        // not to before what was written down.
+        let said = voices.iter().filter(|voice| {
+            let with = voices
+                .iter()
+                .filter(|other| near(other.offset, voice.offset));
+            match with.count() {
+                0 | 1 => !is_firm && voice.offset >= self.floor,
+                _ => !is_firm || has_leapt,
+            }
+        });
+        let said = said.map(|voice| voice.offset);
+        let possible = by_itself.into_iter().chain(said);
+        let mut best = by_itself[0];
+        for time in possible.filter(|time| at(*time, now) >= FLOOR) {
+            if weight(time, voices) > weight(best, voices) {
+                best = time;
+            }
+        }
+        best
+    }
+
+    /// Goes with the machine's clock.
+    fn follow(&mut self, confirmed: bool, now: Millis) {
+        let leaps = !near(self.believed, self.shown);
+        self.believed = self.shown;
+        self.trust = match self.trust {
+            _ if confirmed => Trust::Firm { leapt: None },
+            Trust::Firm { .. } if !leaps => Trust::Firm { leapt: None },
+            Trust::Loose { since } if !leaps && now - since < STOOD => Trust::Loose { since },
+            Trust::Loose { .. } if !leaps => Trust::Firm { leapt: None },
+            _ => Trust::Loose { since: now },
+        };
+    }
+
+    /// Believes another time than the machine's clock shows.
+    fn hold(&mut self, chosen: Offset, confirmed: bool, alone: bool, now: Millis) {
+        self.believed = chosen;
+        self.trust = match self.trust {
+            Trust::Loose { since } if !confirmed => Trust::Loose { since },
+            Trust::Loose { .. } => Trust::Firm { leapt: Some(now) },
+            Trust::Firm { leapt } => Trust::Firm {
+                leapt: leapt.or(Some(now)),
+            },
+        };
+        if let Trust::Firm { leapt: Some(since) } = self.trust
+            && alone
+            && now - since >= STOOD
+        {
+            self.follow(false, now);
+        }
+    }
+
+    /// The time to write down, if that is due.
+    pub(crate) fn take_due(&mut self, now: Millis) -> Option<Timestamp> {
+        let is_due = self.written.is_none_or(|at| now - at >= WRITE_EVERY);
+        (self.gave_way || self.is_firm() && is_due).then(|| {
+            self.written = Some(now);
+            self.gave_way = false;
+            self.time(now)
+        })
+    }
+}
+
+/// How far a time is ahead of what timers count.
+pub(crate) fn offset(time: Timestamp, now: Millis) -> Offset {
+    let [time, now] = [time, now.timestamp()].map(|time| i64::try_from(time.0).unwrap_or(i64::MAX));
+    time.saturating_sub(now)
+}
+
+fn at(offset: Offset, now: Millis) -> Timestamp {
+    Timestamp(now.timestamp().0.saturating_add_signed(offset))
+}
+
+fn near(one: Offset, other: Offset) -> bool {
+    one.abs_diff(other) <= CLOCK_SKEW.as_secs()
+}
+
+/// The weight of the voices for a time.
+fn weight(time: Offset, voices: &[Voice]) -> u32 {
+    let with = voices.iter().filter(|voice| near(voice.offset, time));
+    with.map(|voice| voice.weight).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Offset = 3600;
+    const YEAR: Offset = 365 * 24 * HOUR;
+    const BOOT: Millis = Millis(1_900_000_000_000);
+
+    /// The time, as far ahead of what timers count at the start.
+    fn time(ahead: Offset) -> Timestamp {
+        at(ahead, BOOT)
+    }
+
+    fn started(shown: Offset, written: Option<Offset>) -> Clock {
+        let mut clock = Clock::default();
+        clock.start(time(shown), written.map(time), BOOT);
+        clock
+    }
+
+    fn lines(offsets: &[Offset]) -> Vec<Voice> {
+        offsets.iter().copied().map(Voice::of_line).collect()
+    }
+
+    /// What is believed once those were heard, a while after the start.
+    fn after(clock: &mut Clock, voices: &[Voice], span: Duration) -> (Offset, bool) {
+        clock.decide(voices, BOOT + span);
+        (clock.believed, clock.is_firm())
+    }
+
+    fn soon(clock: &mut Clock, voices: &[Voice]) -> (Offset, bool) {
+        after(clock, voices, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_clock_that_nobody_confirms_is_run_on_and_believed_after_a_day() {
+        let mut clock = started(0, None);
+        assert_eq!(soon(&mut clock, &[]), (0, false));
+        assert_eq!(soon(&mut clock, &lines(&[0])), (0, false));
+        let almost = STOOD.saturating_sub(Duration::from_secs(1));
+        assert_eq!(after(&mut clock, &[], almost), (0, false));
+        assert_eq!(after(&mut clock, &[], STOOD), (0, true));
+        // It went on where it stopped.
+        assert!(started(3, Some(0)).is_firm());
+        let lapses = |clock: &Clock| clock.lapse_time(BOOT);
+        let mut clock = started(HOUR, Some(0));
+        assert_eq!((clock.time(BOOT), lapses(&clock)), (time(HOUR), time(0)));
+        clock.decide(&lines(&[HOUR]), BOOT);
+        assert_eq!(lapses(&clock), time(HOUR));
+        assert!(!started(HOUR, Some(0)).is_firm());
+    }
+
+    #[test]
+    fn two_lines_or_an_owner_confirm_it() {
+        assert_eq!(soon(&mut started(0, None), &lines(&[0, 9])), (0, true));
+        let owner = [Voice::of_owner(9)];
+        assert_eq!(soon(&mut started(0, None), &owner), (0, true));
+        assert_eq!(soon(&mut started(0, None), &lines(&[0, HOUR])), (0, false));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_at_the_start_is_outvoted_by_two() {
+        for wrong in [YEAR, -HOUR, HOUR] {
+            let mut clock = started(wrong, Some(-2 * HOUR));
+            assert_eq!(soon(&mut clock, &[]), (wrong, false));
+            // By one who says something else, it is until others come.
+            assert_eq!(soon(&mut clock, &lines(&[0])), (0, false));
+            assert_eq!(soon(&mut clock, &lines(&[0, wrong])), (wrong, false));
+            assert_eq!(soon(&mut clock, &lines(&[-YEAR])), (wrong, false));
+            assert_eq!(soon(&mut clock, &lines(&[0, 2])), (0, true));
+            // Corrected, or gone again: it stays with the right one.
+            assert_eq!(soon(&mut clock, &[]), (0, true));
+            clock.show(time(1), BOOT);
+            assert_eq!(soon(&mut clock, &[]), (1, true));
+            assert!(!clock.is_doubted());
+        }
+    }
+
+    #[test]
+    fn a_clock_behind_what_was_believed_is_not_run_on() {
+        let mut clock = started(-YEAR, Some(-HOUR));
+        assert_eq!(soon(&mut clock, &[]), (-HOUR, false));
+        clock.show(time(0), BOOT);
+        assert_eq!(soon(&mut clock, &[]), (0, false));
+        // Nor one that is older than this program.
+        let clock = started(-1_900_000_000, None);
+        assert_eq!(clock.time(BOOT), FLOOR);
+    }
+
+    #[test]
+    fn a_leap_needs_voices() {
+        for leap in [YEAR, -YEAR, HOUR, -HOUR] {
+            let mut clock = started(0, Some(0));
+            clock.show(time(leap), BOOT);
+            assert_eq!(soon(&mut clock, &[]), (0, true));
+            assert_eq!(soon(&mut clock, &lines(&[0, leap])), (0, true));
+            assert!(clock.is_doubted());
+            assert_eq!(soon(&mut clock, &lines(&[0, 0, leap])), (0, true));
+            // One that nobody contradicts moves it, and confirms nothing.
+            assert_eq!(soon(&mut clock, &lines(&[leap])), (leap, false));
+            assert_eq!(soon(&mut clock, &lines(&[leap, leap])), (leap, true));
+        }
+    }
+
+    #[test]
+    fn others_move_no_clock_that_did_not_leap() {
+        let mut clock = started(0, Some(0));
+        let all = [Voice::of_owner(YEAR), Voice::of_owner(YEAR)];
+        assert_eq!(soon(&mut clock, &all), (0, true));
+        // By small steps, it is followed.
+        for step in 1..=10 {
+            clock.show(time(step * 200), BOOT);
+            assert_eq!(soon(&mut clock, &[]), (step * 200, true));
+        }
+    }
+
+    #[test]
+    fn a_leap_that_stands_for_a_day_is_run_on_where_nobody_is_heard() {
+        let mut clock = started(0, Some(0));
+        clock.show(time(HOUR), BOOT);
+        assert_eq!(after(&mut clock, &[], Duration::ZERO), (0, true));
+        assert_eq!(after(&mut clock, &lines(&[0]), 2 * STOOD), (0, true));
+        assert_eq!(after(&mut clock, &[], 2 * STOOD), (HOUR, false));
+    }
+
+    #[test]
+    fn what_was_written_down_gives_way() {
+        let mut clock = started(0, Some(YEAR));
+        assert_eq!(soon(&mut clock, &[]), (YEAR, false));
+        assert_eq!(clock.take_due(BOOT), None);
+        assert_eq!(soon(&mut clock, &lines(&[0])), (0, false));
+        assert_eq!(clock.take_due(BOOT), Some(time(0)));
+        // Also when that member is gone again.
+        assert_eq!(soon(&mut clock, &[]), (0, false));
+    }
+
+    #[test]
+    fn no_time_is_beyond_what_can_be_counted() {
+        for said in [0, u64::MAX] {
+            let offset = offset(Timestamp(said), BOOT);
+            let mut clock = started(0, None);
+            clock.decide(&lines(&[offset, offset]), BOOT);
+            clock.start(Timestamp(said), Some(Timestamp(u64::MAX - said)), BOOT);
+            clock.show(Timestamp(said), Millis(u64::MAX));
+            clock.decide(
+                &lines(&[offset, Offset::MIN, Offset::MAX]),
+                Millis(u64::MAX),
+            );
+            let _ = clock.status(BOOT);
+        }
+    }
+}

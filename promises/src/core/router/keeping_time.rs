@@ -1,0 +1,61 @@
+//! What time it is, by this machine's clock and those of connected members.
+
+use crate::core::clock::offset;
+use crate::core::effect::Effect;
+use crate::core::router::Router;
+use crate::core::step::Step;
+use crate::core::voices::{self, Speaker};
+use crate::time::Timestamp;
+use grid_keys::NodeId;
+
+impl Router {
+    /// Another node says what its clock shows.
+    pub(super) fn told_time(&mut self, peer: &NodeId, shown: Timestamp, step: &mut Step<'_>) {
+        self.peers.hear_clock(peer, offset(shown, step.now));
+        self.decide_the_time(step);
+    }
+
+    /// Asks members while the clock is in doubt; what they say may have changed meanwhile.
+    pub(super) fn ask_the_time(&mut self, step: &mut Step<'_>) {
+        let up = self.peers.links().up();
+        let members = up.filter(|(node, _)| self.networks.has_member(node));
+        let members: Vec<_> = members.map(|(node, remote)| (*node, remote)).collect();
+        for (node, remote) in members {
+            self.say_hello(node, remote, step);
+        }
+    }
+
+    /// Believes the clock, or what members say: those that this node dialled, if it hears any of them.
+    pub(super) fn decide_the_time(&mut self, step: &mut Step<'_>) {
+        let speaker = |node: &NodeId| {
+            if self.networks.has_owner(node) {
+                return Some(Speaker::Owner);
+            }
+            self.networks.line_of(node).map(Speaker::Under)
+        };
+        let said = self.peers.links().clocks();
+        let said =
+            said.filter_map(|(node, offset, dialled)| Some((speaker(node)?, offset, dialled)));
+        let said: Vec<_> = said.collect();
+        let chosen = said.iter().any(|(.., dialled)| *dialled);
+        let heard = said.iter().filter(|(.., dialled)| *dialled == chosen);
+        let by_speaker = heard.map(|(speaker, offset, _)| (*speaker, *offset));
+        let voices = voices::of(by_speaker);
+        if step.clock.decide(&voices, step.now) {
+            // Promises that were made at another time are made again, and what is in force is another.
+            self.networks.resign_all(step);
+            self.networks.touch_all();
+        }
+    }
+
+    /// Looks at the time, and writes it down now and then.
+    pub(super) fn keep_time(&mut self, step: &mut Step<'_>) {
+        if step.clock.is_doubted() {
+            self.ask_the_time(step);
+        }
+        self.decide_the_time(step);
+        if let Some(time) = step.clock.take_due(step.now) {
+            step.effects.push(Effect::WriteTime(time));
+        }
+    }
+}
