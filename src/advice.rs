@@ -200,6 +200,16 @@ pub fn go_with_it(net: &NetworkName, node: &str, gone: &str) -> String {
     )
 }
 
+/// For a node that has not heard of all that its invite names.
+#[must_use]
+pub fn awaits_acts(count: usize) -> String {
+    let acts = if count == 1 { "act" } else { "acts" };
+    format!(
+        "{count} {acts} of owners that the invite names have not come in: who was put out by them may still be shown as a \
+         member; they come from members, so wait, or ask for a newer invite"
+    )
+}
+
 /// For a clock that is wrong.
 #[must_use]
 pub const fn sets_the_clock() -> &'static str {

@@ -103,6 +103,7 @@ fn start(statements: &[Vec<u8>], promise: Option<Vec<u8>>) -> Core {
         expected: Vec::new(),
         issued: Vec::new(),
         bootstrap: Vec::new(),
+        awaited: Vec::new(),
     };
     give(&mut core, Input::Restore(Box::new(record)));
     core

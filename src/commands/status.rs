@@ -225,6 +225,9 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     if let Some(why) = &network.judge_failure {
         rows.push(("", format!("it failed: {why}; its earlier verdicts stand")));
     }
+    if network.awaited > 0 {
+        rows.push(("incomplete", advice::awaits_acts(network.awaited)));
+    }
     if let Some(elsewhere) = &network.elsewhere {
         rows.push(("copy", elsewhere.why.clone()));
     }
@@ -397,6 +400,7 @@ mod tests {
             rules: vec!["reject ::/0".to_owned()],
             judge: None,
             judge_failure: None,
+            awaited: 0,
             elsewhere: None,
             moves: vec![MoveReport {
                 at: 940,

@@ -167,6 +167,9 @@ pub struct NetworkReport {
     /// Another machine that uses this node's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<ElsewhereReport>,
+    /// How many acts of owners that this node's invite named have not come in.
+    #[serde(default)]
+    pub awaited: usize,
     /// Why the interface is not as it should be.
     pub problem: Option<String>,
     /// What on this machine keeps the interface from doing what it should.

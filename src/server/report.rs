@@ -94,6 +94,7 @@ pub(super) fn network(
                 until: kept.until.0,
             })
             .collect(),
+        awaited: status.awaited,
         elsewhere: status.elsewhere.as_ref().map(|elsewhere| ElsewhereReport {
             at: elsewhere.at.0,
             endpoints: elsewhere

@@ -11,11 +11,12 @@
 //! | `bootstrap` | where others are | started without: it can be had again |
 //! | `expected` | codes that a person accepted, as an owner, before their nodes asked | started without: it can be said again |
 //! | `invites` | invites that this node made, without their keys | started without: they hold all the same |
+//! | `awaited` | acts of owners that the invite named, and that have not come in | started without |
 //! | `left` | nodes to begin with; its being there means that the network was left | the network is not started |
 //!
 //! Nothing is repaired here: what is wrong is said, and a person decides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grid_keys::WgSecretKey;
 use grid_promises::ContentId;
@@ -44,6 +45,7 @@ const PROMISE: &str = "promise";
 const RULES: &str = "rules";
 const BOOTSTRAP: &str = "bootstrap";
 const EXPECTED: &str = "expected";
+const AWAITED: &str = "awaited";
 const ISSUED: &str = "invites";
 const SETTINGS: &str = "settings";
 const LEFT: &str = "left";
@@ -58,6 +60,7 @@ const FORGOTTEN: &[&str] = &[
     BOOTSTRAP,
     EXPECTED,
     ISSUED,
+    AWAITED,
     HISTORY,
     OLDER,
     WG_QUICK,
@@ -132,6 +135,7 @@ pub(super) fn load<D: Disk>(
             expected: Vec::new(),
             issued: Vec::new(),
             bootstrap: Vec::new(),
+            awaited: Vec::new(),
         },
         interface: settings.interface,
         complaints: Vec::new(),
@@ -197,35 +201,38 @@ fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, st
         Err(error) => stored.complaints.push(error.into()),
     }
     let path = folder.join(BOOTSTRAP);
-    let bootstrap = reader
-        .optional(&path, SMALL, Privacy::Plain)
-        .map_err(StoreError::from)
-        .and_then(|bytes| {
-            bytes.map_or(Ok(Vec::new()), |bytes| {
-                parts::decode_bootstrap(&path, &bytes)
-            })
-        });
-    match bootstrap {
-        Ok(bootstrap) => stored.record.bootstrap = bootstrap,
-        Err(error) => stored.complaints.push(error),
-    }
-    let path = folder.join(EXPECTED);
-    let codes = reader.text(&path, Privacy::Plain);
-    let codes = codes
-        .map_err(StoreError::from)
-        .and_then(|text| text.map_or(Ok(Vec::new()), |text| parts::decode_codes(&path, &text)));
-    match codes {
-        Ok(codes) => stored.record.expected = codes,
-        Err(error) => stored.complaints.push(error),
-    }
-    let path = folder.join(ISSUED);
-    let invites = reader.text(&path, Privacy::Plain);
-    let invites = invites
-        .map_err(StoreError::from)
-        .and_then(|text| text.map_or(Ok(Vec::new()), |text| parts::decode_invites(&path, &text)));
-    match invites {
-        Ok(invites) => stored.record.issued = invites,
-        Err(error) => stored.complaints.push(error),
+    let nodes = reader.optional(&path, SMALL, Privacy::Plain);
+    let nodes = nodes.map_err(StoreError::from).and_then(|bytes| {
+        bytes.map_or(Ok(Vec::new()), |bytes| {
+            parts::decode_bootstrap(&path, &bytes)
+        })
+    });
+    stored.keep(nodes, |record, nodes| record.bootstrap = nodes);
+    let codes = text_of(reader, folder.join(EXPECTED), parts::decode_codes);
+    stored.keep(codes, |record, codes| record.expected = codes);
+    let invites = text_of(reader, folder.join(ISSUED), parts::decode_invites);
+    stored.keep(invites, |record, invites| record.issued = invites);
+    let acts = text_of(reader, folder.join(AWAITED), parts::decode_awaited);
+    stored.keep(acts, |record, acts| record.awaited = acts);
+}
+
+/// What a file of text says; nothing if there is none.
+fn text_of<D: Disk, T>(
+    reader: &Reader<'_, D>,
+    path: PathBuf,
+    decode: impl Fn(&Path, &str) -> Result<Vec<T>, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let text = reader.text(&path, Privacy::Plain)?;
+    text.map_or(Ok(Vec::new()), |text| decode(&path, &text))
+}
+
+impl Stored {
+    /// Takes over what was read, or complains.
+    fn keep<T>(&mut self, read: Result<T, StoreError>, into: impl FnOnce(&mut NetworkRecord, T)) {
+        match read {
+            Ok(read) => into(&mut self.record, read),
+            Err(error) => self.complaints.push(error),
+        }
     }
 }
 
@@ -265,6 +272,7 @@ pub(super) fn apply<D: Disk>(
         }
         Change::Expected(codes) => write(EXPECTED, parts::encode_codes(codes).as_bytes())?,
         Change::Issued(invites) => write(ISSUED, parts::encode_invites(invites).as_bytes())?,
+        Change::Awaited(acts) => write(AWAITED, parts::encode_awaited(acts).as_bytes())?,
         Change::History(entry) => history::append(disk, &folder, entry)?,
         Change::Left(nodes) => {
             *written = None;
@@ -318,6 +326,10 @@ fn write_network<D: Disk>(
             if !record.expected.is_empty() {
                 let codes = parts::encode_codes(&record.expected);
                 files.push((EXPECTED, Zeroizing::new(codes.into_bytes())));
+            }
+            if !record.awaited.is_empty() {
+                let acts = parts::encode_awaited(&record.awaited);
+                files.push((AWAITED, Zeroizing::new(acts.into_bytes())));
             }
             if !record.issued.is_empty() {
                 let invites = parts::encode_invites(&record.issued);

@@ -5,12 +5,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use grid_promises::ContentId;
 use grid_promises::Timestamp;
 use grid_promises::cbor::{self, Bounds};
 use grid_promises::core::{Expected, Issued};
 use grid_promises::limits::{MAX_CHAIN, MAX_STATEMENT};
 use grid_promises::network::accept::{Action, Rule};
+use grid_promises::network::act::ActId;
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::invite::Bootstrap;
 
@@ -99,6 +101,28 @@ pub(super) fn decode_invites(path: &Path, text: &str) -> Result<Vec<Issued>, Sto
     invites
         .filter(|_| text.ends_with('\n'))
         .ok_or_else(|| StoreError::damaged(path, "a line of it is not \"ID USES MADE EXPIRES\""))
+}
+
+/// One act a line, by its id.
+pub(super) fn encode_awaited(acts: &[ActId]) -> String {
+    let mut text = String::from(
+        "# Acts of owners that the invite named, and that have not come in. Written by grid.\n",
+    );
+    for act in acts {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{act}");
+    }
+    text
+}
+
+pub(super) fn decode_awaited(path: &Path, text: &str) -> Result<Vec<ActId>, StoreError> {
+    let read = |line: &str| {
+        let bytes = HEXLOWER.decode(line.as_bytes()).ok()?;
+        Some(ActId(bytes.try_into().ok()?))
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let acts: Option<Vec<ActId>> = lines.map(read).collect();
+    acts.ok_or_else(|| StoreError::damaged(path, "a line of it is not the id of an act"))
 }
 
 /// What decides about promises, as its file holds it.
@@ -233,6 +257,18 @@ mod tests {
             "web1 1 2 3\n",
         ] {
             assert!(decode_invites(path, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn awaited_acts_read_back() {
+        let path = Path::new("awaited");
+        let acts = vec![ActId([7; 32]), ActId([0xff; 32])];
+        let text = encode_awaited(&acts);
+        assert_eq!(decode_awaited(path, &text).unwrap(), acts);
+        assert_eq!(decode_awaited(path, &encode_awaited(&[])).unwrap(), []);
+        for bad in ["\n", "07\n", &"g".repeat(64)] {
+            assert!(decode_awaited(path, bad).is_err(), "{bad}");
         }
     }
 

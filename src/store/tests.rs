@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use grid_keys::{NodeKey, Secret, WgSecretKey};
 use grid_promises::core::{Change, Expected, Issued, NetworkRecord};
 use grid_promises::network::accept::{Action, Rule};
+use grid_promises::network::act::ActId;
 use grid_promises::network::admission::RawLink;
 use grid_promises::network::charter::{AdmissionRule, Charter};
 use grid_promises::network::invite::Bootstrap;
@@ -102,6 +103,7 @@ fn record(name: &str) -> NetworkRecord {
         expected: Vec::new(),
         issued: Vec::new(),
         bootstrap: nodes(1),
+        awaited: vec![ActId([4; 32])],
     }
 }
 
@@ -167,6 +169,7 @@ fn life() -> Vec<(&'static str, Change)> {
         ),
         ("b", Change::Expected(codes())),
         ("b", Change::Issued(invites())),
+        ("b", Change::Awaited(vec![ActId([5; 32])])),
         ("b", Change::Left(nodes(2))),
         ("b", network(record("b"))),
         ("b", Change::Left(nodes(0))),

@@ -346,6 +346,7 @@ impl Networks {
             admission: Some(Admission::default()),
             acts: Vec::new(),
             bootstrap: Vec::new(),
+            awaited: Vec::new(),
             last_promise: None,
         };
         let mesh = self.begin(beginning, listen_port, local, step);
@@ -375,6 +376,7 @@ impl Networks {
             admission: Some(admission),
             acts: invite.acts,
             bootstrap: invite.bootstrap,
+            awaited: invite.heads,
             last_promise,
         })
     }
@@ -409,6 +411,7 @@ impl Networks {
             admission: Some(Admission::default()),
             acts: carried.acts,
             bootstrap: carried.bootstrap,
+            awaited: Vec::new(),
         })
     }
 
@@ -446,6 +449,7 @@ impl Networks {
             admission,
             acts: Vec::new(),
             bootstrap: record.bootstrap,
+            awaited: Vec::new(),
             last_promise: record.promise,
         }))
     }

@@ -3,6 +3,7 @@
 //! Secrets are in fields of secret types; the driver writes each part to its own file.
 
 use crate::content_id::ContentId;
+use crate::network::act::ActId;
 use crate::network::admission::RawLink;
 use crate::network::charter::Charter;
 use crate::network::code::Code;
@@ -45,6 +46,8 @@ pub struct NetworkRecord {
     pub issued: Vec<Issued>,
     /// Nodes to connect to while no member is known.
     pub bootstrap: Vec<Bootstrap>,
+    /// Acts of owners that its invite named, and that have not come in.
+    pub awaited: Vec<ActId>,
 }
 
 impl NetworkRecord {
@@ -111,6 +114,8 @@ pub enum Change {
     Expected(Vec<Expected>),
     /// The invites that this node made. May be lost: they hold all the same.
     Issued(Vec<Issued>),
+    /// The acts of owners that have not come in.
+    Awaited(Vec<ActId>),
     /// A decision, for the history: to be put behind those before. May be lost in a power cut.
     History(NewEntry),
     /// The network was left: wipe the WireGuard key, rules, history and statements; keep charter, secret,

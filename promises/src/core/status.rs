@@ -94,6 +94,8 @@ pub struct NetworkStatus {
     pub expected: Vec<Expected>,
     /// Where another machine uses this node's key, if one does.
     pub elsewhere: Option<Elsewhere>,
+    /// How many acts of owners that this node's invite named have not come in.
+    pub awaited: usize,
 }
 
 /// A machine that signs as this node, and is not this one.

@@ -135,6 +135,16 @@ impl Acts {
         chains
     }
 
+    /// The last acts that count, those of seniors first, but for at most so many.
+    #[must_use]
+    pub fn heads(&self, most: usize) -> Vec<ActId> {
+        let place = |office: &OfficeId| self.depths.get(office).copied().unwrap_or(u32::MAX);
+        let mut chains: Vec<_> = self.chains().into_iter().collect();
+        chains.sort_by_key(|(office, _)| (place(office), *office));
+        let heads = chains.into_iter().flat_map(|(_, (_, heads))| heads);
+        heads.take(most).collect()
+    }
+
     /// What shows that a node is an owner by an office: the appointment, those of the ones who appointed, and so on.
     pub fn line_of(&self, office: &OfficeId) -> impl Iterator<Item = &Signed<Act>> {
         let offices = self.authority.offices();

@@ -12,8 +12,8 @@ use minicbor::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cbor::{self, Bounds};
-use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_INVITE_TEXT};
-use crate::network::act::Act;
+use crate::limits::{MAX_CHAIN, MAX_ENDPOINTS, MAX_HEADS, MAX_INVITE_TEXT};
+use crate::network::act::{Act, ActId};
 use crate::network::acts::Acts;
 use crate::network::admission::{Admission, AdmissionError, Grant, GrantUse, Link, RawLink};
 use crate::network::armour::{self, Fault};
@@ -60,6 +60,8 @@ pub struct Invite {
     pub issuer: Admission,
     /// The acts that show that there is an owner at its beginning, where the charter does not.
     pub acts: Vec<Signed<Act>>,
+    /// The last acts of owners that the issuer knows of: whoever joins has not heard all until it has these.
+    pub heads: Vec<ActId>,
     /// The secret half of the invite key.
     pub key: NodeKey,
     /// The network's secret.
@@ -132,6 +134,8 @@ struct Wire {
     secret: [u8; 32],
     #[n(6)]
     acts: Vec<ByteVec>,
+    #[n(7)]
+    heads: Vec<ActId>,
 }
 
 impl Drop for Wire {
@@ -157,6 +161,7 @@ impl Invite {
                 .iter()
                 .map(|act| act.bytes().to_vec().into())
                 .collect(),
+            heads: self.heads.clone(),
         };
         armour::encode(PREFIX, DOMAIN, Zeroizing::new(cbor::encode(&wire)))
     }
@@ -177,6 +182,9 @@ impl Invite {
         let malformed = |why: &str| InviteError::Malformed(why.to_owned());
         if !are_usable(&wire.bootstrap) {
             return Err(malformed("a bootstrap node has no usable address"));
+        }
+        if wire.heads.len() > MAX_HEADS {
+            return Err(malformed("it names more acts than an invite does"));
         }
         let charter = Signed::<Charter>::decode(&wire.charter)?;
         let grant = Signed::<Grant>::decode(&wire.grant)?;
@@ -204,6 +212,7 @@ impl Invite {
             issuer,
             key,
             acts,
+            heads: wire.heads.clone(),
             secret: Secret::new(wire.secret),
         })
     }

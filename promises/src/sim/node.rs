@@ -148,6 +148,7 @@ impl SimNode {
             Change::Statements(statements) => record.statements = statements,
             Change::Rules { rules, judge } => (record.rules, record.judge) = (rules, judge),
             Change::Expected(codes) => record.expected = codes,
+            Change::Awaited(acts) => record.awaited = acts,
             Change::Issued(invites) => record.issued = invites,
             Change::History(entry) => {
                 let history = self.histories.entry(network).or_default();
@@ -159,6 +160,7 @@ impl SimNode {
                 record.rules.clear();
                 record.expected.clear();
                 record.issued.clear();
+                record.awaited.clear();
                 record.bootstrap = bootstrap;
             }
             Change::Removed => {

@@ -282,6 +282,7 @@ impl Net {
             grant: self.grant(&issuer.key, invite, uses),
             issuer: issuer.admission.clone(),
             acts: Vec::new(),
+            heads: vec![ActId([7; 32])],
             key: key(invite),
             secret: Secret::new(seed(b"network secret", 0)),
         }

@@ -6,7 +6,7 @@ use grid_promises::core::{Command, CommandError, InviteStatus, Keep, Reply};
 use grid_promises::network::AdmissionRule;
 use grid_promises::sim::{Faults, NodeIndex};
 
-use super::{Sim, agree, foo, found, invite, join, world};
+use super::{Sim, agree, foo, found, invite, join, mesh, revoke, status, world};
 
 fn listed(world: &mut Sim, node: NodeIndex) -> Vec<InviteStatus> {
     match world.run_command(node, Command::Invites { name: foo() }) {
@@ -83,4 +83,38 @@ fn invites_are_listed_and_closed() {
     }
     world.run(Duration::from_secs(60));
     assert!(agree(&world, &network, &[founder, member]));
+}
+
+/// The member that a newcomer comes to does not know what the owner did, or does not say it.
+#[test]
+fn a_newcomer_says_that_it_lacks_what_its_invite_names() {
+    let (mut world, network, _) = mesh(92, Faults::NONE, 3, "10.7.0.0/16");
+    let all = [0, 1, 2];
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &all)));
+    let lacks = |world: &Sim, node| status(world, node).unwrap().awaited;
+    let text = invite(&mut world, 0, 1);
+    assert!(text.heads.is_empty());
+    let early = world.add();
+    join(&mut world, early, &text).unwrap();
+    assert_eq!(lacks(&world, early), 0);
+    world.partition(|node| u8::from(node != 0));
+    let bad = world.nodes[2].key.id().to_string();
+    world.run_command(0, revoke(bad, Keep::Nobody)).unwrap();
+    let mut text = invite(&mut world, 0, 1);
+    assert_eq!(text.heads.len(), 1);
+    text.bootstrap[0].node = world.nodes[1].key.id();
+    text.bootstrap[0].quic = vec![world.nodes[1].quic()];
+    let late = world.add();
+    world.partition(|node| u8::from(node != 0));
+    join(&mut world, late, &text).unwrap();
+    world.run(Duration::from_secs(60));
+    assert_eq!(lacks(&world, late), 1);
+    // Also after a restart.
+    world.kill(late);
+    world.start(late);
+    world.run(Duration::from_secs(60));
+    assert_eq!(lacks(&world, late), 1);
+    world.partition(|_| 0);
+    assert!(world.run_until(Duration::from_secs(300), |w| lacks(w, late) == 0));
+    assert!(world.nodes[late].disk[&network].awaited.is_empty());
 }

@@ -8,7 +8,7 @@ use grid_promises::network::statement::StatementError;
 use grid_promises::network::void::Void;
 use grid_promises::network::{AdmissionRule, Charter};
 use grid_promises::{Timestamp, limits};
-use minicbor::bytes::ByteVec;
+use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
@@ -35,6 +35,8 @@ struct Parts {
     secret: Vec<u8>,
     #[n(6)]
     acts: Vec<ByteVec>,
+    #[n(7)]
+    heads: Vec<ByteArray<32>>,
 }
 
 fn text_of(body: &[u8]) -> String {
@@ -83,6 +85,7 @@ fn an_invite_reads_back() {
     assert_eq!(read.bootstrap, invite.bootstrap);
     assert_eq!(read.issuer, invite.issuer);
     assert_eq!(read.secret, invite.secret);
+    assert_eq!(read.heads, invite.heads);
     assert_eq!(read.key.id(), invite.key.id());
     assert_eq!(*read.to_text(), text);
     assert_eq!(text_of(&body_of(&text)), text);
@@ -225,6 +228,20 @@ fn every_part_is_verified() {
         let error = changed(|parts| parts.secret = vec![0; length]);
         assert!(matches!(error, InviteError::Malformed(_)), "{error:?}");
     }
+}
+
+#[test]
+fn no_more_acts_are_named_than_an_invite_names() {
+    let most = limits::MAX_HEADS;
+    let with = |count| {
+        let body = body_of(&text());
+        let mut parts: Parts = minicbor::decode(&body).unwrap();
+        parts.heads = vec![ByteArray::from([1; 32]); count];
+        Invite::from_text(&text_of(&encoded(&parts)))
+    };
+    assert_eq!(with(most).unwrap().heads.len(), most);
+    let expected = InviteError::Malformed("it names more acts than an invite does".to_owned());
+    assert_eq!(with(most + 1).unwrap_err(), expected);
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Driver {
         // Statements can be had again from the members, and nothing rests on the history or the list of invites.
         let may_be_lost = match change {
             Change::Statements(_) => !of_a_person,
-            Change::History(_) | Change::Issued(_) => true,
+            Change::History(_) | Change::Issued(_) | Change::Awaited(_) => true,
             _ => false,
         };
         if may_be_lost && self.memory.is_failing() {

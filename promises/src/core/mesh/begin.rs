@@ -1,5 +1,7 @@
 //! How a network comes to be one of this node: found on disk, founded, or about to be joined.
 
+use std::collections::BTreeSet;
+
 use crate::core::budget::Budget;
 use crate::core::links::jitter;
 use crate::core::local::Local;
@@ -20,7 +22,7 @@ use crate::core::mesh::work::Work;
 use crate::core::record::{Change, NetworkRecord};
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
-use crate::network::act::Act;
+use crate::network::act::{Act, ActId};
 use crate::network::admission::Admission;
 use crate::network::charter::Charter;
 use crate::network::invite::Bootstrap;
@@ -42,6 +44,8 @@ pub(crate) struct Beginning {
     /// Acts of owners that it needs to understand its admission.
     pub(crate) acts: Vec<Signed<Act>>,
     pub(crate) bootstrap: Vec<Bootstrap>,
+    /// Acts of owners that it has to hear of.
+    pub(crate) awaited: Vec<ActId>,
     /// The last promise, in a network that was left before.
     pub(crate) last_promise: Option<Vec<u8>>,
 }
@@ -64,6 +68,7 @@ impl Mesh {
             rival: Rival::default(),
             pending: None,
             heard: false,
+            awaited: BTreeSet::new(),
             knows_own_acts: false,
             acceptance,
             applicants: Applicants::default(),
@@ -112,6 +117,7 @@ impl Mesh {
         );
         mesh.codes = Codes::new(record.expected, now);
         mesh.own_invites = OwnInvites::new(record.issued, now);
+        mesh.awaited = mesh.roster.lacks(record.awaited);
         if let Some(own) = last {
             mesh.restore_promise(own, admission, now);
         }
@@ -148,6 +154,7 @@ impl Mesh {
             admission,
             acts,
             bootstrap,
+            awaited,
             last_promise,
         } = beginning;
         let private_key = WgSecretKey::generate(step.entropy);
@@ -164,6 +171,7 @@ impl Mesh {
             expected: Vec::new(),
             issued: Vec::new(),
             bootstrap: bootstrap.clone(),
+            awaited: awaited.clone(),
         };
         let network = charter.network();
         let last = last_promise.and_then(|bytes| Member::decode(&bytes, &charter).ok());
@@ -179,6 +187,7 @@ impl Mesh {
             bootstrap,
             Phase::new(admission),
         );
+        mesh.awaited = mesh.roster.lacks(awaited);
         if let Some(last) = last {
             mesh.rival = Rival::after(last.promise().sequence);
         }

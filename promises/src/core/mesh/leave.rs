@@ -79,6 +79,7 @@ impl Mesh {
             expected: Vec::new(),
             issued: Vec::new(),
             bootstrap,
+            awaited: Vec::new(),
         })
     }
 

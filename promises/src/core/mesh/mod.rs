@@ -64,6 +64,7 @@ use crate::core::peers::Peers;
 use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, NetworkTimer};
+use crate::network::act::ActId;
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
@@ -87,6 +88,8 @@ pub(crate) struct Mesh {
     pending: Option<Pending>,
     /// Whether statements were compared with a member since this node started.
     heard: bool,
+    /// Acts of owners that this node's invite named, and that have not come in: it has not heard all that it should.
+    awaited: BTreeSet<ActId>,
     /// Whether this node knows of its own acts what members know, or nobody could tell it in time.
     knows_own_acts: bool,
     /// How often statements may be compared again at once: whoever is compared with can always make something new.

@@ -13,6 +13,7 @@ use crate::core::mesh::ingest::{Ingested, Intake};
 use crate::core::mesh::phase::{Ending, Phase};
 use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
+use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::index::ShortId;
@@ -229,6 +230,9 @@ impl Mesh {
             time: step.time(),
         };
         let result = intake.ingest(statements.iter().map(|bytes| bytes.as_slice()));
+        if result.acted {
+            self.await_fewer(step);
+        }
         self.dirty |= result.news;
         if let Some(promise) = &result.own {
             self.own_promise_seen(promise, step);
@@ -241,6 +245,16 @@ impl Mesh {
             self.save_soon(local, step);
         }
         result
+    }
+
+    /// Takes note of the awaited acts that are here.
+    fn await_fewer(&mut self, step: &mut Step<'_>) {
+        let left = self.roster.lacks(self.awaited.iter().copied());
+        if left != self.awaited {
+            let change = Change::Awaited(left.iter().copied().collect());
+            self.awaited = left;
+            self.roster.store(change, step.effects);
+        }
     }
 
     /// Others hold a promise of this node that it does not know. The next one has to overtake it.

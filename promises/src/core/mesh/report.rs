@@ -48,6 +48,7 @@ impl Mesh {
             asking: self.applicants.asking(&self.roster),
             expected: self.codes.all().to_vec(),
             elsewhere: self.rival.elsewhere().cloned(),
+            awaited: self.awaited.len(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::core::neighbours::Neighbours;
 use crate::core::record::Change;
 use crate::core::step::Queue;
 use crate::limits::MAX_LABEL;
-use crate::network::act::{Act, Action};
+use crate::network::act::{Act, ActId, Action};
 use crate::network::acts;
 use crate::network::admission::{Admission, Link};
 use crate::network::charter::Charter;
@@ -168,6 +168,14 @@ impl Roster {
 
     pub(crate) fn insert(&mut self, item: Item, now: Timestamp) -> Result<Merged, Refusal> {
         self.ledger.insert(item, now)
+    }
+
+    /// Those of some acts that are not held.
+    pub(crate) fn lacks(&self, acts: impl IntoIterator<Item = ActId>) -> BTreeSet<ActId> {
+        let held = self.ledger.acts().held();
+        acts.into_iter()
+            .filter(|id| !held.contains_key(id))
+            .collect()
     }
 
     /// Merges a promise of this node, whose time it is to know.

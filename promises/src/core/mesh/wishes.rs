@@ -14,7 +14,7 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::phase::Phase;
 use crate::core::step::{Queue, Step};
-use crate::limits::{INVITE_MAX_LIFE, MAX_ENDPOINTS};
+use crate::limits::{INVITE_MAX_LIFE, MAX_ENDPOINTS, MAX_HEADS};
 use crate::network::accept::overlaps;
 use crate::network::act::Act;
 use crate::network::admission::{Admission, Grant, Link};
@@ -70,6 +70,7 @@ impl Mesh {
             grant: Signed::sign(grant, local.key())?,
             issuer: own.shown_admission(&self.roster),
             acts: self.shown_acts(&node),
+            heads: self.roster.ledger().acts().heads(MAX_HEADS),
             key,
             secret: self.secret.clone().unwrap_or_else(|| Secret::new([0; 32])),
         };

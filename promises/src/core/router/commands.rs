@@ -217,6 +217,7 @@ impl Router {
         });
         Beginning {
             bootstrap: bootstrap.collect(),
+            awaited: Vec::new(),
             acts: Vec::new(),
             secret: None,
             admission: match found.charter.admission {
