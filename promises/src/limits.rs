@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Acts that an invite names as the last ones of owners.
 pub const MAX_HEADS: usize = 16;
-/// How far ahead of this node's clock a statement may have been made.
+/// How far ahead of the believed time a statement may have been made.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 /// How long a member promise lives.
 pub const PROMISE_LIFETIME: Duration = Duration::from_secs(24 * 3600);

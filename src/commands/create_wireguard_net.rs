@@ -156,7 +156,7 @@ fn new_recovery_key() -> Outcome<RecoveryKey> {
 /// Writes a recovery key to a new file: what is there already may be that of another network.
 fn keep(path: &Path, text: &str) -> Outcome {
     let shown = path.display();
-    if fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
+    if fs::metadata(path).is_ok_and(|about| about.is_file()) {
         return Err(Failure::usage(format!(
             "there is a file {shown} already, which may hold another recovery key; nothing was changed"
         )));

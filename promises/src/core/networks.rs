@@ -234,7 +234,7 @@ impl Networks {
             self.left.insert(record.name().clone(), record);
             return;
         };
-        let mesh = Mesh::restore(record, private_key, local, step.time());
+        let mesh = Mesh::restore(record, private_key, local, step.lapse_time());
         self.add(mesh, local, step);
     }
 

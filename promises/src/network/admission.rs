@@ -431,10 +431,12 @@ pub(crate) fn heard_since(
     authority: &Authority,
 ) -> Option<Timestamp> {
     let witness = &receipt.witness;
-    let floor = authority
-        .owner_since(witness)
-        .unwrap_or(authority.founded());
-    is_heard(witness, links, authority).then(|| receipt.member_since.max(floor))
+    let floor = || authority.owner_since(witness);
+    is_heard(witness, links, authority).then(|| {
+        receipt
+            .member_since
+            .max(floor().unwrap_or(authority.founded()))
+    })
 }
 
 fn verify_link(link: &Link, charter: &Signed<Charter>) -> Result<(), AdmissionError> {

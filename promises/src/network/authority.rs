@@ -61,7 +61,8 @@ pub struct Authority {
     revoked: BTreeMap<NodeId, BTreeSet<ActId>>,
     closed: BTreeMap<NodeId, Vec<Closed>>,
     /// Who holds a live office.
-    owners: BTreeSet<NodeId>,
+    /// Who is an owner now, and since when it can have seen anything as one.
+    owners: BTreeMap<NodeId, Timestamp>,
     /// Who holds an office that counts, live or not.
     holders: BTreeSet<NodeId>,
 }
@@ -94,10 +95,12 @@ impl Authority {
             to_cuts: settled.to_cuts,
             ..Self::default()
         };
-        for office in authority.offices.values() {
+        for (id, office) in &authority.offices {
             authority.holders.insert(office.place.holder);
             if office.is_live() {
-                authority.owners.insert(office.place.holder);
+                let since = authority.office_since(id);
+                let first = authority.owners.entry(office.place.holder).or_insert(since);
+                *first = since.min(*first);
             }
         }
         for id in &authority.counted {
@@ -163,13 +166,13 @@ impl Authority {
 
     /// The nodes that are owners now.
     pub fn owners(&self) -> impl Iterator<Item = &NodeId> {
-        self.owners.iter()
+        self.owners.keys()
     }
 
     /// Whether a node is an owner now.
     #[must_use]
     pub fn is_owner(&self, node: &NodeId) -> bool {
-        self.owners.contains(node)
+        self.owners.contains_key(node)
     }
 
     /// Whether an owner admitted a node by name, and nothing took that back.
@@ -210,9 +213,7 @@ impl Authority {
     /// those of the charter its making. `None` if it is no owner.
     #[must_use]
     pub fn owner_since(&self, node: &NodeId) -> Option<Timestamp> {
-        let offices = self.offices_of(node);
-        let since = offices.map(|(id, _)| self.office_since(id));
-        since.min()
+        self.owners.get(node).copied()
     }
 
     /// Since when an office can have been there: nobody appoints anybody before it is an owner itself.

@@ -243,16 +243,9 @@ impl Ledger {
         self.insert(item, now)
     }
 
-    /// Merges many statements: the acts of owners first and all at once. What lapsed or does not hold is left out.
-    pub fn load(&mut self, statements: &[Vec<u8>], now: Timestamp) {
-        let statements = statements
-            .iter()
-            .map(|bytes| (bytes.as_slice(), Trust::Nobody));
-        self.load_kept(statements, now);
-    }
-
-    /// The same of what this node itself kept. What is left out comes again from the members. Nothing is left out because
-    /// of its time: it was taken when that was right, and a clock may be wrong now.
+    /// Merges what this node itself kept: the acts of owners first and all at once. What does not hold is left out, and
+    /// comes again from the members; nothing because of its time: it was taken when that was right, and a clock may be
+    /// wrong now.
     pub(crate) fn load_kept<'a>(
         &mut self,
         statements: impl Iterator<Item = (&'a [u8], Trust)>,

@@ -323,7 +323,8 @@ impl Member {
             (before.public_key, before.possession) == (promise.public_key, promise.possession)
         };
         let message = possession(&promise.network, &promise.node);
-        if !known.predecessor.is_some_and(has_shown)
+        if known.trust == Trust::Nobody
+            && !known.predecessor.is_some_and(has_shown)
             && !promise.public_key.verify(&message, &promise.possession)
         {
             return Err(PromiseError::NotItsKey(promise.public_key));

@@ -99,6 +99,12 @@ mod tests {
         for cut in 0..sealed.len() {
             assert!(!is_taken(&sealed[..cut]), "cut at {cut}");
         }
+        // Nor is the proof that the WireGuard key is its own, which is the dearest.
+        let mut unproved = promise(&charter, 2, 1);
+        unproved.possession[5] ^= 1;
+        let unproved = signed(unproved, 2);
+        assert!(is_taken(&sealer.seal(&unproved)));
+        assert!(!is_taken(&unproved));
         // Of another node, or under another text.
         let others = Sealer::new(&key(3), &charter);
         assert_eq!(others.open(&sealed).1, Trust::Nobody);

@@ -37,9 +37,11 @@ impl Deed {
         office: &OfficeId,
         key: &NodeKey,
         actions: Vec<Action>,
-        now: Timestamp,
+        step: &Step<'_>,
     ) -> Result<Self, CommandError> {
-        let acts = roster.ledger().acts().signed(office, key, actions, now)?;
+        let held = roster.ledger().acts();
+        let acts = held.signed(office, key, actions, step.time())?;
+        let now = step.lapse_time();
         let mut after = roster.ledger().clone();
         after.insert_acts(acts.iter().cloned(), now);
         let is_kept = |act: &Signed<Act>| after.authority().counts(&act.act_id());
@@ -113,8 +115,7 @@ impl Mesh {
         step: &Step<'_>,
     ) -> Result<Deed, CommandError> {
         let office = self.own_office(local)?;
-        let now = step.time();
-        Deed::of(&self.roster, &office, local.key(), actions, now)
+        Deed::of(&self.roster, &office, local.key(), actions, step)
     }
 
     /// Whom a person wants to keep of those who would go, or by name, whether they would go or not.

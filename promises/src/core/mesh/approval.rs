@@ -10,7 +10,7 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::admissions;
 use crate::core::mesh::applicants::{Heard, Way};
 use crate::core::mesh::phase::Phase;
-use crate::core::mesh::roster::quoted;
+use crate::core::mesh::roster::{BEGINNING, begins, quoted};
 use crate::core::mesh::wishes::bootstrap_at;
 use crate::core::peers::Peers;
 use crate::core::protocol::{AdmitAnswer, AdmitRequest, NetworkAbout, NetworkAsk};
@@ -24,9 +24,8 @@ use crate::network::invite::Bootstrap;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
 
-/// The shortest beginning of a node id that names a node: one that is in the network or was, and one that only asks.
-/// Whoever asks has made its key itself, and made as many as it wanted.
-const BEGINNING: usize = 4;
+/// The shortest beginning of a node id that names a node that only asks: it has made its key itself, and made as many as
+/// it wanted.
 const BEGINNING_OF_A_STRANGER: usize = 12;
 /// What a node is answered that waits.
 const WAIT: &str = "an owner has to decide";
@@ -152,9 +151,8 @@ impl Mesh {
             let node = nodes.find(|node| Code::of(&network, node) == code);
             return Ok(node.map_or(Meant::Unknown(code), |node| Meant::Node(*node)));
         }
-        let beginning = text.to_ascii_lowercase();
         let is_meant = |(node, (label, least)): &(&NodeId, &(String, usize))| {
-            label == text || text.len() >= *least && node.to_string().starts_with(&beginning)
+            label == text || begins(node, text, *least)
         };
         let found: Vec<NodeId> = known
             .iter()

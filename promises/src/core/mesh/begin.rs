@@ -115,8 +115,8 @@ impl Mesh {
             record.bootstrap,
             Phase::new(admission.clone()),
         );
-        mesh.codes = Codes::new(record.expected, now);
-        mesh.own_invites = OwnInvites::new(record.issued, now);
+        mesh.codes = Codes::new(record.expected);
+        mesh.own_invites = OwnInvites::new(record.issued);
         mesh.awaited = mesh.roster.lacks(record.awaited);
         if let Some(own) = last {
             mesh.restore_promise(own, admission, now);

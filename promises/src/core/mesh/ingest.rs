@@ -49,6 +49,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) now: Millis,
     /// The believed time.
     pub(crate) time: Timestamp,
+    /// The time by which statements lapse.
+    pub(crate) lapse_time: Timestamp,
 }
 
 impl Intake<'_> {
@@ -96,7 +98,7 @@ impl Intake<'_> {
             return;
         }
         let count = verified.len();
-        let merged = self.roster.insert_acts(verified, self.time);
+        let merged = self.roster.insert_acts(verified, self.lapse_time);
         for id in &merged.new {
             self.budget.give_back();
             if let Some(act) = self.roster.ledger().acts().held().get(id) {
@@ -239,6 +241,7 @@ mod tests {
                 budget: &mut self.budget,
                 now: NOW,
                 time: NOW.timestamp(),
+                lapse_time: NOW.timestamp(),
             };
             intake.ingest(statements.iter().map(Vec::as_slice))
         }

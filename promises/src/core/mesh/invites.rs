@@ -8,6 +8,7 @@ use crate::core::input::Keep;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::admissions;
+use crate::core::mesh::roster::{BEGINNING, begins, quoted};
 use crate::core::record::{Change, Issued};
 use crate::core::status::InviteStatus;
 use crate::core::step::Step;
@@ -18,9 +19,6 @@ use crate::network::ledger::invite_of;
 use crate::network::statement::Signed;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
-
-/// The shortest beginning of an invite's id that names it.
-const BEGINNING: usize = 4;
 
 impl Mesh {
     /// Remembers an invite that this node made: until somebody uses it, nobody else knows of it.
@@ -142,16 +140,14 @@ impl Mesh {
         }
         let used = self.roster.ledger().grants().map(|grant| grant.invite);
         let own = self.own_invites.all().iter().map(|own| own.invite);
-        let is_meant = |invite: &NodeId| {
-            text.len() >= BEGINNING && invite.to_string().starts_with(&text.to_ascii_lowercase())
-        };
+        let is_meant = |invite: &NodeId| begins(invite, text, BEGINNING);
         let found: BTreeSet<NodeId> = used.chain(own).filter(is_meant).collect();
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
             _ => Err(CommandError::NoSuchInvite {
                 name: self.name().clone(),
-                invite: text.chars().take(64).collect(),
+                invite: quoted(text),
             }),
         }
     }

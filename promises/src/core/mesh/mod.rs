@@ -418,15 +418,17 @@ impl Mesh {
         // Whoever could have told by now has done so.
         self.act_anyway();
         self.rival.forget(step.now);
-        self.codes.prune(step.time());
         self.applicants.forget_idle(step.now);
         self.work.forget(step.now);
         if self.phase.is_member() && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
         }
-        if step.clock.is_firm() && self.roster.prune(step.time()) {
-            step.timers
-                .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
+        if step.clock.is_firm() {
+            self.codes.prune(step.time());
+            if self.roster.prune(step.time()) {
+                let due = step.now + timers::SAVE;
+                step.timers.set_by(NetworkTimer::Save.of(network), due);
+            }
         }
         self.device.prune(&self.roster.public_keys());
     }

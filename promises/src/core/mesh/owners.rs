@@ -8,6 +8,7 @@ use crate::core::input::{Cut, Dismissal};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::{Deed, admissions};
+use crate::core::mesh::roster::{BEGINNING, begins, quoted};
 use crate::core::peers::Peers;
 use crate::core::status::{OfficeStatus, Owners};
 use crate::core::step::Step;
@@ -55,8 +56,8 @@ impl Mesh {
             return Ok(Reply::Unchanged);
         }
         let appointment = vec![Action::Appoint { node }];
-        let (key, now) = (recovery.key(), step.time());
-        let deed = Deed::of(&self.roster, &top, &key, appointment, now)?;
+        let key = recovery.key();
+        let deed = Deed::of(&self.roster, &top, &key, appointment, step)?;
         self.carry_out(deed, local, step);
         self.join_by_name(local, peers, step);
         Ok(Reply::Changed)
@@ -95,9 +96,8 @@ impl Mesh {
         }
         let office = self.senior_to(&node, &recovery.map_or(local.id(), |key| key.key().id()))?;
         let endings = self.endings(&node, dismissal, local)?;
-        let now = step.time();
         let key = recovery.map_or_else(|| local.key().clone(), RecoveryKey::key);
-        let consider = |actions| Deed::of(&self.roster, &office, &key, actions, now);
+        let consider = |actions| Deed::of(&self.roster, &office, &key, actions, step);
         let alone = consider(endings.clone())?;
         let void = self.undone_by(&alone);
         let kept = self.kept(dismissal, &node, &alone.gone)?;
@@ -170,13 +170,13 @@ impl Mesh {
     /// The act that a person names by its id or the beginning of it.
     fn act_of(&self, offices: &[OfficeId], name: &str) -> Result<(OfficeId, ActId), CommandError> {
         let acts = self.roster.ledger().acts().held().iter();
-        let is_meant = |id: &ActId| name.len() >= 4 && id.to_string().starts_with(name);
+        let is_meant = |id: &ActId| begins(id, name, BEGINNING);
         let mut found = acts
             .filter(|(id, act)| offices.contains(&act.office) && is_meant(id))
             .map(|(id, act)| (act.office, *id));
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
-            _ => Err(CommandError::NoSuchAct(name.chars().take(64).collect())),
+            _ => Err(CommandError::NoSuchAct(quoted(name))),
         }
     }
 

@@ -228,6 +228,7 @@ impl Mesh {
             budget: self.work.of(&source, is_stranger),
             now: step.now,
             time: step.time(),
+            lapse_time: step.lapse_time(),
         };
         let result = intake.ingest(statements.iter().map(|bytes| bytes.as_slice()));
         if result.acted {

@@ -295,10 +295,7 @@ pub(crate) fn pick(
     if let Ok(id) = name.parse::<NodeId>() {
         return Ok(id);
     }
-    let beginning = name.to_ascii_lowercase();
-    let is_meant = |(id, label): &&(NodeId, String)| {
-        label == name || name.len() >= 4 && id.to_string().starts_with(&beginning)
-    };
+    let is_meant = |(id, label): &&(NodeId, String)| label == name || begins(id, name, BEGINNING);
     let found: Vec<NodeId> = known.iter().filter(is_meant).map(|(id, _)| *id).collect();
     match found.as_slice() {
         [one] => Ok(*one),
@@ -311,6 +308,14 @@ pub(crate) fn pick(
             count: many.len(),
         }),
     }
+}
+
+/// Letters of an id from which on a beginning of it names it.
+pub(crate) const BEGINNING: usize = 4;
+
+/// Whether a text of `least` letters or more is the beginning of an id.
+pub(crate) fn begins(id: &impl ToString, text: &str, least: usize) -> bool {
+    text.len() >= least && id.to_string().starts_with(&text.to_ascii_lowercase())
 }
 
 /// As much of a name as a label can have: what no node is called may be of any length.

@@ -260,7 +260,7 @@ impl Router {
         self.peers.request(peer, &hello, About::Hello, step.effects);
     }
 
-    /// Another node, which this one dialled, says where it sees it.
+    /// Another node says where it sees this one.
     fn seen_as(&mut self, peer: &NodeId, observed: SocketAddr, step: &mut Step<'_>) {
         if is_reachable(&observed) && self.peers.see(peer, observed) {
             self.update_seen_at(step);
