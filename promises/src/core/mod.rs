@@ -72,6 +72,8 @@ pub struct Config {
 pub struct Core {
     router: Router,
     clock: Clock,
+    /// When the last input came in.
+    latest: Millis,
     timers: Timers,
     effects: Queue,
 }
@@ -83,6 +85,7 @@ impl Core {
         Self {
             router: Router::new(Local::new(config.key, config.label)),
             clock: Clock::default(),
+            latest: Millis::default(),
             timers: Timers::default(),
             effects: Queue::default(),
         }
@@ -98,6 +101,7 @@ impl Core {
     ///
     /// `now` never runs backwards between calls.
     pub fn handle(&mut self, now: Millis, entropy: &mut dyn Rng, input: Input) {
+        self.latest = now;
         let mut step = Step {
             now,
             clock: &mut self.clock,
@@ -122,7 +126,7 @@ impl Core {
     /// What is known of every network, by name.
     #[must_use]
     pub fn status(&self) -> Vec<NetworkStatus> {
-        self.router.status()
+        self.router.status(self.clock.time(self.latest))
     }
 
     /// What this machine's clock shows at a moment, and what is believed.

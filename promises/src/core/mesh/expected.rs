@@ -26,6 +26,12 @@ impl Codes {
         &self.0
     }
 
+    /// Those that count at a moment.
+    pub(crate) fn standing(&self, time: Timestamp) -> impl Iterator<Item = Expected> {
+        let all = self.0.iter().copied();
+        all.filter(move |kept| time <= kept.until)
+    }
+
     /// Keeps a code from now on. Returns whether there was room.
     pub(crate) fn keep(&mut self, code: Code, now: Timestamp) -> bool {
         self.prune(now);

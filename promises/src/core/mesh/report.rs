@@ -7,10 +7,11 @@ use crate::core::mesh::paths::Path;
 use crate::core::mesh::phase::Phase;
 use crate::core::status::{NetworkStatus, OwnStanding, PeerStatus};
 use crate::network::code::Code;
+use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 impl Mesh {
-    pub(crate) fn status(&self, local: &Local, links: &Links) -> NetworkStatus {
+    pub(crate) fn status(&self, local: &Local, links: &Links, time: Timestamp) -> NetworkStatus {
         let (ipv4_range, ipv6_prefix) = self.ranges();
         let charter = self.roster.charter();
         let own = self.phase.own();
@@ -46,7 +47,7 @@ impl Mesh {
             owners: self.owners(),
             code: matches!(self.phase, Phase::Waiting).then(|| Code::of(&self.id(), &local.id())),
             asking: self.applicants.asking(&self.roster),
-            expected: self.codes.all().to_vec(),
+            expected: self.codes.standing(time).collect(),
             elsewhere: self.rival.elsewhere().cloned(),
             awaited: self.awaited.len(),
         }

@@ -4,6 +4,7 @@ use crate::core::clock::offset;
 use crate::core::effect::Effect;
 use crate::core::router::Router;
 use crate::core::step::Step;
+use crate::core::timers::{self, Timer};
 use crate::core::voices::{self, Speaker};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -50,6 +51,7 @@ impl Router {
 
     /// Looks at the time, and writes it down now and then.
     pub(super) fn keep_time(&mut self, step: &mut Step<'_>) {
+        step.timers.set(Timer::Clock, step.now + timers::CLOCK);
         if step.clock.is_doubted() {
             self.ask_the_time(step);
         }

@@ -23,7 +23,7 @@ use crate::core::timers::{self, NetworkTimer, Timer};
 use crate::network::endpoint::is_reachable;
 use crate::network::ids::NetworkId;
 use crate::network::name::NetworkName;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 use grid_keys::NodeId;
 
 /// The parts of a node.
@@ -61,12 +61,12 @@ impl Router {
     }
 
     /// What is known of every network, by name.
-    pub(crate) fn status(&self) -> Vec<NetworkStatus> {
+    pub(crate) fn status(&self, time: Timestamp) -> Vec<NetworkStatus> {
         let links = self.peers.links();
         let mut all: Vec<NetworkStatus> = self
             .networks
             .iter()
-            .map(|mesh| mesh.status(&self.local, links))
+            .map(|mesh| mesh.status(&self.local, links, time))
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -93,7 +93,10 @@ impl Router {
                     self.fire(timer, step);
                 }
             }
-            Input::Start { shown, written } => step.clock.start(shown, written, step.now),
+            Input::Start { shown, written } => {
+                step.clock.start(shown, written, step.now);
+                step.timers.set(Timer::Clock, step.now + timers::CLOCK);
+            }
             Input::Clock { shown } => {
                 step.clock.show(shown, step.now);
                 self.ask_the_time(step);
@@ -190,9 +193,9 @@ impl Router {
                 if timer == NetworkTimer::Housekeeping {
                     self.part_from_idle(step);
                     self.forget_strangers(step.now);
-                    self.keep_time(step);
                 }
             }
+            Timer::Clock => self.keep_time(step),
             Timer::SeenAt => self.update_seen_at(step),
             // Done at the end of every step.
             Timer::Dial => {}
