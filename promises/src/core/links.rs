@@ -41,6 +41,8 @@ pub(crate) struct Link {
     banned_until: Millis,
     /// Where the other side sees this node.
     seen_at: Option<SocketAddr>,
+    /// Whether it was asked that.
+    asked: bool,
 }
 
 /// The connections to all nodes, present and past.
@@ -67,12 +69,26 @@ impl Links {
         self.0.get(node).and_then(|link| link.up)
     }
 
-    /// Who sees this node at which address, of those whom it dialled.
+    /// Who sees this node at which address, of those whom it asked.
     pub(crate) fn seen_at(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
         self.0
             .iter()
-            .filter(|(_, link)| link.up.is_some() && link.dialled.is_some())
+            .filter(|(_, link)| link.up.is_some())
             .filter_map(|(node, link)| Some((node, link.seen_at?)))
+    }
+
+    /// Those who dialled this node and were not asked, and where they are.
+    pub(crate) fn unasked(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
+        self.0
+            .iter()
+            .filter(|(_, link)| link.dialled.is_none() && link.seen_at.is_none())
+            .filter_map(|(node, link)| Some((node, link.up?)))
+    }
+
+    /// Marks one that dialled this node as asked where it sees it. Returns whether it was not.
+    pub(crate) fn ask(&mut self, node: &NodeId) -> bool {
+        let link = self.0.get_mut(node).filter(|link| link.up.is_some());
+        link.is_some_and(|link| !std::mem::replace(&mut link.asked, true))
     }
 
     pub(crate) fn connected(
@@ -86,6 +102,7 @@ impl Links {
         link.up = Some(remote);
         link.dialled = outgoing.then_some(now);
         link.seen_at = None;
+        link.asked = outgoing;
         link.dialling = false;
         link.failures = 0;
         link.retry_at = Millis(0);
