@@ -14,6 +14,7 @@ pub mod exit;
 pub mod home;
 pub mod host;
 pub mod node;
+pub mod quota;
 pub mod rehearsal;
 pub mod server;
 pub mod store;

@@ -306,6 +306,30 @@ pub fn remove_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::R
         .map(drop)
 }
 
+/// Adds a route of `net` that leads out of a link, to the main table.
+///
+/// # Errors
+/// `EEXIST` when there is one, `ENETDOWN` when the link is down.
+pub fn add_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::Result<()> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(net.addr());
+    message.header.destination_prefix_length = net.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Link;
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::from(net.network())),
+        RouteAttribute::Oif(link.0),
+    ];
+    netlink
+        .request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
+        .map(drop)
+}
+
 /// Adds a default route through `gateway`.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
-//! A node's server as its operating system sees it: process id, memory, sudden death.
+//! A node's server as its operating system sees it: process id, memory, processor time, sudden death.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::node::Node;
 use crate::wait::wait_until;
@@ -60,6 +60,25 @@ pub fn memory(node: &Node) -> Result<Memory> {
     memory_of(&status).with_context(|| format!("cannot read the memory of process {found}"))
 }
 
+/// How much processor time the server of `node` has used since it was started, for itself and in the kernel.
+///
+/// # Errors
+/// When none runs.
+pub fn processor_time(node: &Node) -> Result<Duration> {
+    let found = pid(node).with_context(|| format!("no server runs on node {}", node.name()))?;
+    let stat = fs::read_to_string(format!("/proc/{found}/stat"))?;
+    let ticks = ticks_of(&stat).with_context(|| format!("cannot read what {found} used"))?;
+    let a_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
+    Ok(Duration::from_secs(ticks) / u32::try_from(a_second)?)
+}
+
+/// User and system time, which are the twelfth and thirteenth word after the name.
+fn ticks_of(stat: &str) -> Option<u64> {
+    let mut words = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut next = || words.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
 fn memory_of(status: &str) -> Option<Memory> {
     let value = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -74,6 +93,13 @@ fn memory_of(status: &str) -> Option<Memory> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processor_time_is_read_whatever_the_name() {
+        let stat = "7 (a) 9 b) S 1 7 7 0 -1 4194560 1201 0 0 0 250 40 0 0 20 0 9 0 77 1 2";
+        assert_eq!(ticks_of(stat), Some(290));
+        assert_eq!(ticks_of("7 (a) S 1"), None);
+    }
 
     #[test]
     fn memory_is_read_from_a_status_file() {

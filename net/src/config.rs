@@ -100,7 +100,8 @@ pub struct Limits {
     /// How many peers may be connected at a time that the program [knows](crate::Endpoint::know) or that this node
     /// dialled. Default 256.
     pub max_connections: usize,
-    /// How many others may be, strangers who came by themselves. One that asks nothing gives its place to the next.
+    /// How many others may be, strangers who came by themselves. One that asks nothing gives its place to the next, and
+    /// networks (IPv4 /24 or IPv6 /48) share the places: from one that has more, one gives its place to another's.
     /// While more than half of these places are taken, whoever dials must first prove that it receives at its
     /// address. Default 128.
     pub max_strangers: usize,

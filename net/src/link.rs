@@ -60,6 +60,7 @@ impl Candidate {
                 last: Instant::now(),
             }),
             strikes: AtomicU32::new(0),
+            since: Instant::now(),
         };
         let Connected { peer, remote } = link.connected();
         let direction = link.direction;
@@ -121,6 +122,8 @@ pub(crate) struct Link {
     closed_with: OnceLock<CloseCode>,
     use_of: Mutex<Use>,
     strikes: AtomicU32,
+    /// When it began.
+    pub(crate) since: Instant,
 }
 
 /// The requests on a connection, in either direction.

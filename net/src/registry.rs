@@ -320,27 +320,46 @@ impl State {
             .filter(|link| self.is_strange(link))
     }
 
-    /// Whether there is room for a stranger, if need be that of one who asks nothing.
+    /// Whether there is room for a stranger, if need be that of another: of the one that has asked nothing for longest, or,
+    /// where its network has fewer places than others, of the one that came first from the network with the most.
     fn has_room_for_stranger(&mut self, candidate: &Candidate, limits: &Limits) -> bool {
-        let network = |link: &Link| Source::network_of(link.connection.remote_address().ip());
-        let from = Source::network_of(candidate.connection.remote_address().ip());
-        let near = self
-            .strangers()
-            .filter(|link| network(link) == from)
-            .count();
-        let idle = |link: &&Arc<Link>| Some((link.idle_since()?, link.peer));
+        let from = network_of(&candidate.connection);
+        let mut crowds: HashMap<Source, usize> = HashMap::new();
+        for link in self.strangers() {
+            *crowds.entry(network_of(&link.connection)).or_default() += 1;
+        }
+        let near = crowds.get(&from).copied().unwrap_or_default();
+        let all: usize = crowds.values().sum();
         let gives_way = if near >= limits.max_strangers_per_network {
-            let near = self.strangers().filter(|link| network(link) == from);
-            near.filter_map(|link| idle(&link)).min()
-        } else if self.strangers().count() >= limits.max_strangers {
-            self.strangers().filter_map(|link| idle(&link)).min()
+            self.idle_stranger(Some(from))
+        } else if all >= limits.max_strangers {
+            let crowd = crowds.into_iter().max_by_key(|(_, size)| *size);
+            let crowd = crowd.filter(|(_, size)| *size > near + 1);
+            self.idle_stranger(None)
+                .or_else(|| self.first_stranger(crowd?.0))
         } else {
             return true;
         };
-        let Some((since, peer)) = gives_way else {
-            return false;
-        };
-        since.elapsed() >= IDLE && self.evict(&peer)
+        gives_way.is_some_and(|peer| self.evict(&peer))
+    }
+
+    /// The stranger, of one network or of all, that has asked nothing for longest, if that is long enough.
+    fn idle_stranger(&self, from: Option<Source>) -> Option<NodeId> {
+        let near = self
+            .strangers()
+            .filter(|link| from.is_none_or(|from| network_of(&link.connection) == from));
+        let idle = near.filter_map(|link| Some((link.idle_since()?, link.peer)));
+        let (since, peer) = idle.min()?;
+        (since.elapsed() >= IDLE).then_some(peer)
+    }
+
+    /// The stranger from a network that is connected for longest.
+    fn first_stranger(&self, from: Source) -> Option<NodeId> {
+        let near = self
+            .strangers()
+            .filter(|link| network_of(&link.connection) == from);
+        let first = near.min_by_key(|link| (link.since, link.peer));
+        first.map(|link| link.peer)
     }
 
     /// Ends a connection to make room.
@@ -373,6 +392,10 @@ impl State {
             self.penalties.insert(peer, now + penalty);
         }
     }
+}
+
+fn network_of(connection: &Connection) -> Source {
+    Source::network_of(connection.remote_address().ip())
 }
 
 impl Peer {

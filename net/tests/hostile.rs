@@ -428,6 +428,37 @@ async fn an_idle_stranger_makes_room_for_another() {
     assert_eq!(reason, DisconnectReason::Local(CloseCode::BUSY));
 }
 
+/// Strangers of one network have all places, and none is idle: one from elsewhere finds a place, and keeps it.
+#[tokio::test]
+async fn a_crowd_from_one_network_makes_room_for_a_stranger_from_elsewhere() {
+    let mut node = Node::limited(1, few_strangers());
+    let mut crowd = Vec::new();
+    for seed in 10..13 {
+        let stranger = Node::start(seed);
+        stranger.dial(&node).await;
+        assert_eq!(node.connected().await, stranger.id());
+        crowd.push(stranger);
+    }
+    let elsewhere = |seed| {
+        Node::with(grid_net::Config {
+            listen: "127.0.1.1:0".parse().unwrap(),
+            ..common::config(key(seed))
+        })
+    };
+    let newcomer = elsewhere(20);
+    newcomer.dial(&node).await;
+    let (gone, reason) = node.disconnected().await;
+    assert_eq!(gone, crowd[0].id());
+    assert_eq!(reason, DisconnectReason::Local(CloseCode::BUSY));
+    assert_eq!(node.connected().await, newcomer.id());
+    // Each has its share now: one place of three, and two.
+    for late in [elsewhere(21), Node::start(22)] {
+        let to = [node.addr()];
+        let refused = late.endpoint.connect(Some(node.id()), &to).await;
+        assert!(refused.is_err(), "{refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_stranger_does_not_stay_and_one_that_became_known_does() {
     let limits = Limits {

@@ -16,10 +16,15 @@ use tracing::{debug, info, warn};
 
 use super::desired::desired;
 use super::handshakes::Handshakes;
+use crate::quota::{Quota, SPAN_IN_WORDS, Turn};
 use crate::store::InterfaceOptions;
 
 /// How many steps may be carried out without observing the interface first.
 const FEW: usize = 16;
+/// How many steps of one plan are logged.
+const SHOWN: usize = 16;
+/// Lines in ten minutes about what follows from promises of others.
+const MOST: u32 = 100;
 
 pub(super) struct Interface {
     pub(super) name: IfName,
@@ -47,6 +52,8 @@ pub(super) struct Interface {
     pub(super) last_hint: Option<String>,
     /// The steps that this host did not allow the last time.
     skipped: Vec<Skipped>,
+    /// How much was logged of what others cause.
+    said: Quota,
 }
 
 /// Why a change is made, for the log.
@@ -86,6 +93,7 @@ impl Interface {
             last_problem: None,
             last_hint: None,
             skipped: Vec::new(),
+            said: Quota::new(),
         }
     }
 
@@ -214,11 +222,8 @@ impl Interface {
         plan.steps.retain(is_stalled);
         plan.steps
             .splice(0..0, stalled.iter().copied().map(Step::RemovePeer));
-        info!(
-            "{}: restarting handshakes that have stalled: {}",
-            self.name,
-            line(&plan)
-        );
+        let what = format!("restarting handshakes that have stalled: {}", line(&plan));
+        log_within(&mut self.said, &self.name, &what);
         self.known = None;
         match &mut self.backend {
             Some(backend) => backend.apply(&plan).map(drop),
@@ -254,7 +259,7 @@ impl Interface {
         };
         interface.follow(&plan.steps);
         if !plan.is_empty() {
-            log(&self.name, &plan, Cause::Wanted, false);
+            log(&mut self.said, &self.name, &plan, Cause::Wanted, false);
             if let Err(error) = backend.apply(&plan) {
                 debug!("{}: {error}; observing the interface", self.name);
                 return false;
@@ -305,7 +310,10 @@ impl Interface {
         match cause {
             Cause::Observed if is_known => return Ok(()),
             Cause::Guard if is_known => {}
-            _ => log(&self.name, &plan, cause, observed.interface.is_none()),
+            _ => {
+                let gone = observed.interface.is_none();
+                log(&mut self.said, &self.name, &plan, cause, gone);
+            }
         }
         let Some(backend) = &mut self.backend else {
             return Ok(());
@@ -382,14 +390,30 @@ fn leave_endpoints(desired: &mut Desired, observed: &Observed) {
 }
 
 fn line(plan: &Plan) -> String {
-    let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+    let shown = plan.steps.iter().take(SHOWN);
+    let mut steps: Vec<String> = shown.map(ToString::to_string).collect();
+    let more = plan.steps.len().saturating_sub(SHOWN);
+    if more > 0 {
+        steps.push(format!("and {more} more"));
+    }
     steps.join("; ")
 }
 
-fn log(name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
+/// Logs what follows from what others promise.
+fn log_within(said: &mut Quota, name: &IfName, what: &str) {
+    match said.take(MOST, Instant::now()) {
+        Turn::Next => info!("{name}: {what}"),
+        Turn::Last => info!(
+            "{name}: {what} (no more changes that follow from promises are logged for {SPAN_IN_WORDS})"
+        ),
+        Turn::Spent => debug!("{name}: {what}"),
+    }
+}
+
+fn log(said: &mut Quota, name: &IfName, plan: &Plan, cause: Cause, gone: bool) {
     let steps = line(plan);
     match cause {
-        Cause::Wanted => info!("{name}: {steps}"),
+        Cause::Wanted => log_within(said, name, &steps),
         // The first failure was logged, and success will be.
         Cause::Retry => debug!("{name}: {steps}"),
         Cause::Guard | Cause::Observed if gone => warn!("{name}: the interface was gone: {steps}"),

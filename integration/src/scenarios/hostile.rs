@@ -3,17 +3,25 @@
 //! The attacker has one invite for many uses, hence as many node keys as it likes, each validly
 //! admitted. It speaks the real protocol from its own machine.
 
+mod applicants;
+mod asks;
 #[cfg(feature = "modules")]
 mod callers;
+mod copy;
 mod evidence;
+mod five;
 mod honest;
+mod insider;
 mod lies;
 mod noise;
+mod outsider;
+mod readers;
 mod rogue;
+mod stranger;
 mod target;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tokio::runtime::Builder;
@@ -40,6 +48,30 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "noise_of_a_member_changes_nothing",
         run: noise_changes_nothing,
+    },
+    Scenario {
+        name: "lies_of_an_outsider_change_nothing",
+        run: outsider::lies,
+    },
+    Scenario {
+        name: "a_crowd_of_strangers_isolates_nobody",
+        run: outsider::crowd,
+    },
+    Scenario {
+        name: "a_member_that_repeats_itself_changes_nothing",
+        run: insider::attack,
+    },
+    Scenario {
+        name: "who_is_out_reads_no_statement_of_a_member",
+        run: readers::ask,
+    },
+    Scenario {
+        name: "invented_keys_keep_no_newcomer_out",
+        run: applicants::crowd,
+    },
+    Scenario {
+        name: "two_machines_with_one_key_disturb_nobody",
+        run: copy::run,
     },
     #[cfg(feature = "modules")]
     Scenario {
@@ -88,7 +120,8 @@ where
     let attacker = lab.add_node("mallory")?;
     let honest = Honest::new(mesh.members())?;
     let before = honest.settled(PATIENCE)?;
-    let memory: Vec<u64> = resident(&mesh)?;
+    let (memory, busy) = (resident(&mesh)?, busy(&mesh)?);
+    let started = Instant::now();
 
     let pings = Pings::start(&honest)?;
     let accused = attacker.namespaces().in_net(|| -> Result<Vec<Accused>> {
@@ -98,6 +131,7 @@ where
     })??;
     // Effects may come a little later.
     std::thread::sleep(Duration::from_secs(3));
+    costs_little(&mesh, &busy, started.elapsed())?;
     pings.stop()?;
 
     let after = honest.look()?;
@@ -132,6 +166,22 @@ fn resident(mesh: &Mesh) -> Result<Vec<u64>> {
     members
         .map(|node| Ok(server::memory(node)?.now_kib))
         .collect()
+}
+
+/// How much processor time each server has used.
+fn busy(mesh: &Mesh) -> Result<Vec<Duration>> {
+    let members = mesh.members().iter();
+    members.map(|node| server::processor_time(node)).collect()
+}
+
+fn costs_little(mesh: &Mesh, before: &[Duration], lasted: Duration) -> Result<()> {
+    let allowed = five::may_be_busy(lasted);
+    for (before, now) in before.iter().zip(busy(mesh)?) {
+        let busy = now.saturating_sub(*before);
+        say(&format!("{busy:.1?} of a processor in {lasted:.1?}"));
+        ensure!(busy <= allowed, "more than {allowed:.1?} of a processor");
+    }
+    Ok(())
 }
 
 fn mesh_is_whole(mesh: &Mesh) -> Result<()> {

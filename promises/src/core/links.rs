@@ -44,6 +44,8 @@ pub(crate) struct Link {
     seen_at: Option<SocketAddr>,
     /// What its clock showed.
     clock: Option<Offset>,
+    /// Whether it was asked that.
+    asked: bool,
 }
 
 /// The connections to all nodes, present and past.
@@ -70,11 +72,11 @@ impl Links {
         self.0.get(node).and_then(|link| link.up)
     }
 
-    /// Who sees this node at which address, of those whom it dialled.
+    /// Who sees this node at which address, of those whom it asked.
     pub(crate) fn seen_at(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
         self.0
             .iter()
-            .filter(|(_, link)| link.up.is_some() && link.dialled.is_some())
+            .filter(|(_, link)| link.up.is_some())
             .filter_map(|(node, link)| Some((node, link.seen_at?)))
     }
 
@@ -91,6 +93,20 @@ impl Links {
         }
     }
 
+    /// Those who dialled this node and were not asked, and where they are.
+    pub(crate) fn unasked(&self) -> impl Iterator<Item = (&NodeId, SocketAddr)> {
+        self.0
+            .iter()
+            .filter(|(_, link)| link.dialled.is_none() && link.seen_at.is_none())
+            .filter_map(|(node, link)| Some((node, link.up?)))
+    }
+
+    /// Marks one that dialled this node as asked where it sees it. Returns whether it was not.
+    pub(crate) fn ask(&mut self, node: &NodeId) -> bool {
+        let link = self.0.get_mut(node).filter(|link| link.up.is_some());
+        link.is_some_and(|link| !std::mem::replace(&mut link.asked, true))
+    }
+
     pub(crate) fn connected(
         &mut self,
         node: NodeId,
@@ -103,6 +119,7 @@ impl Links {
         link.dialled = outgoing.then_some(now);
         link.seen_at = None;
         link.clock = None;
+        link.asked = outgoing;
         link.dialling = false;
         link.failures = 0;
         link.retry_at = Millis(0);
@@ -121,9 +138,12 @@ impl Links {
             .map(|(node, _)| *node)
     }
 
+    /// A node says where it sees this one, which counts if it was asked that, and not only the time. Returns whether that is
+    /// news.
     pub(crate) fn see(&mut self, node: &NodeId, seen_at: SocketAddr) -> bool {
         self.0
             .get_mut(node)
+            .filter(|link| link.asked)
             .is_some_and(|link| link.seen_at.replace(seen_at) != Some(seen_at))
     }
 

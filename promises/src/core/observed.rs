@@ -1,5 +1,6 @@
-//! Where others see this node: a hint, believed of members that this node dialled, and only as far as they agree who
-//! stand under different lines.
+//! Where others see this node: a hint, believed of members that this node asked, and only as far as they agree who
+//! stand under different lines. It asks those whom it dialled; of those who dialled it, only where one line alone says
+//! something new.
 //!
 //! What is believed goes into this node's signed promise, where members send their handshakes. So a change has
 //! its price: each one makes the next wait longer.
@@ -42,39 +43,69 @@ impl Changes {
     }
 }
 
-/// What can be believed of what members say, one observation each, with the line that each stands under: the addresses
-/// on whose IP two lines agree, if two spoke of that family; of these the ones that most saw. Where all stand under one
-/// line, two of them have to agree, if there are two: a young network has no other.
-pub(crate) fn agreed(said: impl Iterator<Item = (Line, SocketAddr)>) -> BTreeSet<SocketAddr> {
-    let (v4, v6): (Vec<_>, Vec<_>) = said.partition(|(_, addr)| addr.is_ipv4());
-    [v4, v6]
-        .into_iter()
-        .flat_map(|said| of_family(&said))
-        .collect()
+/// What is known about where this node is.
+pub(crate) struct Hints<'a> {
+    /// What members say whom this node asked, one observation each, with the line that each stands under.
+    pub(crate) said: Vec<(Line, SocketAddr)>,
+    /// The lines of members that dialled this node and were not asked, and where these are.
+    pub(crate) unasked: Vec<(Line, IpAddr)>,
+    /// What is believed already.
+    pub(crate) believed: &'a BTreeSet<SocketAddr>,
 }
 
-fn of_family(said: &[(Line, SocketAddr)]) -> Vec<SocketAddr> {
-    let lines: BTreeSet<Line> = said.iter().map(|(line, _)| *line).collect();
-    let alone = lines.len() == 1;
-    // Where there is one line only, each of its members is a voice.
-    let voice = |number: usize, line: Line| (line, if alone { number } else { 0 });
-    let mut by_ip: BTreeMap<IpAddr, BTreeSet<(Line, usize)>> = BTreeMap::new();
-    let mut by_addr: BTreeMap<SocketAddr, BTreeSet<(Line, usize)>> = BTreeMap::new();
-    for (number, (line, addr)) in said.iter().enumerate() {
-        let voice = voice(number, *line);
-        by_ip.entry(addr.ip()).or_default().insert(voice);
-        by_addr.entry(*addr).or_default().insert(voice);
+impl Hints<'_> {
+    /// What can be believed: the addresses on whose IP two lines agree, if two spoke of that family; of these the ones
+    /// that most saw. Where all who spoke stand under one line, two of them have to agree, if there are two: a young
+    /// network has no other. Where members under other lines are connected, one line says nothing new.
+    pub(crate) fn agreed(&self) -> BTreeSet<SocketAddr> {
+        [true, false]
+            .into_iter()
+            .flat_map(|is_ipv4| self.of_family(is_ipv4))
+            .collect()
     }
-    let needed = said.len().min(2);
-    let votes = |addr: &SocketAddr| by_ip.get(&addr.ip()).map_or(0, BTreeSet::len);
-    let mut agreed: Vec<(usize, SocketAddr)> = by_addr
-        .into_iter()
-        .filter(|(addr, _)| votes(addr) >= needed)
-        .map(|(addr, voices)| (voices.len(), addr))
-        .collect();
-    agreed.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
-    let best = agreed.into_iter().take(PER_FAMILY);
-    best.map(|(_, addr)| addr).collect()
+
+    /// Whether something would be believed if those who were not asked were not there: it is time to ask them.
+    pub(crate) fn is_held_back(&self) -> bool {
+        let bare = Hints {
+            said: self.said.clone(),
+            unasked: Vec::new(),
+            believed: self.believed,
+        };
+        bare.agreed() != self.agreed()
+    }
+
+    fn of_family(&self, is_ipv4: bool) -> Vec<SocketAddr> {
+        let said = self
+            .said
+            .iter()
+            .filter(|(_, addr)| addr.is_ipv4() == is_ipv4);
+        let said: Vec<(Line, SocketAddr)> = said.copied().collect();
+        let lines: BTreeSet<Line> = said.iter().map(|(line, _)| *line).collect();
+        let alone = lines.len() == 1;
+        let mut unasked = self.unasked.iter();
+        let are_others = unasked.any(|(line, ip)| ip.is_ipv4() == is_ipv4 && !lines.contains(line));
+        // Where there is one line only, each of its members is a voice.
+        let voice = |number: usize, line: Line| (line, if alone { number } else { 0 });
+        let mut by_ip: BTreeMap<IpAddr, BTreeSet<(Line, usize)>> = BTreeMap::new();
+        let mut by_addr: BTreeMap<SocketAddr, BTreeSet<(Line, usize)>> = BTreeMap::new();
+        for (number, (line, addr)) in said.iter().enumerate() {
+            let voice = voice(number, *line);
+            by_ip.entry(addr.ip()).or_default().insert(voice);
+            by_addr.entry(*addr).or_default().insert(voice);
+        }
+        let needed = said.len().min(2);
+        let votes = |addr: &SocketAddr| by_ip.get(&addr.ip()).map_or(0, BTreeSet::len);
+        let is_new = |addr: &SocketAddr| !self.believed.contains(addr);
+        let mut agreed: Vec<(usize, SocketAddr)> = by_addr
+            .into_iter()
+            .filter(|(addr, _)| votes(addr) >= needed)
+            .filter(|(addr, _)| !(alone && are_others && is_new(addr)))
+            .map(|(addr, voices)| (voices.len(), addr))
+            .collect();
+        agreed.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
+        let best = agreed.into_iter().take(PER_FAMILY);
+        best.map(|(_, addr)| addr).collect()
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +124,48 @@ mod tests {
             let line = Line::Invite(NodeId([*line; 32]));
             (line, addr.parse().unwrap())
         });
-        agreed(said).iter().map(ToString::to_string).collect()
+        let hints = Hints {
+            said: said.collect(),
+            unasked: Vec::new(),
+            believed: &BTreeSet::new(),
+        };
+        texts(&hints)
+    }
+
+    fn texts(hints: &Hints<'_>) -> Vec<String> {
+        hints.agreed().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn one_line_says_nothing_new_where_members_under_others_are_connected() {
+        let line = |number| Line::Invite(NodeId([number; 32]));
+        let (known, lie) = (
+            "192.0.2.1:9".parse().unwrap(),
+            "198.51.100.7:9".parse().unwrap(),
+        );
+        let believed = BTreeSet::from([known]);
+        let hints = |said: &[(u8, SocketAddr)], unasked: &[(u8, &str)]| {
+            let said = said.iter().map(|(number, addr)| (line(*number), *addr));
+            let unasked = unasked.iter();
+            let unasked = unasked.map(|(number, ip)| (line(*number), ip.parse().unwrap()));
+            let hints = Hints {
+                said: said.collect(),
+                unasked: unasked.collect(),
+                believed: &believed,
+            };
+            assert_eq!(hints.is_held_back(), texts(&hints).is_empty());
+            texts(&hints)
+        };
+        let pair = [(1, lie), (1, lie)];
+        let other = [(2, "192.0.2.7")];
+        assert_eq!(hints(&pair, &other), [""; 0]);
+        assert_eq!(hints(&pair[..1], &other), [""; 0]);
+        // Under the same line, or over the other family, they are no others.
+        assert_eq!(hints(&pair, &[(1, "192.0.2.7")]), ["198.51.100.7:9"]);
+        assert_eq!(hints(&pair, &[(2, "2001:db8::7")]), ["198.51.100.7:9"]);
+        // What was believed stays, and another line makes it two.
+        assert_eq!(hints(&[(1, known)], &other), ["192.0.2.1:9"]);
+        assert_eq!(hints(&[(1, lie), (3, lie)], &other), ["198.51.100.7:9"]);
     }
 
     #[test]

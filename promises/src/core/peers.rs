@@ -115,6 +115,11 @@ impl Peers {
         self.links.hear_clock(peer, offset);
     }
 
+    /// Marks a connected node as asked where it sees this one. Returns whether it was not.
+    pub(crate) fn ask_once(&mut self, node: &NodeId) -> bool {
+        self.links.ask(node)
+    }
+
     /// A node sent what no correct node sends. After a few of these its connection is closed.
     pub(crate) fn misbehaved(&mut self, peer: NodeId, why: String, step: &mut Step<'_>) {
         step.effects.notice(Notice::BadMessage { peer, why });

@@ -42,7 +42,10 @@ impl Driver {
                 self.tunnels.configure(network, name, interface, tunnel);
             }
             Effect::Connect { peer, addrs } => self.connect(peer, addrs),
-            Effect::Know(nodes) => self.endpoint.know(nodes),
+            Effect::Know(nodes) => {
+                self.notices.know(&nodes);
+                self.endpoint.know(nodes);
+            }
             Effect::Disconnect { peer, why } => {
                 let (code, reason) = match why {
                     Parting::NotNeeded => (CloseCode::DONE, "nothing is shared"),

@@ -26,7 +26,7 @@ pub(super) fn only_present_members(lab: &Lab) -> Result<()> {
     node.grid_ok(&["contract", "--add", "hello"], "")?;
     let promise = ContentId::of(&fs::read(guest("hello.md")?)?);
     let call = Message::new(promise).arg("world");
-    let victim = Victim::of(&mesh, node)?;
+    let victim = Victim::of(node)?;
     let invite = Invite::from_text(mesh.invite())?;
     let caller = lab.add_node("mallory")?;
     caller.namespaces().in_net(|| -> Result<()> {

@@ -7,7 +7,8 @@ use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use minicbor::bytes::ByteVec;
 
-use super::rogue::{Accused, Rogue, key};
+use super::rogue::{Accused, Rogue};
+use super::stranger::key;
 use super::target::Target;
 
 /// How many nodes the losing claimant of an invite admits.

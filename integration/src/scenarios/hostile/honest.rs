@@ -13,13 +13,14 @@ use ipnet::IpNet;
 
 use crate::node::Node;
 use crate::ping::Pinger;
-use crate::status::Status;
-use crate::wireguard::{self, PublicKey};
+use crate::scenarios::seen;
+use crate::wireguard;
 
 /// The nodes that follow the rules.
 pub(super) struct Honest {
     nodes: Vec<Arc<Node>>,
-    keys: BTreeSet<PublicKey>,
+    /// Their WireGuard keys, in base64.
+    keys: BTreeSet<String>,
     addresses: Vec<Vec<IpAddr>>,
 }
 
@@ -27,17 +28,13 @@ pub(super) struct Honest {
 pub(super) type Seen = BTreeMap<String, Vec<String>>;
 
 impl Honest {
-    /// Call this before anybody else is in the network.
     pub(super) fn new(nodes: &[Arc<Node>]) -> Result<Self> {
         let mut keys = BTreeSet::new();
         let mut addresses = Vec::new();
         for node in nodes {
-            let interface = wireguard::read(node, "foo")?;
-            keys.extend(interface.peers.iter().map(|peer| peer.public_key));
-            let json = node.grid_ok(&["status", "foo", "--json"], "")?;
-            let status = Status::parse(&json)?;
-            let own = status.network("foo")?;
-            addresses.push(vec![IpAddr::V4(own.ipv4()?), IpAddr::V6(own.ipv6()?)]);
+            let own = seen::identity(node, "foo")?;
+            keys.insert(own.public_key.clone());
+            addresses.push(seen::ips_of(&own)?);
         }
         ensure!(keys.len() == nodes.len(), "not one key for each node");
         Ok(Self {
@@ -56,7 +53,7 @@ impl Honest {
             for peer in interface
                 .peers
                 .iter()
-                .filter(|p| self.keys.contains(&p.public_key))
+                .filter(|p| self.keys.contains(&p.public_key.to_string()))
             {
                 let mut allowed = peer.allowed_ips.clone();
                 allowed.sort();
@@ -104,7 +101,7 @@ impl Honest {
             let others = interface
                 .peers
                 .iter()
-                .filter(|p| !self.keys.contains(&p.public_key));
+                .filter(|p| !self.keys.contains(&p.public_key.to_string()));
             for prefix in others.flat_map(|peer| &peer.allowed_ips) {
                 let address = prefix.addr();
                 let single = prefix.prefix_len() == prefix.max_prefix_len();
@@ -142,6 +139,9 @@ pub(super) struct Pings {
     threads: Vec<JoinHandle<Result<Count>>>,
 }
 
+/// How many echoes are sent in each direction, however short an attack is.
+const FEWEST: u32 = 10;
+
 /// The results in one direction.
 struct Count {
     way: String,
@@ -170,7 +170,7 @@ impl Pings {
                         sent: 0,
                         lost: 0,
                     };
-                    while !stop.load(Ordering::Relaxed) {
+                    while count.sent < FEWEST || !stop.load(Ordering::Relaxed) {
                         count.sent += 1;
                         let answered = pinger.ping(address, Duration::from_secs(1));
                         count.lost += u32::from(!matches!(answered, Ok(Some(_))));
@@ -193,12 +193,6 @@ impl Pings {
                 "{}: {} of {} echoes got lost",
                 count.way,
                 count.lost,
-                count.sent
-            );
-            ensure!(
-                count.sent >= 10,
-                "{}: only {} echoes",
-                count.way,
                 count.sent
             );
         }

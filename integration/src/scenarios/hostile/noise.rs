@@ -8,10 +8,9 @@ use grid_net::Limits;
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use grid_promises::{Message, cbor, texts};
-use minicbor::Encode;
-use minicbor::bytes::ByteVec;
 use tokio::task::JoinSet;
 
+use super::asks::Compared;
 use super::rogue::{Accused, Rogue};
 use super::target::Target;
 use crate::tap::{QUIC_PORT, WIREGUARD_PORT};
@@ -127,14 +126,6 @@ async fn endless(target: &Target) -> Result<Option<Accused>> {
     Ok(None)
 }
 
-/// The answer to a comparison of statements, as far as it matters here.
-#[derive(Encode)]
-enum SyncAnswer {
-    /// What the asker lacks, what it is to send, and whether there is more.
-    #[n(2)]
-    Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<ByteVec>, #[n(2)] bool),
-}
-
 /// A comparison that is never done: there is always more, be it the same or new.
 async fn never_done(target: &Target) -> Result<Option<Accused>> {
     let mut rogue = Rogue::admitted(&target.invite, 34)?;
@@ -144,7 +135,7 @@ async fn never_done(target: &Target) -> Result<Option<Accused>> {
         .tell(target.first()?, std::slice::from_ref(&promise))
         .await?;
     let more = |promise: Vec<u8>| {
-        let body = SyncAnswer::Difference(vec![promise.into()], Vec::new(), true);
+        let body = Compared::Difference(vec![promise.into()], Vec::new(), true);
         let answer = Message::new(texts::ANSWER.id()).payload(cbor::encode(&body));
         answer.encode()
     };

@@ -5,9 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use grid_keys::{NodeId, NodeKey, Secret, WgPublicKey, WgSecretKey};
+use grid_keys::{NodeId, NodeKey, WgPublicKey, WgSecretKey};
 use grid_net::{Config, Endpoint, Event, Limits};
-use grid_promises::cbor;
 use grid_promises::limits::PROMISE_LIFETIME;
 use grid_promises::network::address;
 use grid_promises::network::admission::Admission;
@@ -20,20 +19,15 @@ use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
 use grid_promises::{Message, Timestamp, texts};
 use ipnet::IpNet;
+use minicbor::Decode;
 use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
+use super::asks;
+use super::stranger::{self, key};
 use super::target::Victim;
 use crate::tap::QUIC_PORT;
-
-/// The body of a push, as the protocol has it.
-#[derive(Encode)]
-struct Push {
-    #[n(0)]
-    statements: Vec<ByteVec>,
-}
 
 /// The answer to a push, as far as it matters here.
 #[derive(Debug, Decode)]
@@ -71,6 +65,18 @@ impl Rogue {
 
     /// As [`Rogue::admitted`], with other limits on its own endpoint.
     pub(super) fn limited(invite: &Invite, seed: u64, limits: Limits) -> Result<Self> {
+        let mut rogue = Self::with(&invite.charter, seed, limits)?;
+        // It claims to have joined as early as the invite allows.
+        rogue.admission = invite.admit(rogue.id(), invite.grant.issued)?;
+        Ok(rogue)
+    }
+
+    /// One that owners admit by name.
+    pub(super) fn by_name(charter: &Signed<Charter>, seed: u64) -> Result<Self> {
+        Self::with(charter, seed, Limits::default())
+    }
+
+    fn with(charter: &Signed<Charter>, seed: u64, limits: Limits) -> Result<Self> {
         let key = key(seed);
         let mut config = Config::new(key.clone());
         config.listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -78,10 +84,9 @@ impl Rogue {
         let (endpoint, events) = Endpoint::bind(config)?;
         Ok(Self {
             wireguard: WgSecretKey::from_bytes(&key.seed()),
-            // It claims to have joined as early as the invite allows.
-            admission: invite.admit(key.id(), invite.grant.issued)?,
-            charter: invite.charter.clone(),
-            ipv6: Ipv6Claim::first(&invite.charter, &key.id(), 0).context("no modifier")?,
+            admission: Admission::default(),
+            charter: charter.clone(),
+            ipv6: Ipv6Claim::first(charter, &key.id(), 0).context("no modifier")?,
             key,
             endpoint,
             events,
@@ -246,25 +251,11 @@ impl Rogue {
 
     /// Asks a victim, and leaves the victim's own requests unanswered.
     pub(super) async fn ask(&mut self, victim: &Victim, message: Vec<u8>) -> Result<Vec<u8>> {
-        let request = self.endpoint.request(victim.id, message);
-        tokio::pin!(request);
-        loop {
-            tokio::select! {
-                answer = &mut request => return Ok(answer?),
-                event = self.events.recv() => drop(event.context("the endpoint ended")?),
-            }
-        }
+        stranger::ask(&self.endpoint, &mut self.events, victim.id, message).await
     }
 
     pub(super) fn pushing(&self, statements: &[Vec<u8>]) -> Vec<u8> {
-        let body = Push {
-            statements: statements.iter().cloned().map(ByteVec::from).collect(),
-        };
-        Message::new(texts::JOIN_WIREGUARD_NET.id())
-            .arg("push")
-            .arg(self.charter.network().0.to_bytes())
-            .payload(cbor::encode(&body))
-            .encode()
+        asks::push(&self.charter.network(), statements)
     }
 
     /// Answers every comparison of statements for a while: `answer` makes the answer, of a number that grows. How
@@ -275,6 +266,24 @@ impl Rogue {
         time: Duration,
     ) -> Result<BTreeMap<NodeId, u32>> {
         let (mut asked, mut number) = (BTreeMap::new(), 1);
+        let answer = |peer, message: &Message| {
+            if !asks::is(message, "sync") {
+                return Ok(None);
+            }
+            *asked.entry(peer).or_default() += 1;
+            number += 1;
+            answer(number).map(Some)
+        };
+        self.serve(answer, time).await?;
+        Ok(asked)
+    }
+
+    /// Takes the victims' requests for a while. Those stay unanswered of which `answer` makes nothing.
+    pub(super) async fn serve(
+        &mut self,
+        mut answer: impl FnMut(NodeId, &Message) -> Result<Option<Vec<u8>>>,
+        time: Duration,
+    ) -> Result<()> {
         let until = Instant::now() + time;
         while let Ok(event) = timeout_at(until, self.events.recv()).await {
             let Event::Request {
@@ -287,13 +296,11 @@ impl Rogue {
                 continue;
             };
             let message = Message::decode(&message, &Message::BOUNDS)?;
-            if message.args.first().is_some_and(|arg| arg == b"sync") {
-                *asked.entry(peer).or_default() += 1;
-                number += 1;
-                respond.send(answer(number)?);
+            if let Some(answer) = answer(peer, &message)? {
+                respond.send(answer);
             }
         }
-        Ok(asked)
+        Ok(())
     }
 
     /// Drops the events that wait.
@@ -312,14 +319,6 @@ impl Accused {
     pub(super) fn new(rogue: &Rogue, of: &'static str) -> Self {
         Self { id: rogue.id(), of }
     }
-}
-
-pub(super) fn key(seed: u64) -> NodeKey {
-    let mut bytes = [0xa5; 32];
-    for (to, from) in bytes.iter_mut().zip(seed.to_be_bytes()) {
-        *to = from;
-    }
-    NodeKey::from_seed(&Secret::new(bytes))
 }
 
 fn now() -> Timestamp {

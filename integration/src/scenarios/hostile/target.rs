@@ -10,6 +10,7 @@ use grid_promises::network::invite::Invite;
 
 use crate::mesh::Mesh;
 use crate::node::Node;
+use crate::scenarios::seen;
 
 /// What an attacker knows.
 pub(super) struct Target {
@@ -44,7 +45,7 @@ impl Target {
         b.grid_ok(&["promise", "foo", "192.168.66.0/24"], "")?;
         let mut victims = Vec::new();
         for node in mesh.members() {
-            victims.push(Victim::of(mesh, node)?);
+            victims.push(Victim::of(node)?);
         }
         Ok(Self {
             invite: Invite::from_text(mesh.invite())?,
@@ -69,8 +70,9 @@ impl Target {
 }
 
 impl Victim {
-    pub(super) fn of(mesh: &Mesh, node: &Arc<Node>) -> Result<Self> {
-        let own = mesh.status(node)?;
+    /// What is known of a member of the network "foo".
+    pub(super) fn of(node: &Arc<Node>) -> Result<Self> {
+        let own = seen::network(node, "foo")?;
         let id = node.grid_ok(&["generate-keys"], "")?;
         let key = fs::read_to_string(node.home().join("nets/foo/wireguard.key"))?;
         let key = data_encoding::BASE64.decode(key.trim().as_bytes())?;

@@ -30,8 +30,7 @@ impl Router {
 
     fn answer(&mut self, peer: NodeId, ask: Ask, step: &mut Step<'_>) -> Vec<u8> {
         match ask {
-            // What it says of this node is believed only in its answer, and where it sees this node only of whom this node
-            // dialled (`Links::seen_at`).
+            // What it says of this node is believed only in its answer, where this node asks.
             Ask::Hello(_) => match self.peers.links().remote(&peer) {
                 Some(observed) => answer(&Hello {
                     observed,

@@ -13,7 +13,7 @@ use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::phase::Ending;
 use crate::core::networks::Networks;
-use crate::core::observed::{self, Changes};
+use crate::core::observed::{Changes, Hints};
 use crate::core::peers::{About, Peers, part};
 use crate::core::protocol::{Ask, Hello};
 use crate::core::searches::Searches;
@@ -255,15 +255,7 @@ impl Router {
         self.say_hello(peer, remote, step);
     }
 
-    fn say_hello(&mut self, peer: NodeId, remote: SocketAddr, step: &mut Step<'_>) {
-        let hello = Ask::Hello(Hello {
-            observed: remote,
-            clock: step.clock.shown(step.now),
-        });
-        self.peers.request(peer, &hello, About::Hello, step.effects);
-    }
-
-    /// Another node says where it sees this one.
+    /// Another node, which this one asked, says where it sees it.
     fn seen_as(&mut self, peer: &NodeId, observed: SocketAddr, step: &mut Step<'_>) {
         if is_reachable(&observed) && self.peers.see(peer, observed) {
             self.update_seen_at(step);
@@ -272,9 +264,23 @@ impl Router {
 
     /// Believes what members under different lines agree on, if the last change is long enough ago.
     fn update_seen_at(&mut self, step: &mut Step<'_>) {
-        let said = self.peers.links().seen_at();
-        let by_line = said.filter_map(|(node, addr)| Some((self.networks.line_of(node)?, addr)));
-        let seen_at = observed::agreed(by_line);
+        let links = self.peers.links();
+        let line_of = |node: &NodeId| self.networks.line_of(node);
+        let said = links.seen_at();
+        let came = links.unasked();
+        let hints = Hints {
+            said: said
+                .filter_map(|(node, addr)| Some((line_of(node)?, addr)))
+                .collect(),
+            unasked: came
+                .filter_map(|(node, remote)| Some((line_of(node)?, remote.ip().to_canonical())))
+                .collect(),
+            believed: self.local.seen_at(),
+        };
+        let seen_at = hints.agreed();
+        if hints.is_held_back() {
+            self.ask_who_came(step);
+        }
         if !self.local.would_change(&seen_at) {
             step.timers.cancel(Timer::SeenAt);
         } else if self.changes.next() > step.now {
@@ -285,6 +291,28 @@ impl Router {
             self.networks.resign_all(step);
             self.networks.touch_all();
         }
+    }
+
+    /// Asks the members that dialled this node where they see it, once for each connection.
+    fn ask_who_came(&mut self, step: &mut Step<'_>) {
+        let came = self.peers.links().unasked();
+        let members: Vec<(NodeId, SocketAddr)> = came
+            .filter(|(node, _)| self.networks.line_of(node).is_some())
+            .map(|(node, remote)| (*node, remote))
+            .collect();
+        for (node, remote) in members {
+            if self.peers.ask_once(&node) {
+                self.say_hello(node, remote, step);
+            }
+        }
+    }
+
+    fn say_hello(&mut self, peer: NodeId, remote: SocketAddr, step: &mut Step<'_>) {
+        let hello = Ask::Hello(Hello {
+            observed: remote,
+            clock: step.clock.shown(step.now),
+        });
+        self.peers.request(peer, &hello, About::Hello, step.effects);
     }
 
     fn wanted(&self) -> BTreeSet<NodeId> {
