@@ -5,6 +5,9 @@
 //! the types here in deterministic CBOR. A response is a message under `answer` with a payload that
 //! belongs to the request, or under `refusal` with a `Refused`.
 
+#[cfg(feature = "sim")]
+pub mod by_hand;
+
 use std::net::SocketAddr;
 
 use minicbor::bytes::{ByteArray, ByteVec};
@@ -259,21 +262,6 @@ impl Ask {
         };
         Ok(Self::Network(network, ask))
     }
-}
-
-/// The request that says where its receiver is seen: for adversaries in simulations.
-#[cfg(feature = "sim")]
-#[must_use]
-pub fn hello(observed: SocketAddr) -> Vec<u8> {
-    Ask::Hello(Hello { observed }).encode()
-}
-
-/// The request of a node to be admitted: for adversaries in simulations.
-#[cfg(feature = "sim")]
-#[must_use]
-pub fn ask(request: &Signed<AdmissionRequest>) -> Vec<u8> {
-    let ask = NetworkAsk::Admit(AdmitRequest::new(request));
-    Ask::Network(request.network, ask).encode()
 }
 
 /// Whether reading these bytes as a request or as any response stays within bounds. For fuzzing.
