@@ -114,7 +114,8 @@ pub(crate) struct SyncRequest {
     /// Whether the sender has no room for members that it does not know.
     #[n(3)]
     pub(crate) is_full: bool,
-    /// The acts that make the sender a member, if it takes any: the receiver may not have them either.
+    /// The acts that make the sender a member, if it takes any, and those that undid what put it out: the receiver may not
+    /// have them either.
     #[n(4)]
     pub(crate) acts: Vec<ByteVec>,
 }
