@@ -459,6 +459,12 @@ impl<R: Rng> World<R> {
         self.establish(from, to);
     }
 
+    /// Whether two machines are connected.
+    #[must_use]
+    pub fn is_connected(&self, one: NodeIndex, other: NodeIndex) -> bool {
+        self.connections.contains(&pair(one, other))
+    }
+
     /// Ends the connection between two machines, if there is one.
     pub fn hang_up(&mut self, one: NodeIndex, other: NodeIndex) {
         self.disconnect(one, other);

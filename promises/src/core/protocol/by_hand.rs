@@ -8,7 +8,7 @@ use super::{
     AdmitAnswer, AdmitRequest, Ask, Hello, NetworkAsk, Pull, Push, PushAnswer, SyncAnswer,
     SyncRequest,
 };
-use crate::answer::{self, Response, read_response};
+use crate::answer;
 use crate::network::admission::{AdmissionRequest, RawLink};
 use crate::network::ids::NetworkId;
 use crate::network::index::{IndexEntry, ShortId};
@@ -136,13 +136,4 @@ pub fn admits(acts: &[Vec<u8>]) -> Vec<u8> {
 #[must_use]
 pub fn refuses(why: &str) -> Vec<u8> {
     answer::refusal(why)
-}
-
-/// How many of the statements that were sent a node did not merge, as it answers.
-#[must_use]
-pub fn refused(answer: &[u8]) -> Option<u32> {
-    match read_response::<PushAnswer>(answer).ok()? {
-        Response::Answer(answer) => Some(answer.refused),
-        Response::Refusal(_) => None,
-    }
 }
