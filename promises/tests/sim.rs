@@ -900,7 +900,8 @@ fn nobody_else_writes_into_a_promise_where_its_node_is_seen() {
         for peer in strangers.iter().chain([&member]) {
             let reply = grid_promises::core::ReplyTo(u64::from(round) + 1_000_000);
             let seen = ([203, 0, 113, 7], 1000 + round).into();
-            let message = grid_promises::core::protocol::hello(seen, world.now.timestamp());
+            let message =
+                grid_promises::core::protocol::by_hand::hello(seen, world.now.timestamp());
             let request = grid_promises::core::Input::Request {
                 peer: *peer,
                 message,

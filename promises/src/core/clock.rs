@@ -163,35 +163,31 @@ impl Clock {
         !near(before.1, self.believed) || lapse.since(before.0) > CLOCK_SKEW
     }
 
-    /// Of the times that can be believed, the one with the most weight; the one that needs no voice, if none has more.
+    /// What the machine shows or this node believed: what more voices say, the first of them if none says either. If none
+    /// does, and there is reason to doubt both, what is confirmed by others.
     fn choose(&self, voices: &[Voice], now: Millis) -> Offset {
         let reaches_floor = self.shown >= self.floor || near(self.shown, self.floor);
-        let by_itself = match self.trust {
-            Trust::Firm { .. } => [self.believed, self.shown, self.believed],
-            Trust::Loose { .. } if reaches_floor => [self.shown, self.floor, self.believed],
-            Trust::Loose { .. } => [self.floor, self.shown, self.believed],
+        let (first, second) = match self.trust {
+            Trust::Firm { .. } => (self.believed, self.shown),
+            Trust::Loose { .. } if reaches_floor => (self.shown, self.believed),
+            Trust::Loose { .. } => (self.floor, self.shown),
         };
-        let (is_firm, has_leapt) = (self.is_firm(), !near(self.shown, self.believed));
-        // Others alone move no clock that was confirmed and did not leap; one of them only a clock that never was, and
-        // not to before what was written down.
-        let said = voices.iter().filter(|voice| {
-            let with = voices
-                .iter()
-                .filter(|other| near(other.offset, voice.offset));
-            match with.count() {
-                0 | 1 => !is_firm && voice.offset >= self.floor,
-                _ => !is_firm || has_leapt,
-            }
-        });
-        let said = said.map(|voice| voice.offset);
-        let possible = by_itself.into_iter().chain(said);
-        let mut best = by_itself[0];
-        for time in possible.filter(|time| at(*time, now) >= FLOOR) {
-            if weight(time, voices) > weight(best, voices) {
-                best = time;
-            }
+        let is_possible = |time: &Offset| at(*time, now) >= FLOOR;
+        let own = if is_possible(&second) && weight(second, voices) > weight(first, voices) {
+            second
+        } else {
+            first
+        };
+        let is_doubtful = match self.trust {
+            Trust::Firm { leapt } => leapt.is_some(),
+            Trust::Loose { .. } => self.kept.is_some(),
+        };
+        if weight(own, voices) > 0 || !is_doubtful {
+            return own;
         }
-        best
+        let said = voices.iter().map(|voice| voice.offset);
+        let said = said.filter(|time| is_possible(time) && weight(*time, voices) >= CONFIRMED);
+        said.max_by_key(|time| weight(*time, voices)).unwrap_or(own)
     }
 
     /// Goes with the machine's clock.
@@ -319,18 +315,25 @@ mod tests {
     fn a_clock_that_is_wrong_at_the_start_is_outvoted_by_two() {
         for wrong in [YEAR, -HOUR, HOUR] {
             let mut clock = started(wrong, Some(-2 * HOUR));
-            assert_eq!(soon(&mut clock, &[]), (wrong, false));
-            // By one who says something else, it is until others come.
-            assert_eq!(soon(&mut clock, &lines(&[0])), (0, false));
-            assert_eq!(soon(&mut clock, &lines(&[0, wrong])), (wrong, false));
-            assert_eq!(soon(&mut clock, &lines(&[-YEAR])), (wrong, false));
-            assert_eq!(soon(&mut clock, &lines(&[0, 2])), (0, true));
+            for nobody in [&[][..], &lines(&[0]), &lines(&[-YEAR])] {
+                assert_eq!(soon(&mut clock, nobody), (wrong, false));
+            }
+            assert_eq!(soon(&mut clock, &lines(&[0, 0])), (0, true));
             // Corrected, or gone again: it stays with the right one.
             assert_eq!(soon(&mut clock, &[]), (0, true));
             clock.show(time(1), BOOT);
             assert_eq!(soon(&mut clock, &[]), (1, true));
             assert!(!clock.is_doubted());
         }
+        // If one says what it shows, others do not move it.
+        let mut clock = started(0, Some(-2 * HOUR));
+        assert_eq!(soon(&mut clock, &lines(&[0, YEAR, YEAR])), (0, false));
+        assert_eq!(soon(&mut clock, &lines(&[YEAR, YEAR])), (0, false));
+        // Nor one of which nothing was written down.
+        assert_eq!(
+            soon(&mut started(0, None), &lines(&[YEAR, YEAR])),
+            (0, false)
+        );
     }
 
     #[test]

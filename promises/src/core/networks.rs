@@ -111,6 +111,14 @@ impl Networks {
         lines.next()
     }
 
+    /// Whether all members but one stand under one line.
+    pub(crate) fn have_one_line(&self, but: &NodeId) -> bool {
+        let others = self.all.values().flat_map(|mesh| mesh.roster().others(but));
+        let mut lines = others.map(|node| self.line_of(node));
+        let first = lines.next();
+        lines.all(|line| Some(line) == first)
+    }
+
     /// Whether a node was revoked in any, and is a member of none.
     pub(crate) fn is_out(&self, node: &NodeId) -> bool {
         self.all.values().any(|mesh| mesh.roster().is_out(node)) && !self.has_member(node)

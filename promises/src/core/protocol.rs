@@ -5,6 +5,9 @@
 //! the types here in deterministic CBOR. A response is a message under `answer` with a payload that
 //! belongs to the request, or under `refusal` with a `Refused`.
 
+#[cfg(feature = "sim")]
+pub mod by_hand;
+
 use std::net::SocketAddr;
 
 use minicbor::bytes::{ByteArray, ByteVec};
@@ -114,7 +117,8 @@ pub(crate) struct SyncRequest {
     /// Whether the sender has no room for members that it does not know.
     #[n(3)]
     pub(crate) is_full: bool,
-    /// The acts that make the sender a member, if it takes any: the receiver may not have them either.
+    /// The acts that make the sender a member, if it takes any, and those that undid what put it out: the receiver may not
+    /// have them either.
     #[n(4)]
     pub(crate) acts: Vec<ByteVec>,
 }
@@ -262,21 +266,6 @@ impl Ask {
         };
         Ok(Self::Network(network, ask))
     }
-}
-
-/// The request that says where its receiver is seen, and when: for adversaries in simulations.
-#[cfg(feature = "sim")]
-#[must_use]
-pub fn hello(observed: SocketAddr, clock: Timestamp) -> Vec<u8> {
-    Ask::Hello(Hello { observed, clock }).encode()
-}
-
-/// The request of a node to be admitted: for adversaries in simulations.
-#[cfg(feature = "sim")]
-#[must_use]
-pub fn ask(request: &Signed<AdmissionRequest>) -> Vec<u8> {
-    let ask = NetworkAsk::Admit(AdmitRequest::new(request));
-    Ask::Network(request.network, ask).encode()
 }
 
 /// Whether reading these bytes as a request or as any response stays within bounds. For fuzzing.

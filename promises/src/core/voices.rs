@@ -6,20 +6,25 @@ use std::collections::BTreeMap;
 use crate::core::clock::{Offset, Voice};
 use crate::core::mesh::line::Line;
 
-/// Who says it: an owner, who is a line of its own, or somebody under a line.
+/// Who says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Speaker {
+    /// An owner, who is a line of its own.
     Owner,
+    /// Somebody under a line.
     Under(Line),
+    /// Somebody where all members stand under one line: a young network has no other.
+    Alone,
 }
 
 /// The voices of those who speak. A line says what the middle of its members say, so that the many outweigh the few.
 pub(crate) fn of(said: impl Iterator<Item = (Speaker, Offset)>) -> Vec<Voice> {
-    let mut owners = Vec::new();
+    let mut single = Vec::new();
     let mut by_line: BTreeMap<Line, Vec<Offset>> = BTreeMap::new();
     for (speaker, offset) in said {
         match speaker {
-            Speaker::Owner => owners.push(Voice::of_owner(offset)),
+            Speaker::Owner => single.push(Voice::of_owner(offset)),
+            Speaker::Alone => single.push(Voice::of_line(offset)),
             Speaker::Under(line) => by_line.entry(line).or_default().push(offset),
         }
     }
@@ -27,7 +32,7 @@ pub(crate) fn of(said: impl Iterator<Item = (Speaker, Offset)>) -> Vec<Voice> {
         said.sort_unstable();
         said.get(said.len() / 2).copied().map(Voice::of_line)
     });
-    owners.into_iter().chain(lines).collect()
+    single.into_iter().chain(lines).collect()
 }
 
 #[cfg(test)]
@@ -44,11 +49,13 @@ mod tests {
             (line(2), 5),
             (line(1), 2),
             (Speaker::Owner, 1),
-            (Speaker::Owner, 7),
+            (Speaker::Alone, 7),
+            (Speaker::Alone, 7),
         ];
         let expected = [
             Voice::of_owner(1),
-            Voice::of_owner(7),
+            Voice::of_line(7),
+            Voice::of_line(7),
             Voice::of_line(2),
             Voice::of_line(5),
         ];

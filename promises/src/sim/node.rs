@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::content_id::ContentId;
 use crate::core::{
-    Change, CommandError, Config, Core, HostFacts, NetworkRecord, Notice, Reply, Ticket, Tunnel,
+    Change, CommandError, Config, Core, HostFacts, Input, NetworkRecord, Notice, Reply, Ticket,
+    Tunnel,
 };
 use crate::network::ids::NetworkId;
 use crate::network::judgement::{self, Opinion};
@@ -23,8 +24,10 @@ pub(crate) const QUIC_PORT: u16 = 51821;
 
 /// One simulated machine.
 pub struct SimNode {
-    /// The node; `None` while the machine is down.
+    /// The node; `None` while the machine is down, or if a test plays it.
     pub core: Option<Core>,
+    /// What came to a machine that a test plays, until the test takes it out.
+    pub heard: Option<Vec<Input>>,
     /// Its key, which is on disk.
     pub key: NodeKey,
     /// Its networks on disk.
@@ -47,6 +50,10 @@ pub struct SimNode {
     pub clock_error: i64,
     /// The time that it wrote down last as believed.
     pub written: Option<Timestamp>,
+    /// How often it stored a promise of its own.
+    pub promised: u64,
+    /// The most effects that one input had.
+    pub busiest: usize,
     /// The side of a partition that the machine is on.
     pub side: u8,
     /// The peers of each interface of which it knows an endpoint: told, or learned.
@@ -63,6 +70,7 @@ impl SimNode {
     pub(crate) fn new(key: NodeKey, number: u32) -> Self {
         Self {
             core: None,
+            heard: None,
             key,
             disk: Disk::new(),
             tunnels: BTreeMap::new(),
@@ -74,6 +82,8 @@ impl SimNode {
             sent: (0, 0),
             clock_error: 0,
             written: None,
+            promised: 0,
+            busiest: 0,
             side: 0,
             located: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -101,6 +111,10 @@ impl SimNode {
             .filter(|(_, peer)| peer.endpoint.is_some());
         located.extend(told.map(|(key, _)| *key));
         self.tunnels.insert(network, tunnel);
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        self.core.is_some() || self.heard.is_some()
     }
 
     /// Where its QUIC listens.
@@ -135,6 +149,7 @@ impl SimNode {
 
     /// Makes a change durable.
     pub(crate) fn store(&mut self, network: NetworkId, change: Change) {
+        self.promised += u64::from(matches!(change, Change::Promise(_)));
         if let Change::Network(record) = change {
             self.disk.insert(network, *record);
             return;

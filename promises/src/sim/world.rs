@@ -72,7 +72,8 @@ pub struct World<R> {
     pub faults: Faults,
     /// Every effect since [`trace`](Self::trace), hashed.
     trace: Option<blake3::Hasher>,
-    by_id: BTreeMap<NodeId, NodeIndex>,
+    /// The machines with each key: several, if it was copied.
+    by_id: BTreeMap<NodeId, Vec<NodeIndex>>,
     by_address: BTreeMap<SocketAddr, NodeIndex>,
     by_key: BTreeMap<(NetworkId, WgPublicKey), NodeIndex>,
     connections: BTreeSet<(NodeIndex, NodeIndex)>,
@@ -108,12 +109,25 @@ impl<R: Rng> World<R> {
 
     /// Adds a machine with a key of the caller's and starts it.
     pub fn add_with_key(&mut self, key: NodeKey) -> NodeIndex {
+        let index = self.add_stopped(key);
+        self.start(index);
+        index
+    }
+
+    /// Adds a machine that a test plays: it takes every connection, and keeps what comes in [`SimNode::heard`].
+    pub fn add_played(&mut self, key: NodeKey) -> NodeIndex {
+        let index = self.add_stopped(key);
+        self.nodes[index].heard = Some(Vec::new());
+        index
+    }
+
+    /// Adds a machine that is down, with nothing on its disk.
+    pub fn add_stopped(&mut self, key: NodeKey) -> NodeIndex {
         let index = self.nodes.len();
         let node = SimNode::new(key, u32::try_from(index).unwrap_or(u32::MAX));
-        self.by_id.insert(node.key.id(), index);
+        self.by_id.entry(node.key.id()).or_default().push(index);
         self.by_address.insert(node.quic(), index);
         self.nodes.push(node);
-        self.start(index);
         index
     }
 
@@ -276,6 +290,10 @@ impl<R: Rng> World<R> {
 
     /// Feeds one input and carries the effects out.
     pub fn input(&mut self, index: NodeIndex, input: Input) {
+        if let Some(heard) = &mut self.nodes[index].heard {
+            heard.push(input);
+            return;
+        }
         let Some(core) = self.nodes[index].core.as_mut() else {
             return;
         };
@@ -285,6 +303,8 @@ impl<R: Rng> World<R> {
             effects.push(effect);
         }
         let timer = core.next_timer();
+        let busiest = &mut self.nodes[index].busiest;
+        *busiest = effects.len().max(*busiest);
         for effect in effects {
             self.note(index, &effect);
             self.carry_out(index, effect);
@@ -332,7 +352,7 @@ impl<R: Rng> World<R> {
             // There is room for everybody here.
             Effect::Know(_) => {}
             Effect::Disconnect { peer, .. } => {
-                if let Some(other) = self.by_id.get(&peer).copied() {
+                if let Some(other) = self.other_end(index, &peer) {
                     self.disconnect(index, other);
                 }
             }
@@ -383,7 +403,7 @@ impl<R: Rng> World<R> {
             .find_map(|addr| self.by_address.get(addr))
             .copied();
         let reachable = target.filter(|to| {
-            self.nodes[*to].core.is_some()
+            self.nodes[*to].is_up()
                 && self.nodes[*to].key.id() == peer
                 && self.nodes[*to].side == self.nodes[from].side
         });
@@ -403,10 +423,12 @@ impl<R: Rng> World<R> {
         let (a, b) = (&self.nodes[from], &self.nodes[to]);
         let (from_id, to_id) = (a.key.id(), b.key.id());
         let (from_addr, to_addr) = (a.quic(), b.quic());
-        if a.core.is_none() || b.core.is_none() || a.side != b.side {
+        if !a.is_up() || !b.is_up() || a.side != b.side {
             self.input(from, Input::ConnectFailed { peer: to_id });
             return;
         }
+        self.replace(from, to);
+        self.replace(to, from);
         let new = self.connections.insert(pair(from, to));
         if new {
             let remote = from_addr;
@@ -429,11 +451,55 @@ impl<R: Rng> World<R> {
         );
     }
 
+    /// A connection of `old` to another machine with the key of `new` makes room for one to that.
+    fn replace(&mut self, new: NodeIndex, old: NodeIndex) {
+        let other = self.other_end(old, &self.nodes[new].key.id());
+        if let Some(other) = other.filter(|other| *other != new) {
+            self.connections.remove(&pair(old, other));
+            let peer = self.nodes[old].key.id();
+            self.schedule(
+                Duration::ZERO,
+                Event::Input(other, Box::new(Input::Disconnected { peer })),
+            );
+        }
+    }
+
+    /// The machine at the other end of a connection to this node.
+    fn other_end(&self, from: NodeIndex, peer: &NodeId) -> Option<NodeIndex> {
+        let machines = self.by_id.get(peer)?;
+        let is_connected = |to: &&NodeIndex| self.connections.contains(&pair(from, **to));
+        machines.iter().find(is_connected).copied()
+    }
+
+    /// A machine that a test plays connects to another one.
+    pub fn connect(&mut self, from: NodeIndex, to: NodeIndex) {
+        self.establish(from, to);
+    }
+
+    /// Whether two machines are connected.
+    #[must_use]
+    pub fn is_connected(&self, one: NodeIndex, other: NodeIndex) -> bool {
+        self.connections.contains(&pair(one, other))
+    }
+
+    /// Ends the connection between two machines, if there is one.
+    pub fn hang_up(&mut self, one: NodeIndex, other: NodeIndex) {
+        self.disconnect(one, other);
+    }
+
+    /// A machine sends a request that its core, if it has one, knows nothing of.
+    pub fn say(&mut self, from: NodeIndex, peer: NodeId, message: Vec<u8>) -> RequestId {
+        self.counter += 1;
+        // No core comes so far.
+        let id = RequestId(u64::MAX - self.counter);
+        self.send(from, peer, id, message);
+        id
+    }
+
     fn send(&mut self, from: NodeIndex, peer: NodeId, id: RequestId, message: Vec<u8>) {
         self.nodes[from].sent.0 += 1;
         self.nodes[from].sent.1 += message.len() as u64;
-        let to = self.by_id.get(&peer).copied();
-        let connected = to.filter(|to| self.connections.contains(&pair(from, *to)));
+        let connected = self.other_end(from, &peer);
         let Some(to) = connected.filter(|_| !self.unlucky(self.faults.loss)) else {
             let none = Input::Response {
                 request: id,
@@ -482,7 +548,8 @@ impl<R: Rng> World<R> {
         );
     }
 
-    fn respond(&mut self, to: ReplyTo, message: Vec<u8>) {
+    /// Answers a request that came to a machine.
+    pub fn respond(&mut self, to: ReplyTo, message: Vec<u8>) {
         let Some((from, asker, id)) = self.replies.remove(&to) else {
             return;
         };

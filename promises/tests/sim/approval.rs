@@ -49,7 +49,7 @@ fn ask_through(
         label: Label::from_host_name(label),
         issued: Timestamp(world.now.0 / 1000),
     };
-    let message = protocol::ask(&Signed::sign(request, key).unwrap());
+    let message = protocol::by_hand::ask(&Signed::sign(request, key).unwrap());
     let reply = ReplyTo(u64::MAX);
     let request = Input::Request {
         peer,

@@ -151,6 +151,43 @@ fn a_thief_of_the_founders_key_is_dismissed() {
     assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[1, 2])));
 }
 
+/// An owner's thief puts two nodes out. One of them hears that the owner was dismissed, and is the only one left to tell
+/// the other, which takes it for out as well.
+#[test]
+fn who_comes_back_brings_the_others_back() {
+    for faults in [Faults::NONE, Faults::BAD] {
+        let (mut world, network, _) = under_a_key_with(85, faults);
+        let minute = Duration::from_secs(60);
+        let appoint = Command::Appoint {
+            name: foo(),
+            node: name(&world, 1),
+        };
+        assert_eq!(world.run_command(0, appoint), Ok(Reply::Changed));
+        world.run(minute);
+        for node in [2, 3] {
+            let bad = name(&world, node);
+            world.run_command(1, revoke(bad, Keep::Nobody)).unwrap();
+        }
+        let out = |w: &Sim| [2, 3].iter().all(|node| w.nodes[*node].tunnels.is_empty());
+        assert!(world.run_until(minute, out));
+        world.run(minute);
+        world.partition(|node| u8::from(node == 2));
+        let dismiss = Command::Dismiss {
+            name: foo(),
+            dismissal: dismissal(name(&world, 1), Cut::Nothing),
+        };
+        world.run_command(0, dismiss).unwrap();
+        let is_back = |w: &Sim| w.nodes[3].tunnels.contains_key(&network);
+        assert!(world.run_until(minute, is_back));
+        world.kill(0);
+        world.kill(1);
+        world.partition(|_| 0);
+        world.run(20 * minute);
+        let both = [2, 3].map(|node| status(&world, node).unwrap().standing);
+        assert_eq!(both, [OwnStanding::Member, OwnStanding::Member]);
+    }
+}
+
 /// A node that waits for an owner becomes one, and with that a member.
 #[test]
 fn who_waits_for_a_lost_owner_recovers() {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use grid_promises::Timestamp;
-use grid_promises::core::protocol;
+use grid_promises::core::protocol::by_hand;
 use grid_promises::network::NetworkId;
 use grid_promises::network::admission::AdmissionRequest;
 use grid_promises::network::charter::Charter;
@@ -59,15 +59,15 @@ pub(super) fn crowd(lab: &Lab) -> Result<()> {
         five::exchange(&newcomer, &founder.node).map(|()| true)
     })?;
     newcomer.grid_ok(&["join-wireguard-net", "foo", "--wait", "30s"], "")?;
-    let status = seen::status(&founder.node, "foo")?;
-    let peers = status["networks"][0]["peers"].as_array();
     // The member that passed requests on is one too.
-    let peers = peers.context("no peers")?.len();
-    ensure!(
-        peers == five.victims.len() + 1,
-        "{peers} others are members"
-    );
-    Ok(())
+    let expected = five.victims.len() + 1;
+    wait_until("the newcomer to be a member", PATIENCE, || {
+        let status = seen::status(&founder.node, "foo")?;
+        let peers = status["networks"][0]["peers"].as_array();
+        let peers = peers.context("no peers")?.len();
+        ensure!(peers == expected, "{peers} others are members");
+        Ok(true)
+    })
 }
 
 /// A stranger may not pass on what others ask, and a member takes one place for it.
@@ -100,7 +100,7 @@ fn request(network: &NetworkId, seed: u64) -> Result<Vec<u8>> {
         label: Label::from_host_name(NAME),
         issued: Timestamp(now.as_secs()),
     };
-    Ok(protocol::ask(&Signed::sign(request, &key)?))
+    Ok(by_hand::ask(&Signed::sign(request, &key)?))
 }
 
 /// The names of those who ask.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use grid_promises::core::protocol;
+use grid_promises::core::protocol::by_hand;
 use grid_promises::network::NetworkId;
 use grid_promises::network::admission::{Admission, RawLink};
 use grid_promises::network::index::{IndexEntry, ShortId};
@@ -94,7 +94,7 @@ fn about(network: &NetworkId, request: &str, body: Vec<u8>) -> Vec<u8> {
 pub(super) fn hello(observed: SocketAddr) -> Vec<u8> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let clock = Timestamp(since.unwrap_or_default().as_secs());
-    protocol::hello(observed, clock)
+    by_hand::hello(observed, clock)
 }
 
 /// The answer to a hello, which has the body of one.

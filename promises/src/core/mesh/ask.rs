@@ -79,8 +79,7 @@ impl Mesh {
         step: &mut Step<'_>,
     ) {
         let ledger = self.roster.ledger();
-        let acts = introduce.then(|| ledger.acts().rooting(&local.id()));
-        let acts = acts.into_iter().flatten();
+        let acts = introduce.then(|| self.roster.acts_for(&local.id(), self.phase.admission()));
         let request = SyncRequest {
             root: ledger.root(),
             index: (introduce && ledger.len() <= SMALL_INDEX).then(|| ledger.index()),
@@ -90,7 +89,7 @@ impl Mesh {
                 .admission()
                 .filter(|_| introduce)
                 .map(Admission::raw),
-            acts: acts.map(|act| act.bytes().to_vec().into()).collect(),
+            acts: acts.unwrap_or_default(),
         };
         let about = NetworkAbout::Sync {
             introduced: introduce,

@@ -1,7 +1,8 @@
 //! This node's own promise in a network: the claim, the renewal, the receipts.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 use minicbor::bytes::ByteVec;
@@ -17,6 +18,7 @@ use crate::core::step::Queue;
 use crate::limits::{CLOCK_SKEW, MAX_PREFIXES, PROMISE_LIFETIME, PROMISE_RENEWAL, RECEIPT_RENEWAL};
 use crate::network::address;
 use crate::network::admission::{Admission, is_heard};
+use crate::network::ids::AdmissionId;
 use crate::network::member::{Claim, Ipv6Claim, Known, Member, MemberPromise, Standing};
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -110,6 +112,9 @@ impl Making<'_> {
     }
 }
 
+/// What a receipt speaks of.
+type Taken = (Ipv4Addr, AdmissionId);
+
 /// The promise of this node that stands, and what the next one will say.
 #[derive(Debug)]
 pub(crate) struct OwnPromise {
@@ -118,6 +123,9 @@ pub(crate) struct OwnPromise {
     standing: Member,
     /// Addresses that were lost to others since this node started, oldest first.
     moves: Vec<AddressMove>,
+    /// The last receipt of each witness that this node took since it started, and when, also of those that gave way to
+    /// others.
+    taken: BTreeMap<NodeId, (Taken, Timestamp)>,
     /// Whether it was reported that no other address is free.
     range_full: bool,
 }
@@ -146,6 +154,7 @@ impl OwnPromise {
             terms,
             standing,
             moves: Vec::new(),
+            taken: BTreeMap::new(),
             range_full: false,
         }
     }
@@ -287,27 +296,40 @@ impl OwnPromise {
             && receipt.subject == *own
             && receipt.issued <= now.after(CLOCK_SKEW)
             && (roster.is_member(&receipt.witness) || roster.is_owner(&receipt.witness));
-        if !fits || !self.is_news(&receipt) {
+        if !fits || !self.is_news(&receipt, now) {
             return false;
         }
+        let about = (receipt.address, receipt.admission);
+        let witness = receipt.witness;
         let mut all = self.terms.receipts.clone();
         all.push(receipt);
         let best = self.best_receipts(&all, roster, own, now);
         let before = std::mem::replace(&mut self.terms.receipts, best);
-        self.terms.receipts != before
+        let is_taken = self.terms.receipts != before;
+        if is_taken {
+            self.taken.insert(witness, (about, now));
+        }
+        is_taken
     }
 
-    /// Whether a receipt can say more than those that are kept: one by the same witness of the same claim is replaced at
-    /// times only, so that nobody can make this node sign promise after promise.
-    fn is_news(&self, receipt: &Receipt) -> bool {
+    /// Whether a receipt can say more than those that are kept: one by the same witness of the same claim is taken at
+    /// times only, so that nobody can make this node sign promise after promise; nor can several whose receipts
+    /// displace one another.
+    fn is_news(&mut self, receipt: &Receipt, now: Timestamp) -> bool {
+        let is_recent = |at: Timestamp| now.since(at) < RECEIPT_RENEWAL / 2;
+        self.taken.retain(|_, (_, at)| is_recent(*at));
         let admission = self.terms.admission.id();
+        let says_no_more = |(address, by): Taken| {
+            address == receipt.address && (by == admission || receipt.admission != admission)
+        };
         let is_the_same = |kept: &Signed<Receipt>| {
             kept.witness == receipt.witness
-                && kept.address == receipt.address
-                && (kept.admission == admission || receipt.admission != admission)
+                && says_no_more((kept.address, kept.admission))
                 && receipt.issued.since(kept.issued) < RECEIPT_RENEWAL / 2
         };
-        !self.terms.receipts.iter().any(is_the_same)
+        let taken = self.taken.get(&receipt.witness);
+        !taken.is_some_and(|(taken, _)| says_no_more(*taken))
+            && !self.terms.receipts.iter().any(is_the_same)
     }
 
     /// The receipts worth carrying: the best for the membership (of those who decide contests for the invite, if there
@@ -541,5 +563,26 @@ mod tests {
         assert!(kept.contains(&fresh));
         let kept = scene.take(&mut own, &says(5, &standing, T0, later), later);
         assert!(kept.is_none_or(|kept| kept.contains(&fresh)));
+    }
+    /// Three members who came at the same time say by turns that they saw it, each a little earlier.
+    #[test]
+    fn those_who_displace_each_other_s_receipts_make_it_sign_once_each() {
+        let mut scene = Scene {
+            roster: Roster::new(Ledger::new(charter())),
+        };
+        let came = T0.after(DAY / 4);
+        let mut own = scene.member(2, vec![link(1, 2)], 1, came);
+        for witness in [3, 4, 5] {
+            scene.member(witness, vec![link(1, witness)], 1, came);
+        }
+        let standing = own.standing().clone();
+        let mut changes = 0;
+        for (seconds, witness) in (1..300).zip([3, 4, 5].into_iter().cycle()) {
+            let now = came.after(Duration::from_secs(1000 + seconds));
+            let since = came.after(Duration::from_secs(1000 - seconds));
+            let word = says(witness, &standing, since, now);
+            changes += u64::from(scene.take(&mut own, &word, now).is_some());
+        }
+        assert!(changes <= 3, "{changes}");
     }
 }

@@ -53,6 +53,14 @@ impl Mesh {
         step: &mut Step<'_>,
     ) -> Option<Ending> {
         match reply {
+            // The peer takes this node for out, and does not know (yet) what undid that.
+            NetworkReply::Sync {
+                introduced: false,
+                response: Response::Answer(SyncAnswer::Difference(..)),
+            } => {
+                self.sync(peer, true, local, peers, step);
+                None
+            }
             NetworkReply::Sync {
                 response: Response::Answer(answer),
                 ..

@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use minicbor::bytes::ByteVec;
 
 use crate::content_id::ContentId;
+use crate::core::batches::first_batch;
 use crate::core::effect::{Departure, Effect, Notice};
 use crate::core::error::CommandError;
 use crate::core::neighbours::Neighbours;
@@ -137,6 +139,18 @@ impl Roster {
         };
         let acts = self.ledger.acts().in_order().map(|(_, act)| act);
         acts.filter(move |act| concerns(&act.action))
+    }
+
+    /// The acts that show that a node is a member, where its admission alone does not: those by which it is rooted; and
+    /// those that made void what put it out, which whoever takes it for out does not know. As many as a message holds.
+    pub(crate) fn acts_for(&self, node: &NodeId, admission: Option<&Admission>) -> Vec<ByteVec> {
+        let acts = self.ledger.acts();
+        let counts = |act: &Act| acts.authority().counts(&act.act_id());
+        let is_restored = self.acts_about(node, admission).any(|act| !counts(act));
+        let about = is_restored.then(|| self.acts_about(node, admission));
+        let about = about.into_iter().flatten().filter(|act| counts(act));
+        let shown = acts.rooting(node).into_iter().chain(about);
+        first_batch(shown.map(Signed::bytes)).0
     }
 
     /// Puts a ledger in place of this one, which has all that this one had.

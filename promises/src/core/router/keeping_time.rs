@@ -28,11 +28,18 @@ impl Router {
 
     /// Believes the clock, or what members say: those that this node dialled, if it hears any of them.
     pub(super) fn decide_the_time(&mut self, step: &mut Step<'_>) {
+        // Where nothing is in doubt, nothing hangs on it.
+        let is_young = step.clock.is_doubted() && self.networks.have_one_line(&self.local.id());
         let speaker = |node: &NodeId| {
             if self.networks.has_owner(node) {
                 return Some(Speaker::Owner);
             }
-            self.networks.line_of(node).map(Speaker::Under)
+            let line = self.networks.line_of(node)?;
+            Some(if is_young {
+                Speaker::Alone
+            } else {
+                Speaker::Under(line)
+            })
         };
         let said = self.peers.links().clocks();
         let said =
