@@ -210,6 +210,15 @@ pub fn awaits_acts(count: usize) -> String {
     )
 }
 
+/// For members of whom nobody who counts has seen anything any longer.
+#[must_use]
+pub fn are_unseen(names: &str) -> String {
+    format!(
+        "the last evidence of these goes, so that others can contest their addresses until members have seen them again: \
+         {names}"
+    )
+}
+
 /// For a clock that is wrong.
 #[must_use]
 pub const fn sets_the_clock() -> &'static str {

@@ -393,7 +393,7 @@ fn a_revoked_node_is_cut_off_and_cannot_come_back_with_its_old_admission() {
     let bad = world.nodes[4].key.id().to_string();
     let reply = world.run_command(0, revoke(bad, Keep::Nobody)).unwrap();
     assert!(
-        matches!(&reply, Reply::Revoked { gone, kept, .. } if gone.is_empty() && kept.is_empty()),
+        matches!(&reply, Reply::Revoked { affected, .. } if affected.gone.is_empty() && affected.kept.is_empty()),
         "{reply:?}"
     );
     let rest: Vec<_> = (0..4).collect();
@@ -472,7 +472,7 @@ fn revoking_a_member_keeps_those_it_had_invited() {
         let counts =
             |kept: &[_], gone: &[_]| kept.len() == stay.len() - 2 && gone.len() == 4 - stay.len();
         assert!(
-            matches!(&reply, Reply::Revoked { kept, gone, .. } if counts(kept, gone)),
+            matches!(&reply, Reply::Revoked { affected, .. } if counts(&affected.kept, &affected.gone)),
             "{reply:?}"
         );
         assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &stay)));

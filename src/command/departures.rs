@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-use grid_keys::NodeId;
-use grid_promises::core::Keep;
+use grid_promises::core::{Affected, Keep};
 use serde::{Deserialize, Serialize};
 
 use super::asking;
 use super::caller::{Caller, Report};
 use super::named::{Named, Names};
 use super::served::Served;
+use crate::advice;
 use crate::exit::Outcome;
 
 /// Who stays, and whether anybody goes yet.
@@ -56,6 +56,9 @@ pub struct Departures {
     pub gone: Vec<Named>,
     /// Those that stay, admitted by name.
     pub kept: Vec<Named>,
+    /// Members that stay, and of whom the last evidence goes.
+    #[serde(default)]
+    pub unseen: Vec<Named>,
     /// Whether this is only what would follow.
     pub dry_run: bool,
 }
@@ -63,15 +66,11 @@ pub struct Departures {
 impl Departures {
     /// What the core answered to `options`.
     #[must_use]
-    pub fn new(
-        options: &DepartureOptions,
-        names: &Names,
-        gone: &[NodeId],
-        kept: &[NodeId],
-    ) -> Self {
+    pub fn new(options: &DepartureOptions, names: &Names, affected: &Affected) -> Self {
         Self {
-            gone: names.of_all(gone),
-            kept: names.of_all(kept),
+            gone: names.of_all(&affected.gone),
+            kept: names.of_all(&affected.kept),
+            unseen: names.of_all(&affected.unseen),
             dry_run: options.dry_run,
         }
     }
@@ -101,6 +100,10 @@ impl Departures {
         }
         if !self.kept.is_empty() {
             writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
+        }
+        if !self.unseen.is_empty() {
+            let unseen = Named::list(&self.unseen);
+            writeln!(out, "{}", advice::are_unseen(&unseen))?;
         }
         Ok(())
     }

@@ -104,10 +104,10 @@ impl Served for Args {
                 self.invite.clone(),
                 Departures::none(options),
             )),
-            Reply::Closed { invite, gone, kept } => Ok(report(
+            Reply::Closed { invite, affected } => Ok(report(
                 !options.dry_run,
                 invite.to_string(),
-                Departures::new(options, &names, &gone, &kept),
+                Departures::new(options, &names, &affected),
             )),
             _ => Err(unexpected()),
         }

@@ -181,14 +181,13 @@ impl Served for Args {
             Reply::Dismissed {
                 node,
                 void,
-                gone,
-                kept,
+                affected,
             } => Ok(DismissedReport {
                 changed: !self.departures.dry_run,
                 net: self.net.to_string(),
                 node: node.to_string(),
                 void: void.iter().map(|undone| report(undone, &names)).collect(),
-                departures: Departures::new(&self.departures, &names, &gone, &kept),
+                departures: Departures::new(&self.departures, &names, &affected),
                 restated: self.restate,
             }),
             _ => Err(unexpected()),

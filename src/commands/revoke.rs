@@ -100,10 +100,10 @@ impl Served for Args {
         let options = &self.departures;
         match node.command(wish, None).await? {
             Reply::Unchanged => Ok(report(false, self.node.clone(), Departures::none(options))),
-            Reply::Revoked { node, gone, kept } => Ok(report(
+            Reply::Revoked { node, affected } => Ok(report(
                 !options.dry_run,
                 node.to_string(),
-                Departures::new(options, &names, &gone, &kept),
+                Departures::new(options, &names, &affected),
             )),
             _ => Err(unexpected()),
         }

@@ -156,10 +156,8 @@ pub enum Reply {
     /// An invite was closed, or would be.
     Closed {
         invite: NodeId,
-        /// Members whose use of it nobody saw who counts, and who go.
-        gone: Vec<NodeId>,
-        /// Those that stay, admitted by name.
-        kept: Vec<NodeId>,
+        /// Members whose use of it nobody saw who counts go.
+        affected: Affected,
     },
     /// It is so now.
     Changed,
@@ -172,19 +170,27 @@ pub enum Reply {
         node: NodeId,
         /// What counted and does not any longer; revocations first.
         void: Vec<Undone>,
-        /// Members that came in by its word alone, and go.
-        gone: Vec<NodeId>,
-        /// Those that stay, admitted by name.
-        kept: Vec<NodeId>,
+        /// Members that came in by its word alone go.
+        affected: Affected,
     },
     /// A node was revoked.
     Revoked {
         node: NodeId,
-        /// Members that came from it, and go with it.
-        gone: Vec<NodeId>,
-        /// Those that came from it and stay, admitted by name.
-        kept: Vec<NodeId>,
+        /// Members that came from it go with it.
+        affected: Affected,
     },
+}
+
+/// Whom an owner's acts affect beside the one they are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    /// Members that go.
+    pub gone: Vec<NodeId>,
+    /// Those that would go and stay, admitted by name.
+    pub kept: Vec<NodeId>,
+    /// Members that stay, and of whom the last evidence goes: until somebody has seen them again, anybody's claim to their
+    /// address is as good as theirs.
+    pub unseen: Vec<NodeId>,
 }
 
 /// An act that counts no longer.

@@ -35,7 +35,7 @@ mod step;
 mod timers;
 mod voices;
 
-pub use effect::{Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer, Undone};
+pub use effect::{Affected, Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer, Undone};
 pub use error::{CommandError, FailureKind};
 pub use expulsion::Expulsion;
 pub use input::{

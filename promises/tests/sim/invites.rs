@@ -66,7 +66,7 @@ fn invites_are_listed_and_closed() {
         let id = invite.key.id().to_string();
         let reply = world.run_command(founder, close(&id[..12]));
         assert!(
-            matches!(&reply, Ok(Reply::Closed { gone, .. }) if gone.is_empty()),
+            matches!(&reply, Ok(Reply::Closed { affected, .. }) if affected.gone.is_empty()),
             "{reply:?}"
         );
         assert_eq!(world.run_command(founder, close(&id)), Ok(Reply::Unchanged));
@@ -117,4 +117,39 @@ fn a_newcomer_says_that_it_lacks_what_its_invite_names() {
     world.partition(|_| 0);
     assert!(world.run_until(Duration::from_secs(300), |w| lacks(w, late) == 0));
     assert!(world.nodes[late].disk[&network].awaited.is_empty());
+}
+
+/// The owner was away when a newcomer joined, and only a member that is to be revoked saw it.
+#[test]
+fn revoking_names_those_whom_nobody_else_has_seen() {
+    let (mut world, network, _) = mesh(93, Faults::NONE, 2, "10.7.0.0/16");
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1])));
+    let mut text = invite(&mut world, 0, 1);
+    text.bootstrap[0].node = world.nodes[1].key.id();
+    text.bootstrap[0].quic = vec![world.nodes[1].quic()];
+    let newcomer = world.add();
+    world.partition(|node| u8::from(node != 0));
+    join(&mut world, newcomer, &text).unwrap();
+    world.run(Duration::from_secs(60));
+    world.partition(|node| u8::from(node == newcomer));
+    let knows = |w: &Sim| status(w, 0).unwrap().peers.len() == 2;
+    assert!(world.run_until(Duration::from_secs(300), knows));
+    let [bad, left] = [1, newcomer].map(|node| world.nodes[node].key.id());
+    let unseen = |world: &mut Sim| {
+        let plan = Command::Revoke {
+            name: foo(),
+            node: bad.to_string(),
+            keep: Keep::Nobody,
+            only_say: true,
+        };
+        match world.run_command(0, plan) {
+            Ok(Reply::Revoked { affected, .. }) if affected.gone.is_empty() => affected.unseen,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(unseen(&mut world), [left]);
+    // Once the owner has seen it too, it is none of them.
+    world.partition(|_| 0);
+    world.run(Duration::from_secs(300));
+    assert_eq!(unseen(&mut world), []);
 }

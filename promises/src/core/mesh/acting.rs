@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::core::effect::Affected;
 use crate::core::error::CommandError;
 use crate::core::input::Keep;
 use crate::core::local::Local;
@@ -11,6 +12,7 @@ use crate::core::step::Step;
 use crate::limits::MAX_NAMED;
 use crate::network::act::{Act, Action, OfficeId};
 use crate::network::authority::Authority;
+use crate::network::evidence::Evidence;
 use crate::network::ledger::Ledger;
 use crate::network::member::Standing;
 use crate::network::statement::Signed;
@@ -24,6 +26,8 @@ pub(crate) struct Deed {
     pub(crate) acts: Vec<Signed<Act>>,
     /// Members that would be none, and those who are none and would be if a dismissed owner had not let them in.
     pub(crate) gone: BTreeSet<NodeId>,
+    /// Members that stay and that nobody who counts has seen any longer: anybody's claim to their address is as good.
+    pub(crate) unseen: BTreeSet<NodeId>,
     after: Ledger,
 }
 
@@ -48,14 +52,31 @@ impl Deed {
         if !acts.iter().all(is_kept) || !after.acts().keeps_all_of(roster.ledger().acts()) {
             return Err(CommandError::NoRoomForActs(roster.name().clone()));
         }
-        let members = |ledger| -> BTreeSet<NodeId> {
-            let view = View::of(ledger, now);
-            view.members.into_keys().collect()
-        };
-        let mut gone = &members(roster.ledger()) - &members(&after);
+        let [is, will_be] = [roster.ledger(), &after].map(|ledger| View::of(ledger, now));
+        let members = |view: &View| view.members.keys().copied().collect();
+        let (before, left): (BTreeSet<_>, BTreeSet<_>) = (members(&is), members(&will_be));
+        let mut gone = &before - &left;
         gone.extend(left_behind(roster.ledger(), &after, now));
-        Ok(Self { acts, gone, after })
+        let is_unseen = |node: &&NodeId| {
+            was_seen(roster.ledger(), &is, node, now) && !was_seen(&after, &will_be, node, now)
+        };
+        let unseen = left.iter().filter(is_unseen).copied().collect();
+        Ok(Self {
+            acts,
+            gone,
+            unseen,
+            after,
+        })
     }
+}
+
+/// Whether anybody who counts has seen a member at the address that it claims.
+fn was_seen(ledger: &Ledger, view: &View, node: &NodeId, now: Timestamp) -> bool {
+    let evidence = Evidence::with(ledger, &view.standings, now);
+    ledger.members().get(node).is_some_and(|member| {
+        let address = member.promise().ipv4.address;
+        evidence.address_worth(member, address).is_some()
+    })
 }
 
 /// Nodes that were out already, and would be back if the invite that let them in were not one of an owner who is now
@@ -72,6 +93,19 @@ fn left_behind(before: &Ledger, after: &Ledger, now: Timestamp) -> BTreeSet<Node
 }
 
 impl Deed {
+    /// Whom it affects beside `node`; those that are `kept` are admitted by name in it.
+    pub(crate) fn affected(&self, node: Option<&NodeId>, kept: BTreeSet<NodeId>) -> Affected {
+        let but = |all: &BTreeSet<NodeId>| {
+            let others = all.iter().filter(|one| Some(*one) != node);
+            others.copied().collect()
+        };
+        Affected {
+            gone: but(&self.gone),
+            kept: kept.into_iter().collect(),
+            unseen: but(&self.unseen),
+        }
+    }
+
     /// What would count.
     pub(crate) const fn authority(&self) -> &Authority {
         self.after.authority()

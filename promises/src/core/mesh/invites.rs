@@ -104,11 +104,8 @@ impl Mesh {
         let mut actions = admissions(&kept, &self.roster);
         actions.push(closing);
         let deed = self.consider(actions, local, step)?;
-        let reply = Reply::Closed {
-            invite,
-            gone: deed.gone.iter().copied().collect(),
-            kept: kept.into_iter().collect(),
-        };
+        let affected = deed.affected(None, kept);
+        let reply = Reply::Closed { invite, affected };
         if !only_say {
             self.carry_out(deed, local, step);
         }

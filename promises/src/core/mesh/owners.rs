@@ -106,13 +106,11 @@ impl Mesh {
         if dismissal.restate {
             actions.extend(void.iter().filter_map(restated));
         }
-        let mut deed = consider(actions)?;
-        deed.gone.remove(&node);
+        let deed = consider(actions)?;
         let reply = Reply::Dismissed {
             node,
             void,
-            gone: deed.gone.iter().copied().collect(),
-            kept: kept.into_iter().collect(),
+            affected: deed.affected(Some(&node), kept),
         };
         if !dismissal.only_say {
             self.carry_out(deed, local, step);

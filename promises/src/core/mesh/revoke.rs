@@ -45,13 +45,9 @@ impl Mesh {
         kept.retain(|kept| alone.gone.contains(kept));
         let mut actions = admissions(&kept, &self.roster);
         actions.extend(withdrawal);
-        let mut deed = self.consider(actions, local, step)?;
-        deed.gone.remove(&node);
-        let reply = Reply::Revoked {
-            node,
-            gone: deed.gone.iter().copied().collect(),
-            kept: kept.into_iter().collect(),
-        };
+        let deed = self.consider(actions, local, step)?;
+        let affected = deed.affected(Some(&node), kept);
+        let reply = Reply::Revoked { node, affected };
         if !only_say {
             self.carry_out(deed, local, step);
         }
