@@ -6,6 +6,7 @@ use crate::core::router::Router;
 use crate::core::step::Step;
 use crate::core::timers::{self, Timer};
 use crate::core::voices::{self, Speaker};
+use crate::limits::CLOCK_SKEW;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
@@ -49,10 +50,24 @@ impl Router {
         let heard = said.iter().filter(|(.., dialled)| *dialled == chosen);
         let by_speaker = heard.map(|(speaker, offset, _)| (*speaker, *offset));
         let voices = voices::of(by_speaker);
+        let before = step.time();
         if step.clock.decide(&voices, step.now) {
             // Promises that were made at another time are made again, and what is in force is another.
             self.networks.resign_all(step);
             self.networks.touch_all();
+            if step.time().since(before) > CLOCK_SKEW {
+                self.compare_again(step);
+            }
+        }
+    }
+
+    /// Compares statements with all that are connected: some may have been refused because their time had not come.
+    fn compare_again(&mut self, step: &mut Step<'_>) {
+        let up: Vec<NodeId> = self.peers.links().up().map(|(node, _)| *node).collect();
+        for peer in up {
+            for mesh in self.networks.shared_with(&peer) {
+                mesh.greet(peer, &self.local, &mut self.peers, step);
+            }
         }
     }
 
