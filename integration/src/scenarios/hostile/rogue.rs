@@ -29,6 +29,9 @@ use super::stranger::{self, key};
 use super::target::Victim;
 use crate::tap::QUIC_PORT;
 
+/// How long it may take until the first victim compares.
+const FIRST_COMPARISON: Duration = Duration::from_secs(120);
+
 /// The answer to a push, as far as it matters here.
 #[derive(Debug, Decode)]
 pub(super) struct Pushed {
@@ -258,15 +261,16 @@ impl Rogue {
         asks::push(&self.charter.network(), statements)
     }
 
-    /// Answers every comparison of statements for a while: `answer` makes the answer, of a number that grows. How
-    /// many each victim asked for.
+    /// Answers every comparison of statements for a while from the first one on: `answer` makes the answer, of a number
+    /// that grows. How many each victim asked for. Whom a member dials is left to chance, and it compares with a random
+    /// one of those that are connected every minute or so.
     pub(super) async fn answer_comparisons(
         &mut self,
         mut answer: impl FnMut(u64) -> Result<Vec<u8>>,
         time: Duration,
     ) -> Result<BTreeMap<NodeId, u32>> {
         let (mut asked, mut number) = (BTreeMap::new(), 1);
-        let answer = |peer, message: &Message| {
+        let mut count = |peer, message: &Message| {
             if !asks::is(message, "sync") {
                 return Ok(None);
             }
@@ -274,7 +278,11 @@ impl Rogue {
             number += 1;
             answer(number).map(Some)
         };
-        self.serve(answer, time).await?;
+        let until = Instant::now() + FIRST_COMPARISON;
+        let first = self.serve_until(&mut count, until, true).await?;
+        if first {
+            self.serve(count, time).await?;
+        }
         Ok(asked)
     }
 
@@ -284,7 +292,18 @@ impl Rogue {
         mut answer: impl FnMut(NodeId, &Message) -> Result<Option<Vec<u8>>>,
         time: Duration,
     ) -> Result<()> {
-        let until = Instant::now() + time;
+        self.serve_until(&mut answer, Instant::now() + time, false)
+            .await
+            .map(drop)
+    }
+
+    /// Takes the victims' requests, `once` until one of them was answered. Says whether that ended it.
+    async fn serve_until(
+        &mut self,
+        answer: &mut impl FnMut(NodeId, &Message) -> Result<Option<Vec<u8>>>,
+        until: Instant,
+        once: bool,
+    ) -> Result<bool> {
         while let Ok(event) = timeout_at(until, self.events.recv()).await {
             let Event::Request {
                 peer,
@@ -298,9 +317,12 @@ impl Rogue {
             let message = Message::decode(&message, &Message::BOUNDS)?;
             if let Some(answer) = answer(peer, &message)? {
                 respond.send(answer);
+                if once {
+                    return Ok(true);
+                }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Drops the events that wait.
