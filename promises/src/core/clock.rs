@@ -15,8 +15,9 @@ use crate::time::{Millis, Timestamp};
 const STOOD: Duration = Duration::from_secs(24 * 3600);
 /// How often the believed time is written down.
 const WRITE_EVERY: Duration = Duration::from_secs(10 * 60);
-/// No clock is right that shows less: 2026-11-30, when this was written.
-const FLOOR: Timestamp = Timestamp(1_796_000_000);
+/// No clock is right that shows less: the beginning of 2025, before there was such a program. Not the time of the build,
+/// so that a build can be repeated, and a build machine whose clock is ahead does no harm.
+const FLOOR: Timestamp = Timestamp(1_735_689_600);
 /// The weight that confirms a time: two lines, or an owner.
 const CONFIRMED: u32 = 2;
 
