@@ -287,20 +287,26 @@ pub fn set_mtu(netlink: &mut Netlink, link: LinkIndex, mtu: u32) -> io::Result<(
         .map(drop)
 }
 
+/// The route of `net` out of a link, in the main table.
+fn route(link: LinkIndex, net: IpNet) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(net.addr());
+    message.header.destination_prefix_length = net.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::from(net.network())),
+        RouteAttribute::Oif(link.0),
+    ];
+    message
+}
+
 /// Removes the routes of `net` through a link from the main table.
 ///
 /// # Errors
 /// `ESRCH` when there is none.
 pub fn remove_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::Result<()> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(net.addr());
-    message.header.destination_prefix_length = net.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    let mut message = route(link, net);
     message.header.scope = RouteScope::NoWhere;
-    message.attributes = vec![
-        RouteAttribute::Destination(RouteAddress::from(net.network())),
-        RouteAttribute::Oif(link.0),
-    ];
     netlink
         .request(RouteNetlinkMessage::DelRoute(message), 0)
         .map(drop)
@@ -311,17 +317,10 @@ pub fn remove_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::R
 /// # Errors
 /// `EEXIST` when there is one, `ENETDOWN` when the link is down.
 pub fn add_route(netlink: &mut Netlink, link: LinkIndex, net: IpNet) -> io::Result<()> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(net.addr());
-    message.header.destination_prefix_length = net.prefix_len();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    let mut message = route(link, net);
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Link;
     message.header.kind = RouteType::Unicast;
-    message.attributes = vec![
-        RouteAttribute::Destination(RouteAddress::from(net.network())),
-        RouteAttribute::Oif(link.0),
-    ];
     netlink
         .request(
             RouteNetlinkMessage::NewRoute(message),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use grid_promises::core::{Command, CommandError, InviteStatus, Keep, Reply};
 use grid_promises::network::AdmissionRule;
+use grid_promises::network::invite::Invite;
 use grid_promises::sim::{Faults, NodeIndex};
 
 use super::{Sim, agree, foo, found, invite, join, mesh, revoke, status, world};
@@ -37,7 +38,7 @@ fn invites_are_listed_and_closed() {
     // Also after a restart.
     for _ in 0..2 {
         let all = listed(&mut world, founder);
-        let counts = |of: &grid_promises::network::invite::Invite| {
+        let counts = |of: &Invite| {
             let found = all.iter().find(|status| status.invite == of.key.id());
             found.map(|status| (status.used, status.uses, status.is_closed))
         };
@@ -85,6 +86,14 @@ fn invites_are_listed_and_closed() {
     assert!(agree(&world, &network, &[founder, member]));
 }
 
+/// An invite of machine 0 that leads to another one.
+fn invite_through(world: &mut Sim, node: NodeIndex) -> Invite {
+    let mut text = invite(world, 0, 1);
+    text.bootstrap[0].node = world.nodes[node].key.id();
+    text.bootstrap[0].quic = vec![world.nodes[node].quic()];
+    text
+}
+
 /// The member that a newcomer comes to does not know what the owner did, or does not say it.
 #[test]
 fn a_newcomer_says_that_it_lacks_what_its_invite_names() {
@@ -100,10 +109,8 @@ fn a_newcomer_says_that_it_lacks_what_its_invite_names() {
     world.partition(|node| u8::from(node != 0));
     let bad = world.nodes[2].key.id().to_string();
     world.run_command(0, revoke(bad, Keep::Nobody)).unwrap();
-    let mut text = invite(&mut world, 0, 1);
+    let text = invite_through(&mut world, 1);
     assert_eq!(text.heads.len(), 1);
-    text.bootstrap[0].node = world.nodes[1].key.id();
-    text.bootstrap[0].quic = vec![world.nodes[1].quic()];
     let late = world.add();
     world.partition(|node| u8::from(node != 0));
     join(&mut world, late, &text).unwrap();
@@ -124,9 +131,7 @@ fn a_newcomer_says_that_it_lacks_what_its_invite_names() {
 fn revoking_names_those_whom_nobody_else_has_seen() {
     let (mut world, network, _) = mesh(93, Faults::NONE, 2, "10.7.0.0/16");
     assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1])));
-    let mut text = invite(&mut world, 0, 1);
-    text.bootstrap[0].node = world.nodes[1].key.id();
-    text.bootstrap[0].quic = vec![world.nodes[1].quic()];
+    let text = invite_through(&mut world, 1);
     let newcomer = world.add();
     world.partition(|node| u8::from(node != 0));
     join(&mut world, newcomer, &text).unwrap();

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use grid_promises::limits::SPARE_USES;
-use grid_promises::network::admission::{Grant, GrantUse, Link};
+use grid_promises::network::admission::Grant;
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use minicbor::bytes::ByteVec;
@@ -81,17 +81,7 @@ async fn bring_guests(target: &Target, mut loser: Rogue) -> Result<()> {
     let mut promises = Vec::new();
     for seed in 0..GUESTS {
         let mut guest = Rogue::admitted(&target.invite, 100 + seed)?;
-        let used = GrantUse {
-            network: grant.network,
-            invite: grant.invite,
-            node: guest.id(),
-            joined: grant.issued,
-        };
-        guest.admission = loser.admission.extended(Link {
-            grant: grant.clone(),
-            used: Signed::sign(used, &invite)?,
-            seen: None,
-        });
+        guest.come_by(&loser, grant.clone(), &invite)?;
         promises.push(guest.sign(guest.promise())?);
     }
     for victim in &target.victims {

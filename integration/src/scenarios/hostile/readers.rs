@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use grid_promises::Message;
-use grid_promises::network::admission::{Grant, GrantUse, Link};
+use grid_promises::network::admission::Grant;
 use grid_promises::network::index::ShortId;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::MemberPromise;
@@ -72,17 +72,7 @@ fn guest_of(host: &Rogue, by: &Invite) -> Result<Rogue> {
     };
     let grant = Signed::sign(grant, &host.key)?;
     let mut guest = Rogue::admitted(by, 802)?;
-    let used = GrantUse {
-        network: grant.network,
-        invite: grant.invite,
-        node: guest.id(),
-        joined: grant.issued,
-    };
-    guest.admission = host.admission.extended(Link {
-        grant,
-        used: Signed::sign(used, &invite)?,
-        seen: None,
-    });
+    guest.come_by(host, grant, &invite)?;
     Ok(guest)
 }
 

@@ -9,7 +9,7 @@ use grid_keys::{NodeId, NodeKey, WgPublicKey, WgSecretKey};
 use grid_net::{Config, Endpoint, Event, Limits};
 use grid_promises::limits::PROMISE_LIFETIME;
 use grid_promises::network::address;
-use grid_promises::network::admission::Admission;
+use grid_promises::network::admission::{Admission, Grant, GrantUse, Link};
 use grid_promises::network::charter::Charter;
 use grid_promises::network::endpoint::{self as promised, EndpointKind};
 use grid_promises::network::invite::Invite;
@@ -77,6 +77,27 @@ impl Rogue {
     /// One that owners admit by name.
     pub(super) fn by_name(charter: &Signed<Charter>, seed: u64) -> Result<Self> {
         Self::with(charter, seed, Limits::default())
+    }
+
+    /// It shows from now on that it came by an invite of `host`, as early as that allows.
+    pub(super) fn come_by(
+        &mut self,
+        host: &Self,
+        grant: Signed<Grant>,
+        invite: &NodeKey,
+    ) -> Result<()> {
+        let used = GrantUse {
+            network: grant.network,
+            invite: grant.invite,
+            node: self.id(),
+            joined: grant.issued,
+        };
+        self.admission = host.admission.extended(Link {
+            grant,
+            used: Signed::sign(used, invite)?,
+            seen: None,
+        });
+        Ok(())
     }
 
     fn with(charter: &Signed<Charter>, seed: u64, limits: Limits) -> Result<Self> {
