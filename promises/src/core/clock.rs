@@ -146,11 +146,11 @@ impl Clock {
     pub(crate) fn decide(&mut self, voices: &[Voice], now: Millis) -> bool {
         let before = (self.lapse_time(now), self.believed);
         let chosen = self.choose(voices, now);
-        let confirmed = weight(chosen, voices) >= CONFIRMED;
+        let heard = weight(chosen, voices);
         if near(chosen, self.shown) {
-            self.follow(confirmed, now);
+            self.follow(heard >= CONFIRMED, now);
         } else {
-            self.hold(chosen, confirmed, weight(chosen, voices) == 0, now);
+            self.hold(chosen, heard, now);
         }
         if self.believed < self.floor && !near(self.believed, self.floor) {
             // What was written down gives way.
@@ -205,17 +205,17 @@ impl Clock {
     }
 
     /// Believes another time than the machine's clock shows.
-    fn hold(&mut self, chosen: Offset, confirmed: bool, alone: bool, now: Millis) {
+    fn hold(&mut self, chosen: Offset, heard: u32, now: Millis) {
         self.believed = chosen;
         self.trust = match self.trust {
-            Trust::Loose { since } if !confirmed => Trust::Loose { since },
+            Trust::Loose { since } if heard < CONFIRMED => Trust::Loose { since },
             Trust::Loose { .. } => Trust::Firm { leapt: Some(now) },
             Trust::Firm { leapt } => Trust::Firm {
                 leapt: leapt.or(Some(now)),
             },
         };
         if let Trust::Firm { leapt: Some(since) } = self.trust
-            && alone
+            && heard == 0
             && now - since >= STOOD
         {
             self.follow(false, now);

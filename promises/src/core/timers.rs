@@ -16,6 +16,8 @@ use grid_keys::NodeId;
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How often the clock is looked at.
 pub(crate) const CLOCK: Duration = Duration::from_secs(30);
+/// How soon members are asked for the time once the clock has leapt.
+pub(crate) const LEAP: Duration = Duration::from_secs(1);
 /// How often a network is compared with a random member, on average.
 pub(crate) const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 /// How soon a comparison is repeated that is the first of all and got no answer.
@@ -55,7 +57,8 @@ pub(crate) enum Timer {
     Network(NetworkTimer, NetworkId),
     /// A wanted connection is down, and its back-off ([`links`](super::links)) ends: dials.
     Dial,
-    /// Runs from the start on: asks members for the time while the clock is in doubt, and writes it down now and then.
+    /// Runs from the start on, and sooner once the clock has leapt: asks members for the time while it is in doubt, and
+    /// writes it down now and then.
     Clock,
     /// Others see this node elsewhere, soon after the last change of that: believes them if they still do.
     SeenAt,

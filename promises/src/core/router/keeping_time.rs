@@ -18,7 +18,7 @@ impl Router {
     }
 
     /// Asks members while the clock is in doubt; what they say may have changed meanwhile.
-    pub(super) fn ask_the_time(&mut self, step: &mut Step<'_>) {
+    fn ask_the_time(&mut self, step: &mut Step<'_>) {
         let up = self.peers.links().up();
         let members = up.filter(|(node, _)| self.networks.has_member(node));
         let members: Vec<_> = members.map(|(node, remote)| (*node, remote)).collect();
@@ -29,26 +29,27 @@ impl Router {
 
     /// Believes the clock, or what members say: those that this node dialled, if it hears any of them.
     pub(super) fn decide_the_time(&mut self, step: &mut Step<'_>) {
-        // Where nothing is in doubt, nothing hangs on it.
-        let is_young = step.clock.is_doubted() && self.networks.have_one_line(&self.local.id());
-        let speaker = |node: &NodeId| {
-            if self.networks.has_owner(node) {
-                return Some(Speaker::Owner);
-            }
-            let line = self.networks.line_of(node)?;
-            Some(if is_young {
-                Speaker::Alone
-            } else {
-                Speaker::Under(line)
-            })
-        };
         let said = self.peers.links().clocks();
-        let said =
-            said.filter_map(|(node, offset, dialled)| Some((speaker(node)?, offset, dialled)));
+        let said = said.filter_map(|(node, offset, dialled)| {
+            let line = self.networks.line_of(node)?;
+            Some((self.networks.has_owner(node), line, offset, dialled))
+        });
         let said: Vec<_> = said.collect();
+        let first = said.first().map(|(_, line, ..)| *line);
+        // Where nothing is in doubt, nothing hangs on it.
+        let is_young = step.clock.is_doubted()
+            && said.iter().all(|(_, line, ..)| Some(*line) == first)
+            && self.networks.have_one_line(&self.local.id());
         let chosen = said.iter().any(|(.., dialled)| *dialled);
         let heard = said.iter().filter(|(.., dialled)| *dialled == chosen);
-        let by_speaker = heard.map(|(speaker, offset, _)| (*speaker, *offset));
+        let by_speaker = heard.map(|(is_owner, line, offset, _)| {
+            let speaker = match (is_owner, is_young) {
+                (true, _) => Speaker::Owner,
+                (false, true) => Speaker::Alone,
+                (false, false) => Speaker::Under(*line),
+            };
+            (speaker, *offset)
+        });
         let voices = voices::of(by_speaker);
         let before = step.time();
         if step.clock.decide(&voices, step.now) {

@@ -99,8 +99,11 @@ impl Router {
             }
             Input::Clock { shown } => {
                 step.clock.show(shown, step.now);
-                self.ask_the_time(step);
                 self.decide_the_time(step);
+                if step.clock.is_doubted() {
+                    // Not at once: two who set one clock may do so again and again.
+                    step.timers.set_by(Timer::Clock, step.now + timers::LEAP);
+                }
             }
             Input::Restore(record) => self.networks.restore(*record, &mut self.local, step),
             Input::KnownPeer { node, addrs } => {
