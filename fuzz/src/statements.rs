@@ -21,7 +21,8 @@ use grid_promises::network::invite::Invite;
 use grid_promises::network::ledger::{Item, Ledger, Merged};
 use grid_promises::network::member::{Member, MemberPromise};
 use grid_promises::network::receipt::Receipt;
-use grid_promises::network::statement::{STATEMENT_BOUNDS, Signed, Statement};
+use grid_promises::network::statement::{Kind, STATEMENT_BOUNDS, Signed, Statement};
+use grid_promises::network::trace::Trace;
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
 use grid_promises::{ContentId, Timestamp, texts};
 use sha2::{Digest, Sha256};
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("member", member),
     ("receipt", receipt),
     ("act", act),
+    ("trace", trace),
     ("invite", invite),
     ("carried", carried),
     ("protocol", protocol),
@@ -65,6 +67,25 @@ where
         assert!(again.is_ok_and(|again| again == signed));
     }
     Some(signed)
+}
+
+/// What is read of a member who is gone is its admission, whole, and with somebody who saw it used.
+pub fn trace(data: &[u8]) {
+    let bytes = match data.split_first() {
+        Some((0, rest)) => rest.to_vec(),
+        Some((_, rest)) => [&[0x82, Kind::Trace as u8][..], rest].concat(),
+        None => return,
+    };
+    let Ok(trace) = Trace::decode(&bytes, &NET.charter) else {
+        return;
+    };
+    assert_eq!(trace.bytes(), bytes);
+    assert_eq!(trace.id(), ContentId::of(&bytes));
+    let last = trace.admission().links().last();
+    assert!(last.is_some_and(|link| link.node() == trace.node() && link.seen.is_some()));
+    let admission = trace.admission();
+    assert_eq!(admission.verify(&NET.charter, &trace.node()), Ok(()));
+    assert_eq!(admission.id(), trace.key());
 }
 
 /// A charter that is read founds a network that nodes can be in.

@@ -12,7 +12,7 @@ use crate::texts;
 pub(crate) const BODY: Bounds = Bounds {
     max_bytes: Message::MAX_PAYLOAD,
     max_depth: 8,
-    max_items: 64 * 1024,
+    max_items: 96 * 1024,
 };
 
 /// What a [`IndexEntry`](crate::network::index::IndexEntry) is made of: an array and its three items.

@@ -52,6 +52,13 @@ pub const MAX_OFFICE_DEPTH: u32 = 16;
 pub const MAX_ACTS: usize = 4096;
 /// Members that a node keeps statements of, per network.
 pub const MAX_MEMBERS: usize = 8192;
+/// Of these, members whom no owner let in, and who came by one of them: in an open network.
+pub const MAX_BY_THEMSELVES: usize = MAX_MEMBERS / 2;
+/// Of these, members who came by one member who is no owner. One invite of it brings half as many, a guest as many as the
+/// invite that it came by, and so on.
+pub const MAX_THROUGH: usize = 1024;
+/// Members who are gone, of whom a node keeps that they used their invites, per network.
+pub const MAX_TRACES: usize = 8192;
 /// Promises of nodes that are no members by what owners did, of which a node keeps so many, per network: what owners
 /// did can turn out not to count.
 pub const MAX_VOID: usize = 512;

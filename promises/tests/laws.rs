@@ -6,6 +6,8 @@
 mod common;
 #[path = "laws/ledgers.rs"]
 mod ledgers;
+#[path = "laws/room.rs"]
+mod room;
 #[path = "laws/tally.rs"]
 mod tally;
 

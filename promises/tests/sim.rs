@@ -5,6 +5,7 @@
 mod approval;
 #[path = "sim/clocks.rs"]
 mod clocks;
+mod common;
 #[path = "sim/invites.rs"]
 mod invites;
 #[path = "sim/judges.rs"]
@@ -13,6 +14,8 @@ mod judges;
 mod observers;
 #[path = "sim/recovery.rs"]
 mod recovery;
+#[path = "sim/room.rs"]
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

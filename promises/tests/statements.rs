@@ -31,6 +31,8 @@ mod membership;
 mod rank;
 #[path = "statements/revocations.rs"]
 mod revocations;
+#[path = "statements/traces.rs"]
+mod traces;
 #[path = "statements/uses.rs"]
 mod uses;
 #[path = "statements/vectors.rs"]

@@ -20,6 +20,8 @@ pub enum Expulsion {
     NotAdmitted,
     /// Others used its invite before it.
     InviteSpent,
+    /// Others rank before it, and there is no room for it.
+    NoRoom,
     /// Its invite expired before anybody who counts saw it join.
     InviteExpired,
 }
@@ -57,6 +59,7 @@ impl fmt::Display for Expulsion {
             }
             Self::NotAdmitted => "no owner that this node knows of admitted it",
             Self::InviteSpent => "the invite was used by other nodes before this one",
+            Self::NoRoom => "the network has no room for this node: others rank before it",
             Self::InviteExpired => "the invite expired before a member saw this node join",
         })
     }

@@ -114,12 +114,9 @@ pub(crate) struct SyncRequest {
     /// Shown by a node whose promise the receiver may not have.
     #[n(2)]
     pub(crate) admission: Option<Vec<RawLink>>,
-    /// Whether the sender has no room for members that it does not know.
-    #[n(3)]
-    pub(crate) is_full: bool,
     /// The acts that make the sender a member, if it takes any, and those that undid what put it out: the receiver may not
     /// have them either.
-    #[n(4)]
+    #[n(3)]
     pub(crate) acts: Vec<ByteVec>,
 }
 
@@ -129,9 +126,9 @@ pub(crate) enum SyncAnswer {
     /// They do not.
     #[n(0)]
     Equal,
-    /// They do; compare with this index, of a ledger that may be full.
+    /// They do; compare with this index.
     #[n(1)]
-    Index(#[n(0)] Vec<IndexEntry>, #[n(1)] bool),
+    Index(#[n(0)] Vec<IndexEntry>),
     /// They do: what the sender lacks, what the receiver lacks, whether there is more.
     #[n(2)]
     Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<Short>, #[n(2)] bool),
@@ -301,18 +298,18 @@ mod tests {
         };
         let ask = NetworkAsk::Sync(SyncRequest {
             root: [0xff; 32],
-            index: Some(index.clone()),
+            // Longer ones are sent in answers only.
+            index: Some(vec![entry; 512]),
             admission: Some(vec![link; MAX_CHAIN]),
-            is_full: true,
             acts: vec![vec![7; 3].into()],
         });
         let ask = Ask::Network(NetworkId(ContentId::of(b"network")), ask);
         assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
 
-        let bytes = answer(&SyncAnswer::Index(index.clone(), true));
+        let bytes = answer(&SyncAnswer::Index(index.clone()));
         assert_eq!(
             read_response::<SyncAnswer>(&bytes),
-            Ok(Response::Answer(SyncAnswer::Index(index, true)))
+            Ok(Response::Answer(SyncAnswer::Index(index)))
         );
     }
 }

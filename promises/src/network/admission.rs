@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use crate::content_id::ContentId;
 use crate::limits::{INVITE_MAX_LIFE, MAX_CHAIN, MAX_USES};
 use crate::network::act::OfficeId;
 use crate::network::address;
@@ -149,6 +150,13 @@ pub struct RawLink {
     /// A [`Receipt`] for that use, where there is one.
     #[n(2)]
     pub seen: Option<ByteVec>,
+}
+
+impl RawLink {
+    /// Who it says was admitted, without verifying it.
+    pub(crate) fn user(&self) -> Option<NodeId> {
+        peek_body::<GrantUse>(&self.used).map(|used| used.node)
+    }
 }
 
 /// One verified link.
@@ -332,13 +340,17 @@ impl Admission {
         self.id_up_to(self.links.len())
     }
 
+    /// The same of what may be one, without verifying anything.
+    pub(crate) fn peek_id(raw: &[RawLink]) -> Option<AdmissionId> {
+        let links = raw.iter();
+        let links = links.map(|link| Some((ContentId::of(&link.grant), link.user()?)));
+        let links: Option<Vec<_>> = links.collect();
+        links.map(id_of)
+    }
+
     fn id_up_to(&self, count: usize) -> AdmissionId {
-        let mut parts = Vec::with_capacity(count * 72);
-        for link in self.links.iter().take(count) {
-            parts.extend_from_slice(&link.grant.id().to_bytes());
-            parts.extend_from_slice(&link.node().0);
-        }
-        AdmissionId(address::hash("grid/1 admission", &[&parts]))
+        let links = self.links.iter().take(count);
+        id_of(links.map(|link| (link.grant.id(), link.node())))
     }
 
     /// Whether a receipt says that the node of the link at `position` has been a member by the links
@@ -407,6 +419,16 @@ impl Admission {
         links.push(link);
         Self { links }
     }
+}
+
+/// The id of a chain, by its grants and whom each let in.
+fn id_of(links: impl IntoIterator<Item = (ContentId, NodeId)>) -> AdmissionId {
+    let mut parts = Vec::new();
+    for (grant, node) in links {
+        parts.extend_from_slice(&grant.to_bytes());
+        parts.extend_from_slice(&node.0);
+    }
+    AdmissionId(address::hash("grid/1 admission", &[&parts]))
 }
 
 /// Whether the word of a witness counts for a membership by `links`: an owner's, and that of those who

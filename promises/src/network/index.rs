@@ -7,7 +7,9 @@ use minicbor::{Decode, Encode};
 
 use crate::network::act::ActId;
 use crate::network::address;
+use crate::network::ids::AdmissionId;
 use crate::network::member::Member;
+use crate::network::trace::Trace;
 use grid_keys::NodeId;
 
 /// The first bytes of a key or a digest. To find two that begin alike takes 2^64 tries.
@@ -16,14 +18,15 @@ pub type ShortId = [u8; 16];
 /// One entry of a ledger's index: enough to see who has the later statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct IndexEntry {
-    /// The first bytes of the node's key, or of the act's id with `sequence` 0.
+    /// The first bytes of a hash of the node and its admission, of the act's id with `sequence` 0, or of the id of a
+    /// trace's admission.
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
     pub key: ShortId,
-    /// The promise's sequence number; 0 for acts.
+    /// The promise's sequence number; 0 for acts; for traces the more the older the use is.
     #[n(1)]
     pub sequence: u64,
-    /// The first bytes of the promise's digest, or of the act's id.
+    /// The first bytes of the promise's or trace's digest, or of the act's id.
     #[n(2)]
     #[cbor(with = "minicbor::bytes")]
     pub id: ShortId,
@@ -33,8 +36,9 @@ impl IndexEntry {
     /// That of a node's promise.
     pub(crate) fn of_promise(member: &Member) -> Self {
         let promise = member.promise();
+        let place = [&promise.node.0[..], &member.admission_id().0];
         Self {
-            key: short(&promise.node.0),
+            key: short(&address::hash("grid/1 place", &place)),
             sequence: promise.sequence,
             id: short(promise.id().digest()),
         }
@@ -49,10 +53,13 @@ impl IndexEntry {
         }
     }
 
-    /// Whether it is an act's.
-    #[must_use]
-    pub fn is_act(&self) -> bool {
-        self.sequence == 0 && self.key == self.id
+    /// That of a trace.
+    pub(crate) fn of_trace(trace: &Trace) -> Self {
+        Self {
+            key: short(&trace.key().0),
+            sequence: trace.sequence(),
+            id: short(trace.id().digest()),
+        }
     }
 
     /// Whether this statement replaces another one with the same key.
@@ -66,7 +73,8 @@ impl IndexEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     Act(ActId),
-    Promise(NodeId),
+    Promise((NodeId, AdmissionId)),
+    Trace(AdmissionId),
 }
 
 /// The entries of one ledger, kept up as statements come and go.
@@ -102,16 +110,19 @@ impl Index {
 
     /// A hash over all entries.
     pub(crate) fn root(&self) -> [u8; 32] {
-        *self.root.get_or_init(|| {
-            let mut bytes = Vec::with_capacity(self.entries.len() * 40);
-            for entry in &self.entries {
-                bytes.extend_from_slice(&entry.key);
-                bytes.extend_from_slice(&entry.sequence.to_be_bytes());
-                bytes.extend_from_slice(&entry.id);
-            }
-            address::hash("grid/1 ledger", &[&bytes])
-        })
+        *self.root.get_or_init(|| root(&self.entries))
     }
+}
+
+/// A hash over entries, in their order.
+pub(crate) fn root<'a>(entries: impl IntoIterator<Item = &'a IndexEntry>) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        bytes.extend_from_slice(&entry.key);
+        bytes.extend_from_slice(&entry.sequence.to_be_bytes());
+        bytes.extend_from_slice(&entry.id);
+    }
+    address::hash("grid/1 ledger", &[&bytes])
 }
 
 fn short(bytes: &[u8]) -> ShortId {

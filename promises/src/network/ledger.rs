@@ -9,21 +9,26 @@
 //! that differ by a promise, until they next [compare](Ledger::compare): there are more acts, or more void
 //! promises, than are kept; a node drops evidence that it had for a use of an invite that too many used.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
-use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID};
+use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, SPARE_USES};
 use crate::network::act::Act;
 use crate::network::acts::{self, Acts};
-use crate::network::admission::Grant;
+use crate::network::admission::{Admission, Grant};
 use crate::network::authority::Authority;
 use crate::network::charter::Charter;
-use crate::network::ids::NetworkId;
+use crate::network::held::{Held, Place, place_of, rank};
+use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::index::{Index, IndexEntry, ShortId, Source};
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
+use crate::network::room::{self, NoRoom, Room, Size};
 use crate::network::sealed::Sealer;
 use crate::network::statement::{Kind, Signed, StatementError, Trust, peek_kind};
 use crate::network::tally::Tally;
+use crate::network::trace::Trace;
+use crate::network::uses;
 use crate::network::void::Void;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -35,6 +40,8 @@ pub enum Item {
     Member(Box<Member>),
     /// An owner's act.
     Act(Box<Signed<Act>>),
+    /// What remains of a member who is gone.
+    Trace(Box<Trace>),
 }
 
 impl Item {
@@ -44,6 +51,7 @@ impl Item {
         match self {
             Self::Member(member) => member.promise().bytes(),
             Self::Act(act) => act.bytes(),
+            Self::Trace(trace) => trace.bytes(),
         }
     }
 }
@@ -77,11 +85,15 @@ pub enum Refusal {
     /// Not by what owners did, and there is no room for more of those.
     #[error("{0}")]
     Void(Void),
-    /// The network has as many members, or its owners did as much, as a node keeps.
+    /// There is no room for more acts.
+    #[error("the network is full: a node keeps {MAX_ACTS} acts of owners")]
+    ActsFull,
+    /// There is no room for this node, next to those that rank before it.
     #[error(
-        "the network is full: a node keeps {MAX_MEMBERS} members and {MAX_ACTS} acts of owners"
+        "there is no room for this node: the network has as many members as a node keeps ({MAX_MEMBERS}), or there are \
+         as many as it keeps of those who came the same way"
     )]
-    Full,
+    NoRoom,
     /// An invite on the way to the node was used by more nodes than it allows and this use is far
     /// behind, or it expired before anybody saw this use of it.
     #[error("the invite was used by others before, or expired before anybody saw it used")]
@@ -93,15 +105,17 @@ pub enum Refusal {
 pub struct Ledger {
     charter: Signed<Charter>,
     acts: Acts,
-    /// Those whose admissions hold by what owners did.
-    members: BTreeMap<NodeId, Member>,
-    /// Those whose admissions do not.
-    void: BTreeMap<NodeId, (Member, Void)>,
+    held: Held,
+    /// Which of the admissions that count have room: all that are held.
+    room: Room<Place>,
+    /// What remains of members who are gone.
+    traces: BTreeMap<AdmissionId, Trace>,
+    trace_room: Room<AdmissionId>,
     known: BTreeSet<ContentId>,
     index: Index,
     /// The grants that members came by, which were verified with their promises.
     grants: BTreeMap<NodeId, Signed<Grant>>,
-    /// Who used each grant, by the promises of the members.
+    /// Who used each grant, by the promises of the members and the traces.
     tally: Tally,
 }
 
@@ -109,11 +123,19 @@ impl Ledger {
     /// The ledger of a network that nobody spoke in yet.
     #[must_use]
     pub fn new(charter: Signed<Charter>) -> Self {
+        Self::with_room(charter, Size::OF_MEMBERS)
+    }
+
+    /// The same with another room for members, for tests: all nodes of a network have to have the same.
+    #[must_use]
+    pub fn with_room(charter: Signed<Charter>, room: Size) -> Self {
         Self {
             acts: Acts::new(charter.clone()),
             charter,
-            members: BTreeMap::new(),
-            void: BTreeMap::new(),
+            held: Held::default(),
+            room: Room::new(room),
+            traces: BTreeMap::new(),
+            trace_room: Room::new(Size::OF_TRACES),
             known: BTreeSet::new(),
             index: Index::default(),
             grants: BTreeMap::new(),
@@ -137,7 +159,7 @@ impl Ledger {
     /// within their quiet time.
     #[must_use]
     pub const fn members(&self) -> &BTreeMap<NodeId, Member> {
-        &self.members
+        self.held.members()
     }
 
     /// The acts of owners.
@@ -155,8 +177,7 @@ impl Ledger {
     /// The last promise of a node, whether it counts or not.
     #[must_use]
     pub fn promise_of(&self, node: &NodeId) -> Option<&Member> {
-        let void = || self.void.get(node).map(|(member, _)| member);
-        self.members.get(node).or_else(void)
+        self.held.last_of(node)
     }
 
     /// Whether exactly these bytes stand already. Spares the verification of what is pushed twice.
@@ -181,6 +202,7 @@ impl Ledger {
         match Kind::of(number) {
             Some(Kind::Member) => self.read_member(bytes, trust),
             Some(Kind::Act) => self.read_act(bytes, trust),
+            Some(Kind::Trace) => self.read_trace(bytes, trust),
             None
             | Some(Kind::Charter | Kind::Grant | Kind::GrantUse | Kind::Receipt | Kind::Request) => {
                 Err(Refusal::Kind(number))
@@ -192,11 +214,25 @@ impl Ledger {
         let promise: Signed<MemberPromise> = Signed::read(bytes, trust)?;
         let known = Known {
             predecessor: self.promise_of(&promise.node),
-            grants: Some(&self.grants),
             trust,
+            ..self.known_grants()
         };
         let member = Member::verify(promise, &self.charter, &known)?;
         Ok(Item::Member(Box::new(member)))
+    }
+
+    const fn known_grants(&self) -> Known<'_> {
+        Known {
+            predecessor: None,
+            grants: Some(&self.grants),
+            trust: Trust::Nobody,
+        }
+    }
+
+    fn read_trace(&self, bytes: &[u8], trust: Trust) -> Result<Item, Refusal> {
+        let known = self.known_grants();
+        let trace = Trace::read(bytes, &self.charter, trust, |grant| known.grant(grant))?;
+        Ok(Item::Trace(Box::new(trace)))
     }
 
     fn read_act(&self, bytes: &[u8], trust: Trust) -> Result<Item, Refusal> {
@@ -214,6 +250,7 @@ impl Ledger {
     pub fn insert(&mut self, item: Item, now: Timestamp) -> Result<Merged, Refusal> {
         match item {
             Item::Member(member) => self.insert_member(*member, now),
+            Item::Trace(trace) => self.insert_trace(*trace, now),
             Item::Act(act) => {
                 let id = act.act_id();
                 if self.acts.held().contains_key(&id) {
@@ -223,7 +260,7 @@ impl Ledger {
                 if merged.new.contains(&id) {
                     Ok(Merged::New)
                 } else if merged.dropped.contains(&id) {
-                    Err(Refusal::Full)
+                    Err(Refusal::ActsFull)
                 } else {
                     Err(Refusal::NotAnOwner)
                 }
@@ -262,9 +299,11 @@ impl Ledger {
         }
         self.insert_acts(acts, now);
         for item in others {
-            if let Item::Member(member) = item {
-                let _ = self.insert_kept(*member, now);
-            }
+            let _ = match item {
+                Item::Member(member) => self.insert_kept(*member, now),
+                Item::Trace(trace) => self.insert_trace(*trace, now),
+                Item::Act(_) => Ok(Merged::Known),
+            };
         }
     }
 
@@ -292,37 +331,138 @@ impl Ledger {
         member: Member,
         now: Timestamp,
     ) -> Result<Merged, Refusal> {
-        let node = member.node();
+        let place = place_of(&member);
         // What a prune would forget stands in nobody's way, so that it does not matter when
         // each node prunes.
-        if let Some(standing) = self.promise_of(&node)
-            && standing.retained_until() >= now
-        {
+        let stands = |standing: &&Member| standing.retained_until() >= now;
+        if let Some(standing) = self.held.at(&place).filter(stands) {
             match rank(standing).cmp(&rank(&member)) {
-                std::cmp::Ordering::Equal => return Ok(Merged::Known),
-                std::cmp::Ordering::Greater => return Ok(Merged::Stale),
-                std::cmp::Ordering::Less => {}
+                Ordering::Equal => return Ok(Merged::Known),
+                Ordering::Greater => return Ok(Merged::Stale),
+                Ordering::Less => {}
             }
         }
         if let Err(why) = self.authority().rule(&self.charter, &member) {
-            return self.put_apart(member, why);
+            self.seat(member, Err(why), now);
+            return match self.bound_void() {
+                Some(worst) if worst == place => Err(Refusal::Void(why)),
+                _ => Ok(Merged::New),
+            };
         }
-        if !self.members.contains_key(&node) && self.members.len() >= MAX_MEMBERS {
-            return Err(Refusal::Full);
+        let claim = self.claim(&member);
+        if let Err(NoRoom) = self.room.in_the_way(&place, &claim) {
+            return Err(Refusal::NoRoom);
         }
-        let beyond = self.beyond_with(&member, now);
-        if beyond.contains(&node) {
-            match self.members.get(&node) {
-                Some(standing) => self.tally.put(self.acts.authority(), standing),
-                None => self.tally.remove(&node),
-            }
+        let last = self.promise_of(&place.0).filter(stands);
+        if last.is_none_or(|last| rank(last) < rank(&member)) {
+            self.make_way(&member, now)?;
+        }
+        // Whoever made way leaves no less room.
+        if let Ok(Some(other)) = self.room.put(place, claim) {
+            self.drop_place(&other);
+        }
+        self.seat(member, Ok(()), now);
+        Ok(Merged::New)
+    }
+
+    /// Counts the use of its invite by the node of a promise, and lets those go who are beyond what is kept then.
+    fn make_way(&mut self, member: &Member, now: Timestamp) -> Result<(), Refusal> {
+        let beyond = self.beyond_with(member, now);
+        let place = place_of(member);
+        if beyond.contains(&place.0) {
+            self.tally.remove(&place);
+            self.count(&place);
             return Err(Refusal::InviteSpent);
         }
         for loser in &beyond {
-            self.remove(loser);
+            self.drop_member(loser);
         }
-        self.put(member);
+        Ok(())
+    }
+
+    /// What room the admission of a member asks for.
+    fn claim(&self, member: &Member) -> room::Claim {
+        let authority = self.authority();
+        let rank = authority.rank(member);
+        let size = self.room.size();
+        let (admission, node) = (member.admission(), member.node());
+        room::Claim::new(size, authority, admission, &node, rank, None)
+    }
+
+    /// Merges a trace.
+    fn insert_trace(&mut self, trace: Trace, now: Timestamp) -> Result<Merged, Refusal> {
+        let key = trace.key();
+        let signed = trace.receipt().map(|seen| seen.issued);
+        if let Some(issued) = signed.filter(|issued| *issued > now.after(CLOCK_SKEW)) {
+            let ahead = issued.since(now).as_secs();
+            return Err(PromiseError::Future { ahead }.into());
+        }
+        if trace.until() < now {
+            let expires = trace.until();
+            return Err(PromiseError::Lapsed { expires }.into());
+        }
+        if let Some(standing) = self.traces.get(&key) {
+            let place = |trace: &Trace| IndexEntry::of_trace(trace);
+            if standing.id() == trace.id() {
+                return Ok(Merged::Known);
+            }
+            if !place(&trace).is_later_than(&place(standing)) {
+                return Ok(Merged::Stale);
+            }
+        }
+        match self.trace_room.put(key, self.claim_of_trace(&trace)) {
+            Err(NoRoom) => return Err(Refusal::NoRoom),
+            Ok(Some(other)) => self.remove_trace(&other),
+            Ok(None) => {}
+        }
+        self.put_trace(trace, now);
         Ok(Merged::New)
+    }
+
+    /// What room a trace asks for. There is little for those that do not count: what owners did can turn out not to.
+    fn claim_of_trace(&self, trace: &Trace) -> room::Claim {
+        let authority = self.authority();
+        let (admission, node) = (trace.admission(), trace.node());
+        let rank = authority.rank_shown(&self.network(), admission, &node);
+        let size = self.trace_room.size();
+        if !self.counts(trace) {
+            return room::Claim::void(size, rank, MAX_VOID);
+        }
+        let uses = trace
+            .last()
+            .map(|link| link.grant.uses as usize + SPARE_USES);
+        room::Claim::new(size, authority, admission, &node, rank, uses)
+    }
+
+    fn put_trace(&mut self, trace: Trace, now: Timestamp) {
+        let key = trace.key();
+        self.forget_trace(&key);
+        self.known.insert(trace.id());
+        self.index
+            .insert(IndexEntry::of_trace(&trace), Source::Trace(key));
+        self.tally.go_to(now);
+        if self.counts(&trace) {
+            self.tally.put_trace(self.acts.authority(), &trace);
+        }
+        let grants = trace.admission().links().iter().map(|link| link.grant.id());
+        let beyond: BTreeSet<NodeId> = grants.flat_map(|id| self.tally.beyond(&id)).collect();
+        self.traces.insert(key, trace);
+        for loser in &beyond {
+            self.drop_member(loser);
+        }
+    }
+
+    fn remove_trace(&mut self, key: &AdmissionId) {
+        self.forget_trace(key);
+        self.trace_room.remove(key);
+        self.tally.remove_trace(key);
+    }
+
+    fn forget_trace(&mut self, key: &AdmissionId) {
+        if let Some(trace) = self.traces.remove(key) {
+            self.known.remove(&trace.id());
+            self.index.remove(&IndexEntry::of_trace(&trace));
+        }
     }
 
     /// Merges acts of owners, in whatever order they are given, and says what became of them. Promises that count
@@ -343,8 +483,9 @@ impl Ledger {
         }
         if !merged.dropped.is_empty() {
             let held = self.acts.held().values().map(Signed::id);
-            let promises = self.promises().map(|member| member.promise().id());
-            self.known = held.chain(promises).collect();
+            let promises = self.held.all().map(|member| member.promise().id());
+            let traces = self.traces.values().map(Trace::id);
+            self.known = held.chain(promises).chain(traces).collect();
             for id in merged.dropped.iter().chain(&merged.strange) {
                 self.index.remove(&IndexEntry::of_act(id));
             }
@@ -355,97 +496,165 @@ impl Ledger {
         merged
     }
 
-    /// Every promise, whether it counts or not.
+    /// The last promise of every node, whether it counts or not.
     pub(crate) fn promises(&self) -> impl Iterator<Item = &Member> {
-        let void = self.void.values().map(|(member, _)| member);
-        self.members.values().chain(void)
+        let void = self.held.void().map(|(member, _)| member);
+        let members = self.held.members().values();
+        members.chain(void.filter(|member| self.is_last(member)))
+    }
+
+    fn is_last(&self, member: &Member) -> bool {
+        let last = self.promise_of(&member.node());
+        last.is_some_and(|last| rank(last) == rank(member))
     }
 
     /// Puts every promise where it belongs by what owners did.
     fn rule_again(&mut self, now: Timestamp) {
-        let acts = std::mem::replace(&mut self.acts, Acts::new(self.charter.clone()));
-        let authority = acts.authority();
-        let out = self.members.values().filter_map(|member| {
-            let why = authority.rule(&self.charter, member).err()?;
-            Some((member.clone(), why))
-        });
-        let out: Vec<(Member, Void)> = out.collect();
+        let rule = |member: &Member| self.authority().rule(&self.charter, member);
+        let counting = self.held.counting().map(|(member, _)| member);
+        let out = counting.filter_map(|member| Some((place_of(member), rule(member).err()?)));
+        let void = self.held.void().map(|(member, _)| member);
+        let rulings: Vec<(Place, Result<(), Void>)> = out
+            .map(|(place, why)| (place, Err(why)))
+            .chain(void.map(|member| (place_of(member), rule(member))))
+            .collect();
         let mut back = Vec::new();
-        for (member, why) in self.void.values_mut() {
-            match authority.rule(&self.charter, member) {
-                Ok(()) => back.push(member.clone()),
-                Err(now) => *why = now,
+        for (place, ruling) in rulings {
+            let Some(member) = self.take(&place) else {
+                continue;
+            };
+            match ruling {
+                Err(why) => self.seat(member, Err(why), now),
+                Ok(()) => back.push(member),
             }
         }
-        self.acts = acts;
-        for member in &back {
-            self.remove(&member.node());
-        }
-        for (member, why) in out {
-            // Where there is no room, it goes.
-            let node = member.node();
-            if self.put_apart(member, why).is_err() {
-                self.remove(&node);
-            }
-        }
+        self.bound_void();
+        self.settle_again();
         // What owners did says whose word counts.
-        self.tally = Tally::of(self.acts.authority(), self.members.values(), now);
+        let authority = self.acts.authority();
+        let traces = self.traces.values().filter(|trace| self.counts(trace));
+        self.tally = Tally::of(authority, self.held.counting(), traces, now);
         for member in back.into_iter().filter(|back| back.retained_until() >= now) {
             // Where there is no room, it goes: its own node offers it again.
             let _ = self.insert_kept(member, now);
         }
     }
 
-    /// Keeps a promise that does not count, if it is among those for which there is room.
-    fn put_apart(&mut self, member: Member, why: Void) -> Result<Merged, Refusal> {
-        let node = member.node();
-        self.remove(&node);
-        self.know(&member);
-        self.void.insert(node, (member, why));
-        if self.void.len() > MAX_VOID {
-            let worst = self.void.values().max_by_key(|(member, why)| {
-                let links = member.admission().links().len();
-                (*why, links, member.node())
-            });
-            if let Some(worst) = worst.map(|(member, _)| member.node()) {
-                self.remove(&worst);
-                if worst == node {
-                    return Err(Refusal::Void(why));
-                }
+    /// Gives room to members anew, because what owners did says how they rank. Whoever has none any longer goes: its own
+    /// node offers it again.
+    fn settle_again(&mut self) {
+        let mut room = Room::new(self.room.size());
+        let mut out = BTreeSet::new();
+        for (member, _) in self.held.counting() {
+            let place = place_of(member);
+            match room.put(place, self.claim(member)) {
+                Err(NoRoom) => _ = out.insert(place),
+                Ok(other) => out.extend(other),
             }
         }
-        Ok(Merged::New)
-    }
-
-    /// Keeps a promise that the tally counts already.
-    fn put(&mut self, member: Member) {
-        self.forget(&member.node());
-        self.know(&member);
-        for grant in grants_of(&member) {
-            self.grants
-                .entry(grant.invite)
-                .or_insert_with(|| grant.clone());
+        self.room = room;
+        for place in &out {
+            self.drop_place(place);
         }
-        self.members.insert(member.node(), member);
+        self.settle_traces_again();
     }
 
-    fn remove(&mut self, node: &NodeId) {
-        self.forget(node);
-        self.tally.remove(node);
+    fn settle_traces_again(&mut self) {
+        let mut room = Room::new(self.trace_room.size());
+        let mut out = BTreeSet::new();
+        for (key, trace) in &self.traces {
+            match room.put(*key, self.claim_of_trace(trace)) {
+                Err(NoRoom) => _ = out.insert(*key),
+                Ok(other) => out.extend(other),
+            }
+        }
+        self.trace_room = room;
+        for key in &out {
+            self.forget_trace(key);
+        }
     }
 
-    fn forget(&mut self, node: &NodeId) {
-        let void = self.void.remove(node).map(|(member, _)| member);
-        for member in self.members.remove(node).into_iter().chain(void) {
-            self.known.remove(&member.promise().id());
-            self.index.remove(&IndexEntry::of_promise(&member));
+    /// Puts a promise into its place, and finds out by which its node is a member now.
+    fn seat(&mut self, member: Member, ruling: Result<(), Void>, now: Timestamp) {
+        let place = place_of(&member);
+        self.forget_lapsed(&place.0, now);
+        if let Some(before) = self.held.take(&place) {
+            self.unknow(&before);
+        }
+        if ruling.is_err() {
+            self.room.remove(&place);
+            self.tally.remove(&place);
+        } else {
+            for grant in grants_of(&member) {
+                let known = self.grants.entry(grant.invite);
+                known.or_insert_with(|| grant.clone());
+            }
+        }
+        self.know(&member);
+        self.held.put(member, ruling);
+        self.count(&place);
+        self.seat_again(&place.0);
+    }
+
+    fn seat_again(&mut self, node: &NodeId) {
+        for place in self.held.seat(node) {
+            self.count(&place);
+        }
+    }
+
+    /// Counts the uses of invites that the promise in a place shows, if it counts.
+    fn count(&mut self, place: &Place) {
+        if let Some((member, is_last)) = self.held.counting_at(place) {
+            self.tally.put(self.acts.authority(), member, is_last);
+        }
+    }
+
+    /// Forgets those promises of a node that do not count for which there is no room. Returns the place of one of them.
+    fn bound_void(&mut self) -> Option<Place> {
+        let mut dropped = None;
+        while self.held.void_len() > MAX_VOID {
+            let worst = self.held.void().max_by_key(|(member, why)| {
+                let links = member.admission().links().len();
+                (*why, links, place_of(member))
+            });
+            let worst = worst.map(|(member, _)| place_of(member))?;
+            self.drop_place(&worst);
+            dropped = Some(worst);
+        }
+        dropped
+    }
+
+    /// Takes a promise out of its place, and forgets it but for that.
+    fn take(&mut self, place: &Place) -> Option<Member> {
+        self.room.remove(place);
+        self.tally.remove(place);
+        let member = self.held.take(place)?;
+        self.unknow(&member);
+        Some(member)
+    }
+
+    /// Forgets the promise that holds a place. If it is the last one of its node, the one before it is then.
+    fn drop_place(&mut self, place: &Place) {
+        self.take(place);
+        self.seat_again(&place.0);
+    }
+
+    /// Forgets the promise by which a node is a member.
+    fn drop_member(&mut self, node: &NodeId) {
+        if let Some(place) = self.held.members().get(node).map(place_of) {
+            self.drop_place(&place);
         }
     }
 
     fn know(&mut self, member: &Member) {
         self.known.insert(member.promise().id());
         let entry = IndexEntry::of_promise(member);
-        self.index.insert(entry, Source::Promise(member.node()));
+        self.index.insert(entry, Source::Promise(place_of(member)));
+    }
+
+    fn unknow(&mut self, member: &Member) {
+        self.known.remove(&member.promise().id());
+        self.index.remove(&IndexEntry::of_promise(member));
     }
 
     /// Counts `member` in, and says who is void then because of a grant on its admission, and not kept.
@@ -454,7 +663,7 @@ impl Ledger {
     /// another grant of that key with fewer uses, and would put others out if the two were one.
     fn beyond_with(&mut self, member: &Member, now: Timestamp) -> BTreeSet<NodeId> {
         self.tally.go_to(now);
-        self.tally.put(self.acts.authority(), member);
+        self.tally.put(self.acts.authority(), member, true);
         let grants = grants_of(member).map(Signed::id);
         grants.flat_map(|grant| self.tally.beyond(&grant)).collect()
     }
@@ -472,41 +681,93 @@ impl Ledger {
     /// The promises that do not count by what owners did, and why, but for those that a [`prune`](Self::prune) would
     /// forget.
     pub fn void(&self, now: Timestamp) -> impl Iterator<Item = (&Member, Void)> {
-        let void = self.void.values().map(|(member, why)| (member, *why));
-        void.filter(move |(member, _)| member.retained_until() >= now)
+        let void = self.held.void();
+        void.filter(move |(member, _)| member.retained_until() >= now && self.is_last(member))
     }
 
     /// The promises that something follows from at a moment: all but those that a
     /// [`prune`](Self::prune) would forget.
     pub(crate) fn retained(&self, now: Timestamp) -> impl Iterator<Item = &Member> {
-        self.members
-            .values()
-            .filter(move |member| member.retained_until() >= now)
+        let members = self.held.members().values();
+        members.filter(move |member| member.retained_until() >= now)
+    }
+
+    /// Whether the use of which this is a trace counts, by what owners did.
+    pub(crate) fn counts(&self, trace: &Trace) -> bool {
+        let (admission, node) = (trace.admission(), trace.node());
+        let authority = self.authority();
+        let ruling = authority.rule_shown(&self.charter, admission, &node);
+        ruling.is_ok() && trace.since(authority).is_some()
+    }
+
+    /// What remains of members who are gone, as far as it still matters.
+    pub(crate) fn traces(&self, now: Timestamp) -> impl Iterator<Item = &Trace> {
+        let traces = self.traces.values();
+        traces.filter(move |trace| trace.until() >= now)
+    }
+
+    /// The members whose uses of invites count at a moment: those who are retained, and of the others those who leave a
+    /// trace.
+    pub(crate) fn users(&self, now: Timestamp) -> impl Iterator<Item = &Member> {
+        let authority = self.authority();
+        let members = self.held.counting().map(|(member, _)| member);
+        members.filter(move |member| uses::count_until(authority, member) >= now)
     }
 
     /// Forgets what lapsed so long ago that nothing follows from it, and what became void in too great
-    /// a number. Says whose promises those were.
+    /// a number. Says whose promises those were. Of members, traces remain.
     pub fn prune(&mut self, now: Timestamp) -> Vec<NodeId> {
-        let mut old: BTreeSet<NodeId> = self
-            .promises()
-            .filter(|member| member.retained_until() < now)
-            .map(Member::node)
-            .collect();
+        let over = self.traces.values().filter(|trace| trace.until() < now);
+        for key in over.map(Trace::key).collect::<Vec<_>>() {
+            self.remove_trace(&key);
+        }
+        let is_old = |member: &&Member| member.retained_until() < now;
+        let old: BTreeSet<Place> = self.held.all().filter(is_old).map(place_of).collect();
+        for place in &old {
+            self.leave_trace(place, now);
+        }
         self.tally.go_to(now);
-        old.extend(self.tally.all_beyond());
+        let beyond: BTreeSet<NodeId> = self.tally.all_beyond().collect();
+        let lost = beyond.iter().filter_map(|node| self.members().get(node));
+        let old: BTreeSet<Place> = lost.map(place_of).chain(old).collect();
+        for place in &old {
+            self.take(place);
+        }
+        let old: Vec<NodeId> = old.into_iter().map(|(node, _)| node).collect();
         for node in &old {
-            self.remove(node);
+            self.seat_again(node);
         }
         if !old.is_empty() {
             let used: BTreeSet<NodeId> = self
-                .members
+                .members()
                 .values()
                 .flat_map(grants_of)
                 .map(|grant| grant.invite)
                 .collect();
             self.grants.retain(|invite, _| used.contains(invite));
         }
-        old.into_iter().collect()
+        old
+    }
+
+    /// Forgets what a prune would of a node.
+    fn forget_lapsed(&mut self, node: &NodeId, now: Timestamp) {
+        for place in self.held.places_of(node) {
+            let standing = self.held.at(&place);
+            if standing.is_some_and(|standing| standing.retained_until() < now) {
+                self.leave_trace(&place, now);
+                self.drop_place(&place);
+            }
+        }
+    }
+
+    /// Keeps what remains of the promise in a place, if it counts. Where there is no room, those who rank before it have
+    /// it.
+    fn leave_trace(&mut self, place: &Place, now: Timestamp) {
+        let counting = self.held.counting_at(place).map(|(member, _)| member);
+        let trace = counting.and_then(|gone| Trace::of(gone, &self.charter, self.acts.authority()));
+        if let Some(trace) = trace {
+            let _ = self.insert_trace(trace, now);
+        }
     }
 
     /// What this ledger holds, in a fixed order.
@@ -533,93 +794,104 @@ impl Ledger {
         self.index.root()
     }
 
-    /// Whether there is no room for a member that it does not know.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.members.len() >= MAX_MEMBERS
-    }
-
     /// Every statement in the form for this node's own disk, but for its own promise, which is kept by itself. What
     /// holds only in part is not sealed.
     pub(crate) fn kept(&self, own: &NodeId, sealer: &Sealer) -> Vec<Vec<u8>> {
         let acts = self.acts.held().values();
         let acts = acts.map(|act| sealer.seal(act.bytes()));
-        let promises = self.promises().filter(|member| member.node() != *own);
+        let promises = self.held.all().filter(|member| member.node() != *own);
         let promises = promises.map(|member| match member.is_whole() {
             true => sealer.seal(member.promise().bytes()),
             false => member.promise().bytes().to_vec(),
         });
-        acts.chain(promises).collect()
+        let traces = self.traces.values();
+        let traces = traces.map(|trace| sealer.seal(trace.bytes()));
+        acts.chain(promises).chain(traces).collect()
     }
 
     /// The bytes of every statement, acts first, seniors before juniors, so that who speaks is known. A new field has
     /// to be named, so that no statements are held and not passed on.
     pub fn statements(&self) -> impl Iterator<Item = &[u8]> {
         let Self {
-            members,
-            void,
+            held,
             acts,
+            traces,
             charter: _,
             known: _,
             index: _,
             grants: _,
             tally: _,
+            room: _,
+            trace_room: _,
         } = self;
-        let void = void.values().map(|(member, _)| member);
-        let promises = members.values().chain(void);
-        let promises = promises.map(|member| member.promise().bytes());
-        acts.in_order().map(|(_, act)| act.bytes()).chain(promises)
+        let promises = held.all().map(|member| member.promise().bytes());
+        let acts = acts.in_order().map(|(_, act)| act.bytes());
+        let traces = traces.values().map(Trace::bytes);
+        acts.chain(promises).chain(traces)
     }
 
     /// The statements that belong to entries of this ledger's [`index`](Self::index), in the same order.
     pub fn statements_of(&self, wanted: &BTreeSet<ShortId>) -> impl Iterator<Item = &[u8]> {
-        let (mut acts, mut nodes) = (BTreeSet::new(), BTreeSet::new());
+        let (mut acts, mut places, mut traces) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for source in wanted.iter().filter_map(|id| self.index.source(id)) {
             match source {
                 Source::Act(id) => acts.insert(id),
-                Source::Promise(node) => nodes.insert(node),
+                Source::Promise(place) => places.insert(place),
+                Source::Trace(key) => traces.insert(key),
             };
         }
         // To bring them in order takes all of them.
         let all = (!acts.is_empty()).then(|| self.acts.in_order());
         let all = all.into_iter().flatten();
         let acts = all.filter(move |(id, _)| acts.contains(id));
-        let promises = nodes.into_iter().filter_map(|node| self.promise_of(&node));
+        let promises = places.into_iter().filter_map(|place| self.held.at(&place));
+        let traces = traces.into_iter().filter_map(|key| self.traces.get(&key));
         acts.map(|(_, act)| act.bytes())
             .chain(promises.map(|member| member.promise().bytes()))
+            .chain(traces.map(Trace::bytes))
     }
 
     /// Compares with another node's index: the statements it lacks, and the ids of those that this
-    /// ledger lacks. A full ledger takes no promise of a node that it does not know, so none is offered to one:
-    /// `are_full` says whether theirs is.
+    /// ledger lacks.
     #[must_use]
-    pub fn compare(&self, theirs: &[IndexEntry], are_full: bool) -> Difference<'_> {
+    pub fn compare(&self, theirs: &[IndexEntry]) -> Difference<'_> {
         let by_key = |entry: &IndexEntry| (entry.key, *entry);
         let mine: BTreeMap<ShortId, IndexEntry> = self.index.entries().iter().map(by_key).collect();
         let their: BTreeMap<ShortId, IndexEntry> = theirs.iter().map(by_key).collect();
-        let lacks =
-            |entry: &IndexEntry, has: &BTreeMap<ShortId, IndexEntry>, is_full: bool| match has
-                .get(&entry.key)
-            {
-                Some(standing) => entry.is_later_than(standing),
-                None => !is_full || entry.is_act(),
-            };
-        let they_lack = mine.values().filter(|entry| lacks(entry, &their, are_full));
+        let lacks = |entry: &IndexEntry, has: &BTreeMap<ShortId, IndexEntry>| {
+            let standing = has.get(&entry.key);
+            standing.is_none_or(|standing| entry.is_later_than(standing))
+        };
+        let they_lack = mine.values().filter(|entry| lacks(entry, &their));
         let they_lack: BTreeSet<ShortId> = they_lack.map(|entry| entry.id).collect();
-        let i_lack = theirs.iter();
-        let i_lack = i_lack.filter(|entry| lacks(entry, &mine, self.is_full()));
+        let i_lack = theirs.iter().filter(|entry| lacks(entry, &mine));
         Difference {
             they_lack: self.statements_of(&they_lack).collect(),
             i_lack: i_lack.map(|entry| entry.id).collect(),
         }
     }
 
-    /// Whether a promise of that number comes too late: a later one of its node stands.
+    /// Whether what may be a promise comes too late: a later one of its node shows the same admission. Nothing in it is
+    /// verified.
     #[must_use]
-    pub fn is_stale(&self, node: &NodeId, sequence: u64, now: Timestamp) -> bool {
-        self.promise_of(node).is_some_and(|standing| {
-            standing.promise().sequence > sequence && standing.retained_until() >= now
-        })
+    pub fn is_stale(&self, bytes: &[u8], now: Timestamp) -> bool {
+        let Some((_, node, sequence)) = MemberPromise::peek(bytes) else {
+            return false;
+        };
+        let is_later = |member: &Member| {
+            member.promise().sequence > sequence && member.retained_until() >= now
+        };
+        let Some(last) = self.promise_of(&node).filter(|last| is_later(last)) else {
+            return false;
+        };
+        let Some(shown) = MemberPromise::peek_admission(bytes) else {
+            return false;
+        };
+        last.promise().admission == shown || {
+            let held = Admission::peek_id(&shown).and_then(|id| self.held.at(&(node, id)));
+            held.is_some_and(is_later)
+        }
     }
 }
 
@@ -630,11 +902,6 @@ pub struct Difference<'a> {
     pub they_lack: Vec<&'a [u8]>,
     /// Ids of statements that this node lacks.
     pub i_lack: Vec<ShortId>,
-}
-
-/// The order in which promises of one node replace each other.
-fn rank(member: &Member) -> (u64, ContentId) {
-    (member.promise().sequence, member.promise().id())
 }
 
 /// The invite that admitted a node.

@@ -17,7 +17,9 @@ use crate::network::endpoint::Endpoint;
 use crate::network::ids::{AdmissionId, NetworkId};
 use crate::network::name::Label;
 use crate::network::receipt::Receipt;
-use crate::network::statement::{Kind, Signed, Statement, StatementError, Trust, peek_kind};
+use crate::network::statement::{
+    Kind, Signed, Statement, StatementError, Trust, peek_body, peek_kind,
+};
 use crate::time::Timestamp;
 use crate::wire;
 use grid_keys::{NodeId, SignatureBytes, WgPublicKey};
@@ -201,6 +203,13 @@ impl MemberPromise {
     }
 }
 
+impl MemberPromise {
+    /// The admission that what may be a promise shows, without verifying anything.
+    pub(crate) fn peek_admission(bytes: &[u8]) -> Option<Vec<RawLink>> {
+        peek_body::<Self>(bytes).map(|promise| promise.admission)
+    }
+}
+
 /// Why a member promise is not taken. The state is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromiseError {
@@ -248,7 +257,7 @@ pub(crate) struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn grant(&self, bytes: &[u8]) -> Option<Signed<Grant>> {
+    pub(crate) fn grant(&self, bytes: &[u8]) -> Option<Signed<Grant>> {
         let invite = Grant::peek_invite(bytes)?;
         self.grants?
             .get(&invite)
@@ -358,14 +367,9 @@ impl Member {
         })
     }
 
-    /// Until when the promise matters: the address's quiet time, and as long as its invite could be used
-    /// by another.
+    /// Until when the promise matters: the end of its address's quiet time.
     pub(crate) fn retained_until(&self) -> Timestamp {
-        let quiet = self.promise.expires.after(QUIET_TIME);
-        let last = self.admission.links().last();
-        last.map_or(quiet, |link| {
-            quiet.max(link.grant.expires.after(QUIET_TIME))
-        })
+        self.promise.expires.after(QUIET_TIME)
     }
 
     /// Whether all receipts in its promise hold: nothing was left out.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::content_id::ContentId;
 use crate::network::ledger::Ledger;
 use crate::network::member::Member;
+use crate::network::trace::Trace;
 use crate::network::uses::Uses;
 use crate::network::void::Void;
 use crate::time::Timestamp;
@@ -37,7 +38,8 @@ pub enum NotAMember {
 #[must_use]
 pub fn decide(ledger: &Ledger, now: Timestamp) -> BTreeMap<NodeId, Result<(), NotAMember>> {
     let authority = ledger.authority();
-    let uses = Uses::of_all(authority, ledger.retained(now));
+    let traces = ledger.traces(now).filter(|trace| ledger.counts(trace));
+    let uses = Uses::of_all(authority, ledger.users(now), traces.map(Trace::admission));
     let won: BTreeMap<&ContentId, BTreeSet<NodeId>> = uses
         .iter()
         .filter_map(|(grant, uses)| Some((grant, uses.winners()?)))

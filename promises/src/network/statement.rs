@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{self, Bounds, CborError};
 use crate::content_id::ContentId;
-use crate::limits::{MAX_ACTS, MAX_DEPTH, MAX_MEMBERS, MAX_STATEMENT, MAX_VOID};
+use crate::limits::{MAX_ACTS, MAX_DEPTH, MAX_MEMBERS, MAX_STATEMENT, MAX_TRACES, MAX_VOID};
 use grid_keys::{NodeId, NodeKey, SignatureBytes};
 
 /// The bounds that every statement and body is checked against before it is read.
@@ -74,6 +74,8 @@ kinds! {
     Receipt = 6, "receipt";
     /// A node asks the owners to admit it.
     Request = 7, "admission request";
+    /// How a member who is gone came in. It is made of statements that are signed, and is not signed itself.
+    Trace = 8, "trace";
 }
 
 impl Kind {
@@ -83,6 +85,7 @@ impl Kind {
         match self {
             Self::Member => MAX_MEMBERS + MAX_VOID,
             Self::Act => MAX_ACTS,
+            Self::Trace => MAX_TRACES,
             Self::Charter | Self::Grant | Self::GrantUse | Self::Receipt | Self::Request => 0,
         }
     }
@@ -306,9 +309,9 @@ impl<T> Eq for Signed<T> {}
 /// The kind that a statement says it is, without looking further.
 #[must_use]
 pub fn peek_kind(bytes: &[u8]) -> Option<u8> {
-    // `[kind, body, signature]` begins with the array header 0x83; kinds are below 24.
+    // `[kind, body, signature]` begins with the array header 0x83, what is not signed with 0x82; kinds are below 24.
     match bytes {
-        [0x83, kind, ..] if *kind < 24 => Some(*kind),
+        [0x82 | 0x83, kind, ..] if *kind < 24 => Some(*kind),
         _ => None,
     }
 }

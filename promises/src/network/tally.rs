@@ -8,26 +8,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
 use crate::network::authority::Authority;
+use crate::network::ids::AdmissionId;
 use crate::network::member::Member;
+use crate::network::trace::Trace;
+use crate::network::uses::count_until;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 mod book;
 
-use book::{Book, Mark};
+use book::{Book, Mark, Source};
 
-/// The uses of every grant on the admissions of some promises.
+/// The uses of every grant on the admissions of some promises and traces.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     books: BTreeMap<ContentId, Book>,
-    counted: BTreeMap<NodeId, Entry>,
-    /// Until when each promise counts: those that do at `as_of`, and those that do no longer.
-    live: BTreeSet<(Timestamp, NodeId)>,
-    lapsed: BTreeSet<(Timestamp, NodeId)>,
+    counted: BTreeMap<Source, Entry>,
+    /// Until when each counts: those that do at `as_of`, and those that do no longer.
+    live: BTreeSet<(Timestamp, Source)>,
+    lapsed: BTreeSet<(Timestamp, Source)>,
     as_of: Timestamp,
 }
 
-/// What one promise says of the grants on its admission.
+/// What one promise or trace says of the grants on its admission.
 #[derive(Clone, Debug)]
 struct Entry {
     until: Timestamp,
@@ -38,50 +41,77 @@ impl Tally {
     /// That of these promises.
     pub(crate) fn of<'a>(
         authority: &Authority,
-        members: impl Iterator<Item = &'a Member>,
+        promises: impl Iterator<Item = (&'a Member, bool)>,
+        traces: impl Iterator<Item = &'a Trace>,
         now: Timestamp,
     ) -> Self {
         let mut tally = Self {
             as_of: now,
             ..Self::default()
         };
-        for member in members {
-            tally.put(authority, member);
+        for (member, is_last) in promises {
+            tally.put(authority, member, is_last);
+        }
+        for trace in traces {
+            tally.put_trace(authority, trace);
         }
         tally
     }
 
-    /// Counts a promise, in place of the one of the same node.
-    pub(crate) fn put(&mut self, authority: &Authority, member: &Member) {
-        let node = member.node();
-        self.remove(&node);
+    /// Counts a promise, in place of the one of the same node that shows the same admission: the last one of its node, by
+    /// which that is a member, or an earlier one.
+    pub(crate) fn put(&mut self, authority: &Authority, member: &Member, is_last: bool) {
         let entry = Entry {
-            until: member.retained_until(),
-            marks: Mark::all_of(authority, member),
+            until: count_until(authority, member),
+            marks: Mark::all_of(authority, member, is_last),
         };
-        let place = (entry.until, node);
+        let place = (member.node(), member.admission_id());
+        self.insert(Source::Promise(place), entry);
+    }
+
+    /// Counts a trace, in place of the one of the same admission.
+    pub(crate) fn put_trace(&mut self, authority: &Authority, trace: &Trace) {
+        let entry = Entry {
+            until: trace.until(),
+            marks: Mark::all_of_trace(authority, trace),
+        };
+        self.insert(Source::Trace(trace.key()), entry);
+    }
+
+    fn insert(&mut self, source: Source, entry: Entry) {
+        self.strike_out(&source);
+        let place = (entry.until, source);
         if entry.until < self.as_of {
             self.lapsed.insert(place);
         } else {
             self.live.insert(place);
-            self.write(&node, &entry);
+            self.write(&source, &entry);
         }
-        self.counted.insert(node, entry);
+        self.counted.insert(source, entry);
     }
 
-    /// Counts the promise of a node no longer.
-    pub(crate) fn remove(&mut self, node: &NodeId) {
-        let Some(entry) = self.counted.remove(node) else {
+    /// Counts the promise of a node that shows an admission no longer.
+    pub(crate) fn remove(&mut self, place: &(NodeId, AdmissionId)) {
+        self.strike_out(&Source::Promise(*place));
+    }
+
+    /// Counts a trace no longer.
+    pub(crate) fn remove_trace(&mut self, key: &AdmissionId) {
+        self.strike_out(&Source::Trace(*key));
+    }
+
+    fn strike_out(&mut self, source: &Source) {
+        let Some(entry) = self.counted.remove(source) else {
             return;
         };
-        let place = (entry.until, *node);
+        let place = (entry.until, *source);
         if !self.lapsed.remove(&place) {
             self.live.remove(&place);
-            self.strike(node, &entry);
+            self.strike(source, &entry);
         }
     }
 
-    /// Goes to a moment: promises that are not retained then do not count.
+    /// Goes to a moment: what matters no longer by then does not count.
     pub(crate) fn go_to(&mut self, now: Timestamp) {
         self.as_of = now;
         while let Some(place) = self.live.first().copied().filter(|(until, _)| *until < now) {
@@ -128,18 +158,18 @@ impl Tally {
         self.books.get(grant).into_iter().flat_map(Book::seen)
     }
 
-    fn write(&mut self, node: &NodeId, entry: &Entry) {
+    fn write(&mut self, source: &Source, entry: &Entry) {
         for mark in &entry.marks {
             let new = || Book::new(mark);
             let book = self.books.entry(mark.grant).or_insert_with(new);
-            book.write(node, mark);
+            book.write(source, mark);
         }
     }
 
-    fn strike(&mut self, node: &NodeId, entry: &Entry) {
+    fn strike(&mut self, source: &Source, entry: &Entry) {
         for mark in &entry.marks {
             if let Some(book) = self.books.get_mut(&mark.grant) {
-                book.strike(node, mark);
+                book.strike(source, mark);
                 if book.is_empty() {
                     self.books.remove(&mark.grant);
                 }

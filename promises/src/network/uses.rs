@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::content_id::ContentId;
 use crate::limits::INVITE_GRACE;
 use crate::network::address;
-use crate::network::admission::{Grant, Link, heard_since};
+use crate::network::admission::{Admission, Grant, Link, heard_since};
 use crate::network::authority::Authority;
 use crate::network::member::Member;
 use crate::network::statement::Signed;
@@ -78,23 +78,46 @@ pub(crate) fn deadline(grant: &Grant) -> Timestamp {
     grant.expires.after(INVITE_GRACE)
 }
 
+/// Until when the use of the invite that a member came by counts: while its promise is retained, and where it was seen,
+/// for as long as somebody else could use the invite.
+pub(crate) fn count_until(authority: &Authority, member: &Member) -> Timestamp {
+    let retained = member.retained_until();
+    let last = member.admission().links().last();
+    let left = last.map(|link| deadline(&link.grant));
+    let left = left.filter(|until| *until > retained);
+    let left = left.filter(|_| evidence_of_use(authority, member).is_some());
+    left.unwrap_or(retained)
+}
+
 impl<'a> Uses<'a> {
-    /// The uses of every grant on the admissions of `members`, by the content ids of the grants.
+    /// The uses of every grant on these admissions, by the content ids of the grants.
     ///
     /// What a member shows by another way is no evidence for this one: receipts name the admission.
     pub(crate) fn of_all(
         authority: &Authority,
         members: impl Iterator<Item = &'a Member>,
+        traces: impl Iterator<Item = &'a Admission>,
     ) -> BTreeMap<ContentId, Self> {
         let mut all = BTreeMap::new();
         for member in members {
             for (position, link) in member.admission().links().iter().enumerate() {
-                let grant = &link.grant;
-                let uses = all.entry(grant.id()).or_insert_with(|| Self::new(grant));
-                uses.add(authority, member, position, link);
+                let since = seen_since(authority, member, position);
+                Self::add(&mut all, link, since);
+            }
+        }
+        for trace in traces {
+            for link in trace.links() {
+                Self::add(&mut all, link, in_link(authority, link));
             }
         }
         all
+    }
+
+    fn add(all: &mut BTreeMap<ContentId, Self>, link: &'a Link, since: Option<Timestamp>) {
+        let grant = &link.grant;
+        let uses = all.entry(grant.id()).or_insert_with(|| Self::new(grant));
+        let known = uses.nodes.entry(link.node()).or_default();
+        *known = earlier(*known, since);
     }
 
     const fn new(grant: &'a Signed<Grant>) -> Self {
@@ -102,12 +125,6 @@ impl<'a> Uses<'a> {
             grant,
             nodes: BTreeMap::new(),
         }
-    }
-
-    fn add(&mut self, authority: &Authority, member: &Member, position: usize, link: &Link) {
-        let since = seen_since(authority, member, position);
-        let known = self.nodes.entry(link.node()).or_default();
-        *known = earlier(*known, since);
     }
 
     /// Since when a node has been seen to use it.

@@ -81,9 +81,8 @@ impl View {
             (m.promise().ipv4.address, claim_rank(&evidence, m))
         });
         let authority = ledger.authority();
-        let rank = |m: &Member| authority.rank(&ledger.network(), m.admission(), &m.node());
         let claims = members.iter().map(|m| (m.promise().ipv6.address, *m));
-        let holders = sole_holders(claims, rank).into_iter();
+        let holders = sole_holders(claims, |m| authority.rank(m)).into_iter();
         view.ipv6 = holders.map(|(address, m)| (address, m.node())).collect();
         view.standings = evidence.into_standings();
         for member in members {

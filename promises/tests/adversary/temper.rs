@@ -84,7 +84,7 @@ fn lie(play: &mut Play, n: u16, peer: NodeId, kind: &[u8]) -> Vec<u8> {
         b"sync" => {
             let entries = play.dice.pick(&[1, 30, 600]);
             match play.dice.below(3) {
-                0 => by_hand::holds(index(play, entries), play.dice.one_in(2)),
+                0 => by_hand::holds(index(play, entries)),
                 1 => {
                     let wanted: Vec<_> = (0..entries).map(|_| play.dice.id()).collect();
                     by_hand::differs(&old(play), &wanted, true)

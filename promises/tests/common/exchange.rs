@@ -11,7 +11,7 @@ use grid_promises::network::view::{Presence, View};
 pub fn exchange(a: &mut Ledger, b: &mut Ledger, now: Timestamp) {
     let index = a.index();
     let (for_a, wanted) = {
-        let difference = b.compare(&index, a.is_full());
+        let difference = b.compare(&index);
         let for_a: Vec<Vec<u8>> = difference.they_lack.iter().map(|s| s.to_vec()).collect();
         (
             for_a,
@@ -31,8 +31,8 @@ pub fn exchange(a: &mut Ledger, b: &mut Ledger, now: Timestamp) {
 pub fn settle(a: &mut Ledger, b: &mut Ledger, now: Timestamp) -> usize {
     for round in 0..8 {
         if a.root() == b.root() {
-            assert!(a.compare(&b.index(), b.is_full()).they_lack.is_empty());
-            assert!(a.compare(&b.index(), b.is_full()).i_lack.is_empty());
+            assert!(a.compare(&b.index()).they_lack.is_empty());
+            assert!(a.compare(&b.index()).i_lack.is_empty());
             return round;
         }
         exchange(a, b, now);

@@ -20,9 +20,12 @@ use grid_promises::network::act::{Act, ActId, Action, OfficeId};
 use grid_promises::network::admission::{Admission, AdmissionRequest, Grant, GrantUse, Link};
 use grid_promises::network::invite::{Bootstrap, Invite};
 use grid_promises::network::ledger::Ledger;
-use grid_promises::network::member::{Claim, Ipv6Claim, MemberPromise, Standing, possession};
+use grid_promises::network::member::{
+    Claim, Ipv6Claim, Member, MemberPromise, Standing, possession,
+};
 use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::{Kind, Signed, Statement};
+use grid_promises::network::trace::Trace;
 use grid_promises::network::{AdmissionRule, Charter, NetworkId, address};
 use grid_promises::{ContentId, Timestamp};
 use minicbor::bytes::ByteVec;
@@ -375,6 +378,16 @@ impl Net {
         }
     }
 
+    /// What remains of a node that the founder saw since then.
+    pub fn trace(&self, node: &Node, since: Timestamp) -> Vec<u8> {
+        let seen = node
+            .carrying(&[self.receipt(&key(0), node, since, since)])
+            .at(1, since);
+        let member = Member::decode(&seen.bytes(), &self.charter).unwrap();
+        let trace = Trace::of(&member, &self.charter, self.ledger().authority());
+        trace.unwrap().bytes().to_vec()
+    }
+
     pub fn request(&self, n: u16) -> Signed<AdmissionRequest> {
         let body = AdmissionRequest {
             network: self.id(),
@@ -523,6 +536,7 @@ pub fn one_of_each() -> Vec<(Kind, Vec<u8>)> {
         (Kind::Member, full.carrying(&[by_founder]).bytes()),
         (Kind::Receipt, receipt.bytes().to_vec()),
         (Kind::Request, net.request(4).bytes().to_vec()),
+        (Kind::Trace, net.trace(&full, T0)),
     ]
 }
 

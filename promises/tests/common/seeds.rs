@@ -59,6 +59,7 @@ fn statements(seeds: &mut Vec<Seed>) {
             // The payload of a request: see `messages`.
             Kind::Request => continue,
             Kind::Act => "act",
+            Kind::Trace => "trace",
         };
         let mut altered = bytes.clone();
         if let Some(last) = altered.last_mut() {
@@ -69,6 +70,9 @@ fn statements(seeds: &mut Vec<Seed>) {
             seeds.push((target, name.to_owned(), with_mode(0, bytes)));
         }
         seeds.push((target, "empty".to_owned(), vec![]));
+        if kind == Kind::Trace {
+            continue;
+        }
         let (_, _, signature) = unframe(&bytes);
         let other = super::frame(kind as u8, &[0x80], &signature);
         seeds.push((target, "no-body".to_owned(), with_mode(0, &other)));

@@ -87,6 +87,12 @@ pub fn plain(net: &Net) -> Vec<Vec<u8>> {
     ];
     let mut bytes = said(net);
     bytes.extend(acts.iter().map(|act| act.bytes().to_vec()));
+    // Of users of an invite for three, of a guest, and of one who is nowhere else; of one of them two.
+    let gone = net.joined(&people[0], INVITES, 3, 61);
+    for (node, minute) in [(2, 3), (2, 0), (3, 1), (4, 2), (7, 1)] {
+        bytes.push(net.trace(&people[node], minutes(minute)));
+    }
+    bytes.push(net.trace(&gone, minutes(1)));
     bytes
 }
 

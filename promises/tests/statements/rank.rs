@@ -1,6 +1,7 @@
 //! How admissions rank where nobody saw who was first.
 
 use grid_promises::network::act::Action;
+use grid_promises::network::ledger::Item;
 use grid_promises::network::rank::AdmissionRank;
 
 use crate::common::{HOUR, INVITES, Net, Node, T0, key};
@@ -31,7 +32,10 @@ fn admissions_rank_by_class_then_depth_then_time() {
         .insert_bytes(net.name(0, &[&named], &[]).bytes(), T0)
         .unwrap();
     let authority = ledger.authority();
-    let rank = |node: &Node| authority.rank(&net.id(), &node.admission, &node.id());
+    let rank = |node: &Node| match ledger.verify(&node.bytes()) {
+        Ok(Item::Member(member)) => authority.rank(&member),
+        other => panic!("{other:?}"),
+    };
     let ranks: Vec<AdmissionRank> = [&owner, &named, &early, &late, &invited, &guest, &below]
         .map(rank)
         .to_vec();

@@ -18,6 +18,7 @@ const fn pinned(kind: Kind) -> &'static str {
         Kind::Receipt => include_str!("../vectors/receipt.hex"),
         Kind::Request => include_str!("../vectors/request.hex"),
         Kind::Act => include_str!("../vectors/act.hex"),
+        Kind::Trace => include_str!("../vectors/trace.hex"),
     }
 }
 
@@ -40,6 +41,7 @@ fn write_the_statements() {
             Kind::GrantUse => "use",
             Kind::Request => "request",
             Kind::Act => "act",
+            Kind::Trace => "trace",
             Kind::Charter => "charter",
             Kind::Grant => "grant",
             Kind::Member => "member",
@@ -77,6 +79,7 @@ fn kinds_keep_their_numbers_and_names() {
             (5, "member promise"),
             (6, "receipt"),
             (7, "admission request"),
+            (8, "trace"),
         ]
     );
 }

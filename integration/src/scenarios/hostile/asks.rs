@@ -23,8 +23,6 @@ struct Sync {
     #[n(2)]
     admission: Option<Vec<RawLink>>,
     #[n(3)]
-    is_full: bool,
-    #[n(4)]
     acts: Vec<ByteVec>,
 }
 
@@ -41,7 +39,7 @@ pub(super) enum Compared {
     #[n(0)]
     Equal,
     #[n(1)]
-    Index(#[n(0)] Vec<IndexEntry>, #[n(1)] bool),
+    Index(#[n(0)] Vec<IndexEntry>),
     /// What the asker lacks, what it is to send, and whether there is more.
     #[n(2)]
     Difference(
@@ -64,7 +62,6 @@ pub(super) fn compare(network: &NetworkId, admission: Option<&Admission>) -> Vec
         root: [0; 32],
         index: Some(Vec::new()),
         admission: admission.map(Admission::raw),
-        is_full: false,
         acts: Vec::new(),
     };
     about(network, "sync", cbor::encode(&body))

@@ -19,8 +19,6 @@ use grid_keys::NodeId;
 
 /// Ledgers up to this size send their whole index on connecting, which saves a round trip.
 const SMALL_INDEX: usize = 512;
-/// How often the pause between comparisons that come to nothing is doubled: up to half an hour.
-const MAX_DOUBLINGS: u32 = 5;
 
 impl Mesh {
     /// Says hello to a node: compares statements, or asks for an admission.
@@ -83,7 +81,6 @@ impl Mesh {
         let request = SyncRequest {
             root: ledger.root(),
             index: (introduce && ledger.len() <= SMALL_INDEX).then(|| ledger.index()),
-            is_full: ledger.is_full(),
             admission: self
                 .phase
                 .admission()
@@ -102,15 +99,17 @@ impl Mesh {
         if let Some(peer) = self.pick_one(local, peers, step.entropy) {
             self.sync(peer, !self.heard, local, peers, step);
         }
-        // Full ledgers that differ stay so: to compare them costs the length of an index each time.
-        let span = timers::ANTI_ENTROPY * (1 << self.futile.min(MAX_DOUBLINGS));
+        let span = timers::ANTI_ENTROPY * self.comparisons.pause();
         let pause = span * 3 / 4 + jitter(span / 2, step.entropy);
         step.timers
             .set(NetworkTimer::AntiEntropy.of(self.id()), step.now + pause);
     }
 
     fn pick_one(&self, local: &Local, peers: &Peers, entropy: &mut dyn Rng) -> Option<NodeId> {
-        let may_be_admitted = matches!(self.phase.expulsion(), None | Some(Expulsion::NotAdmitted));
+        let may_be_admitted = matches!(
+            self.phase.expulsion(),
+            None | Some(Expulsion::NotAdmitted | Expulsion::NoRoom)
+        );
         if matches!(self.phase, Phase::Waiting) || !may_be_admitted {
             return None;
         }

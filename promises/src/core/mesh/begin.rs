@@ -8,6 +8,7 @@ use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
+use crate::core::mesh::comparisons::Comparisons;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::expected::Codes;
 use crate::core::mesh::outbox::Outbox;
@@ -81,7 +82,7 @@ impl Mesh {
             device,
             repeats: Budget::new(MAX_REPEATS, timers::ANTI_ENTROPY),
             ipv6,
-            futile: 0,
+            comparisons: Comparisons::default(),
             dirty: true,
             refreshed_at: None,
             saved_at: None,

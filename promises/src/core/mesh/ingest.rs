@@ -11,6 +11,7 @@ use crate::core::mesh::roster::Roster;
 use crate::network::ledger::{Item, Merged, Refusal};
 use crate::network::member::{Member, MemberPromise, PromiseError, Standing};
 use crate::network::statement::{Kind, Signed, peek_kind};
+use crate::network::trace::Trace;
 use crate::network::void::Void;
 use crate::time::{Millis, Timestamp};
 use grid_keys::NodeId;
@@ -44,6 +45,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) own: NodeId,
     pub(crate) roster: &'a mut Roster,
     pub(crate) outbox: &'a mut Outbox,
+    /// Whether this node has not heard of the members yet.
+    pub(crate) is_first: bool,
     /// What the source may still cause in vain.
     pub(crate) budget: &'a mut Budget,
     pub(crate) now: Millis,
@@ -87,7 +90,7 @@ impl Intake<'_> {
             self.budget.take(self.now);
             match self.roster.ledger().verify(bytes) {
                 Ok(Item::Act(act)) => verified.push(*act),
-                Ok(Item::Member(_)) => {}
+                Ok(Item::Member(_) | Item::Trace(_)) => {}
                 Err(refusal) => {
                     result.refuse(&refusal);
                     return;
@@ -119,6 +122,7 @@ impl Intake<'_> {
         self.budget.take(self.now);
         let promised = match self.roster.ledger().verify(bytes) {
             Ok(Item::Member(promised)) => promised,
+            Ok(Item::Trace(trace)) => return self.merge_trace(trace, result),
             Ok(Item::Act(_)) => return,
             Err(refusal) => {
                 result.refuse(&refusal);
@@ -138,7 +142,7 @@ impl Intake<'_> {
         if let Some((network, node, sequence)) = MemberPromise::peek(bytes)
             && network == ledger.network()
         {
-            let is_stale = ledger.is_stale(&node, sequence, self.time);
+            let is_stale = ledger.is_stale(bytes, self.time);
             let before = result.own.as_ref().map_or(0, |own| own.sequence);
             if is_stale || (node == self.own && sequence <= before) {
                 result.of_sender |= node == self.source;
@@ -164,6 +168,8 @@ impl Intake<'_> {
         let of_sender = node == self.source;
         let is_withdrawn = promised.promise().standing == Standing::Withdrawn;
         let was_known = self.roster.promise_of(&node).is_some();
+        let members = self.roster.ledger().members().len();
+        let is_paid_for = !self.is_first && self.roster.came_by_itself(&promised);
         let merged = if self.roster.is_strange(&promised) && !self.roster.is_member(&self.source) {
             // Keys cost nothing: those of nobody's making are kept on a member's word only.
             Err(Refusal::Void(Void::NotAdmitted))
@@ -175,7 +181,8 @@ impl Intake<'_> {
                 result.news = true;
                 result.came_or_went |= is_withdrawn || !was_known;
                 self.outbox.push(bytes.to_vec(), Some(self.source));
-                if !was_known && self.roster.ledger().members().contains_key(&node) {
+                // There is an end of members who take nobody's room, if keys alone make none.
+                if !is_paid_for && self.roster.ledger().members().len() > members {
                     self.budget.give_back();
                 }
             }
@@ -189,6 +196,23 @@ impl Intake<'_> {
             }
         }
         result.of_sender |= of_sender;
+    }
+}
+
+impl Intake<'_> {
+    /// Merges what remains of a member who is gone. Everybody comes by that on its own who heard of the member, or when
+    /// it compares: it is not passed on.
+    fn merge_trace(&mut self, trace: Box<Trace>, result: &mut Ingested) {
+        let merged = if self.roster.is_member(&self.source) {
+            self.roster.insert(Item::Trace(trace), self.lapse_time)
+        } else {
+            Err(Refusal::Void(Void::NotAdmitted))
+        };
+        match merged {
+            Ok(Merged::New) => result.news = true,
+            Ok(Merged::Known | Merged::Stale) => {}
+            Err(_) => result.refused = result.refused.saturating_add(1),
+        }
     }
 }
 
@@ -216,11 +240,13 @@ mod tests {
         roster: Roster,
         outbox: Outbox,
         budget: Budget,
+        is_first: bool,
     }
 
     impl Scene {
         fn new(admission: AdmissionRule) -> Self {
             Self {
+                is_first: true,
                 roster: Roster::new(Ledger::new(charter(admission))),
                 outbox: Outbox::default(),
                 budget: Budget::new(4, Duration::from_secs(4)),
@@ -238,6 +264,7 @@ mod tests {
                 own: key(9).id(),
                 roster: &mut self.roster,
                 outbox: &mut self.outbox,
+                is_first: self.is_first,
                 budget: &mut self.budget,
                 now: NOW,
                 time: NOW.timestamp(),
@@ -285,6 +312,19 @@ mod tests {
             (scene.told(&again).refused, scene.budget.is_spent(NOW)),
             (1, false)
         );
+    }
+
+    /// In an open network, there is no end of nodes that nobody let in. But whoever is new there has to hear of all.
+    #[test]
+    fn keys_that_come_by_themselves_are_paid_for() {
+        let mut scene = Scene::new(AdmissionRule::Open);
+        let crowd: Vec<Vec<u8>> = (10..30).map(|n| scene.promise(n, 1)).collect();
+        assert_eq!(scene.told(&crowd[..10]).refused, 0);
+        assert!(scene.is_untouched());
+        scene.is_first = false;
+        let result = scene.told(&crowd[10..]);
+        assert_eq!(result.why.as_deref(), Some(BUSY));
+        assert_eq!(scene.roster.ledger().members().len(), 14);
     }
 
     #[test]

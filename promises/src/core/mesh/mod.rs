@@ -11,6 +11,7 @@ pub(crate) mod applicants;
 mod approval;
 mod ask;
 pub(crate) mod begin;
+pub(crate) mod comparisons;
 pub(crate) mod device;
 pub(crate) mod expected;
 pub(crate) mod ingest;
@@ -49,6 +50,7 @@ use crate::core::links::Links;
 use crate::core::local::Local;
 use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::applicants::Applicants;
+use crate::core::mesh::comparisons::Comparisons;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::expected::Codes;
 use crate::core::mesh::outbox::Outbox;
@@ -59,7 +61,7 @@ use crate::core::mesh::phase::{Ending, Pending, Phase};
 use crate::core::mesh::rival::Rival;
 use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
-use crate::core::mesh::work::Work;
+use crate::core::mesh::work::{Side, Work};
 use crate::core::peers::Peers;
 use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
@@ -68,6 +70,7 @@ use crate::network::act::ActId;
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
+use crate::network::ledger::Merged;
 use crate::network::member::{Ipv6Claim, Member};
 use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
@@ -94,8 +97,7 @@ pub(crate) struct Mesh {
     knows_own_acts: bool,
     /// How often statements may be compared again at once: whoever is compared with can always make something new.
     repeats: Budget,
-    /// How often in a row a comparison found differences that neither end has room for.
-    futile: u32,
+    comparisons: Comparisons,
     acceptance: Acceptance,
     applicants: Applicants,
     codes: Codes,
@@ -146,6 +148,18 @@ impl Mesh {
     /// Whether a node is a member or a bootstrap node.
     pub(crate) fn knows(&self, node: &NodeId) -> bool {
         self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
+    }
+
+    /// Who pays for what a node sends in vain.
+    pub(crate) fn side_of(&self, node: &NodeId) -> Side {
+        let promised = || self.roster.ledger().members().get(node);
+        if !self.knows(node) {
+            Side::Stranger
+        } else if promised().is_some_and(|member| self.roster.came_by_itself(member)) {
+            Side::ByItself
+        } else {
+            Side::Member
+        }
     }
 
     /// Whether an owner has to admit this node.
@@ -311,6 +325,7 @@ impl Mesh {
     fn check_own_standing(&mut self, own: &NodeId, step: &mut Step<'_>) {
         let why = self.ruling_on(own).err().map(|why| Expulsion::from(&why));
         let why = why.or_else(|| self.roster.view().refused.get(own).map(Expulsion::from));
+        let why = why.or_else(|| self.has_no_room(own).then_some(Expulsion::NoRoom));
         match why {
             Some(why) if self.phase.expulsion() != Some(why) => {
                 step.effects.notice(Notice::Expelled {
@@ -323,6 +338,11 @@ impl Mesh {
             None => self.phase.reinstate(),
             Some(_) => {}
         }
+    }
+
+    /// Whether this node promised something, and has no room for that itself.
+    fn has_no_room(&self, own: &NodeId) -> bool {
+        self.phase.own().is_some() && self.roster.promise_of(own).is_none()
     }
 
     /// What owners did to this node.
@@ -392,6 +412,17 @@ impl Mesh {
         self.dirty = true;
     }
 
+    /// Others may have made room since.
+    fn look_for_room(&mut self, step: &Step<'_>) {
+        let own = self.phase.own().map(|own| own.standing().clone());
+        if let Some(own) = own {
+            let bytes = own.promise().bytes().to_vec();
+            if let Ok(Merged::New) = self.roster.insert_own(own, step.time()) {
+                self.outbox.push(bytes, None);
+            }
+        }
+    }
+
     /// Renews the promise if it should say something else and this node may speak: as a member, or to show
     /// evidence that came in after it lost a contest for its invite. A revoked node has nothing to show.
     fn resign(&mut self, local: &Local, step: &mut Step<'_>) {
@@ -420,8 +451,12 @@ impl Mesh {
         self.rival.forget(step.now);
         self.applicants.forget_idle(step.now);
         self.work.forget(step.now);
-        if self.phase.is_member() && self.rival.waits_until(step.now).is_none() {
+        let lacks_room = self.phase.expulsion() == Some(Expulsion::NoRoom);
+        if (self.phase.is_member() || lacks_room) && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
+        }
+        if lacks_room {
+            self.look_for_room(step);
         }
         if step.clock.is_firm() {
             self.codes.prune(step.time());

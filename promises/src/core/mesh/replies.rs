@@ -16,7 +16,7 @@ use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAn
 use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
-use crate::network::index::ShortId;
+use crate::network::index::{self, ShortId};
 use crate::network::member::MemberPromise;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
@@ -114,19 +114,15 @@ impl Mesh {
         self.show_promise(peer, peers, step);
         match answer {
             SyncAnswer::Equal => {
-                self.futile = 0;
+                self.comparisons.equal();
                 self.knows_own_acts = true;
             }
-            SyncAnswer::Index(index, are_full) => {
-                let difference = self.roster.ledger().compare(&index, are_full);
+            SyncAnswer::Index(index) => {
+                let difference = self.roster.ledger().compare(&index);
                 let wanted = difference.i_lack.iter();
                 let wanted: Vec<_> = wanted.map(|id| ByteArray::from(*id)).collect();
-                let nothing = wanted.is_empty() && difference.they_lack.is_empty();
-                // Nobody slows this node down who only says that its own ledger is full.
-                self.futile = match nothing && self.roster.ledger().is_full() {
-                    true => self.futile.saturating_add(1),
-                    false => 0,
-                };
+                let own = self.roster.ledger().root();
+                self.comparisons.differ(own, index::root(&index));
                 for statements in batches(difference.they_lack.iter().copied()) {
                     self.push(peer, statements, peers, step);
                 }
@@ -227,13 +223,14 @@ impl Mesh {
         local: &Local,
         step: &mut Step<'_>,
     ) -> Ingested {
-        let is_stranger = !self.knows(&source);
+        let side = self.side_of(&source);
         let intake = Intake {
             source,
             own: local.id(),
             roster: &mut self.roster,
             outbox: &mut self.outbox,
-            budget: self.work.of(&source, is_stranger),
+            is_first: !self.heard,
+            budget: self.work.of(&source, side),
             now: step.now,
             time: step.time(),
             lapse_time: step.lapse_time(),

@@ -52,9 +52,9 @@ impl Mesh {
         let now = step.time();
         match ask {
             NetworkAsk::Sync(request) => {
-                let is_stranger = !self.knows(&peer);
+                let side = self.side_of(&peer);
                 let shows = request.admission.is_some() && !self.roster.is_member(&peer);
-                if shows && !self.work.of(&peer, is_stranger).take(step.now) {
+                if shows && !self.work.of(&peer, side).take(step.now) {
                     return refusal(BUSY);
                 }
                 let shown = self.ingest(peer, &request.acts, local, step);
@@ -142,9 +142,9 @@ fn sync(
         return answer(&SyncAnswer::Equal);
     }
     let Some(index) = &request.index else {
-        return answer(&SyncAnswer::Index(ledger.index(), ledger.is_full()));
+        return answer(&SyncAnswer::Index(ledger.index()));
     };
-    let difference = ledger.compare(index, request.is_full);
+    let difference = ledger.compare(index);
     let wanted = difference
         .i_lack
         .iter()
@@ -236,7 +236,6 @@ mod tests {
         let request = SyncRequest {
             root: [0; 32],
             index: Some(Vec::new()),
-            is_full: false,
             admission: Some(Admission::from_links(links).raw()),
             acts: Vec::new(),
         };

@@ -112,6 +112,13 @@ impl Roster {
         ruling == Err(Void::NotAdmitted)
     }
 
+    /// Whether nobody let a member in, nor whoever it came by: in an open network, as many can come as have keys.
+    pub(crate) fn came_by_itself(&self, member: &Member) -> bool {
+        let authority = self.ledger.authority();
+        let line = authority.line(member.admission(), &member.node());
+        line.is_none()
+    }
+
     /// Whether a node is an owner now.
     pub(crate) fn is_owner(&self, node: &NodeId) -> bool {
         self.ledger.authority().is_owner(node)

@@ -25,8 +25,6 @@ pub struct Comparison {
     pub index: Option<Vec<IndexEntry>>,
     /// What admits who asks, if that is shown.
     pub admission: Option<Vec<RawLink>>,
-    /// Whether there is no room in it.
-    pub is_full: bool,
     /// The acts that make who asks a member.
     pub acts: Vec<Vec<u8>>,
 }
@@ -65,7 +63,6 @@ pub fn sync(network: NetworkId, with: Comparison) -> Vec<u8> {
         root: with.root,
         index: with.index,
         admission: with.admission,
-        is_full: with.is_full,
         acts: strings(&with.acts),
     };
     Ask::Network(network, NetworkAsk::Sync(request)).encode()
@@ -99,8 +96,8 @@ pub fn equal() -> Vec<u8> {
 
 /// Answers a comparison with what is in the ledger.
 #[must_use]
-pub fn holds(index: Vec<IndexEntry>, is_full: bool) -> Vec<u8> {
-    answer::answer(&SyncAnswer::Index(index, is_full))
+pub fn holds(index: Vec<IndexEntry>) -> Vec<u8> {
+    answer::answer(&SyncAnswer::Index(index))
 }
 
 /// Answers a comparison with what the asking node lacks, what is wanted of it, and whether there is more.

@@ -4,15 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
 use crate::limits::SPARE_USES;
-use crate::network::admission::Grant;
+use crate::network::admission::{Grant, Link};
 use crate::network::authority::Authority;
+use crate::network::ids::AdmissionId;
 use crate::network::member::Member;
 use crate::network::statement::Signed;
-use crate::network::uses::{UseRank, deadline, seen_since, use_hash, witnessed_by};
+use crate::network::trace::Trace;
+use crate::network::uses::{UseRank, deadline, in_link, seen_since, use_hash, witnessed_by};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
-/// What one promise says of one grant on its admission.
+/// What shows that grants were used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    Promise((NodeId, AdmissionId)),
+    Trace(AdmissionId),
+}
+
+/// What one promise or trace says of one grant on its admission.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     pub(super) grant: ContentId,
@@ -21,7 +30,7 @@ pub(super) struct Mark {
     /// Who used it.
     user: NodeId,
     hash: [u8; 32],
-    /// Since when the user has been seen to, as far as this promise shows.
+    /// Since when the user has been seen to, as far as this shows.
     since: Option<Timestamp>,
     role: Role,
 }
@@ -29,17 +38,17 @@ pub(super) struct Mark {
 /// What the node of a promise has to do with a grant on its admission.
 #[derive(Clone, Copy, Debug)]
 enum Role {
-    /// Its membership does not depend on it.
+    /// No membership depends on it.
     Aside,
     /// It used it itself. Those who vouched for it saw it then, if anybody did.
     User(Option<Timestamp>),
     /// It came by way of the user. Whether those above saw it.
-    Guest { witnessed: bool },
+    Guest { node: NodeId, witnessed: bool },
 }
 
 impl Mark {
-    /// One for each grant on a member's admission.
-    pub(super) fn all_of(authority: &Authority, member: &Member) -> Vec<Self> {
+    /// One for each grant on a member's admission, by the last promise of its node or an earlier one.
+    pub(super) fn all_of(authority: &Authority, member: &Member, is_last: bool) -> Vec<Self> {
         let node = member.node();
         let links = member.admission().links();
         let first = authority.first_that_counts(member.admission(), &node);
@@ -47,27 +56,40 @@ impl Mark {
             let user = link.node();
             let up_to = links.get(..=position).unwrap_or_default();
             let witnessed = || witnessed_by(authority, member, up_to);
-            let role = if position < first {
+            let role = if position < first || !is_last {
                 Role::Aside
             } else if user == node {
                 Role::User(witnessed())
             } else {
                 Role::Guest {
+                    node,
                     witnessed: witnessed().is_some(),
                 }
             };
-            let grant: &Signed<Grant> = &link.grant;
-            Self {
-                grant: grant.id(),
-                allowed: grant.uses as usize,
-                deadline: deadline(grant),
-                user,
-                hash: use_hash(grant, &user),
-                since: seen_since(authority, member, position),
-                role,
-            }
+            Self::new(link, seen_since(authority, member, position), role)
         });
         marks.collect()
+    }
+
+    /// One for each grant on a trace's admission.
+    pub(super) fn all_of_trace(authority: &Authority, trace: &Trace) -> Vec<Self> {
+        let links = trace.admission().links().iter();
+        let mark = |link| Self::new(link, in_link(authority, link), Role::Aside);
+        links.map(mark).collect()
+    }
+
+    fn new(link: &Link, since: Option<Timestamp>, role: Role) -> Self {
+        let grant: &Signed<Grant> = &link.grant;
+        let user = link.node();
+        Self {
+            grant: grant.id(),
+            allowed: grant.uses as usize,
+            deadline: deadline(grant),
+            user,
+            hash: use_hash(grant, &user),
+            since,
+            role,
+        }
     }
 }
 
@@ -78,10 +100,10 @@ type Place = (UseRank, NodeId);
 #[derive(Clone, Debug)]
 struct User {
     hash: [u8; 32],
-    /// How many promises have that use on their admissions.
+    /// How many promises and traces have that use on their admissions.
     shown: usize,
-    /// Since when it has been seen, by whose promise.
-    since: BTreeSet<(Timestamp, NodeId)>,
+    /// Since when it has been seen, by what shows that.
+    since: BTreeSet<(Timestamp, Source)>,
     /// Since when it was seen by any of those who vouched for it; there if it is a member by that use.
     own: Option<Option<Timestamp>>,
     /// Those who came by way of it, and whether those above it saw them.
@@ -148,8 +170,8 @@ impl Book {
         self.won.iter().chain(&self.lost).map(|(_, node)| node)
     }
 
-    /// Takes in what the promise of `node` says.
-    pub(super) fn write(&mut self, node: &NodeId, mark: &Mark) {
+    /// Takes in what a promise or trace says.
+    pub(super) fn write(&mut self, source: &Source, mark: &Mark) {
         let user = self.take_out(&mark.user);
         let mut user = user.unwrap_or_else(|| User {
             hash: mark.hash,
@@ -160,33 +182,33 @@ impl Book {
             unwitnessed: 0,
         });
         user.shown += 1;
-        user.since.extend(mark.since.map(|since| (since, *node)));
+        user.since.extend(mark.since.map(|since| (since, *source)));
         match mark.role {
             Role::Aside => {}
             Role::User(witnessed) => user.own = Some(witnessed),
-            Role::Guest { witnessed } => {
+            Role::Guest { node, witnessed } => {
                 user.unwitnessed += usize::from(!witnessed);
-                user.guests.insert(*node, witnessed);
+                user.guests.insert(node, witnessed);
             }
         }
         self.put_in(mark.user, user);
     }
 
     /// Takes that back.
-    pub(super) fn strike(&mut self, node: &NodeId, mark: &Mark) {
+    pub(super) fn strike(&mut self, source: &Source, mark: &Mark) {
         let Some(mut user) = self.take_out(&mark.user) else {
             return;
         };
         user.shown = user.shown.saturating_sub(1);
         if let Some(since) = mark.since {
-            user.since.remove(&(since, *node));
+            user.since.remove(&(since, *source));
         }
         match mark.role {
             Role::Aside => {}
             Role::User(_) => user.own = None,
-            Role::Guest { witnessed } => {
+            Role::Guest { node, witnessed } => {
                 user.unwitnessed -= usize::from(!witnessed);
-                user.guests.remove(node);
+                user.guests.remove(&node);
             }
         }
         if user.shown > 0 {

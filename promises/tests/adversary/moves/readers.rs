@@ -21,7 +21,6 @@ pub fn compare(play: &mut Play) {
         let with = Comparison {
             root: play.dice.bytes(32).try_into().unwrap(),
             index: play.dice.one_in(2).then(|| index(play, entries)),
-            is_full: play.dice.one_in(2),
             ..Comparison::default()
         };
         let message = by_hand::sync(play.id(), with);
