@@ -48,6 +48,9 @@ pub const MAX_NAMED: usize = 128;
 pub const MAX_OVER: usize = 32;
 /// How far an office is from the top at most.
 pub const MAX_OFFICE_DEPTH: u32 = 16;
+/// Acts that show that a node needs nobody else to be a member: the one that admits it, and those by which its owner was
+/// appointed.
+pub const MAX_ROOTING: usize = MAX_OFFICE_DEPTH as usize + 1;
 /// Acts of owners that a node keeps, per network.
 pub const MAX_ACTS: usize = 4096;
 /// Members that a node keeps statements of, per network.

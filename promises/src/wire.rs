@@ -291,6 +291,21 @@ list! {
     SocketAddr, socket_addrs, "addresses with their ports";
 }
 
+/// Reads a list, which is refused by its head if it has more than `MOST` items: for `#[cbor(decode_with = "...")]`.
+///
+/// # Errors
+/// The list is longer, the input ends, or an item cannot be read.
+pub(crate) fn at_most<'b, const MOST: usize, C, T: Decode<'b, C>>(
+    d: &mut Decoder<'b>,
+    context: &mut C,
+) -> Result<Vec<T>, DecodeError> {
+    let at = d.position();
+    match d.probe().array()? {
+        Some(length) if length <= MOST as u64 => d.decode_with(context),
+        _ => Err(DecodeError::message(format_args!("a list of more than {MOST} items")).at(at)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use grid_keys::{NodeId, WgPublicKey};

@@ -17,7 +17,7 @@ use crate::core::mesh::begin::Beginning;
 use crate::core::mesh::line::Line;
 use crate::core::mesh::phase::Ending;
 use crate::core::peers::{Peers, part};
-use crate::core::protocol::{Found, NetworkAsk};
+use crate::core::protocol::{Found, MAX_FOUND, NetworkAsk};
 use crate::core::record::{Change, NetworkRecord};
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
@@ -35,8 +35,6 @@ use crate::texts;
 use crate::time::Timestamp;
 use grid_keys::{NodeId, Secret};
 
-/// Charters in one answer.
-const MAX_FOUND: usize = 8;
 /// Members in a list of bootstrap nodes.
 const MAX_BOOTSTRAP: usize = 8;
 /// What a node that asks in the wrong place is told.

@@ -16,15 +16,19 @@ use minicbor::{Decode, Encode};
 use crate::answer::{AnswerError, BODY, Response, read_response};
 use crate::cbor::{self, CborError};
 use crate::content_id::ContentId;
+use crate::limits::{MAX_ACTS, MAX_ROOTING};
 use crate::message::{Message, MessageError};
 use crate::network::admission::{AdmissionRequest, RawLink};
 use crate::network::ids::NetworkId;
 use crate::network::index::{IndexEntry, ShortId};
 use crate::network::name::NetworkName;
-use crate::network::statement::Signed;
+use crate::network::statement::{MAX_STATEMENTS, Signed};
 use crate::texts;
 use crate::time::Timestamp;
 use crate::wire;
+
+/// Charters of networks with one name that a node tells of.
+pub(crate) const MAX_FOUND: usize = 8;
 
 /// A request as it was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +99,7 @@ pub(crate) struct Hello {
 /// The charters that a node knows by a name, for `find`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Found {
-    #[n(0)]
+    #[cbor(n(0), decode_with = "wire::at_most::<MAX_FOUND, _, _>")]
     pub(crate) charters: Vec<ByteVec>,
 }
 
@@ -116,7 +120,7 @@ pub(crate) struct SyncRequest {
     pub(crate) admission: Option<Vec<RawLink>>,
     /// The acts that make the sender a member, if it takes any, and those that undid what put it out: the receiver may not
     /// have them either.
-    #[n(3)]
+    #[cbor(n(3), decode_with = "wire::at_most::<MAX_ACTS, _, _>")]
     pub(crate) acts: Vec<ByteVec>,
 }
 
@@ -131,20 +135,24 @@ pub(crate) enum SyncAnswer {
     Index(#[n(0)] Vec<IndexEntry>),
     /// They do: what the sender lacks, what the receiver lacks, whether there is more.
     #[n(2)]
-    Difference(#[n(0)] Vec<ByteVec>, #[n(1)] Vec<Short>, #[n(2)] bool),
+    Difference(
+        #[cbor(n(0), decode_with = "wire::at_most::<MAX_STATEMENTS, _, _>")] Vec<ByteVec>,
+        #[cbor(n(1), decode_with = "wire::at_most::<MAX_STATEMENTS, _, _>")] Vec<Short>,
+        #[n(2)] bool,
+    ),
 }
 
 /// Asks for statements by the ids of an index.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Pull {
-    #[n(0)]
+    #[cbor(n(0), decode_with = "wire::at_most::<MAX_STATEMENTS, _, _>")]
     pub(crate) wanted: Vec<Short>,
 }
 
 /// Statements, unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Push {
-    #[n(0)]
+    #[cbor(n(0), decode_with = "wire::at_most::<MAX_STATEMENTS, _, _>")]
     pub(crate) statements: Vec<ByteVec>,
 }
 
@@ -185,7 +193,7 @@ impl AdmitRequest {
 /// The acts by which an owner admitted the node, where one did.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct AdmitAnswer {
-    #[n(0)]
+    #[cbor(n(0), decode_with = "wire::at_most::<MAX_ROOTING, _, _>")]
     pub(crate) acts: Vec<ByteVec>,
 }
 
@@ -274,6 +282,8 @@ pub fn fuzz_one(bytes: &[u8]) {
     let _ = read_response::<PushAnswer>(bytes);
     let _ = read_response::<AdmitAnswer>(bytes);
     let _ = read_response::<Found>(bytes);
+    let _ = read_response::<Hello>(bytes);
+    let _ = read_response::<Push>(bytes);
 }
 
 #[cfg(test)]
@@ -311,5 +321,33 @@ mod tests {
             read_response::<SyncAnswer>(&bytes),
             Ok(Response::Answer(SyncAnswer::Index(index)))
         );
+    }
+
+    /// Whether a body is read that has a list of so many items between these bytes.
+    fn reads<T>(before: &[u8], count: usize, after: &[u8]) -> bool
+    where
+        T: for<'b> Decode<'b, ()> + Encode<()>,
+    {
+        let list = cbor::encode(&vec![ByteVec::from(vec![7; 16]); count]);
+        cbor::decode::<T>(&[before, &list, after].concat(), &BODY).is_ok()
+    }
+
+    #[test]
+    fn a_list_longer_than_any_that_is_sent_is_refused() {
+        let root = cbor::encode(&ByteArray::from([9; 32]));
+        let sync = [&[0x84], root.as_slice(), &[0xf6, 0xf6]].concat();
+        let (given, wanted) = ([0x82, 2, 0x83], [0x82, 2, 0x83, 0x80]);
+        for more in [0, 1] {
+            let is_read = [
+                reads::<SyncRequest>(&sync, MAX_ACTS + more, &[]),
+                reads::<AdmitAnswer>(&[0x81], MAX_ROOTING + more, &[]),
+                reads::<Found>(&[0x81], MAX_FOUND + more, &[]),
+                reads::<Pull>(&[0x81], MAX_STATEMENTS + more, &[]),
+                reads::<Push>(&[0x81], MAX_STATEMENTS + more, &[]),
+                reads::<SyncAnswer>(&given, MAX_STATEMENTS + more, &[0x80, 0xf4]),
+                reads::<SyncAnswer>(&wanted, MAX_STATEMENTS + more, &[0xf4]),
+            ];
+            assert_eq!(is_read, [more == 0; 7]);
+        }
     }
 }

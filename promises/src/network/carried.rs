@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::cbor::{self, Bounds};
-use crate::limits::{MAX_INVITE_TEXT, MAX_OFFICE_DEPTH};
+use crate::limits::{MAX_INVITE_TEXT, MAX_ROOTING};
 use crate::network::act::Act;
 use crate::network::acts::Acts;
 use crate::network::armour::{self, Fault};
@@ -26,8 +26,6 @@ const BOUNDS: Bounds = Bounds {
     max_depth: 8,
     max_items: 1024,
 };
-/// The act that admits the node, and the line of whoever did it.
-const MOST_ACTS: usize = MAX_OFFICE_DEPTH as usize + 1;
 
 /// A verified admission.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +116,7 @@ impl Carried {
         if !are_usable(&wire.bootstrap) {
             return Err(malformed("a bootstrap node has no usable address"));
         }
-        if wire.acts.len() > MOST_ACTS {
+        if wire.acts.len() > MAX_ROOTING {
             return Err(malformed("it has more acts than it can need"));
         }
         let charter = Signed::<Charter>::decode(&wire.charter)?;

@@ -419,14 +419,22 @@ fn messages(seeds: &mut Vec<Seed>) {
     add("hello-mapped", 1, hello("::ffff:192.0.2.1"));
     add("find", 2, b"foo".to_vec());
     add("find-bad-name", 2, b"../foo".to_vec());
-    let mut sync = |name: &str, index: &[u8], link: &[u8], is_full: &[u8]| {
-        let parts = [&root[..], index, link, is_full].map(<[u8]>::to_vec);
+    let mut sync = |name: &str, index: &[u8], link: &[u8], is_full: &[u8], acts: &[ByteVec]| {
+        let acts = encoded(&acts.to_vec());
+        let parts = [&root[..], index, link, is_full, &acts].map(<[u8]>::to_vec);
         add(name, 3, array(&parts));
     };
-    sync("sync-root", &null, &null, &no);
-    sync("sync-index", &encoded(&index), &null, &no);
-    sync("sync-admission", &null, &encoded(&link), &yes);
-    sync("sync-all", &encoded(&index), &encoded(&link), &no);
+    let act = ByteVec::from(one_of_each()[3].1.clone());
+    sync("sync-root", &null, &null, &no, &[]);
+    sync("sync-index", &encoded(&index), &null, &no, &[]);
+    sync("sync-admission", &null, &encoded(&link), &yes, &[]);
+    sync(
+        "sync-all",
+        &encoded(&index),
+        &encoded(&link),
+        &no,
+        std::slice::from_ref(&act),
+    );
     add("sync-short", 3, array(&[root, null]));
     add("pull", 4, one(encoded(&vec![id; 2])));
     add("pull-nothing", 4, one(vec![0x80]));
@@ -449,7 +457,7 @@ fn messages(seeds: &mut Vec<Seed>) {
     add("answer-difference", 7, variant(2, &difference));
     add("answer-push", 7, array(&[vec![1], encoded(&"why")]));
     add("answer-push-nothing", 7, one(vec![0]));
-    add("answer-admission", 7, one(encoded(&link)));
+    add("answer-admission", 7, one(encoded(&vec![act])));
     add("refusal", 8, one(encoded(&"no member of that network")));
     add("refusal-long", 8, one(encoded(&"x".repeat(900).as_str())));
     add("unknown-request", 9, vec![]);
