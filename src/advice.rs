@@ -195,8 +195,8 @@ pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
 #[must_use]
 pub fn go_with_it(net: &NetworkName, node: &str, gone: &str) -> String {
     format!(
-        "{gone} came from {node} and will go with it; `grid accept {net} NODE` admits one again, `--keep` would have \
-         kept it"
+        "{gone} came from {node}, or by the invite that it came by, and will go with it; `grid accept {net} NODE` admits \
+         one again, `--keep` would have kept it"
     )
 }
 

@@ -56,7 +56,8 @@ impl Report for RevokedReport {
             (false, false) => format!("is revoked from \"{net}\" (already so)"),
         };
         writeln!(out, "{node} {is}")?;
-        self.departures.show(out, "as they came from it")
+        self.departures
+            .show(out, "as they came from it or by its invite")
     }
 }
 

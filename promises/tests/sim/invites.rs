@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use grid_promises::core::{Command, CommandError, InviteStatus, Keep, Reply};
+use grid_promises::core::{Affected, Command, CommandError, InviteStatus, JoinWith, Keep, Reply};
+use grid_promises::limits::MAX_NAMED;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::invite::Invite;
 use grid_promises::sim::{Faults, NodeIndex};
 
-use super::{Sim, agree, foo, found, invite, join, mesh, revoke, status, world};
+use super::{
+    Sim, agree, describe, foo, found, invite, join, join_command, mesh, revoke, status, world,
+};
 
 fn listed(world: &mut Sim, node: NodeIndex) -> Vec<InviteStatus> {
     match world.run_command(node, Command::Invites { name: foo() }) {
@@ -157,4 +160,126 @@ fn revoking_names_those_whom_nobody_else_has_seen() {
     world.partition(|_| 0);
     world.run(Duration::from_secs(300));
     assert_eq!(unseen(&mut world), []);
+}
+
+/// Machines that all come by one invite, at the same moment.
+fn come(world: &mut Sim, invite: &Invite, count: usize) -> Vec<NodeIndex> {
+    let nodes: Vec<NodeIndex> = (0..count).map(|_| world.add()).collect();
+    for node in &nodes {
+        let with = JoinWith::Invite(Box::new(invite.clone()));
+        world.command(*node, join_command(with));
+    }
+    nodes
+}
+
+/// Runs until the owner has so many members, all of whom have just shown it their promises.
+fn until_seen(world: &mut Sim, count: usize) {
+    let are_seen = (0..1000).any(|_| {
+        world.run(Duration::from_millis(5));
+        status(world, 0).unwrap().peers.len() == count
+    });
+    assert!(are_seen);
+    world.run(Duration::from_millis(10));
+}
+
+/// Whom revoking a machine affects: as it is said before, and done then.
+fn revoked(world: &mut Sim, node: NodeIndex, keep: &Keep) -> Affected {
+    let node = world.nodes[node].key.id().to_string();
+    let plan = Command::Revoke {
+        name: foo(),
+        node: node.clone(),
+        keep: keep.clone(),
+        only_say: true,
+    };
+    let said = world.run_command(0, plan).unwrap();
+    assert_eq!(
+        world.run_command(0, revoke(node, keep.clone())).as_ref(),
+        Ok(&said)
+    );
+    match said {
+        Reply::Revoked { affected, .. } => affected,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn of_two_hundred_who_share_an_invite_one_is_revoked_and_nobody_else() {
+    let mut world = world(94, Faults::NONE);
+    let founder = world.add();
+    let network = found(&mut world, founder, "10.7.0.0/20", AdmissionRule::Invite);
+    let shared = invite(&mut world, founder, 300);
+    let mut nodes = come(&mut world, &shared, 200);
+    world.run(Duration::from_secs(60));
+    let bad = nodes.remove(17);
+    let affected = revoked(&mut world, bad, &Keep::Nobody);
+    assert_eq!((affected.gone, affected.kept), (vec![], vec![]));
+    nodes.push(founder);
+    world.run(Duration::from_secs(20));
+    assert!(agree(&world, &network, &nodes));
+    // The invite would admit a hundred more, and whoever was revoked still has it.
+    let fresh = world.add();
+    join(&mut world, fresh, &shared).unwrap_err();
+    world.run(Duration::from_secs(60));
+    assert!(agree(&world, &network, &nodes));
+}
+
+/// The owner saw them a moment ago, and none of them shows it yet.
+#[test]
+fn those_whom_a_closing_has_no_room_to_name_are_said_to_go() {
+    for (keep, left_out) in [(Keep::Nobody, 140 - 1 - MAX_NAMED), (Keep::Guests, 0)] {
+        let mut world = world(95, Faults::NONE);
+        let founder = world.add();
+        let network = found(&mut world, founder, "10.7.0.0/20", AdmissionRule::Invite);
+        let shared = invite(&mut world, founder, 300);
+        let nodes = come(&mut world, &shared, 140);
+        until_seen(&mut world, 140);
+        world.partition(|node| u8::from(node == founder));
+        let affected = revoked(&mut world, nodes[17], &keep);
+        assert_eq!(affected.gone.len(), left_out);
+        world.run(Duration::from_secs(60));
+        world.partition(|_| 0);
+        let mut rest = nodes.clone();
+        rest.push(founder);
+        let is_out = |node: &NodeIndex| affected.gone.contains(&world.nodes[*node].key.id());
+        rest.retain(|node| *node != nodes[17] && !is_out(node));
+        let agreed = (0..60).any(|_| {
+            world.run(Duration::from_secs(5));
+            agree(&world, &network, &rest)
+        });
+        assert!(agreed, "{}", describe(&world, &network));
+    }
+}
+
+/// There is room to name 128 users of an invite, and more were gone before they showed that they were seen.
+#[test]
+fn a_closing_names_those_who_are_there_first() {
+    let mut world = world(96, Faults::NONE);
+    let founder = world.add();
+    let network = found(&mut world, founder, "10.7.0.0/20", AdmissionRule::Invite);
+    let command = Command::Invite {
+        name: foo(),
+        life: Duration::from_secs(30 * 24 * 3600),
+        uses: 1000,
+        endpoints: vec![],
+    };
+    let Ok(Reply::Invite(text)) = world.run_command(founder, command) else {
+        panic!("no invite");
+    };
+    let shared = Invite::from_text(&text).unwrap();
+    for _ in 0..150 {
+        let early = world.add();
+        join(&mut world, early, &shared).unwrap();
+        world.run(Duration::from_millis(20));
+        world.kill(early);
+    }
+    world.run(Duration::from_secs(9 * 24 * 3600));
+    let nodes = come(&mut world, &shared, 9);
+    until_seen(&mut world, 9);
+    world.partition(|node| u8::from(node == founder));
+    let affected = revoked(&mut world, nodes[0], &Keep::Nobody);
+    assert_eq!(affected.gone, []);
+    world.partition(|_| 0);
+    let mut rest = nodes[1..].to_vec();
+    rest.push(founder);
+    assert!(world.run_until(Duration::from_secs(600), |w| agree(w, &network, &rest)));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::content_id::ContentId;
 use crate::core::effect::Reply;
 use crate::core::error::CommandError;
 use crate::core::input::Keep;
@@ -14,10 +15,10 @@ use crate::core::status::InviteStatus;
 use crate::core::step::Step;
 use crate::limits::MAX_NAMED;
 use crate::network::act::Action;
-use crate::network::admission::Grant;
+use crate::network::admission::{Grant, Link};
 use crate::network::ledger::invite_of;
+use crate::network::member::Member;
 use crate::network::statement::Signed;
-use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -88,16 +89,7 @@ impl Mesh {
         if !ledger.authority().closings_of(&invite).is_empty() {
             return Ok(Reply::Unchanged);
         }
-        let now = step.time();
-        let grant = ledger.grants().find(|grant| grant.invite == invite);
-        let closing = match grant {
-            Some(grant) => self.closing(grant, None, now),
-            None => Action::Close {
-                invite,
-                before: now,
-                keep: Vec::new(),
-            },
-        };
+        let closing = self.closing(invite, None, local, step)?;
         let alone = self.consider(vec![closing.clone()], local, step)?;
         let mut kept = self.wanted_to_stay(keep, &alone.gone)?;
         kept.retain(|kept| alone.gone.contains(kept));
@@ -112,22 +104,46 @@ impl Mesh {
         Ok(reply)
     }
 
-    /// What closes an invite: others stay than `but_for` whose use of it was seen before; of these, those that this node
-    /// saw and that do not show it yet are named.
+    /// What closes an invite: others stay than `but_for` whose use of it was seen before; those that this node saw, and that
+    /// would go because they do not show it yet, are named. Where that are more than can be named, the rest goes.
+    ///
+    /// What is closed is all that was signed with the invite's key: whoever was handed it can have signed another grant of
+    /// it.
     pub(super) fn closing(
         &self,
-        grant: &Signed<Grant>,
+        invite: NodeId,
         but_for: Option<&NodeId>,
-        now: Timestamp,
-    ) -> Action {
-        let mut seen = self.witness.known_users(grant, &self.roster);
-        let shown = self.roster.ledger().seen_users(grant);
-        seen.retain(|user| Some(user) != but_for && !shown.contains(user));
-        Action::Close {
-            invite: grant.invite,
-            before: now,
-            keep: seen.into_iter().take(MAX_NAMED).collect(),
+        local: &Local,
+        step: &Step<'_>,
+    ) -> Result<Action, CommandError> {
+        let close = |keep| Action::Close {
+            invite,
+            before: step.time(),
+            keep,
+        };
+        let alone = self.consider(vec![close(Vec::new())], local, step)?;
+        let members = self.roster.ledger().members();
+        let by_it = |member| links_by(member, invite);
+        let grants: BTreeMap<ContentId, &Signed<Grant>> = members
+            .values()
+            .flat_map(by_it)
+            .map(|link| (link.grant.id(), &link.grant))
+            .collect();
+        let mut seen = self.witness.users(grants.keys());
+        if let Some(node) = but_for {
+            seen.remove(node);
         }
+        let gone = alone.gone.iter().filter_map(|node| members.get(node));
+        let needed: BTreeSet<NodeId> = gone.flat_map(by_it).map(Link::node).collect();
+        // Whoever is away may come back, if there is room to name it.
+        let shown = grants.values();
+        let shown = shown.flat_map(|grant| self.roster.ledger().seen_users(grant));
+        let shown: BTreeSet<NodeId> = shown.collect();
+        let away = seen.difference(&shown);
+        let away = away.filter(|user| !self.roster.is_member(user));
+        let named = needed.intersection(&seen).chain(away).take(MAX_NAMED);
+        let named: BTreeSet<NodeId> = named.copied().collect();
+        Ok(close(named.into_iter().collect()))
     }
 
     /// The invite with this id or the beginning of one. One that nobody used is known by all of its id.
@@ -148,4 +164,10 @@ impl Mesh {
             }),
         }
     }
+}
+
+/// The links of a member's admission by any grant of an invite.
+fn links_by(member: &Member, invite: NodeId) -> impl Iterator<Item = &Link> {
+    let links = member.admission().links().iter();
+    links.filter(move |link| link.grant.invite == invite)
 }

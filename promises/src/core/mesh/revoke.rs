@@ -9,7 +9,6 @@ use crate::core::mesh::acting::admissions;
 use crate::core::step::Step;
 use crate::network::act::Action;
 use crate::network::ledger::invite_of;
-use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -36,7 +35,7 @@ impl Mesh {
         if authority.is_revoked(&node) {
             return Ok(Reply::Unchanged);
         }
-        let withdrawal = self.withdrawal(&node, step.time());
+        let withdrawal = self.withdrawal(&node, local, step)?;
         let alone = self.consider(withdrawal.clone(), local, step)?;
         let mut kept = self.wanted_to_stay(&keep, &alone.gone)?;
         if kept.remove(&node) && matches!(keep, Keep::These(_)) {
@@ -56,15 +55,18 @@ impl Mesh {
 
     /// What withdraws a node's admission. The invite that it came by is closed first: the node may still have it,
     /// and would come back under another key.
-    fn withdrawal(&self, node: &NodeId, now: Timestamp) -> Vec<Action> {
+    fn withdrawal(
+        &self,
+        node: &NodeId,
+        local: &Local,
+        step: &Step<'_>,
+    ) -> Result<Vec<Action>, CommandError> {
         let ledger = self.roster.ledger();
         let came_by = ledger.promise_of(node).and_then(invite_of);
-        let is_open = |invite| ledger.authority().closings_of(invite).is_empty();
-        let open = came_by.filter(|grant| is_open(&grant.invite));
-        let close = open.map(|grant| self.closing(grant, Some(node), now));
-        close
-            .into_iter()
-            .chain([Action::Revoke { node: *node }])
-            .collect()
+        let is_open = |invite: &NodeId| ledger.authority().closings_of(invite).is_empty();
+        let open = came_by.map(|grant| grant.invite).filter(is_open);
+        let close = open.map(|invite| self.closing(invite, Some(node), local, step));
+        let revoke = Action::Revoke { node: *node };
+        Ok(close.transpose()?.into_iter().chain([revoke]).collect())
     }
 }

@@ -20,6 +20,15 @@ use grid_keys::NodeId;
 pub(crate) struct Witness(BTreeMap<ContentId, BTreeSet<NodeId>>);
 
 impl Witness {
+    /// Those whose use of one of these grants this node itself saw.
+    pub(crate) fn users<'a>(
+        &self,
+        grants: impl Iterator<Item = &'a ContentId>,
+    ) -> BTreeSet<NodeId> {
+        let users = grants.filter_map(|grant| self.0.get(grant));
+        users.flatten().copied().collect()
+    }
+
     /// Those whose use of a grant was seen, by others or by this node itself.
     pub(crate) fn known_users(&self, grant: &Signed<Grant>, roster: &Roster) -> BTreeSet<NodeId> {
         let mut users = roster.ledger().seen_users(grant);
