@@ -5,7 +5,9 @@ use std::time::Duration;
 use grid_promises::core::{Affected, Command, CommandError, InviteStatus, JoinWith, Keep, Reply};
 use grid_promises::limits::MAX_NAMED;
 use grid_promises::network::AdmissionRule;
+use grid_promises::network::admission::Grant;
 use grid_promises::network::invite::Invite;
+use grid_promises::network::statement::Signed;
 use grid_promises::sim::{Faults, NodeIndex};
 
 use super::{
@@ -282,4 +284,46 @@ fn a_closing_names_those_who_are_there_first() {
     let mut rest = nodes[1..].to_vec();
     rest.push(founder);
     assert!(world.run_until(Duration::from_secs(600), |w| agree(w, &network, &rest)));
+}
+
+/// Whoever was handed an invite can sign another grant of its key. That hides nothing of the true one, and closing it
+/// keeps those who came by it.
+#[test]
+fn a_second_grant_of_an_invite_key_stands_beside_the_first() {
+    let (mut world, network, _) = mesh(97, Faults::NONE, 2, "10.7.0.0/16");
+    world.run(Duration::from_secs(5));
+    let shared = invite(&mut world, 0, 10);
+    let own = invite(&mut world, 1, 500);
+    let grant = Grant {
+        invite: shared.key.id(),
+        ..(*own.grant).clone()
+    };
+    let second = Invite {
+        grant: Signed::sign(grant, &world.nodes[1].key).unwrap(),
+        key: shared.key.clone(),
+        ..own
+    };
+    let guest = world.add();
+    join(&mut world, guest, &second).unwrap();
+    world.run(Duration::from_secs(5));
+    let id = shared.key.id();
+    let counts = |world: &mut Sim| -> Vec<_> {
+        let all = listed(world, 0).into_iter();
+        let these = all.filter(|one| one.invite == id);
+        let mut counts: Vec<_> = these.map(|one| (one.uses, one.used)).collect();
+        counts.sort_unstable();
+        counts
+    };
+    assert_eq!(counts(&mut world), [(10, 0), (500, 1)]);
+    let mut nodes = come(&mut world, &shared, 3);
+    until_seen(&mut world, 5);
+    assert_eq!(counts(&mut world), [(10, 3), (500, 1)]);
+    world.partition(|node| u8::from(node == 0));
+    match world.run_command(0, close(&id.to_string())) {
+        Ok(Reply::Closed { affected, .. }) => assert_eq!(affected.gone, []),
+        other => panic!("{other:?}"),
+    }
+    world.partition(|_| 0);
+    nodes.extend([0, 1, guest]);
+    assert!(world.run_until(Duration::from_secs(300), |w| agree(w, &network, &nodes)));
 }

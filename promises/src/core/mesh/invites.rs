@@ -15,8 +15,7 @@ use crate::core::status::InviteStatus;
 use crate::core::step::Step;
 use crate::limits::MAX_NAMED;
 use crate::network::act::Action;
-use crate::network::admission::{Grant, Link};
-use crate::network::ledger::invite_of;
+use crate::network::admission::{Admission, Grant, Link};
 use crate::network::member::Member;
 use crate::network::statement::Signed;
 use grid_keys::NodeId;
@@ -37,11 +36,32 @@ impl Mesh {
         }
     }
 
-    /// The invites that somebody used, as far as promises show it, and those that this node made; the latest first.
+    /// The invites that somebody used, as far as promises show it, and those that this node made; the latest first. Grants
+    /// that several nodes signed of one invite key are several.
     pub(crate) fn invites(&self, local: &Local) -> Reply {
         let ledger = self.roster.ledger();
         let is_closed = |invite: &NodeId| !ledger.authority().closings_of(invite).is_empty();
-        let unused = self.own_invites.all().iter().map(|own| InviteStatus {
+        let mut uses: BTreeMap<ContentId, (&Signed<Grant>, BTreeSet<NodeId>)> = BTreeMap::new();
+        let admissions = ledger.members().values().map(Member::admission);
+        for link in admissions.flat_map(Admission::links) {
+            let new = || (&link.grant, BTreeSet::new());
+            let (_, users) = uses.entry(link.grant.id()).or_insert_with(new);
+            users.insert(link.node());
+        }
+        let used = uses.values().map(|(grant, users)| InviteStatus {
+            invite: grant.invite,
+            issuer: grant.issuer,
+            uses: grant.uses,
+            used: users.len(),
+            issued: grant.issued,
+            expires: grant.expires,
+            is_closed: is_closed(&grant.invite),
+        });
+        let mut all: Vec<InviteStatus> = used.collect();
+        let shown: BTreeSet<_> = all.iter().map(|one| (one.invite, one.issuer)).collect();
+        let own = self.own_invites.all().iter();
+        let unused = own.filter(|own| !shown.contains(&(own.invite, local.id())));
+        all.extend(unused.map(|own| InviteStatus {
             invite: own.invite,
             issuer: local.id(),
             uses: own.uses,
@@ -49,27 +69,8 @@ impl Mesh {
             issued: own.issued,
             expires: own.expires,
             is_closed: is_closed(&own.invite),
-        });
-        let mut all: BTreeMap<NodeId, InviteStatus> =
-            unused.map(|status| (status.invite, status)).collect();
-        let mut used: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for grant in ledger.members().values().filter_map(invite_of) {
-            *used.entry(grant.invite).or_default() += 1;
-        }
-        for grant in ledger.grants() {
-            let status = InviteStatus {
-                invite: grant.invite,
-                issuer: grant.issuer,
-                uses: grant.uses,
-                used: used.get(&grant.invite).copied().unwrap_or_default(),
-                issued: grant.issued,
-                expires: grant.expires,
-                is_closed: is_closed(&grant.invite),
-            };
-            all.insert(grant.invite, status);
-        }
-        let mut all: Vec<InviteStatus> = all.into_values().collect();
-        all.sort_by_key(|status| (std::cmp::Reverse(status.issued), status.invite));
+        }));
+        all.sort_by_key(|one| (std::cmp::Reverse(one.issued), one.invite, one.issuer));
         Reply::Invites(all)
     }
 
