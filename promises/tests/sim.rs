@@ -584,6 +584,37 @@ fn who_was_revoked_is_admitted_again_by_name() {
     );
 }
 
+/// Nobody could tell it: it was cut off, and its promise lapsed meanwhile, so that members do not call it either.
+#[test]
+fn who_was_admitted_again_while_it_was_cut_off_finds_out() {
+    let (mut world, network, _) = mesh(12, Faults::NONE, 4, "10.7.0.0/16");
+    let all: Vec<_> = (0..4).collect();
+    let node = world.nodes[2].key.id().to_string();
+    world
+        .run_command(0, revoke(node.clone(), Keep::Nobody))
+        .unwrap();
+    world.run(Duration::from_secs(60));
+    let is_out = |w: &Sim| matches!(status(w, 2).unwrap().standing, OwnStanding::Expelled(_));
+    assert!(is_out(&world));
+    // It asks, and that costs next to nothing.
+    let before = world.nodes[2].sent.0;
+    world.run(Duration::from_secs(24 * 3600));
+    let asked = world.nodes[2].sent.0 - before;
+    assert!((24..400).contains(&asked), "{asked} messages in a day");
+    world.partition(|node| u8::from(node == 2));
+    let approve = Command::Approve { name: foo(), node };
+    assert_eq!(world.run_command(0, approve), Ok(Reply::Changed));
+    world.run(Duration::from_secs(12 * 24 * 3600));
+    assert!(is_out(&world));
+    world.partition(|_| 0);
+    let is_back = |world: &mut Sim| {
+        world.run(Duration::from_secs(60));
+        agree(world, &network, &all)
+    };
+    let is_back = (0..120).any(|_| is_back(&mut world));
+    assert!(is_back, "{}", describe(&world, &network));
+}
+
 #[test]
 fn a_guest_stays_when_its_host_is_long_gone() {
     let (mut world, network, _) = mesh(21, Faults::NONE, 4, "10.7.0.0/16");

@@ -38,6 +38,10 @@ pub(crate) const SAVE_SOON: Duration = Duration::from_millis(250);
 pub(crate) const CLAIM_ANYWAY: Duration = Duration::from_secs(3);
 /// How often a node that waits for an owner asks.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// How long a node that was put out waits before it asks whether that still holds; each time twice as long.
+pub(crate) const APPEAL: Duration = Duration::from_secs(5 * 60);
+/// How long it waits at most: members are to pay next to nothing for whom they put out.
+pub(crate) const MAX_APPEAL: Duration = Duration::from_secs(3600);
 /// How often paths without an answer are looked at.
 pub(crate) const PATHS: Duration = Duration::from_secs(2);
 /// How soon a judge that failed is asked again.
@@ -91,6 +95,8 @@ pub(crate) enum NetworkTimer {
     Paths,
     /// The judge failed: asks it again.
     Judge,
+    /// This node is out: asks some of those that it knew whether it still is, or stops to dial them.
+    Appeal,
 }
 
 impl NetworkTimer {

@@ -37,6 +37,9 @@ impl Mesh {
                 ..
             } => self.sync(peer, true, local, peers, step),
             Phase::Waiting => self.request_admission_of(peer, local, peers, step),
+            Phase::Expelled { .. } if self.appeal.asked().contains(&peer) => {
+                self.sync(peer, true, local, peers, step);
+            }
             Phase::Expelled { .. } => {}
         }
     }

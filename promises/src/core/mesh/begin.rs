@@ -7,6 +7,7 @@ use crate::core::links::jitter;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acceptance::Acceptance;
+use crate::core::mesh::appeal::Appeal;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::comparisons::Comparisons;
 use crate::core::mesh::device::Device;
@@ -83,6 +84,7 @@ impl Mesh {
             repeats: Budget::new(MAX_REPEATS, timers::ANTI_ENTROPY),
             ipv6,
             comparisons: Comparisons::default(),
+            appeal: Appeal::default(),
             dirty: true,
             refreshed_at: None,
             saved_at: None,

@@ -7,6 +7,7 @@
 
 pub(crate) mod acceptance;
 mod acting;
+mod appeal;
 pub(crate) mod applicants;
 mod approval;
 mod ask;
@@ -49,6 +50,7 @@ use crate::core::input::PeerObservation;
 use crate::core::links::Links;
 use crate::core::local::Local;
 use crate::core::mesh::acceptance::Acceptance;
+use crate::core::mesh::appeal::Appeal;
 use crate::core::mesh::applicants::Applicants;
 use crate::core::mesh::comparisons::Comparisons;
 use crate::core::mesh::device::Device;
@@ -98,6 +100,7 @@ pub(crate) struct Mesh {
     /// How often statements may be compared again at once: whoever is compared with can always make something new.
     repeats: Budget,
     comparisons: Comparisons,
+    appeal: Appeal,
     acceptance: Acceptance,
     applicants: Applicants,
     codes: Codes,
@@ -145,9 +148,10 @@ impl Mesh {
         &self.bootstrap
     }
 
-    /// Whether a node is a member or a bootstrap node.
+    /// Whether a node is a member, a bootstrap node, or one that this node asks whether it is still out.
     pub(crate) fn knows(&self, node: &NodeId) -> bool {
-        self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
+        let is_asked = self.appeal.asked().contains(node);
+        is_asked || self.roster.is_member(node) || self.bootstrap.iter().any(|b| b.node == *node)
     }
 
     /// Who pays for what a node sends in vain.
@@ -214,7 +218,7 @@ impl Mesh {
                 why: Expulsion::NotAdmitted,
                 ..
             } => wanted.extend(bootstrap.chain(links.choose(neighbours))),
-            Phase::Expelled { .. } => {}
+            Phase::Expelled { .. } => wanted.extend(self.appeal.asked()),
         }
         wanted
     }
@@ -247,6 +251,7 @@ impl Mesh {
             NetworkTimer::AskAgain => self.request_admission(local, peers, step),
             NetworkTimer::Paths => self.touch(),
             NetworkTimer::Judge => self.dirty |= self.acceptance.retry_judge(),
+            NetworkTimer::Appeal => self.appeal(local, peers, step),
             // Done at the end of every step.
             NetworkTimer::Refresh | NetworkTimer::Flush => {}
         }
@@ -333,6 +338,7 @@ impl Mesh {
                     why,
                 });
                 self.phase.expel(why);
+                self.begin_appeal(step);
             }
             // Late evidence can reverse a lost contest for an invite, and a dismissal what an owner did.
             None => self.phase.reinstate(),
@@ -460,7 +466,9 @@ impl Mesh {
         }
         if step.clock.is_firm() {
             self.codes.prune(step.time());
-            if self.roster.prune(step.time()) {
+            // Whoever was put out asks those that it knew, and may have to for long.
+            let is_out = self.phase.is_expelled() && !lacks_room;
+            if !is_out && self.roster.prune(step.time()) {
                 let due = step.now + timers::SAVE;
                 step.timers.set_by(NetworkTimer::Save.of(network), due);
             }

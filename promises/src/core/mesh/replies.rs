@@ -52,6 +52,7 @@ impl Mesh {
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) -> Option<Ending> {
+        self.appeal.answered(&peer);
         match reply {
             // The peer takes this node for out, and does not know (yet) what undid that.
             NetworkReply::Sync {
