@@ -22,12 +22,15 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use grid_keys::{NodeId, Secret, WgSecretKey};
+use grid_promises::core::protocol::by_hand;
 use grid_promises::core::{
     Command, CommandError, Cut, Dismissal, FailureKind, JoinWith, Keep, NetworkStatus, Notice,
-    OwnStanding, Ranges, Reply,
+    OwnStanding, Ranges, Reply, Tunnel,
 };
-use grid_promises::limits::{INVITE_MAX_LIFE, RECEIPT_RENEWAL};
-use grid_promises::network::act::Action;
+use grid_promises::core::{Input, ReplyTo};
+use grid_promises::limits::{INVITE_MAX_LIFE, MAX_ACTS, RECEIPT_RENEWAL};
+use grid_promises::network::act::{Action, OfficeId};
+use grid_promises::network::acts::Acts;
 use grid_promises::network::admission::Link;
 use grid_promises::network::invite::Invite;
 use grid_promises::network::member::MemberPromise;
@@ -486,6 +489,50 @@ fn revoking_a_member_keeps_those_it_had_invited() {
     }
 }
 
+/// A network of three, and as many acts of its founder as a node keeps.
+#[test]
+fn where_no_act_has_room_nothing_is_done() {
+    let (mut world, network, _) = mesh(13, Faults::NONE, 3, "10.7.0.0/16");
+    let all = [0, 1, 2];
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &all)));
+    let charter = world.nodes[0].disk[&network].charter.clone();
+    let founder = world.nodes[0].key.clone();
+    let office = OfficeId::founding(&network, &founder.id());
+    let acts = Acts::new(charter);
+    let revoked = (0..MAX_ACTS).map(|n| {
+        let mut node = [0xaa; 32];
+        node[..8].copy_from_slice(&n.to_be_bytes());
+        Action::Revoke { node: NodeId(node) }
+    });
+    let signed = acts
+        .signed(&office, &founder, revoked.collect(), world.now.timestamp())
+        .unwrap();
+    let bytes: Vec<Vec<u8>> = signed.iter().map(|act| act.bytes().to_vec()).collect();
+    for (some, reply) in bytes.chunks(1024).zip(1_000_000..) {
+        let told = Input::Request {
+            peer: world.nodes[1].key.id(),
+            message: by_hand::push(network, some),
+            reply: ReplyTo(reply),
+        };
+        world.input(0, told);
+    }
+    world.run(Duration::from_secs(300));
+    let acts = |world: &Sim| status(world, 0).unwrap().owners.offices[0].acts;
+    assert_eq!(acts(&world), MAX_ACTS);
+    let before = world.nodes[0].disk[&network].statements.len();
+    let bad = world.nodes[2].key.id().to_string();
+    for keep in [Keep::Nobody, Keep::Guests] {
+        assert_eq!(
+            world.run_command(0, revoke(bad.clone(), keep)),
+            Err(CommandError::NoRoomForActs(foo()))
+        );
+    }
+    world.run(Duration::from_secs(10));
+    assert_eq!(acts(&world), MAX_ACTS);
+    assert_eq!(world.nodes[0].disk[&network].statements.len(), before);
+    assert!(agree(&world, &network, &all));
+}
+
 fn dismissal(node: String, cut: Cut) -> Dismissal {
     Dismissal {
         node,
@@ -917,7 +964,12 @@ fn nobody_else_writes_into_a_promise_where_its_node_is_seen() {
         let promise = |node: &grid_promises::sim::SimNode| node.disk[&network].promise.clone();
         world.nodes.iter().map(promise).collect()
     };
-    let before = promises(&world);
+    // Keepalives and endpoints among it.
+    let tunnels = |world: &Sim| -> Vec<Tunnel> {
+        let tunnel = |node: &grid_promises::sim::SimNode| node.tunnels[&network].clone();
+        world.nodes.iter().map(tunnel).collect()
+    };
+    let before = (promises(&world), tunnels(&world));
     let strangers: Vec<_> = (0..16u8).map(|n| grid_keys::NodeId([n; 32])).collect();
     for stranger in &strangers {
         world.input(
@@ -945,7 +997,7 @@ fn nobody_else_writes_into_a_promise_where_its_node_is_seen() {
         }
         world.run(Duration::from_millis(100));
     }
-    assert_eq!(promises(&world), before);
+    assert_eq!((promises(&world), tunnels(&world)), before);
 }
 
 #[test]

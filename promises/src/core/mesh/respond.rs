@@ -233,13 +233,23 @@ mod tests {
     /// What a node is told that shows this admission: the kinds of the statements; `None` if nothing.
     fn told(roster: &Roster, links: Vec<Link>, now: Timestamp) -> Option<Vec<u8>> {
         let peer = links.last().unwrap().node();
+        told_who(roster, &peer, Some(Admission::from_links(links).raw()), now)
+    }
+
+    /// What a node is told.
+    fn told_who(
+        roster: &Roster,
+        peer: &NodeId,
+        admission: Option<Vec<RawLink>>,
+        now: Timestamp,
+    ) -> Option<Vec<u8>> {
         let request = SyncRequest {
             root: [0; 32],
             index: Some(Vec::new()),
-            admission: Some(Admission::from_links(links).raw()),
+            admission,
             acts: Vec::new(),
         };
-        let answer = sync(&peer, &request, roster, &Witness::default(), now);
+        let answer = sync(peer, &request, roster, &Witness::default(), now);
         match read_response::<SyncAnswer>(&answer).unwrap() {
             Response::Answer(SyncAnswer::Difference(statements, _, _)) => Some(
                 statements
@@ -269,7 +279,17 @@ mod tests {
         };
         let appoint = sign(&ledger, vec![Action::Appoint { node: key(9).id() }]);
         ledger.insert_acts(appoint, T0);
+        // Two members, of whom those who are in are told.
+        let there = vec![link(&charter, 1, 14, 6)];
+        for (node, links) in [(1, Vec::new()), (6, there.clone())] {
+            let mut promise = testing::promise(&charter, node, 1);
+            promise.admission = Admission::from_links(links).raw();
+            promise.expires = T0.after(DAY);
+            let bytes = testing::signed(promise, node);
+            ledger.insert_bytes(&bytes, T0).unwrap();
+        }
         let (act, soon) = (Kind::Act as u8, T0.after(DAY / 2));
+        let with_members = |acts| [vec![act; acts], vec![Kind::Member as u8; 2]].concat();
         let before = Roster::new(ledger.clone());
         for links in [
             vec![first.clone()],
@@ -277,7 +297,7 @@ mod tests {
             fresh.clone(),
             other.clone(),
         ] {
-            assert_eq!(told(&before, links, soon), Some(vec![act]));
+            assert_eq!(told(&before, links, soon), Some(with_members(1)));
         }
         let withdrawal = vec![
             Action::Close {
@@ -293,12 +313,17 @@ mod tests {
         ];
         let acts = sign(&ledger, withdrawal);
         ledger.insert_acts(acts, T0);
-        let after = Roster::new(ledger);
+        let mut after = Roster::new(ledger);
+        after.review(soon);
+        // A member is told whatever it shows.
+        let member = key(6).id();
+        assert_eq!(told_who(&after, &member, None, soon), Some(with_members(4)));
+        assert_eq!(told(&after, there, soon), Some(with_members(4)));
         // Neither learns whom else owners admitted.
         assert_eq!(told(&after, vec![first], soon), Some(vec![act; 2]));
         assert_eq!(told(&after, guest, soon), Some(vec![act; 3]));
         assert_eq!(told(&after, fresh, soon), Some(vec![act; 2]));
-        assert_eq!(told(&after, other.clone(), soon), Some(vec![act; 4]));
+        assert_eq!(told(&after, other.clone(), soon), Some(with_members(4)));
         // An invite that expired nine days ago, used at a time that is dated back.
         let late = T0.after(19 * DAY);
         assert_eq!(told(&after, other, late), None);
