@@ -16,7 +16,7 @@ use crate::content_id::ContentId;
 use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, SPARE_USES};
 use crate::network::act::Act;
 use crate::network::acts::{self, Acts};
-use crate::network::admission::{Admission, Grant};
+use crate::network::admission::{Admission, Grant, Link};
 use crate::network::authority::Authority;
 use crate::network::charter::Charter;
 use crate::network::held::{Held, Place, place_of, rank};
@@ -850,6 +850,17 @@ impl Ledger {
         acts.map(|(_, act)| act.bytes())
             .chain(promises.map(|member| member.promise().bytes()))
             .chain(traces.map(Trace::bytes))
+    }
+
+    /// The statements that show who came by a grant.
+    pub(crate) fn users_of(&self, grant: &ContentId) -> impl Iterator<Item = &[u8]> {
+        let is_it = |link: Option<&Link>| link.is_some_and(|link| link.grant.id() == *grant);
+        let members = self.members().values();
+        let members = members.filter(move |m| is_it(m.admission().links().last()));
+        let traces = self.traces.values();
+        let traces = traces.filter(move |trace| is_it(trace.last()));
+        let members = members.map(|member| member.promise().bytes());
+        members.chain(traces.map(Trace::bytes))
     }
 
     /// Compares with another node's index: the statements it lacks, and the ids of those that this

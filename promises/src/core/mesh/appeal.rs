@@ -16,9 +16,6 @@ use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
 use grid_keys::NodeId;
 
-/// Nodes that are asked at a time. Any of them may be gone for good.
-const ASKED: usize = 3;
-
 /// Whom an expelled node asks.
 #[derive(Debug)]
 pub(crate) struct Appeal {
@@ -87,22 +84,24 @@ impl Mesh {
         step.timers.set(timer, step.now + pause);
     }
 
-    /// Some of those that promised something, and of those that this node began with.
+    /// An owner, one of those that this node began with, and one of those that promised something: many of these may be
+    /// of one person's making.
     fn some_known(&self, local: &Local, entropy: &mut dyn Rng) -> BTreeSet<NodeId> {
+        let owners = self.roster.ledger().authority().owners();
+        let began_with = self.bootstrap.iter().map(|bootstrap| bootstrap.node);
         let promised = self.roster.labels().map(|(node, _)| node);
-        let known: BTreeSet<NodeId> = promised
-            .chain(self.bootstrap.iter().map(|bootstrap| bootstrap.node))
-            .filter(|node| *node != local.id())
-            .collect();
-        let mut known: Vec<(u64, NodeId)> = known
-            .into_iter()
-            .map(|node| (entropy.next_u64(), node))
-            .collect();
-        known.sort_unstable();
-        known
-            .into_iter()
-            .map(|(_, node)| node)
-            .take(ASKED)
-            .collect()
+        let kinds: [Vec<NodeId>; 3] = [
+            owners.copied().collect(),
+            began_with.collect(),
+            promised.collect(),
+        ];
+        let mut asked = BTreeSet::new();
+        for kind in kinds {
+            let others = kind.into_iter();
+            let others = others.filter(|node| *node != local.id() && !asked.contains(node));
+            let drawn = others.map(|node| (entropy.next_u64(), node)).min();
+            asked.extend(drawn.map(|(_, node)| node));
+        }
+        asked
     }
 }

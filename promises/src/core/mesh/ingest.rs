@@ -203,7 +203,7 @@ impl Intake<'_> {
     /// Merges what remains of a member who is gone. Everybody comes by that on its own who heard of the member, or when
     /// it compares: it is not passed on.
     fn merge_trace(&mut self, trace: Box<Trace>, result: &mut Ingested) {
-        let merged = if self.roster.is_member(&self.source) {
+        let merged = if self.is_first || self.roster.is_member(&self.source) {
             self.roster.insert(Item::Trace(trace), self.lapse_time)
         } else {
             Err(Refusal::Void(Void::NotAdmitted))

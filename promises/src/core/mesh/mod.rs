@@ -418,6 +418,11 @@ impl Mesh {
         self.dirty = true;
     }
 
+    /// Whether this node is out only because others rank before it.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.phase.expulsion() == Some(Expulsion::NoRoom)
+    }
+
     /// Others may have made room since.
     fn look_for_room(&mut self, step: &Step<'_>) {
         let own = self.phase.own().map(|own| own.standing().clone());
@@ -457,7 +462,7 @@ impl Mesh {
         self.rival.forget(step.now);
         self.applicants.forget_idle(step.now);
         self.work.forget(step.now);
-        let lacks_room = self.phase.expulsion() == Some(Expulsion::NoRoom);
+        let lacks_room = self.lacks_room();
         if (self.phase.is_member() || lacks_room) && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);
         }

@@ -10,6 +10,7 @@ use crate::core::effect::Notice;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::ingest::{Ingested, Intake};
+use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::phase::{Ending, Phase};
 use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
@@ -91,6 +92,10 @@ impl Mesh {
                 None
             }
             NetworkReply::Push(Response::Answer(answer)) => {
+                // Where there is room for this node, it is told again what else there is.
+                if self.lacks_room() && answer.refused == 0 && self.repeats.take(step.now) {
+                    self.sync(peer, true, local, peers, step);
+                }
                 self.take_receipt(answer, local, step);
                 self.leave_told(true)
             }
@@ -159,12 +164,14 @@ impl Mesh {
     }
 
     /// Pushes the own promise to a peer that could give a receipt and has not: it may have the promise from
-    /// others, and a node signs receipts only for what it was told directly.
+    /// others, and a node signs receipts only for what it was told directly. And to one that may have room for it again.
     fn show_promise(&self, peer: NodeId, peers: &mut Peers, step: &mut Step<'_>) {
         let now = step.time();
-        if let Phase::Member(own) = &self.phase
-            && own.lacks_receipt_of(&peer, &self.roster, now)
-        {
+        let lacks_room = self.lacks_room();
+        let may_help = |own: &&OwnPromise| {
+            lacks_room || (self.phase.is_member() && own.lacks_receipt_of(&peer, &self.roster, now))
+        };
+        if let Some(own) = self.phase.own().filter(may_help) {
             let statements = vec![ByteVec::from(own.standing().promise().bytes().to_vec())];
             self.push(peer, statements, peers, step);
         }

@@ -13,7 +13,7 @@ use crate::core::batches::first_batch;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::ingest::BUSY;
-use crate::core::mesh::roster::{Roster, came_by};
+use crate::core::mesh::roster::Roster;
 use crate::core::mesh::witness::Witness;
 use crate::core::peers::Peers;
 use crate::core::protocol::{NetworkAsk, Pull, Push, PushAnswer, SyncAnswer, SyncRequest};
@@ -132,8 +132,7 @@ fn sync(
             return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
         }
         Reader::Spent(grant) => {
-            let users = ledger.members().values().filter(|m| came_by(m, &grant));
-            let (statements, _) = first_batch(users.map(|member| member.promise().bytes()));
+            let (statements, _) = first_batch(ledger.users_of(&grant));
             return answer(&SyncAnswer::Difference(statements, Vec::new(), false));
         }
         Reader::Yes => {}
