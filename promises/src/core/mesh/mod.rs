@@ -7,7 +7,8 @@
 
 pub(crate) mod acceptance;
 mod acting;
-mod appeal;
+pub(crate) mod appeal;
+mod appealing;
 pub(crate) mod applicants;
 mod approval;
 mod ask;
