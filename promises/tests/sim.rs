@@ -566,6 +566,8 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
         for node in 2..5 {
             let bad = name(&world, node);
             world.run_command(1, revoke(bad, Keep::Guests)).unwrap();
+            // Nobody tells it what its owner does after that.
+            world.run(Duration::from_secs(10));
         }
         assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1])));
         // Nobody ends what is above, or itself.
@@ -599,6 +601,15 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
             "{cut:?}: {}",
             describe(&world, &network)
         );
+        // Whoever stays out knows so, also once it asked.
+        world.run(Duration::from_secs(1200));
+        for node in (1..5).filter(|node| !stay.contains(node)) {
+            let standing = status(&world, node).unwrap().standing;
+            assert!(
+                matches!(standing, OwnStanding::Expelled(_)),
+                "{cut:?}: {node} is {standing:?}"
+            );
+        }
         let owners = status(&world, 0).unwrap().owners;
         let live: Vec<bool> = owners.offices.iter().map(|office| office.is_live).collect();
         assert_eq!(live.iter().filter(|live| **live).count(), 1);

@@ -336,3 +336,46 @@ fn a_member_keeps_its_address_against_any_number_of_newer_ones() {
     }
     assert!(contested > 1000, "{contested} rivals had evidence at all");
 }
+
+/// A member that came later, and 127 whom it let in: four of them say of each that it had the address from the beginning.
+#[test]
+fn a_hundred_and_twenty_eight_rivals_do_not_take_an_address_together() {
+    let net = Net::crowded();
+    let now = Siege::day(30);
+    let founder = net.founder().claiming(&net, [10, 7, 0, 1].into());
+    let honest = member(&net, 1, ADDRESS, Siege::day(3));
+    let seen = says(
+        &net,
+        0,
+        &honest,
+        Siege::day(3),
+        Siege::day(3),
+        Siege::day(29),
+    );
+    let honest = with(&honest, &[seen]);
+    let first = let_in(&net, &net.founder(), INVITES + 10, 10).claiming(&net, ADDRESS);
+    let elsewhere = first.claiming(&net, ELSEWHERE);
+    let day = Siege::day(4);
+    let first = first.carrying(&[says(&net, 0, &elsewhere, day, day, day)]);
+    let guests = (11..138).map(|n| {
+        let guest = let_in(&net, &first, INVITES + n, n).claiming(&net, ADDRESS);
+        let others = [10, 11 + (n - 10) % 127, 11 + (n - 9) % 127];
+        let words = others.map(|by| says(&net, by, &guest, T0, T0, Siege::day(30)));
+        guest.carrying(&words)
+    });
+    let words = [11, 12, 13].map(|by| says(&net, by, &first, T0, T0, Siege::day(30)));
+    let rivals: Vec<Node> = guests.chain([with(&first, &words)]).collect();
+    assert_eq!(rivals.len(), 128);
+    let mut ledger = net.ledger();
+    for node in rivals.iter().chain([&founder, &honest]) {
+        ledger.insert_bytes(&node.at(9, now).bytes(), now).unwrap();
+    }
+    let evidence = Evidence::of(&ledger, now);
+    let members = ledger.members();
+    let is_dated = |node: &&Node| {
+        let member = &members[&node.id()];
+        evidence.address_worth(member, ADDRESS).is_some()
+    };
+    assert_eq!(rivals.iter().filter(is_dated).count(), 128);
+    assert_eq!(View::of(&ledger, now).addresses[&ADDRESS], honest.id());
+}
