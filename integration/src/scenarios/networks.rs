@@ -33,10 +33,37 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: by_invite,
     },
     Scenario {
+        name: "a_public_range_takes_a_word_on_both_sides",
+        run: public_range,
+    },
+    Scenario {
         name: "an_owner_admits_who_asked",
         run: by_approval,
     },
 ];
+
+/// Whoever has such addresses on the internet cannot be reached any longer: the founder says that it wants that, and so does
+/// everybody who joins.
+fn public_range(lab: &Lab) -> Result<()> {
+    const RANGE: &str = "8.8.0.0/16";
+    let (a, b) = (lab.add_node("a")?, lab.add_node("b")?);
+    let create = ["create-wireguard-net", "foo", "--ipv4", RANGE];
+    let join = ["join-wireguard-net", "foo", "-"];
+    let asks = |said: &str| said.contains(RANGE) && said.contains("--allow-public");
+    let said = seen::refused(&a, &create, "", &[4])?;
+    ensure!(asks(&said), "{said}");
+    a.grid_ok(&[&create[..], &["--allow-public"]].concat(), "")?;
+    let invite = a.grid_ok(&["invite", "foo"], "")?;
+    let said = seen::refused(&b, &join, &invite, &[4])?;
+    ensure!(asks(&said), "{said}");
+    ensure!(!seen::has_interface(&b, "foo")?, "it joined all the same");
+    let said = b.grid_ok(&[&join[..], &["--allow-public"]].concat(), &invite)?;
+    ensure!(said.contains("8.8."), "{said}");
+    for ip in seen::ips(&b)? {
+        seen::reaches(&a, ip, PATIENCE)?;
+    }
+    Ok(())
+}
 
 fn two_networks(lab: &Lab) -> Result<()> {
     let (a, b) = (lab.add_node("a")?, lab.add_node("b")?);

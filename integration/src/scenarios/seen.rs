@@ -173,6 +173,15 @@ pub(super) fn refused(
     Ok(said)
 }
 
+/// What `replay` says of a prefix now: whether it was accepted, if somebody promises it. It has to come to the same again.
+pub(super) fn replayed(node: &Node, net: &str, prefix: &str) -> Result<Option<bool>> {
+    let replayed: Value = serde_json::from_str(&node.grid_ok(&["replay", net, "--json"], "")?)?;
+    ensure!(replayed["same"] == true, "{replayed}");
+    let verdicts = replayed["verdicts"].as_array().context("no verdicts")?;
+    let found = verdicts.iter().find(|verdict| verdict["prefix"] == prefix);
+    Ok(found.and_then(|verdict| verdict["accepted"].as_bool()))
+}
+
 /// The node id of `node`, whatever networks it is in.
 pub(super) fn identity_of(node: &Node) -> Result<String> {
     let json = node.grid_ok(&["status", "--json"], "")?;
