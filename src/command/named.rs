@@ -39,7 +39,10 @@ impl Named {
 
 /// What the members of a network call themselves.
 #[derive(Debug)]
-pub struct Names(BTreeMap<String, String>);
+pub struct Names {
+    own: String,
+    names: BTreeMap<String, String>,
+}
 
 impl Names {
     /// Those that are members now.
@@ -52,7 +55,10 @@ impl Names {
         let peers = networks
             .filter(|network| network.name == net.as_str())
             .flat_map(|network| network.peers);
-        Ok(Self(peers.map(|peer| (peer.node, peer.name)).collect()))
+        Ok(Self {
+            own: status.node,
+            names: peers.map(|peer| (peer.node, peer.name)).collect(),
+        })
     }
 
     /// These nodes with their names.
@@ -61,11 +67,17 @@ impl Names {
         nodes.iter().map(|node| self.of_one(*node)).collect()
     }
 
+    /// Whether a node is this one.
+    #[must_use]
+    pub fn is_own(&self, node: &NodeId) -> bool {
+        node.to_string() == self.own
+    }
+
     /// A node with its name.
     #[must_use]
     pub fn of_one(&self, node: NodeId) -> Named {
         let node = node.to_string();
-        let name = self.0.get(&node).cloned().unwrap_or_default();
+        let name = self.names.get(&node).cloned().unwrap_or_default();
         Named { node, name }
     }
 }

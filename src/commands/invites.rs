@@ -109,7 +109,6 @@ impl Served for Args {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<InvitesReport> {
         let names = Names::of(node, &self.net).await?;
-        let own = node.status().await?.node;
         let wish = Wish::Invites {
             name: self.net.clone(),
         };
@@ -118,7 +117,7 @@ impl Served for Args {
         };
         let invites = invites.into_iter().map(|one| OneInvite {
             invite: one.invite.to_string(),
-            is_own: one.issuer.to_string() == own,
+            is_own: names.is_own(&one.issuer),
             issuer: names.of_one(one.issuer),
             uses: one.uses,
             used: one.used,
