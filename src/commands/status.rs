@@ -137,6 +137,9 @@ fn status_at(report: &StatusReport, now: u64) -> String {
             advice::sets_the_clock()
         );
     }
+    if let Some(contradicted) = report.clock.and_then(|clock| clock.contradicted()) {
+        let _ = writeln!(text, "{contradicted}");
+    }
     for network in &report.networks {
         text.push('\n');
         write_network(&mut text, network, now);
@@ -459,6 +462,7 @@ mod tests {
                 believed: 1000,
                 ahead: 0,
                 confirmed: true,
+                ahead_of_members: Some(0),
             }),
             node: "own".to_owned(),
             networks: vec![network],
@@ -488,6 +492,7 @@ mod tests {
                 believed: 1000,
                 ahead,
                 confirmed: true,
+                ahead_of_members: None,
             };
             let report = StatusReport {
                 clock: Some(clock),
@@ -502,6 +507,31 @@ mod tests {
             said(-10800)
         );
         assert!(!said(300).contains("clock"));
+    }
+
+    #[test]
+    fn what_members_say_against_the_clock_is_shown() {
+        let said = |ahead| {
+            let clock = ClockReport {
+                believed: 1000,
+                ahead: 0,
+                confirmed: false,
+                ahead_of_members: Some(ahead),
+            };
+            clock.contradicted().unwrap()
+        };
+        assert!(said(7200).starts_with("members say that it is 2h00m earlier than this machine's"));
+        assert!(said(-400).contains("later than"), "{}", said(-400));
+        let report = StatusReport {
+            clock: Some(ClockReport {
+                believed: 1000,
+                ahead: 0,
+                confirmed: false,
+                ahead_of_members: Some(7200),
+            }),
+            ..StatusReport::default()
+        };
+        assert!(status_at(&report, 1000).contains(&said(7200)));
     }
 
     #[test]

@@ -227,24 +227,23 @@ pub async fn with_patience<T>(
 }
 
 async fn nobody_answered(node: &NodeHandle, net: &NetworkName, members: usize) -> Failure {
-    let tried: Vec<String> = match node.status().await {
-        Err(_) => Vec::new(),
-        Ok(status) => status
-            .networks
-            .iter()
-            .filter(|network| network.name == net.as_str())
-            .flat_map(|network| &network.peers)
-            .take(5)
-            .map(|peer| match &peer.endpoint {
-                Some(endpoint) => format!("{} at {endpoint}", peer.name),
-                None => format!("{}, of which no endpoint is known", peer.name),
-            })
-            .collect(),
-    };
+    let status = node.status().await.unwrap_or_default();
+    let contradicted = status.clock.and_then(|clock| clock.contradicted());
+    let why = contradicted.unwrap_or_else(|| "a firewall may drop WireGuard's UDP packets".into());
+    let tried: Vec<String> = status
+        .networks
+        .iter()
+        .filter(|network| network.name == net.as_str())
+        .flat_map(|network| &network.peers)
+        .take(5)
+        .map(|peer| match &peer.endpoint {
+            Some(endpoint) => format!("{} at {endpoint}", peer.name),
+            None => format!("{}, of which no endpoint is known", peer.name),
+        })
+        .collect();
     let text = format!(
         "this node is in \"{net}\" now, but none of the {members} other members answered through \
-         WireGuard in time; tried: {}. It keeps trying: {}; a firewall may \
-         drop WireGuard's UDP packets",
+         WireGuard in time; tried: {}. It keeps trying: {}; {why}",
         tried.join(", "),
         advice::see_status_of(net)
     );

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::exit::{Failure, Outcome};
+use crate::values::units::span;
 
 /// The networks of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,8 @@ pub struct ClockReport {
     pub ahead: i64,
     /// Whether members confirmed it, or the clock stood for a day.
     pub confirmed: bool,
+    /// By how many seconds it is ahead of what connected members say, if nobody says what is believed.
+    pub ahead_of_members: Option<i64>,
 }
 
 impl ClockReport {
@@ -44,6 +47,18 @@ impl ClockReport {
     #[must_use]
     pub const fn is_wrong(&self) -> bool {
         self.ahead.unsigned_abs() > CLOCK_SKEW.as_secs()
+    }
+
+    /// What members say against the time that the node believes, and what to do; `None` if they do not.
+    #[must_use]
+    pub fn contradicted(&self) -> Option<String> {
+        let ahead = self.ahead_of_members?;
+        let way = if ahead > 0 { "earlier" } else { "later" };
+        Some(format!(
+            "members say that it is {} {way} than this machine's clock shows, and may refuse what this node promises; {}",
+            span(ahead.unsigned_abs()),
+            advice::sets_the_clock()
+        ))
     }
 }
 

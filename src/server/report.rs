@@ -201,12 +201,13 @@ fn strings(prefixes: &[IpNet]) -> Vec<String> {
 
 /// What time it is.
 pub(super) fn clock(clock: ClockStatus) -> ClockReport {
-    let [shown, believed] =
-        [clock.shown, clock.believed].map(|time| i64::try_from(time.0).unwrap_or(i64::MAX));
+    let seconds = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
+    let ahead_of = |time| seconds(clock.shown).saturating_sub(seconds(time));
     ClockReport {
         believed: clock.believed.0,
-        ahead: shown.saturating_sub(believed),
+        ahead: ahead_of(clock.believed),
         confirmed: clock.is_confirmed,
+        ahead_of_members: clock.said.map(ahead_of),
     }
 }
 

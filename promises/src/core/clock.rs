@@ -55,6 +55,15 @@ enum Trust {
     Firm { leapt: Option<Millis> },
 }
 
+/// Whether a clock of which nothing was written down is moved by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// It is: this node came to a network that others had before.
+    Others,
+    /// It is not: this node is an owner, whom others follow. Each would take the other's time.
+    Own,
+}
+
 /// What is believed, and why.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -71,6 +80,8 @@ pub(crate) struct Clock {
     written: Option<Millis>,
     /// Whether what was written down is wrong.
     gave_way: bool,
+    /// What others say, where nobody says what is believed.
+    said: Option<Offset>,
 }
 
 impl Default for Clock {
@@ -84,6 +95,7 @@ impl Default for Clock {
             trust: Trust::Loose { since: Millis(0) },
             written: None,
             gave_way: false,
+            said: None,
         }
     }
 }
@@ -115,12 +127,18 @@ impl Clock {
         !matches!(self.trust, Trust::Firm { leapt: None })
     }
 
+    /// Whether nothing was written down that it could be compared with, and nobody confirmed it.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.kept.is_none() && matches!(self.trust, Trust::Loose { .. })
+    }
+
     /// What is said of it.
     pub(crate) fn status(&self, now: Millis) -> ClockStatus {
         ClockStatus {
             shown: at(self.shown, now),
             believed: at(self.believed, now),
             is_confirmed: self.is_firm(),
+            said: self.said.map(|said| at(said, now)),
         }
     }
 
@@ -137,18 +155,27 @@ impl Clock {
         };
     }
 
+    /// It is no earlier than that: somebody brought what was made then. Helps a machine that has no clock of its own.
+    pub(crate) fn at_least(&mut self, time: Timestamp, now: Millis) {
+        let time = offset(time, now);
+        if !self.is_firm() && at(self.shown, now) < FLOOR && self.believed < time {
+            (self.floor, self.believed) = (time, time);
+        }
+    }
+
     /// The machine's clock shows another time.
     pub(crate) fn show(&mut self, shown: Timestamp, now: Millis) {
         self.shown = offset(shown, now);
     }
 
     /// Decides what to believe. Returns whether that leapt, or the time by which statements lapse.
-    pub(crate) fn decide(&mut self, voices: &[Voice], now: Millis) -> bool {
+    pub(crate) fn decide(&mut self, voices: &[Voice], say: Say, now: Millis) -> bool {
         let before = (self.lapse_time(now), self.believed);
-        let chosen = self.choose(voices, now);
+        let chosen = self.choose(voices, say, now);
         let heard = weight(chosen, voices);
         if near(chosen, self.shown) {
-            self.follow(heard >= CONFIRMED, now);
+            let stands = heard > 0 || voices.is_empty() || say == Say::Own;
+            self.follow(heard >= CONFIRMED, stands, now);
         } else {
             self.hold(chosen, heard, now);
         }
@@ -160,13 +187,14 @@ impl Clock {
         if weight(self.believed, voices) > 0 || self.is_firm() {
             self.kept = None;
         }
+        self.said = self.contradiction(voices);
         let lapse = self.lapse_time(now);
         !near(before.1, self.believed) || lapse.since(before.0) > CLOCK_SKEW
     }
 
     /// What the machine shows or this node believed: what more voices say, the first of them if none says either. If none
     /// does, and there is reason to doubt both, what is confirmed by others.
-    fn choose(&self, voices: &[Voice], now: Millis) -> Offset {
+    fn choose(&self, voices: &[Voice], say: Say, now: Millis) -> Offset {
         let reaches_floor = self.shown >= self.floor || near(self.shown, self.floor);
         let (first, second) = match self.trust {
             Trust::Firm { .. } => (self.believed, self.shown),
@@ -181,25 +209,33 @@ impl Clock {
         };
         let is_doubtful = match self.trust {
             Trust::Firm { leapt } => leapt.is_some(),
-            Trust::Loose { .. } => self.kept.is_some(),
+            Trust::Loose { .. } => self.kept.is_some() || say == Say::Others,
         };
         if weight(own, voices) > 0 || !is_doubtful {
             return own;
         }
-        let said = voices.iter().map(|voice| voice.offset);
-        let said = said.filter(|time| is_possible(time) && weight(*time, voices) >= CONFIRMED);
-        said.max_by_key(|time| weight(*time, voices)).unwrap_or(own)
+        let said =
+            most(voices).filter(|said| is_possible(said) && weight(*said, voices) >= CONFIRMED);
+        said.unwrap_or(own)
     }
 
-    /// Goes with the machine's clock.
-    fn follow(&mut self, confirmed: bool, now: Millis) {
+    /// What others say, if nobody says what is believed: where that is confirmed by nobody, or they could confirm theirs.
+    fn contradiction(&self, voices: &[Voice]) -> Option<Offset> {
+        let said = most(voices).filter(|_| weight(self.believed, voices) == 0);
+        said.filter(|said| !self.is_firm() || weight(*said, voices) >= CONFIRMED)
+    }
+
+    /// Goes with the machine's clock, which stands if nobody who counts says otherwise.
+    fn follow(&mut self, confirmed: bool, stands: bool, now: Millis) {
         let leaps = !near(self.believed, self.shown);
         self.believed = self.shown;
         self.trust = match self.trust {
             _ if confirmed => Trust::Firm { leapt: None },
             Trust::Firm { .. } if !leaps => Trust::Firm { leapt: None },
-            Trust::Loose { since } if !leaps && now - since < STOOD => Trust::Loose { since },
-            Trust::Loose { .. } if !leaps => Trust::Firm { leapt: None },
+            Trust::Loose { since } if !leaps && stands && now - since < STOOD => {
+                Trust::Loose { since }
+            }
+            Trust::Loose { .. } if !leaps && stands => Trust::Firm { leapt: None },
             _ => Trust::Loose { since: now },
         };
     }
@@ -218,7 +254,7 @@ impl Clock {
             && heard == 0
             && now - since >= STOOD
         {
-            self.follow(false, now);
+            self.follow(false, true, now);
         }
     }
 
@@ -245,6 +281,12 @@ fn at(offset: Offset, now: Millis) -> Timestamp {
 
 fn near(one: Offset, other: Offset) -> bool {
     one.abs_diff(other) <= CLOCK_SKEW.as_secs()
+}
+
+/// The time that most voices are for.
+fn most(voices: &[Voice]) -> Option<Offset> {
+    let said = voices.iter().map(|voice| voice.offset);
+    said.max_by_key(|time| weight(*time, voices))
 }
 
 /// The weight of the voices for a time.
@@ -278,7 +320,7 @@ mod tests {
 
     /// What is believed once those were heard, a while after the start.
     fn after(clock: &mut Clock, voices: &[Voice], span: Duration) -> (Offset, bool) {
-        clock.decide(voices, BOOT + span);
+        clock.decide(voices, Say::Others, BOOT + span);
         (clock.believed, clock.is_firm())
     }
 
@@ -299,7 +341,7 @@ mod tests {
         let lapses = |clock: &Clock| clock.lapse_time(BOOT);
         let mut clock = started(HOUR, Some(0));
         assert_eq!((clock.time(BOOT), lapses(&clock)), (time(HOUR), time(0)));
-        clock.decide(&lines(&[HOUR]), BOOT);
+        clock.decide(&lines(&[HOUR]), Say::Others, BOOT);
         assert_eq!(lapses(&clock), time(HOUR));
         assert!(!started(HOUR, Some(0)).is_firm());
     }
@@ -329,12 +371,44 @@ mod tests {
         // If one says what it shows, others do not move it.
         let mut clock = started(0, Some(-2 * HOUR));
         assert_eq!(soon(&mut clock, &lines(&[0, YEAR, YEAR])), (0, false));
-        assert_eq!(soon(&mut clock, &lines(&[YEAR, YEAR])), (0, false));
-        // Nor one of which nothing was written down.
-        assert_eq!(
-            soon(&mut started(0, None), &lines(&[YEAR, YEAR])),
-            (0, false)
-        );
+        // Once nobody does, they do.
+        assert_eq!(soon(&mut clock, &lines(&[YEAR, YEAR])), (YEAR, true));
+    }
+
+    #[test]
+    fn a_clock_of_which_nothing_was_written_down_yields_as_well() {
+        for wrong in [YEAR, 2 * HOUR, -HOUR] {
+            for right in [lines(&[0, 0]), vec![Voice::of_owner(0)]] {
+                let mut clock = started(wrong, None);
+                // One line does not move it, and does not let it stand either.
+                assert_eq!(after(&mut clock, &lines(&[0]), 2 * STOOD), (wrong, false));
+                assert_eq!(clock.status(BOOT).said, Some(time(0)));
+                assert_eq!(soon(&mut clock, &right), (0, true));
+                assert_eq!(clock.status(BOOT).said, None);
+            }
+        }
+        // An owner's goes with nobody whom it let in, and says so.
+        let mut clock = started(0, None);
+        clock.decide(&lines(&[HOUR, HOUR]), Say::Own, BOOT);
+        assert_eq!((clock.believed, clock.said), (0, Some(HOUR)));
+        // Nor does one that stood for a day.
+        let mut clock = started(HOUR, None);
+        assert_eq!(after(&mut clock, &[], STOOD), (HOUR, true));
+        clock.decide(&[Voice::of_owner(0)], Say::Others, BOOT + STOOD);
+        assert_eq!((clock.believed, clock.said), (HOUR, Some(0)));
+    }
+
+    #[test]
+    fn what_somebody_brings_dates_a_machine_without_a_clock() {
+        let since_1970 = -1_900_000_000;
+        let mut clock = started(since_1970, None);
+        clock.at_least(time(0), BOOT);
+        assert_eq!(soon(&mut clock, &[]), (0, false));
+        assert_eq!(soon(&mut clock, &lines(&[HOUR, HOUR])), (HOUR, true));
+        // Not one that has a clock.
+        let mut clock = started(-HOUR, None);
+        clock.at_least(time(0), BOOT);
+        assert_eq!(clock.believed, -HOUR);
     }
 
     #[test]
@@ -400,11 +474,12 @@ mod tests {
         for said in [0, u64::MAX] {
             let offset = offset(Timestamp(said), BOOT);
             let mut clock = started(0, None);
-            clock.decide(&lines(&[offset, offset]), BOOT);
+            clock.decide(&lines(&[offset, offset]), Say::Others, BOOT);
             clock.start(Timestamp(said), Some(Timestamp(u64::MAX - said)), BOOT);
             clock.show(Timestamp(said), Millis(u64::MAX));
             clock.decide(
                 &lines(&[offset, Offset::MIN, Offset::MAX]),
+                Say::Others,
                 Millis(u64::MAX),
             );
             let _ = clock.status(BOOT);

@@ -372,7 +372,7 @@ impl Networks {
     ) -> Result<Beginning, CommandError> {
         invite.check(name, now)?;
         self.check_charter(&invite.charter, ranges, local.host())?;
-        let admission = invite.admit(local.id(), now)?;
+        let admission = invite.admit(local.id())?;
         let last_promise = self.last_promise(name, &invite.charter.network());
         let secret =
             (invite.charter.admission == AdmissionRule::Invite).then(|| invite.secret.clone());

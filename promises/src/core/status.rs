@@ -30,6 +30,8 @@ pub struct ClockStatus {
     pub believed: Timestamp,
     /// Whether members confirmed it, or the clock stood for a day. Until then nothing is forgotten for good.
     pub is_confirmed: bool,
+    /// What connected members say, if none says what is believed and it may be that which is wrong.
+    pub said: Option<Timestamp>,
 }
 
 /// Where this node stands in a network.

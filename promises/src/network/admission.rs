@@ -67,7 +67,7 @@ pub struct GrantUse {
     /// The node that is admitted.
     #[n(2)]
     pub node: NodeId,
-    /// When the node says that it joined.
+    /// When the node says that it joined, at the latest: nodes give the time at which the grant was issued.
     #[n(3)]
     pub joined: Timestamp,
 }

@@ -245,8 +245,8 @@ impl Invite {
     /// that they have.
     ///
     /// # Errors
-    /// When the chain would be too long, or the invite cannot admit that node.
-    pub fn admit(&self, node: NodeId, now: Timestamp) -> Result<Admission, AdmissionError> {
+    /// When the chain would be too long. Whether its time is over, [`check`](Self::check) says.
+    pub fn admit(&self, node: NodeId) -> Result<Admission, AdmissionError> {
         if self.issuer.links().len() >= MAX_CHAIN {
             return Err(AdmissionError::TooLong);
         }
@@ -256,8 +256,9 @@ impl Invite {
         if let Some(admission) = self.issuer.up_to(&node) {
             return Ok(admission);
         }
-        // A clock that lags behind the issuer's, within the skew, must not make the use void.
-        let joined = now.max(self.grant.issued);
+        // Not by this node's clock, which may be ahead: nobody signs it again when the clock is put right, and no promise
+        // of before that time would be taken.
+        let joined = self.grant.issued;
         let used = Signed::sign(
             GrantUse {
                 network: self.charter.network(),

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use grid_promises::Timestamp;
-use grid_promises::core::{Command, Keep};
+use grid_promises::core::{Command, CommandError, Input, JoinWith, Keep};
+use grid_promises::network::invite::InviteError;
 use grid_promises::network::member::MemberPromise;
 use grid_promises::network::statement::Signed;
 use grid_promises::network::{AdmissionRule, NetworkId};
 use grid_promises::sim::{Faults, NodeIndex};
 
-use super::{Sim, agree, describe, foo, found, invite, join, mesh, revoke, status, world};
+use super::{
+    Sim, acquainted, agree, describe, foo, found, invite, join, join_command, mesh, revoke, status,
+    world,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3600;
@@ -251,4 +255,160 @@ fn a_network_is_founded_and_joined_with_a_clock_that_is_put_right_later() {
             describe(&world, &network)
         );
     }
+}
+
+/// Somebody joins with a machine whose clock was never right: an owner whom it hears is right, and when the clock is put
+/// right, nothing is left.
+#[test]
+fn a_newcomer_whose_clock_is_wrong_is_in() {
+    let rules = [AdmissionRule::Invite, AdmissionRule::Approve];
+    for (seed, rule) in (370..).zip(rules) {
+        for error in [400, 2 * HOUR, 20 * HOUR, -400, -2 * HOUR] {
+            for corrected in [false, true] {
+                let told = format!("{rule} by {error} s, corrected: {corrected}");
+                let mut world = world(seed, Faults::NONE);
+                let (network, both) = let_in_by(&mut world, rule, error);
+                if corrected {
+                    world.run(MINUTE);
+                    world.set_clock(both[1], 0);
+                }
+                let is_whole = |w: &mut Sim| w.run_until(5 * MINUTE, |w| agree(w, &network, &both));
+                assert!(
+                    is_whole(&mut world),
+                    "{told}: {}",
+                    describe(&world, &network)
+                );
+                // Also later, and after a restart.
+                world.run(4 * 60 * MINUTE);
+                assert!(agree(&world, &network, &both), "{told}");
+                world.kill(both[1]);
+                world.start(both[1]);
+                let believes = |w: &Sim| w.nodes[both[1]].core.as_ref().unwrap().clock(w.now);
+                let is_right = |w: &Sim| is_soon(w, believes(w).believed);
+                assert!(
+                    world.run_until(5 * MINUTE, is_right),
+                    "{told}: {:?}",
+                    believes(&world)
+                );
+                assert!(is_whole(&mut world), "{told}");
+            }
+        }
+    }
+}
+
+/// A founder, and a node whose clock is wrong from its start on and that was told to join. If its clock is behind the
+/// invite, it says so, and is put right a little.
+fn let_in_by(world: &mut Sim, rule: AdmissionRule, error: i64) -> (NetworkId, [NodeIndex; 2]) {
+    let (network, founder, newcomer) = acquainted(world, rule);
+    if rule == AdmissionRule::Approve {
+        set_wrong_from_the_start(world, newcomer, error);
+        let known = Input::KnownPeer {
+            node: world.nodes[founder].key.id(),
+            addrs: vec![world.nodes[founder].quic()],
+        };
+        world.input(newcomer, known);
+        world.command(newcomer, join_command(JoinWith::Peers));
+        world.run(MINUTE);
+        let node = world.nodes[newcomer].key.id().to_string();
+        let approve = Command::Approve { name: foo(), node };
+        world.run_command(founder, approve).unwrap();
+        return (network, [founder, newcomer]);
+    }
+    let text = invite(world, founder, 1);
+    set_wrong_from_the_start(world, newcomer, error);
+    match join(world, newcomer, &text) {
+        Err(CommandError::Invite(InviteError::Future { ahead })) if error < 0 => {
+            assert!(ahead.abs_diff(error.unsigned_abs()) < 5, "{ahead}");
+            world.set_clock(newcomer, 0);
+            join(world, newcomer, &text).unwrap();
+            world.set_clock(newcomer, error);
+        }
+        outcome => {
+            outcome.unwrap();
+        }
+    }
+    (network, [founder, newcomer])
+}
+
+fn set_wrong_from_the_start(world: &mut Sim, node: NodeIndex, error: i64) {
+    world.kill(node);
+    world.nodes[node].clock_error = error;
+    world.start(node);
+}
+
+/// One member alone moves no clock, but says what its own shows.
+#[test]
+fn a_newcomer_that_hears_one_member_is_told_that_its_clock_is_wrong() {
+    let (mut world, network, _) = mesh(380, Faults::NONE, 2, "10.7.0.0/16");
+    world.run(MINUTE);
+    let text = invite(&mut world, 1, 1);
+    world.kill(0);
+    let newcomer = world.add();
+    set_wrong_from_the_start(&mut world, newcomer, 2 * HOUR);
+    join(&mut world, newcomer, &text).unwrap();
+    world.run(30 * MINUTE);
+    let clock = world.nodes[newcomer]
+        .core
+        .as_ref()
+        .unwrap()
+        .clock(world.now);
+    assert!(!clock.is_confirmed, "{clock:?}");
+    assert!(
+        clock.said.is_some_and(|said| is_soon(&world, said)),
+        "{clock:?}"
+    );
+    assert!(!agree(&world, &network, &[1, newcomer]));
+    world.set_clock(newcomer, 0);
+    let both = [1, newcomer];
+    let is_whole = |w: &Sim| {
+        both.iter()
+            .all(|node| w.nodes[*node].tunnels[&network].peers.len() == 2)
+    };
+    assert!(
+        world.run_until(5 * MINUTE, is_whole),
+        "{}",
+        describe(&world, &network)
+    );
+    let clock = world.nodes[newcomer]
+        .core
+        .as_ref()
+        .unwrap()
+        .clock(world.now);
+    assert_eq!(clock.said, None);
+}
+
+/// Those whom it let in move no clock of an owner that began anew, and it moves theirs: not both at once.
+#[test]
+fn guests_with_wrong_clocks_follow_the_founder_and_not_the_other_way() {
+    let mut world = world(381, Faults::NONE);
+    let founder = world.add();
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let mut all = vec![founder];
+    for _ in 0..3 {
+        let text = invite(&mut world, founder, 1);
+        let guest = world.add();
+        set_wrong_from_the_start(&mut world, guest, 2 * HOUR);
+        join(&mut world, guest, &text).unwrap();
+        all.push(guest);
+    }
+    for _ in 0..4 {
+        assert!(world.run_until(5 * MINUTE, |w| agree(w, &network, &all)));
+        for node in &all {
+            let clock = world.nodes[*node].core.as_ref().unwrap().clock(world.now);
+            assert!(is_soon(&world, clock.believed), "{node}: {clock:?}");
+        }
+        world.run(10 * 60 * MINUTE);
+    }
+}
+
+/// A machine without a clock of its own joins with an invite, which was not made before it was made.
+#[test]
+fn a_machine_without_a_clock_takes_the_time_of_its_invite() {
+    let (mut world, network, text) = mesh(382, Faults::NONE, 2, "10.7.0.0/16");
+    let newcomer = world.add();
+    let since_1970 = i64::try_from(world.now.timestamp().0).unwrap();
+    set_wrong_from_the_start(&mut world, newcomer, 60 - since_1970);
+    join(&mut world, newcomer, &text).unwrap();
+    let all = [0, 1, newcomer];
+    assert!(world.run_until(5 * MINUTE, |w| agree(w, &network, &all)));
 }

@@ -45,7 +45,7 @@ async fn take_a_spent_invite(target: &Target, witness: &Rogue, mut rogue: Rogue)
     let seen = rogue.tell(owner, &[promise]).await?.receipt()?;
     ensure!(seen.witness == owner.id, "not the owner's receipt");
 
-    rogue.admission = target.spent.admit(rogue.id(), target.spent.grant.issued)?;
+    rogue.admission = target.spent.admit(rogue.id())?;
     let promise = MemberPromise {
         sequence: 2,
         receipts: vec![ByteVec::from(seen.bytes().to_vec())],

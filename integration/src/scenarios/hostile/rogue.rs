@@ -70,7 +70,7 @@ impl Rogue {
     pub(super) fn limited(invite: &Invite, seed: u64, limits: Limits) -> Result<Self> {
         let mut rogue = Self::with(&invite.charter, seed, limits)?;
         // It claims to have joined as early as the invite allows.
-        rogue.admission = invite.admit(rogue.id(), invite.grant.issued)?;
+        rogue.admission = invite.admit(rogue.id())?;
         Ok(rogue)
     }
 

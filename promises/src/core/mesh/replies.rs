@@ -96,6 +96,9 @@ impl Mesh {
                 if self.lacks_room() && answer.refused == 0 && self.repeats.take(step.now) {
                     self.sync(peer, true, local, peers, step);
                 }
+                if let Some(why) = answer.why.clone() {
+                    step.effects.notice(Notice::Refused { peer, why });
+                }
                 self.take_receipt(answer, local, step);
                 self.leave_told(true)
             }

@@ -75,7 +75,7 @@ impl Mesh {
             secret: self.secret.clone().unwrap_or_else(|| Secret::new([0; 32])),
         };
         // Refuses to hand out an invite whose chain is too long for anybody to use.
-        invite.admit(node, issued)?;
+        invite.admit(node)?;
         self.note_invite(&invite.grant, local, step);
         Ok(Reply::Invite(invite.to_text()))
     }

@@ -134,6 +134,7 @@ impl Router {
                 step.timers.set(Timer::Deadline(ticket), until);
                 let beginning = match with {
                     JoinWith::Invite(invite) => {
+                        step.clock.at_least(invite.grant.issued, step.now);
                         self.networks
                             .with_invite(&name, *invite, ranges, &self.local, step.time())
                     }

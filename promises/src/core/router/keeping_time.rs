@@ -1,7 +1,8 @@
 //! What time it is, by this machine's clock and those of connected members.
 
-use crate::core::clock::offset;
+use crate::core::clock::{Say, offset};
 use crate::core::effect::Effect;
+use crate::core::mesh::line::Line;
 use crate::core::router::Router;
 use crate::core::step::Step;
 use crate::core::timers::{self, Timer};
@@ -20,7 +21,8 @@ impl Router {
     /// Asks members while the clock is in doubt; what they say may have changed meanwhile.
     fn ask_the_time(&mut self, step: &mut Step<'_>) {
         let up = self.peers.links().up();
-        let members = up.filter(|(node, _)| self.networks.has_member(node));
+        let counts = |node| self.networks.has_member(node) || self.networks.has_owner(node);
+        let members = up.filter(|(node, _)| counts(node));
         let members: Vec<_> = members.map(|(node, remote)| (*node, remote)).collect();
         for (node, remote) in members {
             self.say_hello(node, remote, step);
@@ -31,13 +33,17 @@ impl Router {
     pub(super) fn decide_the_time(&mut self, step: &mut Step<'_>) {
         let said = self.peers.links().clocks();
         let said = said.filter_map(|(node, offset, dialled)| {
-            let line = self.networks.line_of(node)?;
-            Some((self.networks.has_owner(node), line, offset, dialled))
+            // An owner is one also while its promise, which is of the future to a clock that is behind, is not taken.
+            let is_owner = self.networks.has_owner(node);
+            let own = is_owner.then_some(Line::Node(*node));
+            let line = self.networks.line_of(node).or(own)?;
+            Some((is_owner, line, offset, dialled))
         });
         let said: Vec<_> = said.collect();
         let first = said.first().map(|(_, line, ..)| *line);
-        // Where nothing is in doubt, nothing hangs on it.
+        // Where nothing is in doubt, nothing hangs on it. Nodes of one line are no two who could move a fresh clock.
         let is_young = step.clock.is_doubted()
+            && !step.clock.is_fresh()
             && said.iter().all(|(_, line, ..)| Some(*line) == first)
             && self.networks.have_one_line(&self.local.id());
         let chosen = said.iter().any(|(.., dialled)| *dialled);
@@ -51,8 +57,12 @@ impl Router {
             (speaker, *offset)
         });
         let voices = voices::of(by_speaker);
+        let say = match self.networks.has_owner(&self.local.id()) {
+            true => Say::Own,
+            false => Say::Others,
+        };
         let before = step.time();
-        if step.clock.decide(&voices, step.now) {
+        if step.clock.decide(&voices, say, step.now) {
             // Promises that were made at another time are made again, and what is in force is another.
             self.networks.resign_all(step);
             self.networks.touch_all();
