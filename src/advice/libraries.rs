@@ -27,6 +27,10 @@ pub fn on_command(error: &CommandError) -> String {
         | CommandError::IsNoOwner { name, .. } => {
             format!("{error}; `grid owners {name}` shows who is")
         }
+        CommandError::LosesActs { name, .. } => format!(
+            "{error}; `--restate` does them once more as this node, `--up-to ACT` names the last one that counts (`grid \
+             owners {name}` lists them), `--void-all` makes all void"
+        ),
         CommandError::NoSuchInvite { name, .. } => {
             format!("{error}; `grid invites {name}` lists those that this node knows")
         }

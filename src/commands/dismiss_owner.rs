@@ -31,7 +31,7 @@ pub struct Args {
     /// The owner: its id, the beginning of it, or its name
     node: String,
 
-    /// Its last act that counts; all later ones are void (`grid owners` lists acts) [default: all that is known counts]
+    /// Its last act that counts; all later ones are void (`grid owners` lists acts) [default: all that is known counts, or nothing is done]
     #[arg(long, value_name = "ACT", conflicts_with = "void_all")]
     #[serde(default)]
     up_to: Option<String>,

@@ -162,6 +162,17 @@ pub enum CommandError {
     /// Nothing of the kind was done.
     #[error("that owner did nothing that is called {0}")]
     NoSuchAct(String),
+    /// A dismissal that keeps all acts of an owner cannot: only one branch of them is kept.
+    #[error(
+        "{acts} acts of owners would become void, {revocations} revocations among them, because the acts of {node} have \
+         several branches or are not all known here; nothing was changed"
+    )]
+    LosesActs {
+        name: NetworkName,
+        node: NodeId,
+        acts: usize,
+        revocations: usize,
+    },
     /// Who is revoked cannot be kept.
     #[error("{0} cannot be kept: it is the one to be revoked")]
     KeepsTheRevoked(NodeId),
@@ -290,6 +301,7 @@ impl CommandError {
             | Self::IsAnOwner { .. }
             | Self::NotSenior { .. }
             | Self::DismissesItself(_)
+            | Self::LosesActs { .. }
             | Self::NoRecoveryKey(_)
             | Self::OtherRecoveryKey(_)
             | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {

@@ -117,22 +117,44 @@ impl Acts {
     }
 
     /// The acts of each office that count: how many there are, and the last one; the last of each branch, if there is
-    /// more than one.
+    /// more than one. Where acts between two are not known, the later may follow on the earlier: that is no branch.
     #[must_use]
     pub fn chains(&self) -> BTreeMap<OfficeId, (usize, BTreeSet<ActId>)> {
-        let mut chains: BTreeMap<OfficeId, (usize, BTreeSet<ActId>)> = BTreeMap::new();
-        let counting = || self.acts.iter().filter(|(id, _)| self.authority.counts(id));
-        for (id, act) in counting() {
-            let (count, heads) = chains.entry(act.office).or_default();
-            *count += 1;
-            heads.insert(*id);
+        let mut chains: BTreeMap<OfficeId, BTreeMap<ActId, &Act>> = BTreeMap::new();
+        for (id, act) in self.acts.iter().filter(|(id, _)| self.authority.counts(id)) {
+            chains.entry(act.office).or_default().insert(*id, act);
         }
-        for (_, act) in counting() {
-            if let Some((_, heads)) = chains.get_mut(&act.office) {
-                heads.remove(&act.previous);
+        let chains = chains.into_iter();
+        let heads = chains.map(|(office, chain)| (office, (chain.len(), Self::heads_of(&chain))));
+        heads.collect()
+    }
+
+    /// Those of an office's acts on which none follows, as far as that can be known.
+    fn heads_of(chain: &BTreeMap<ActId, &Act>) -> BTreeSet<ActId> {
+        let followed: BTreeSet<ActId> = chain.values().map(|act| act.previous).collect();
+        let last = chain.iter().filter(|(id, _)| !followed.contains(*id));
+        // How far back each is known without a gap, the shortest first.
+        let back_to = |act| {
+            let back =
+                std::iter::successors(Some(act), |act: &&Act| chain.get(&act.previous).copied());
+            back.last().map_or(1, |act| act.number)
+        };
+        let mut pieces: Vec<_> = last
+            .map(|(id, act)| (back_to(*act), act.number, *id))
+            .collect();
+        pieces.sort_unstable_by(|one, other| other.cmp(one));
+        // The branches, and how far back each is known with gaps.
+        let mut branches: Vec<(u32, ActId)> = Vec::new();
+        for (first, last, id) in pieces {
+            match branches
+                .iter_mut()
+                .find(|(from, _)| last.saturating_add(1) < *from)
+            {
+                Some((from, _)) => *from = first,
+                None => branches.push((first, id)),
             }
         }
-        chains
+        branches.into_iter().map(|(_, id)| id).collect()
     }
 
     /// The last acts that count, those of seniors first, but for at most so many.
@@ -266,5 +288,52 @@ impl Acts {
         let out: BTreeSet<ActId> = out.collect();
         self.acts.retain(|id, _| kept.contains(id));
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::charter::AdmissionRule;
+    use crate::network::testing::{T0, charter, key};
+
+    /// The heads of the founder's office, if these of its acts are known.
+    fn heads<'a>(known: impl IntoIterator<Item = &'a Signed<Act>>) -> BTreeSet<ActId> {
+        let mut acts = Acts::new(charter(AdmissionRule::Invite));
+        acts.merge(known.into_iter().cloned());
+        let chains = acts.chains().into_values();
+        chains.flat_map(|(_, heads)| heads).collect()
+    }
+
+    #[test]
+    fn a_gap_is_no_branch() {
+        let charter = charter(AdmissionRule::Invite);
+        let founder = key(1);
+        let office = OfficeId::founding(&charter.network(), &founder.id());
+        let revoke = |nodes: &[u8], after: &[Signed<Act>]| {
+            let mut acts = Acts::new(charter.clone());
+            acts.merge(after.iter().cloned());
+            let nodes = nodes.iter().map(|node| Action::Revoke {
+                node: key(*node).id(),
+            });
+            acts.signed(&office, &founder, nodes.collect(), T0).unwrap()
+        };
+        let chain = revoke(&[11, 12, 13, 14, 15], &[]);
+        let id = |act: &Signed<Act>| act.act_id();
+        let last = BTreeSet::from([id(&chain[4])]);
+        // Whatever is missing.
+        for missing in 0..16 {
+            let known = chain.iter().enumerate();
+            let known = known.filter(|(n, _)| *n == 4 || missing & (1 << n) == 0);
+            assert_eq!(heads(known.map(|(_, act)| act)), last, "{missing:b}");
+        }
+        // The second and the third of another branch.
+        let other = revoke(&[22, 23], &chain[..1]);
+        let both = BTreeSet::from([id(&chain[4]), id(&other[1])]);
+        assert_eq!(heads(chain.iter().chain(&other)), both);
+        let gaps = [&chain[0], &chain[2], &chain[4], &other[1]];
+        let found = heads(gaps);
+        assert_eq!(found.len(), 2, "both are the third");
+        assert!(found.contains(&id(&chain[4])));
     }
 }

@@ -278,3 +278,74 @@ fn a_network_without_a_recovery_key_says_so() {
     let refused = world.run_command(founder, recover(&recovery_key(85)));
     assert_eq!(refused, Err(CommandError::NoRecoveryKey(foo())));
 }
+
+/// An owner's backup is restored while it hears nobody, and it goes on: one branch revokes one node, the other another.
+fn forked(seed: u64) -> (Sim, NetworkId) {
+    let minute = Duration::from_secs(60);
+    let (mut world, network, _) = under_a_key_with(seed, Faults::NONE);
+    let appoint = Command::Appoint {
+        name: foo(),
+        node: name(&world, 1),
+    };
+    world.run_command(0, appoint).unwrap();
+    world.run(minute);
+    let backup = world.nodes[1].disk.clone();
+    let revoke_by_one = |world: &mut Sim, bad: NodeIndex| {
+        let bad = name(world, bad);
+        world.run_command(1, revoke(bad, Keep::Nobody)).unwrap();
+        world.run(minute);
+    };
+    revoke_by_one(&mut world, 2);
+    world.kill(1);
+    world.nodes[1].disk = backup;
+    world.partition(|node| u8::from(node == 1));
+    world.start(1);
+    revoke_by_one(&mut world, 3);
+    world.partition(|_| 0);
+    world.run(10 * minute);
+    (world, network)
+}
+
+#[test]
+fn no_dismissal_undoes_a_branch_unasked() {
+    let is_in = |world: &Sim, node: NodeIndex| {
+        let peers = status(world, 0).unwrap().peers;
+        peers
+            .iter()
+            .any(|peer| peer.node == world.nodes[node].key.id() && peer.ipv4.is_some())
+    };
+    for restate in [false, true] {
+        let (mut world, _) = forked(86);
+        let offices = status(&world, 0).unwrap().owners.offices;
+        assert!(offices.iter().any(|office| office.heads.len() == 2));
+        let dismissal = Dismissal {
+            restate,
+            ..dismissal(name(&world, 1), Cut::Now)
+        };
+        let dismiss = Command::Dismiss {
+            name: foo(),
+            dismissal,
+        };
+        let outcome = world.run_command(0, dismiss);
+        match restate {
+            true => assert!(
+                matches!(outcome, Ok(Reply::Dismissed { .. })),
+                "{outcome:?}"
+            ),
+            false => assert!(
+                matches!(outcome, Err(CommandError::LosesActs { revocations: 1, .. })),
+                "{outcome:?}"
+            ),
+        }
+        world.run(Duration::from_secs(600));
+        assert_eq!(is_in(&world, 1), !restate);
+        assert!(!is_in(&world, 2) && !is_in(&world, 3), "{restate}");
+        let out = |node| {
+            matches!(
+                status(&world, node).unwrap().standing,
+                OwnStanding::Expelled(_)
+            )
+        };
+        assert!(out(2) && out(3), "{restate}");
+    }
+}

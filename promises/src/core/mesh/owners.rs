@@ -100,6 +100,9 @@ impl Mesh {
         let consider = |actions| Deed::of(&self.roster, &office, &key, actions, step);
         let alone = consider(endings.clone())?;
         let void = self.undone_by(&alone);
+        if matches!(dismissal.cut, Cut::Now) && !dismissal.restate && !void.is_empty() {
+            return Err(self.loses(node, &void));
+        }
         let kept = self.kept(dismissal, &node, &alone.gone)?;
         let mut actions = admissions(&kept, &self.roster);
         actions.extend(endings);
@@ -192,11 +195,19 @@ impl Mesh {
                 issued: act.issued,
             })
             .collect();
-        undone.sort_by_key(|undone| {
-            let is_revocation = matches!(undone.action, Action::Revoke { .. });
-            (!is_revocation, undone.issued, undone.act)
-        });
+        undone.sort_by_key(|undone| (!is_revocation(undone), undone.issued, undone.act));
         undone
+    }
+
+    /// Why a dismissal that was to make nothing void is refused.
+    fn loses(&self, node: NodeId, void: &[Undone]) -> CommandError {
+        let revocations = void.iter().filter(|undone| is_revocation(undone));
+        CommandError::LosesActs {
+            name: self.name().clone(),
+            node,
+            acts: void.len(),
+            revocations: revocations.count(),
+        }
     }
 
     fn kept(
@@ -241,6 +252,10 @@ impl Mesh {
         let promise = self.roster.promise_of(node)?;
         Some(promise.label.as_str().to_owned())
     }
+}
+
+const fn is_revocation(undone: &Undone) -> bool {
+    matches!(undone.action, Action::Revoke { .. })
 }
 
 /// The same as an act of another owner, if that can be done again.
