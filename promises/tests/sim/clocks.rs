@@ -171,14 +171,14 @@ fn who_was_revoked_stays_out_whatever_the_clock_says() {
 }
 
 /// A member and its guests, whom the node is connected to, say that a wrong clock is right. The founder let each member
-/// in by an invite of its own.
+/// in by an invite of its own: so many that the node hears some of them, whomever it dials.
 #[test]
 fn one_person_with_many_nodes_confirms_no_leap() {
     for (seed, error) in [(350, YEAR), (351, -YEAR), (352, HOUR)] {
         let mut world = world(seed, Faults::NONE);
         let founder = world.add();
         let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
-        for _ in 1..4 {
+        for _ in 1..8 {
             let text = invite(&mut world, founder, 1);
             let node = world.add();
             join(&mut world, node, &text).unwrap();
