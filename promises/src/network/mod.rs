@@ -10,6 +10,7 @@ pub mod authority;
 pub mod carried;
 pub mod charter;
 pub mod code;
+pub(crate) mod crockford;
 pub mod endpoint;
 pub mod evidence;
 pub(crate) mod held;

@@ -2,7 +2,7 @@
 //!
 //! Its text is nine groups of four letters and digits of Crockford's base32 (`0123456789ABCDEFGHJKMNPQRSTVWXYZ`): 160
 //! random bits, then 20 bits of `H("grid/1 recovery checksum", secret)` against slips of the pen. It is read in either
-//! case, with or without hyphens and white space. The key that signs has the seed `H("grid/1 recovery", secret)`.
+//! case, with or without hyphens and white space, `I` and `L` as 1, and `O` as 0. The key that signs has the seed `H("grid/1 recovery", secret)`.
 
 use std::sync::LazyLock;
 
@@ -10,10 +10,9 @@ use data_encoding::{Encoding, Specification};
 use zeroize::Zeroizing;
 
 use crate::network::address::hash;
+use crate::network::crockford::{ALPHABET, meant};
 use grid_keys::{NodeKey, Secret};
 
-/// The letters and digits that nobody takes for others.
-const ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Letters and digits of a text, without its hyphens: 160 bits and 20.
 const LENGTH: usize = 36;
 const GROUP: usize = 4;
@@ -29,7 +28,7 @@ pub enum RecoveryKeyError {
     #[error("a recovery key has {LENGTH} letters and digits, and this has {0}")]
     Length(usize),
     /// A character that none has.
-    #[error("{0:?} is in no recovery key; I, L, O and U are never used")]
+    #[error("{0:?} is in no recovery key; U is never used")]
     Letter(char),
     /// Something was misread.
     #[error(
@@ -76,13 +75,10 @@ impl RecoveryKey {
         let mut letters = Zeroizing::new(String::with_capacity(LENGTH));
         let mut length = 0;
         for letter in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
-            let upper = letter.to_ascii_uppercase();
-            if !ALPHABET.contains(upper) {
-                return Err(RecoveryKeyError::Letter(letter));
-            }
+            let digit = meant(letter).ok_or(RecoveryKeyError::Letter(letter))?;
             length += 1;
             if length <= LENGTH {
-                letters.push(upper);
+                letters.push(digit);
             }
         }
         if length != LENGTH {
@@ -136,6 +132,7 @@ mod tests {
             text.as_str(),
             &plain,
             &format!(" {}\n{}", &plain[..9], &plain[9..]),
+            &text.replace('0', "O").replace('1', "l"),
         ] {
             assert_eq!(RecoveryKey::from_text(text), Ok(key()));
         }
@@ -181,10 +178,10 @@ mod tests {
             RecoveryKey::from_text(&long),
             Err(RecoveryKeyError::Length(1000))
         );
-        let odd = text.replacen('W', "O", 1);
+        let odd = text.replacen('W', "U", 1);
         assert_eq!(
             RecoveryKey::from_text(&odd),
-            Err(RecoveryKeyError::Letter('O'))
+            Err(RecoveryKeyError::Letter('U'))
         );
     }
 }
