@@ -14,7 +14,10 @@ use ipnet::IpNet;
 
 use crate::home::SYSTEM_HOME;
 
-pub use libraries::{on_command, on_elsewhere, on_invite, on_wireguard, takes_changes_again};
+pub use libraries::{
+    asks_there, on_command, on_elsewhere, on_expulsion, on_invite, on_wireguard,
+    takes_changes_again,
+};
 
 /// The command that shows the state of this node.
 pub const STATUS: &str = "`grid status`";
@@ -84,8 +87,9 @@ pub const fn on_a_copy() -> &'static str {
 /// For a home that was made on this machine, whose key is to be replaced.
 #[must_use]
 pub const fn is_no_copy() -> &'static str {
-    "if this machine is a clone itself, give it a machine id of its own first (`systemd-machine-id-setup`); for a \
-     second node here, choose another --home"
+    "if this machine is a clone itself, give it a machine id of its own first (`systemd-machine-id-setup`); after \
+     `--moved` by mistake, `grid generate-keys --new --force` gives up the key all the same; for a second node here, \
+     choose another --home"
 }
 
 /// For a home that another server holds.
@@ -100,10 +104,34 @@ pub const fn invites() -> &'static str {
     "`grid invite` prints an invite"
 }
 
+/// For an open network that is on disk and has no other members.
+#[must_use]
+pub fn joins_there(net: &str) -> String {
+    format!(
+        "a node runs `grid exchange-keys HOST:PORT` with this one, then `grid join-wireguard-net {net}`"
+    )
+}
+
+/// For a network that was founded without a recovery key.
+#[must_use]
+pub const fn has_no_key_for_good() -> &'static str {
+    "no key, and none can be made later: found with `--recovery-key FILE` if this network is to outlive this machine"
+}
+
 /// For a network that this node would join for the first time.
 #[must_use]
 pub fn invites_this_node(net: &str) -> String {
-    format!("`grid join-wireguard-net {net} -` joins with an invite")
+    format!(
+        "`grid join-wireguard-net {net} -` joins with an invite, or with an admission where owners accept each node"
+    )
+}
+
+/// For an invite that was made.
+#[must_use]
+pub fn shows_and_closes(net: &NetworkName, invite: &str) -> String {
+    format!(
+        "its id is {invite}: `grid invites {net}` shows who came by it, `grid close-invite {net} {invite}` closes it"
+    )
 }
 
 /// That the list of invites lacks one.
@@ -119,10 +147,19 @@ pub const fn has_no_recovery_key() -> &'static str {
      `grid create-wireguard-net NET --recovery-key FILE` founds one that has a key"
 }
 
-/// For a recovery key that was made for a network that could not be founded.
+/// For the file of a recovery key whose network may be there.
 #[must_use]
-pub const fn key_of_no_network() -> &'static str {
-    "its recovery key is of no use; if `grid status` shows the network all the same, leave it and found it again"
+pub fn key_is_kept(net: &NetworkName, whether: &str, file: impl Display) -> String {
+    format!("{whether} (`grid status {net}` shows it); its recovery key is in {file}")
+}
+
+/// For a recovery key that was not shown, and whose network may be there.
+#[must_use]
+pub fn key_was_not_shown(net: &NetworkName, whether: &str) -> String {
+    format!(
+        "{whether}, and its recovery key was not shown; `grid leave-wireguard-net {net}` ends it, so that you can found it \
+         again"
+    )
 }
 
 /// For a network that this node left.
@@ -185,19 +222,40 @@ pub fn admits(net: &str, node: &str) -> String {
     format!("`grid accept {net} {node}` admits it")
 }
 
+/// For a code that was accepted before its node asked.
+#[must_use]
+pub fn withdraws(net: &str, code: impl Display) -> String {
+    format!("`grid reject {net} {code}` takes that back")
+}
+
 /// For a prefix that somebody promises.
 #[must_use]
 pub fn accepts_from(net: &NetworkName, prefix: &IpNet) -> String {
     format!("`grid accept {net} {prefix} --from NODE` (`grid status {net}` lists the nodes)")
 }
 
-/// For members that go with one that is to be revoked.
+/// For members that go with another.
 #[must_use]
-pub fn go_with_it(net: &NetworkName, node: &str, gone: &str) -> String {
-    format!(
-        "{gone} came from {node}, or by the invite that it came by, and will go with it; `grid accept {net} NODE` admits \
-         one again, `--keep` would have kept it"
-    )
+pub fn admits_again(net: &str) -> String {
+    format!("`grid accept {net} NODE` admits one again")
+}
+
+/// For nodes that are members again.
+#[must_use]
+pub fn keeps_out(net: &str) -> String {
+    format!("`grid revoke {net} NODE` keeps one out")
+}
+
+/// For owners whose keys are lost or stolen.
+#[must_use]
+pub fn ends_an_owner(net: &NetworkName) -> String {
+    format!("`grid dismiss-owner {net} NODE --recovery-key -` ends one that is lost or stolen")
+}
+
+/// For a node that stays a member.
+#[must_use]
+pub fn puts_out(net: &str, node: &str) -> String {
+    format!("`grid revoke {net} {node}` puts it out")
 }
 
 /// For a node that has not heard of all that its invite names.
@@ -214,15 +272,14 @@ pub fn awaits_acts(count: usize) -> String {
 #[must_use]
 pub fn are_unseen(names: &str) -> String {
     format!(
-        "the last evidence of these goes, so that others can contest their addresses until members have seen them again: \
-         {names}"
+        "until members have seen them again, somebody else could take their IPv4 addresses: {names}"
     )
 }
 
 /// For a clock that is wrong.
 #[must_use]
 pub const fn sets_the_clock() -> &'static str {
-    "statements carry the believed time; set the clock, for example with `timedatectl set-ntp true`"
+    "what this node signs carries the right time; set the clock, for example with `timedatectl set-ntp true`"
 }
 
 /// For an invite that stands where another argument belongs. It is a secret, so it is not quoted.

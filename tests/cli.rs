@@ -114,6 +114,9 @@ fn what_cannot_be_meant_is_a_usage_error() {
         &["reject", "foo", "everything"],
         &["accept", "foo"],
         &["accept", "foo", "10.0.0.0/8", "--print"],
+        &["accept", "foo", "10.0.0.0/8", "--from", "b", "--dry-run"],
+        &["reject", "foo", "4K7J-2M3P-QR8T", "--from", "b"],
+        &["generate-keys", "--force"],
         &["accept", "foo", "10.0.0.0/8", "--from", "box", "--print"],
         &["start-server", "--listen", "here"],
         &["--show", "frobnicate"],
@@ -208,6 +211,8 @@ fn without_a_server_commands_say_how_to_get_one() {
         &["leave-wireguard-net", "foo"],
         &["accept", "foo", "10.0.0.0/8", "--from", "box"],
         &["accept", "foo", "4K7J-2M3P-QR8T"],
+        &["accept", "foo", "box", "--dry-run"],
+        &["reject", "foo", "4K7J-2M3P-QR8T"],
         &["accept", "foo", "box", "--print"],
         &["reject", "foo", "10.0.0.0/8"],
         &["promise", "foo", "10.0.0.0/8"],
@@ -229,6 +234,20 @@ fn without_a_server_commands_say_how_to_get_one() {
         (stop.code, stop.err.as_str()),
         (0, "no server is running\n")
     );
+}
+
+#[test]
+fn a_recovery_key_in_the_place_of_its_file_is_not_repeated() {
+    let home = TestHome::new();
+    for key in [
+        "003G-W58W-4CN3-2E1Z-8S6N-8PV2-D5R7-EZM5-Q8X7",
+        "OO3G-W58W-4CN3-2E1Z-8S6N-8PV2-D5R7-EZM5-Q8X8",
+    ] {
+        let ran = home.run(&["recover", "foo", key]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+        assert!(!ran.err.contains("W58W"), "{}", ran.err);
+        assert!(ran.err.contains("standard input"), "{}", ran.err);
+    }
 }
 
 #[test]

@@ -368,6 +368,28 @@ fn a_damaged_network_is_said_and_the_server_runs() {
 }
 
 #[test]
+fn a_recovery_key_of_no_network_leaves_no_file() {
+    let home = TestHome::new();
+    home.write("nets/foo/charter", "junk", 0o600);
+    let paper = home.path().join("paper");
+    let paper = paper.to_str().unwrap();
+    let _server = home.server();
+    let create = ["create-wireguard-net", "foo", "--recovery-key", paper];
+    // Nothing stands in the way of a second attempt either.
+    for _ in 0..2 {
+        let ran = home.run(&create);
+        assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{ran:?}");
+        assert!(ran.err.contains("could not be started"), "{}", ran.err);
+        assert!(!ran.err.contains("recovery"), "{}", ran.err);
+        assert!(!home.file("paper").exists());
+    }
+    // What was there is not this command's.
+    home.write("paper", "mine", 0o600);
+    assert_eq!(home.run(&create).code, 2);
+    assert_eq!(fs::read_to_string(paper).unwrap(), "mine");
+}
+
+#[test]
 fn a_contract_that_is_not_accepted_is_not_entered() {
     let home = TestHome::new();
     home.write("config", "accept = []\n", 0o600);

@@ -24,8 +24,8 @@ use std::time::Duration;
 use grid_keys::{NodeId, Secret, WgSecretKey};
 use grid_promises::core::protocol::by_hand;
 use grid_promises::core::{
-    Command, CommandError, Cut, Dismissal, FailureKind, JoinWith, Keep, NetworkStatus, Notice,
-    OwnStanding, Ranges, Reply, Tunnel,
+    Command, CommandError, Cut, Dismissal, Expulsion, FailureKind, JoinWith, Keep, NetworkStatus,
+    Notice, OwnStanding, Ranges, Reply, Tunnel,
 };
 use grid_promises::core::{Input, ReplyTo};
 use grid_promises::limits::{INVITE_MAX_LIFE, MAX_ACTS, RECEIPT_RENEWAL};
@@ -374,7 +374,13 @@ fn a_node_that_leaves_is_gone_within_seconds_and_can_come_back() {
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
     let address = status(&world, 5).unwrap().ipv4;
     let reply = world
-        .run_command(5, Command::Leave { name: foo() })
+        .run_command(
+            5,
+            Command::Leave {
+                name: foo(),
+                anyway: false,
+            },
+        )
         .unwrap();
     assert!(
         matches!(reply, Reply::Left { told } if told > 0),
@@ -431,6 +437,14 @@ fn revoke(node: String, keep: Keep) -> Command {
         node,
         keep,
         only_say: false,
+    }
+}
+
+/// Who is back with a node that was admitted or appointed.
+fn raised(reply: Result<Reply, CommandError>) -> Vec<NodeId> {
+    match reply {
+        Ok(Reply::Raised { affected, .. }) => affected.back,
+        other => panic!("nobody was admitted or appointed: {other:?}"),
     }
 }
 
@@ -559,8 +573,12 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
         world.run(Duration::from_secs(60));
         let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
         let node = name(&world, 1);
-        let appoint = Command::Appoint { name: foo(), node };
-        assert_eq!(world.run_command(0, appoint), Ok(Reply::Changed));
+        let appoint = Command::Appoint {
+            name: foo(),
+            node,
+            only_say: false,
+        };
+        raised(world.run_command(0, appoint));
         world.run(Duration::from_secs(5));
         assert!(status(&world, 1).unwrap().owner);
         for node in 2..5 {
@@ -581,6 +599,18 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
         ));
         let mut dismissal = dismissal(name(&world, 1), cut.clone());
         dismissal.restate = restate;
+        let stays = Command::Dismiss {
+            name: foo(),
+            dismissal: Dismissal {
+                stays: true,
+                only_say: true,
+                ..dismissal.clone()
+            },
+        };
+        let Ok(Reply::Dismissed { named_by, .. }) = world.run_command(0, stays) else {
+            panic!("no plan");
+        };
+        assert_eq!(named_by, Some(world.nodes[0].key.id()));
         let reply = world.run_command(
             0,
             Command::Dismiss {
@@ -588,9 +618,18 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
                 dismissal,
             },
         );
-        let Ok(Reply::Dismissed { void, .. }) = reply else {
+        let Ok(Reply::Dismissed {
+            void,
+            named_by,
+            affected,
+            ..
+        }) = reply
+        else {
             panic!("{reply:?}");
         };
+        assert_eq!(named_by, None);
+        let back = if stay.len() > 2 { 3 } else { 0 };
+        assert_eq!(affected.back.len(), back, "{cut:?}");
         let revocations = void
             .iter()
             .filter(|undone| matches!(undone.action, Action::Revoke { .. }));
@@ -632,9 +671,24 @@ fn who_was_revoked_is_admitted_again_by_name() {
     assert!(world.run_until(Duration::from_secs(10), |w| {
         (2..5).all(|node| expelled(w, node))
     }));
+    let host = world.nodes[2].key.id();
+    let why = |node| status(&world, node).unwrap().standing;
+    assert_eq!(why(2), OwnStanding::Expelled(Expulsion::Revoked));
+    assert_eq!(why(3), OwnStanding::Expelled(Expulsion::RevokedWith(host)));
     world.run(Duration::from_secs(600));
-    let approve = Command::Approve { name: foo(), node };
-    assert_eq!(world.run_command(0, approve), Ok(Reply::Changed));
+    let approve = |only_say| Command::Approve {
+        name: foo(),
+        node: node.clone(),
+        only_say,
+    };
+    let said = raised(world.run_command(0, approve(true)));
+    world.run(Duration::from_secs(5));
+    assert!(expelled(&world, 2), "nothing was done yet");
+    let mut guests = [3, 4].map(|guest: NodeIndex| world.nodes[guest].key.id());
+    guests.sort();
+    assert_eq!(said, guests);
+    assert_eq!(raised(world.run_command(0, approve(false))), said);
+    assert_eq!(world.run_command(0, approve(false)), Ok(Reply::Unchanged));
     assert!(
         world.run_until(Duration::from_secs(120), |w| agree(w, &network, &all)),
         "{}",
@@ -697,11 +751,116 @@ fn where_owners_do_not_admit_by_name_there_is_nothing_to_accept() {
     let founder = world.add();
     found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
     let node = world.add();
-    let node = world.nodes[node].key.id().to_string();
-    let outcome = world.run_command(founder, Command::Approve { name: foo(), node });
+    let id = world.nodes[node].key.id();
+    let approve = |node: &str| Command::Approve {
+        name: foo(),
+        node: node.to_owned(),
+        only_say: false,
+    };
     let rule = AdmissionRule::Invite;
-    let name = foo();
-    assert_eq!(outcome, Err(CommandError::NoApproval { name, rule }));
+    let outcome = world.run_command(founder, approve(&id.to_string()));
+    assert_eq!(
+        outcome,
+        Err(CommandError::WasNotPutOut {
+            name: foo(),
+            node: id,
+            rule
+        })
+    );
+    for nobody in ["zork", "0000-0000-0001"] {
+        let outcome = world.run_command(founder, approve(nobody));
+        assert_eq!(
+            outcome,
+            Err(CommandError::NoSuchNode {
+                name: foo(),
+                node: nobody.to_owned()
+            })
+        );
+    }
+    let carry = Command::PrintAdmission {
+        name: foo(),
+        node: id.to_string(),
+    };
+    assert_eq!(
+        world.run_command(founder, carry),
+        Err(CommandError::NoApproval { name: foo(), rule })
+    );
+    let through = invite(&mut world, founder, 1);
+    join(&mut world, node, &through).unwrap();
+    world.run(Duration::from_secs(5));
+    assert_eq!(
+        world.run_command(founder, approve(&id.to_string())),
+        Ok(Reply::Unchanged)
+    );
+}
+
+/// The only owner is asked twice whether it wants to leave members that nobody decides for.
+#[test]
+fn the_only_owner_does_not_leave_by_mistake() {
+    let (mut world, _, _) = mesh(67, Faults::NONE, 3, "10.7.0.0/16");
+    world.run(Duration::from_secs(5));
+    let leave = |anyway| Command::Leave {
+        name: foo(),
+        anyway,
+    };
+    let only = CommandError::OnlyOwner {
+        name: foo(),
+        under_key: false,
+    };
+    assert_eq!(world.run_command(0, leave(false)), Err(only));
+    assert!(status(&world, 0).unwrap().owner);
+    let appoint = Command::Appoint {
+        name: foo(),
+        node: world.nodes[1].key.id().to_string(),
+        only_say: false,
+    };
+    assert_eq!(raised(world.run_command(0, appoint)), []);
+    assert!(world.run_command(0, leave(false)).is_ok());
+    world.run(Duration::from_secs(5));
+    assert!(
+        world.run_command(1, leave(false)).is_ok(),
+        "a founder that left decides still"
+    );
+}
+
+/// Whoever left and was revoked meanwhile cannot come back, and keeps what it takes until it can.
+#[test]
+fn who_cannot_join_again_has_still_left() {
+    let (mut world, network, _) = mesh(66, Faults::NONE, 3, "10.7.0.0/16");
+    world.run(Duration::from_secs(5));
+    let leave = Command::Leave {
+        name: foo(),
+        anyway: false,
+    };
+    world.run_command(2, leave).unwrap();
+    let node = world.nodes[2].key.id();
+    let name = node.to_string();
+    world
+        .run_command(0, revoke(name.clone(), Keep::Nobody))
+        .unwrap();
+    for _ in 0..2 {
+        let outcome = world.run_command(2, join_command(JoinWith::Peers));
+        assert_eq!(
+            outcome,
+            Err(CommandError::PutOut {
+                name: foo(),
+                node,
+                why: Expulsion::Revoked
+            })
+        );
+        assert!(world.nodes[2].tunnels.is_empty());
+    }
+    // Also after a restart.
+    world.kill(2);
+    world.start(2);
+    let approve = Command::Approve {
+        name: foo(),
+        node: name,
+        only_say: false,
+    };
+    raised(world.run_command(0, approve));
+    world.run_command(2, join_command(JoinWith::Peers)).unwrap();
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1, 2])));
 }
 
 #[test]
@@ -736,7 +895,13 @@ fn a_public_range_needs_a_word_to_found_and_to_join() {
     world.run_command(joiner, join(Ranges::Any)).unwrap();
     // Having said so once, a person need not say it again.
     world
-        .run_command(joiner, Command::Leave { name: foo() })
+        .run_command(
+            joiner,
+            Command::Leave {
+                name: foo(),
+                anyway: false,
+            },
+        )
         .unwrap();
     world
         .run_command(joiner, join_command(JoinWith::Peers))
@@ -878,8 +1043,9 @@ fn an_owner_admits_a_node_that_asks() {
     let approve = || Command::Approve {
         name: foo(),
         node: node.clone(),
+        only_say: false,
     };
-    assert_eq!(world.run_command(founder, approve()), Ok(Reply::Changed));
+    raised(world.run_command(founder, approve()));
     assert_eq!(
         world.run_command(founder, approve()),
         Ok(Reply::Unchanged),
@@ -899,8 +1065,12 @@ fn an_owner_admits_a_node_that_asks() {
         .run_command(founder, revoke(node.clone(), Keep::Nobody))
         .unwrap();
     assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[founder])));
-    let again = Command::Approve { name: foo(), node };
-    assert_eq!(world.run_command(founder, again), Ok(Reply::Changed));
+    let again = Command::Approve {
+        name: foo(),
+        node,
+        only_say: false,
+    };
+    raised(world.run_command(founder, again));
     // An admission is on disk before it is answered.
     world.kill(founder);
     world.start(founder);
@@ -916,7 +1086,13 @@ fn who_left_is_not_back_when_the_member_that_confirmed_it_is_killed() {
     let (mut world, network, _) = mesh(64, Faults::NONE, 2, "10.7.0.0/16");
     world.run(Duration::from_secs(60));
     let left = world
-        .run_command(1, Command::Leave { name: foo() })
+        .run_command(
+            1,
+            Command::Leave {
+                name: foo(),
+                anyway: false,
+            },
+        )
         .unwrap();
     assert_eq!(left, Reply::Left { told: 1 });
     world.kill(0);
@@ -932,11 +1108,24 @@ fn who_leaves_while_it_waits_can_come_back_and_be_admitted() {
     world.command(joiner, join_command(JoinWith::Peers));
     world.run(Duration::from_secs(5));
     world
-        .run_command(joiner, Command::Leave { name: foo() })
+        .run_command(
+            joiner,
+            Command::Leave {
+                name: foo(),
+                anyway: false,
+            },
+        )
         .unwrap();
     let node = "node-1".to_owned();
     world
-        .run_command(founder, Command::Approve { name: foo(), node })
+        .run_command(
+            founder,
+            Command::Approve {
+                name: foo(),
+                node,
+                only_say: false,
+            },
+        )
         .unwrap();
     world.command(joiner, join_command(JoinWith::Peers));
     assert!(world.run_until(Duration::from_secs(60), |w| {
@@ -1118,8 +1307,9 @@ fn a_restored_owner_goes_on_from_its_last_act() {
     let appoint = Command::Appoint {
         name: foo(),
         node: name(&world, 1),
+        only_say: false,
     };
-    assert_eq!(world.run_command(0, appoint), Ok(Reply::Changed));
+    raised(world.run_command(0, appoint));
     world.run(Duration::from_secs(5));
     world.kill(0);
     world.nodes[0].disk = backup;

@@ -1,10 +1,16 @@
 //! What a person can do about an error of the libraries, which say what happened and why, and know no
 //! commands.
 
+use grid_keys::NodeId;
 use grid_promises::core::error::Unacceptable;
-use grid_promises::core::{CommandError, Elsewhere};
+use grid_promises::core::{CommandError, Elsewhere, Expulsion};
+use grid_promises::network::AdmissionRule;
 use grid_promises::network::invite::InviteError;
+use grid_promises::network::name::NetworkName;
 use grid_wg::Error as WireguardError;
+
+use crate::values::moment;
+use crate::values::units::span;
 
 /// Why a command was not carried out, and what to do about it.
 #[must_use]
@@ -17,10 +23,34 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::Oneself(name) => {
             format!("{error}; `grid leave-wireguard-net {name}` leaves the network")
         }
-        CommandError::IsAnOwner { name, node } => {
+        CommandError::IsAnOwner {
+            name,
+            node,
+            under_key,
+        } => {
+            let node = node.short();
+            let with_key = if *under_key {
+                ", and with `--recovery-key -` wherever it is"
+            } else {
+                ""
+            };
             format!(
-                "{error}; `grid dismiss-owner {name} {node}` does that, if it is below this node"
+                "{error}; `grid dismiss-owner {name} {node}` does that, if it is below this node{with_key}"
             )
+        }
+        CommandError::NotSenior {
+            under_key: true, ..
+        } => format!("{error}; the recovery key is above it: add `--recovery-key -`"),
+        CommandError::OnlyOwner { name, .. } => format!(
+            "{error}; `grid appoint-owner {name} NODE` makes another one, `--force` leaves all the same"
+        ),
+        CommandError::PutOut { name, node, why } => on_expulsion(name, node, *why),
+        CommandError::NoInvites(name) => format!("{error}; {}", asks_there(name.as_str())),
+        CommandError::NoApproval { name, .. } => {
+            format!("{error}; `grid invite {name}` prints an invite")
+        }
+        CommandError::WasNotPutOut { name, rule, .. } if *rule == AdmissionRule::Invite => {
+            format!("{error}; `grid invite {name}` prints one")
         }
         CommandError::NoRecoveryKey(name)
         | CommandError::NotSenior { name, .. }
@@ -29,9 +59,12 @@ pub fn on_command(error: &CommandError) -> String {
         }
         CommandError::LosesActs { name, .. } => format!(
             "{error}; `--restate` does them once more as this node, `--up-to ACT` names the last one that counts (`grid \
-             owners {name}` lists them), `--void-all` makes all void"
+             owners {name} --acts` lists them), `--void-all` makes all void"
         ),
-        CommandError::NoSuchInvite { name, .. } => {
+        CommandError::NoSuchAct { name, .. } => {
+            format!("{error}; `grid owners {name} --acts` lists them")
+        }
+        CommandError::NoSuchInvite { name, .. } | CommandError::AmbiguousInvite { name, .. } => {
             format!("{error}; `grid invites {name}` lists those that this node knows")
         }
         CommandError::Invite(invite) => on_invite(invite),
@@ -71,6 +104,38 @@ pub fn on_command(error: &CommandError) -> String {
     }
 }
 
+/// Why this node is no longer a member, and what an owner can do about it.
+#[must_use]
+pub fn on_expulsion(net: &NetworkName, node: &NodeId, why: Expulsion) -> String {
+    let accept = format!("`grid accept {net} {}`", node.short());
+    match why {
+        Expulsion::Revoked
+        | Expulsion::RevokedWith(_)
+        | Expulsion::Dismissed
+        | Expulsion::DismissedWith(_) => {
+            format!("{why}; no invite changes that: an owner admits it again with {accept}")
+        }
+        Expulsion::InviteClosed | Expulsion::OfficeEnded => {
+            format!("{why}; an owner admits it with {accept}")
+        }
+        Expulsion::NoRoom => {
+            format!("{why}; it asks now and then, and is in by itself once there is room")
+        }
+        Expulsion::NotAdmitted | Expulsion::InviteSpent | Expulsion::InviteExpired => {
+            why.to_string()
+        }
+    }
+}
+
+/// How a node joins a network whose owners accept each node.
+#[must_use]
+pub fn asks_there(net: &str) -> String {
+    format!(
+        "a node runs `grid exchange-keys HOST:PORT` with a member, then `grid join-wireguard-net {net}`, which shows its \
+         code, and an owner runs `grid accept {net} CODE`"
+    )
+}
+
 /// For a home that takes no changes.
 #[must_use]
 pub const fn takes_changes_again() -> &'static str {
@@ -102,11 +167,21 @@ pub fn on_elsewhere(elsewhere: &Elsewhere) -> String {
 /// Why an invite cannot be used, and what to do about it.
 #[must_use]
 pub fn on_invite(error: &InviteError) -> String {
+    let today = moment::format(moment::now());
+    let today = today.split('T').next().unwrap_or_default();
     match error {
         InviteError::Empty => format!("{error}; `grid invite NET` on a member prints one"),
         InviteError::OtherNetwork { invited, .. } => {
             format!("{error}; run `grid join-wireguard-net {invited} -`")
         }
+        InviteError::Expired { ago } => format!(
+            "the invite expired {} ago by this machine's clock ({today}); if that is right, ask for a new one",
+            span(*ago)
+        ),
+        InviteError::Future { ahead } => format!(
+            "the invite was made {} in the future by this machine's clock ({today}); set the clock",
+            span(*ahead)
+        ),
         _ => error.to_string(),
     }
 }

@@ -48,7 +48,7 @@ pub fn show_json(caller: &Caller, changed: bool, text: &str) -> Outcome {
 
 impl Report for ChangedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        let already = if self.changed { "" } else { " (already so)" };
-        writeln!(out, "{}{already}", self.text)
+        let already = if self.changed { "" } else { "as before: " };
+        writeln!(out, "{already}{}", self.text)
     }
 }

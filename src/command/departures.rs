@@ -1,4 +1,4 @@
-//! Who goes with what a command withdraws, and who is kept: said before it is done.
+//! Who goes or comes back with what an owner decides, and who is kept: said before it is done.
 
 use std::io::{self, Write};
 
@@ -10,16 +10,17 @@ use super::caller::{Caller, Report};
 use super::named::{Named, Names};
 use super::served::Served;
 use crate::advice;
+use crate::console::output;
 use crate::exit::Outcome;
 
 /// Who stays, and whether anybody goes yet.
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DepartureOptions {
-    /// Keep these that came in by it: they are admitted by name first
+    /// Keep these that came in by it, with commas: they are admitted by name first
     #[arg(
         long,
-        value_name = "NODE",
+        value_name = "NODE,...",
         value_delimiter = ',',
         conflicts_with = "keep_guests"
     )]
@@ -49,7 +50,7 @@ impl DepartureOptions {
     }
 }
 
-/// Who goes, and who does not although they might.
+/// Who goes, who does not although they might, and who comes back.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Departures {
     /// Members that go.
@@ -59,74 +60,127 @@ pub struct Departures {
     /// Members that stay, and of whom the last evidence goes.
     #[serde(default)]
     pub unseen: Vec<Named>,
+    /// Nodes that were put out, and are members again.
+    #[serde(default)]
+    pub back: Vec<Named>,
+    /// Whom the options keep, although they would not go.
+    #[serde(default)]
+    pub needless: Vec<String>,
     /// Whether this is only what would follow.
     pub dry_run: bool,
 }
 
 impl Departures {
-    /// What the core answered to `options`.
+    /// What the core answered.
     #[must_use]
-    pub fn new(options: &DepartureOptions, names: &Names, affected: &Affected) -> Self {
+    pub fn new(dry_run: bool, names: &Names, affected: &Affected) -> Self {
         Self {
             gone: names.of_all(&affected.gone),
             kept: names.of_all(&affected.kept),
             unseen: names.of_all(&affected.unseen),
-            dry_run: options.dry_run,
+            back: names.of_all(&affected.back),
+            needless: Vec::new(),
+            dry_run,
         }
     }
 
-    /// Nobody goes.
+    /// The same, with whom these options keep for nothing.
     #[must_use]
-    pub fn none(options: &DepartureOptions) -> Self {
+    pub fn kept_by(mut self, options: &DepartureOptions) -> Self {
+        let is_kept = |name: &&String| {
+            let mut kept = self.kept.iter();
+            kept.any(|kept| kept.name == **name || kept.node.starts_with(name.as_str()))
+        };
+        self.needless = options
+            .keep
+            .iter()
+            .filter(|name| !is_kept(name))
+            .cloned()
+            .collect();
+        self
+    }
+
+    /// Nothing follows.
+    #[must_use]
+    pub fn none(dry_run: bool) -> Self {
         Self {
-            dry_run: options.dry_run,
+            dry_run,
             ..Self::default()
         }
     }
 
-    /// Names those that go, if any do.
+    /// Who goes, and `why`; who stays, and who is back. One sentence each, which holds before and after.
     #[must_use]
-    pub fn gone(&self) -> Option<String> {
-        (!self.gone.is_empty()).then(|| Named::list(&self.gone))
-    }
-
-    /// Prints who goes, and `why`; and who stays.
-    ///
-    /// # Errors
-    /// What is written to fails.
-    pub fn show(&self, out: &mut dyn Write, why: &str) -> io::Result<()> {
-        if let Some(gone) = self.gone() {
-            writeln!(out, "gone, {why}: {gone}")?;
-        }
-        if !self.kept.is_empty() {
-            writeln!(out, "kept, admitted by name: {}", Named::list(&self.kept))?;
-        }
-        if !self.unseen.is_empty() {
-            let unseen = Named::list(&self.unseen);
-            writeln!(out, "{}", advice::are_unseen(&unseen))?;
-        }
-        Ok(())
+    pub fn in_words(&self, net: &str, why: &str) -> Vec<String> {
+        let named = |nodes: &[Named], say: &dyn Fn(&str) -> String| {
+            (!nodes.is_empty()).then(|| say(&Named::list(nodes)))
+        };
+        let lines = [
+            named(&self.gone, &|names| {
+                format!("out with it, {why}: {names}; {}", advice::admits_again(net))
+            }),
+            named(&self.kept, &|names| {
+                format!("kept, admitted by name: {names}")
+            }),
+            (!self.needless.is_empty()).then(|| {
+                let names = self.needless.join(", ");
+                format!("would not go, and need no --keep: {names}")
+            }),
+            named(&self.back, &|names| {
+                format!("back with it: {names}; {}", advice::keeps_out(net))
+            }),
+            named(&self.unseen, &advice::are_unseen),
+        ];
+        lines.into_iter().flatten().collect()
     }
 }
 
+/// What an owner decided, or would, and what follows from it.
+pub trait Decision {
+    /// What it is about, in a sentence.
+    fn decided(&self) -> String;
+
+    /// What follows, in a sentence each. The plan says the same.
+    fn follows(&self) -> Vec<String>;
+}
+
+/// Prints a decision and what follows from it, but for what was `said` before.
+///
+/// # Errors
+/// What is written to fails.
+pub fn show(decision: &impl Decision, said: &[String], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", decision.decided())?;
+    for line in decision.follows() {
+        if !said.contains(&line) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
 /// A request that others may go with.
-pub trait Withdrawing: Served<Report: Report> + Clone {
+pub trait Withdrawing: Served<Report: Report + Decision> + Clone {
     /// Its options.
     fn departures(&mut self) -> &mut DepartureOptions;
-
-    /// Tells what would follow.
-    fn foretell(&self, plan: &Self::Report);
 
     /// Asks for it, and first says what follows.
     ///
     /// # Errors
     /// As [`asking::ask`].
     fn ask(mut self, caller: &Caller) -> Outcome {
-        if !self.departures().dry_run {
-            let mut plan = self.clone();
-            plan.departures().dry_run = true;
-            self.foretell(&asking::report_of(caller, &plan)?);
+        if self.departures().dry_run {
+            return asking::ask(caller, &self);
         }
-        asking::ask(caller, &self)
+        let mut plan = self.clone();
+        plan.departures().dry_run = true;
+        let said = asking::report_of(caller, &plan)?.follows();
+        for line in &said {
+            output::say(line);
+        }
+        if caller.wants_json() {
+            return asking::ask(caller, &self);
+        }
+        let report = asking::report_of(caller, &self)?;
+        output::print_with(|out| show(&report, &said, out))
     }
 }

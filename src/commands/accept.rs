@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::command::changed::ChangedReport;
+use crate::command::named::Names;
+use crate::command::raised::RaisedReport;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::exit::{Failure, Outcome};
 use crate::node::joining::unexpected;
@@ -38,6 +40,10 @@ pub struct Args {
     /// It is no secret, and no other node can use it. A node that does not ask is named by its id
     #[arg(long, conflicts_with = "from")]
     print: bool,
+
+    /// Say who would be admitted, and who would be back with it, and change nothing
+    #[arg(long, conflicts_with_all = ["from", "print"])]
+    dry_run: bool,
 }
 
 /// What the server is asked.
@@ -57,7 +63,11 @@ enum What {
         prefix: Prefix,
         from: String,
     },
-    Node(String),
+    Node {
+        node: String,
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// And print the admission.
     Print(String),
 }
@@ -71,6 +81,8 @@ pub enum Accepted {
         /// Its text.
         admission: String,
     },
+    /// A node that is admitted.
+    Raised(Box<RaisedReport>),
     /// What holds now.
     Changed(ChangedReport),
 }
@@ -79,6 +91,7 @@ impl Report for Accepted {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Self::Printed { admission } => writeln!(out, "{admission}"),
+            Self::Raised(report) => report.show(out),
             Self::Changed(report) => report.show(out),
         }
     }
@@ -103,7 +116,10 @@ impl Command for Args {
                 return Err(Failure::usage(format!("{}: {why}", self.what)));
             }
             (Err(_), None) if self.print => What::Print(self.what),
-            (Err(_), None) => What::Node(self.what),
+            (Err(_), None) => What::Node {
+                node: self.what,
+                dry_run: self.dry_run,
+            },
         };
         let net = self.net;
         asking::ask(caller, &Request { net, what })
@@ -116,7 +132,7 @@ impl Served for Request {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<Accepted> {
         let name = self.net;
-        let (wish, mut text) = match self.what {
+        match self.what {
             What::Prefix { prefix, from } => {
                 let prefix = prefix.net();
                 let promised = promised_by(node, &name, &from).await?;
@@ -127,29 +143,67 @@ impl Served for Request {
                     prefix,
                     from: Some(from),
                 };
-                (wish, text)
+                let reply = node.command(wish, None).await?;
+                Ok(Accepted::Changed(ChangedReport::of(&reply, text)))
             }
-            What::Node(node) => {
-                let text = format!("{node} is admitted to \"{name}\"");
-                let name = name.clone();
-                (Wish::Approve { name, node }, text)
-            }
+            What::Node {
+                node: whom,
+                dry_run,
+            } => admit(node, name, whom, dry_run).await,
             What::Print(whom) => {
                 let wish = Wish::PrintAdmission { name, node: whom };
-                return match node.command(wish, None).await? {
+                match node.command(wish, None).await? {
                     Reply::Admission(admission) => Ok(Accepted::Printed { admission }),
                     _ => Err(unexpected()),
-                };
+                }
             }
-        };
-        let reply = node.command(wish, None).await?;
-        if let Reply::Expected(code) = reply {
-            text = format!(
-                "no node asks with the code {code} yet; if one does within an hour, this node admits it to \"{name}\""
-            );
         }
-        Ok(Accepted::Changed(ChangedReport::of(&reply, text)))
     }
+}
+
+/// Admits a node, as an owner, or keeps its code.
+async fn admit(
+    node: &NodeHandle,
+    name: NetworkName,
+    whom: String,
+    dry_run: bool,
+) -> Outcome<Accepted> {
+    let names = Names::of(node, &name).await?;
+    let net = name.to_string();
+    let wish = Wish::Approve {
+        name,
+        node: whom.clone(),
+        only_say: dry_run,
+    };
+    let reply = node.command(wish, None).await?;
+    let Reply::Expected(code) = reply else {
+        let about = (whom.as_str(), "admitted to", net);
+        let report = RaisedReport::of(&reply, about, dry_run, &names)?;
+        return Ok(Accepted::Raised(Box::new(report)));
+    };
+    let asking = node.status().await?.networks.into_iter();
+    let asking: Vec<String> = asking
+        .filter(|network| network.name == net)
+        .flat_map(|network| network.asking)
+        .map(|one| format!("{} with {}", one.name, one.code))
+        .collect();
+    let admits = if dry_run { "would admit" } else { "admits" };
+    let mut text = format!(
+        "no node asks with the code {code} yet; if one does within an hour, this node {admits} it to \"{net}\""
+    );
+    if !dry_run {
+        text.push_str("; ");
+        text.push_str(&advice::withdraws(&net, code));
+    }
+    if !asking.is_empty() {
+        text.push_str("; asking now: ");
+        text.push_str(&asking.join(", "));
+    }
+    Ok(Accepted::Changed(ChangedReport {
+        changed: !dry_run,
+        text,
+        stopping: false,
+    }))
 }
 
 /// What it means that a prefix is accepted from a member that promises these; `None` if that is not known.

@@ -5,7 +5,8 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::changed::ChangedReport;
+use crate::command::named::Names;
+use crate::command::raised::RaisedReport;
 use crate::command::{Caller, Command, Served, asking};
 use crate::exit::Outcome;
 use crate::node::{NodeHandle, Progress};
@@ -21,6 +22,11 @@ pub struct Args {
 
     /// The member: its id, the beginning of it, or its name
     node: String,
+
+    /// Say who would be back with it, and change nothing
+    #[arg(long)]
+    #[serde(default)]
+    dry_run: bool,
 }
 
 impl Command for Args {
@@ -31,15 +37,17 @@ impl Command for Args {
 
 impl Served for Args {
     const PROMISE: Promise = texts::APPOINT_OWNER;
-    type Report = ChangedReport;
+    type Report = RaisedReport;
 
-    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
-        let text = format!("{} is an owner of \"{}\"", self.node, self.net);
+    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<RaisedReport> {
+        let names = Names::of(node, &self.net).await?;
+        let about = (self.node.as_str(), "an owner of", self.net.to_string());
         let wish = Wish::Appoint {
             name: self.net,
-            node: self.node,
+            node: self.node.clone(),
+            only_say: self.dry_run,
         };
         let reply = node.command(wish, None).await?;
-        Ok(ChangedReport::of(&reply, text))
+        RaisedReport::of(&reply, about, self.dry_run, &names)
     }
 }

@@ -2,15 +2,16 @@
 
 use std::io::{self, Write};
 
-use grid_promises::core::{Command as Wish, Reply};
+use grid_promises::core::{Command as Wish, CommandError, Reply};
+use grid_promises::network::invite::Invite;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::departures::{DepartureOptions, Departures, Withdrawing};
-use crate::command::named::Names;
+use crate::command::departures::{self, Decision, DepartureOptions, Departures, Withdrawing};
+use crate::command::named::{self, Names};
 use crate::command::{Caller, Command, Report, Served};
-use crate::console::output;
+use crate::console::handing_over;
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
@@ -24,7 +25,9 @@ pub struct Args {
     #[serde(with = "text")]
     net: NetworkName,
 
-    /// The invite: its id or the beginning of it, as `grid invites` lists it
+    /// The invite: its id or the beginning of it, as `grid invites` lists it; or `-` to read the invite itself from
+    /// standard input
+    #[arg(value_name = "INVITE|-")]
     invite: String,
 
     /// Who goes with it.
@@ -37,6 +40,9 @@ pub struct Args {
 pub struct ClosedReport {
     /// Whether anything changed.
     pub changed: bool,
+    /// Whether it was closed before.
+    #[serde(default)]
+    pub already: bool,
     /// The network.
     pub net: String,
     /// The invite.
@@ -48,20 +54,34 @@ pub struct ClosedReport {
 
 impl Report for ClosedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (net, invite) = (&self.net, &self.invite);
-        let is = match (self.departures.dry_run, self.changed) {
-            (true, _) => "would be closed",
-            (false, true) => "is closed",
-            (false, false) => "is closed (already so)",
+        departures::show(self, &[], out)
+    }
+}
+
+impl Decision for ClosedReport {
+    fn decided(&self) -> String {
+        let (net, invite) = (&self.net, named::short(&self.invite));
+        let is = match (self.already, self.departures.dry_run) {
+            (true, _) => "was closed already",
+            (false, true) => "would be closed",
+            (false, false) => "is closed",
         };
-        writeln!(out, "the invite {invite} to \"{net}\" {is}")?;
-        self.departures
-            .show(out, "as nobody who counts had seen them use it")
+        format!("the invite {invite} to \"{net}\" {is}")
+    }
+
+    fn follows(&self) -> Vec<String> {
+        let why = "as nobody who counts had seen them use it";
+        self.departures.in_words(&self.net, why)
     }
 }
 
 impl Command for Args {
-    fn run(self, caller: &Caller) -> Outcome {
+    fn run(mut self, caller: &Caller) -> Outcome {
+        if self.invite == "-" {
+            let text = handing_over::invite()?;
+            let invite = Invite::from_text(text.expose()).map_err(CommandError::from)?;
+            self.invite = invite.key.id().to_string();
+        }
         self.ask(caller)
     }
 }
@@ -69,12 +89,6 @@ impl Command for Args {
 impl Withdrawing for Args {
     fn departures(&mut self) -> &mut DepartureOptions {
         &mut self.departures
-    }
-
-    fn foretell(&self, plan: &ClosedReport) {
-        if let Some(gone) = plan.departures.gone() {
-            output::say(&format!("these go: {gone}"));
-        }
     }
 }
 
@@ -91,23 +105,20 @@ impl Served for Args {
             keep: self.departures.keep(),
             only_say: self.departures.dry_run,
         };
-        let report = |changed, invite, departures| ClosedReport {
-            changed,
+        let dry_run = self.departures.dry_run;
+        let report = |already: bool, invite, departures| ClosedReport {
+            changed: !already && !dry_run,
+            already,
             net: self.net.to_string(),
             invite,
             departures,
         };
-        let options = &self.departures;
         match node.command(wish, None).await? {
-            Reply::Unchanged => Ok(report(
-                false,
-                self.invite.clone(),
-                Departures::none(options),
-            )),
+            Reply::Unchanged => Ok(report(true, self.invite.clone(), Departures::none(dry_run))),
             Reply::Closed { invite, affected } => Ok(report(
-                !options.dry_run,
+                false,
                 invite.to_string(),
-                Departures::new(options, &names, &affected),
+                Departures::new(dry_run, &names, &affected).kept_by(&self.departures),
             )),
             _ => Err(unexpected()),
         }

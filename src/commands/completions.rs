@@ -6,7 +6,6 @@ use crate::exit::Outcome;
 
 /// Print a completion script
 #[derive(Debug, clap::Args)]
-#[command(hide = true)]
 pub struct Args {
     /// The shell
     shell: clap_complete::Shell,

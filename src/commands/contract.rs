@@ -76,6 +76,12 @@ impl Report for ContractReport {
 
 impl PromiseReport {
     fn callers(&self) -> String {
+        // What people ask of their own node: no peer can.
+        let is_own = |name: &str| texts::commands().any(|command| command.name == name);
+        let name = self.name.as_deref().unwrap_or_default();
+        if is_own(name) && !self.with.iter().any(|with| with == "anybody") {
+            return "this machine only".to_owned();
+        }
         if self.with.is_empty() {
             return "for nobody".to_owned();
         }

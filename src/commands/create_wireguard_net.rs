@@ -24,12 +24,14 @@ use crate::command::tunnel_options::TunnelOptions;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
 use crate::console::place::{self, Readers};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::home::Home;
 use crate::node::joining::{self, AT_LEAST, JoinedReport, ranges};
 use crate::node::{NodeHandle, Progress};
 use crate::rehearsal::Rehearsal;
+use crate::store::{Loaded, Store};
 use crate::values::secret::SecretText;
-use crate::values::text;
+use crate::values::{moment, text};
 
 /// Found a network and join it
 #[derive(Debug, clap::Args, Serialize, Deserialize)]
@@ -90,6 +92,15 @@ pub struct Founded {
     /// The recovery key, if it was to be shown. The server never has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recovery_key: Option<SecretText>,
+    /// Whether there is a recovery key.
+    #[serde(default)]
+    has_recovery_key: bool,
+}
+
+impl Founded {
+    fn id(&self) -> &str {
+        &self.joined.id
+    }
 }
 
 impl Report for Founded {
@@ -101,7 +112,8 @@ impl Report for Founded {
                 "  recovery   {}\nwrite the recovery key down and keep it where no machine reads it: it is above every owner",
                 key.expose()
             ),
-            None => Ok(()),
+            None if self.has_recovery_key => Ok(()),
+            None => writeln!(out, "  recovery   {}", advice::has_no_key_for_good()),
         }
     }
 }
@@ -130,19 +142,84 @@ impl Command for Args {
         let is_shown = path == Path::new("-");
         // On disk before the network that needs it.
         if !is_shown {
-            keep(&path, &text)?;
+            check_free(&path)?;
+            keep(&path, &self.net, None, &text)?;
         }
         let founded = asking::report_or_start(caller, &self);
-        let mut founded = founded.inspect_err(|_| output::say(advice::key_of_no_network()))?;
+        let mut founded = founded.inspect_err(|failure| {
+            let known = Aftermath::of(caller.home(), &self.net, &key.key().id(), failure);
+            known.say(&self.net, (!is_shown).then_some(path.as_path()));
+        })?;
         founded.recovery_key = is_shown.then(|| SecretText::new(text.to_string()));
         caller.show(&founded)?;
         if !is_shown {
+            if fs::metadata(&path).is_ok_and(|about| about.is_file()) {
+                // It is good without its network's id.
+                let _ = keep(&path, &self.net, Some(founded.id()), &text);
+            }
             output::say(&format!(
                 "the recovery key is in {}: copy it to paper, keep that where no machine reads it, and delete the file",
                 path.display()
             ));
         }
         Ok(())
+    }
+}
+
+/// What became of a network that could not be founded as it should be.
+#[derive(Debug, PartialEq, Eq)]
+enum Aftermath {
+    /// There is no such network.
+    NotFounded,
+    /// There is, and something else failed.
+    Founded,
+    /// The server may still be at it.
+    Unknown,
+}
+
+impl Aftermath {
+    /// By what is on disk: a network is there before anybody hears of it.
+    fn of(home: &Home, net: &NetworkName, recovery: &NodeId, failure: &Failure) -> Self {
+        let is_it = |loaded: &Loaded| match loaded {
+            Loaded::Whole(stored) => {
+                let charter = &stored.record.charter;
+                charter.name == *net && charter.recovery.as_ref() == Some(recovery)
+            }
+            Loaded::Broken { .. } => false,
+        };
+        match Store::look(home).networks() {
+            Ok(networks) if networks.iter().any(is_it) => Self::Founded,
+            Ok(_) if failure.exit != Exit::TimedOut => Self::NotFounded,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Says what the recovery key is good for. The file of one that is good for nothing is removed.
+    fn say(&self, net: &NetworkName, file: Option<&Path>) {
+        let whether = match self {
+            Self::NotFounded => return file.map_or((), discard),
+            Self::Founded => format!("\"{net}\" was founded all the same"),
+            Self::Unknown => format!("it is not known whether \"{net}\" was founded"),
+        };
+        output::say(&match file {
+            Some(path) => advice::key_is_kept(net, &whether, path.display()),
+            None => advice::key_was_not_shown(net, &whether),
+        });
+    }
+}
+
+/// Removes the file of a key that is above no network.
+fn discard(path: &Path) {
+    let removed = match fs::metadata(path) {
+        Ok(about) if about.is_file() => fs::canonicalize(path).and_then(fs::remove_file),
+        // A device or a pipe took it.
+        _ => Ok(()),
+    };
+    if let Err(error) = removed {
+        let path = path.display();
+        output::say(&format!(
+            "the recovery key in {path} is of no use, and cannot be removed: {error}"
+        ));
     }
 }
 
@@ -153,17 +230,32 @@ fn new_recovery_key() -> Outcome<RecoveryKey> {
     Ok(RecoveryKey::generate(&mut ChaCha20Rng::from_seed(*seed)))
 }
 
-/// Writes a recovery key to a new file: what is there already may be that of another network.
-fn keep(path: &Path, text: &str) -> Outcome {
-    let shown = path.display();
-    if fs::metadata(path).is_ok_and(|about| about.is_file()) {
-        return Err(Failure::usage(format!(
-            "there is a file {shown} already, which may hold another recovery key; nothing was changed"
-        )));
+/// What is there already may be the recovery key of another network.
+fn check_free(path: &Path) -> Outcome {
+    if !fs::metadata(path).is_ok_and(|about| about.is_file()) {
+        return Ok(());
     }
-    place::write(path, Readers::Owner, |file| writeln!(file, "{text}")).map_err(|error| {
+    Err(Failure::usage(format!(
+        "there is a file {} already, which may hold another recovery key; nothing was changed",
+        path.display()
+    )))
+}
+
+/// Writes a recovery key to a file, with what whoever finds the paper has to know.
+fn keep(path: &Path, net: &NetworkName, id: Option<&str>, text: &str) -> Outcome {
+    let id = id.map(|id| format!("\n# id {id}")).unwrap_or_default();
+    let today = moment::format(moment::now());
+    let write = |file: &mut fs::File| {
+        writeln!(
+            file,
+            "# The recovery key of the grid network \"{net}\", made {today}.{id}\n\
+             # It makes a member an owner: `grid recover {net} -`\n{text}"
+        )
+    };
+    place::write(path, Readers::Owner, write).map_err(|error| {
         Failure::failed(format!(
-            "cannot write {shown}: {error}; nothing was changed"
+            "cannot write {}: {error}; nothing was changed",
+            path.display()
         ))
     })
 }
@@ -208,10 +300,12 @@ impl Served for Args {
         let deadline = Instant::now() + AT_LEAST;
         let wish = self.wish(listen_port);
         let reply = node.command(wish, Some(interface)).await?;
+        let has_recovery_key = self.recovery.is_some();
         let finished = joining::finish(node, self.net, listen_port, reply, deadline, progress);
         Ok(Founded {
             joined: finished.await?,
             recovery_key: None,
+            has_recovery_key,
         })
     }
 }

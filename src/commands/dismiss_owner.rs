@@ -4,16 +4,17 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use grid_promises::core::{Command as Wish, Cut, Dismissal, Reply, Undone};
-use grid_promises::network::act::Action;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::departures::{DepartureOptions, Departures, Withdrawing};
-use crate::command::named::{Named, Names};
+use crate::advice;
+use crate::command::deeds;
+use crate::command::departures::{self, Decision, DepartureOptions, Departures, Withdrawing};
+use crate::command::named::{self, Named, Names};
 use crate::command::{Caller, Command, Report, Served};
 use crate::commands::recover;
-use crate::console::{handing_over, output};
+use crate::console::handing_over;
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
@@ -31,7 +32,8 @@ pub struct Args {
     /// The owner: its id, the beginning of it, or its name
     node: String,
 
-    /// Its last act that counts; all later ones are void (`grid owners` lists acts) [default: all that is known counts, or nothing is done]
+    /// Its last act that counts, or the first digits of it; all later ones are void (`grid owners NET --acts` lists
+    /// them) [default: all that is known counts, or nothing is done]
     #[arg(long, value_name = "ACT", conflicts_with = "void_all")]
     #[serde(default)]
     up_to: Option<String>,
@@ -80,7 +82,11 @@ pub struct DismissedReport {
     /// The network.
     pub net: String,
     /// Who was dismissed.
-    pub node: String,
+    #[serde(flatten)]
+    pub node: Named,
+    /// The owner whose admission by name keeps it a member; if none, it is no member any longer.
+    #[serde(default)]
+    pub stays_by: Option<Named>,
     /// What counted and does not any longer, revocations first.
     pub void: Vec<VoidReport>,
     /// Members that came in by its word alone go.
@@ -101,23 +107,48 @@ pub struct VoidReport {
     pub owner: String,
     /// What it was, in words.
     pub what: String,
+    /// Whether the owner who dismisses does it once more.
+    #[serde(default)]
+    pub restated: bool,
 }
 
 impl Report for DismissedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (net, node) = (&self.net, &self.node);
-        let is = if self.changed { "is" } else { "would be" };
-        writeln!(out, "{node} {is} no owner of \"{net}\" any longer")?;
-        for void in &self.void {
-            writeln!(out, "void: {} ({})", void.what, &void.act)?;
+        departures::show(self, &[], out)
+    }
+}
+
+impl Decision for DismissedReport {
+    fn decided(&self) -> String {
+        let (net, node) = (&self.net, self.node.in_full());
+        let (is, stays) = match self.departures.dry_run {
+            true => ("would be", "would stay"),
+            false => ("is", "stays"),
+        };
+        let is = format!("{node} {is} no owner of \"{net}\" any longer");
+        match &self.stays_by {
+            None => format!("{is}, and no member"),
+            Some(owner) => {
+                let puts_out = advice::puts_out(net, named::short(&self.node.node));
+                let owner = owner.word();
+                format!("{is}. It {stays} a member, as {owner} admitted it by name: {puts_out}")
+            }
         }
-        if self.restated && !self.void.is_empty() {
-            writeln!(
-                out,
-                "what became void and can be done again is done again by this node"
-            )?;
-        }
-        self.departures.show(out, "as nobody else let them in")
+    }
+
+    fn follows(&self) -> Vec<String> {
+        let void = self.void.iter().map(|void| {
+            let again = if void.restated {
+                ", done again by this node"
+            } else {
+                ""
+            };
+            format!("void{again}: {} ({})", void.what, named::short(&void.act))
+        });
+        let who = self
+            .departures
+            .in_words(&self.net, "as nobody else let them in");
+        void.chain(who).collect()
     }
 }
 
@@ -135,15 +166,6 @@ impl Command for Args {
 impl Withdrawing for Args {
     fn departures(&mut self) -> &mut DepartureOptions {
         &mut self.departures
-    }
-
-    fn foretell(&self, plan: &DismissedReport) {
-        for void in &plan.void {
-            output::say(&format!("this becomes void: {}", void.what));
-        }
-        if let Some(gone) = plan.departures.gone() {
-            output::say(&format!("these go: {gone}"));
-        }
     }
 }
 
@@ -180,14 +202,20 @@ impl Served for Args {
         match node.command(wish, None).await? {
             Reply::Dismissed {
                 node,
+                named_by,
                 void,
                 affected,
             } => Ok(DismissedReport {
                 changed: !self.departures.dry_run,
                 net: self.net.to_string(),
-                node: node.to_string(),
-                void: void.iter().map(|undone| report(undone, &names)).collect(),
-                departures: Departures::new(&self.departures, &names, &affected),
+                node: names.of_one(node),
+                stays_by: named_by.map(|owner| names.of_one(owner)),
+                void: void
+                    .iter()
+                    .map(|undone| report(undone, self.restate, &names))
+                    .collect(),
+                departures: Departures::new(self.departures.dry_run, &names, &affected)
+                    .kept_by(&self.departures),
                 restated: self.restate,
             }),
             _ => Err(unexpected()),
@@ -195,22 +223,12 @@ impl Served for Args {
     }
 }
 
-fn report(undone: &Undone, names: &Names) -> VoidReport {
-    let one = |node| Named::list(&names.of_all(&[node]));
-    let what = match &undone.action {
-        Action::Admit { nodes, .. } => format!(
-            "the admission by name of {}",
-            Named::list(&names.of_all(nodes))
-        ),
-        Action::Close { invite, .. } => format!("the closing of the invite {}", invite.short()),
-        Action::Revoke { node } => format!("the revocation of {}", one(*node)),
-        Action::Appoint { node } => format!("the appointment of {}", one(*node)),
-        Action::Dismiss { .. } => "the dismissal of an owner".to_owned(),
-    };
+fn report(undone: &Undone, restate: bool, names: &Names) -> VoidReport {
     VoidReport {
         act: undone.act.to_string(),
         at: undone.issued.0,
         owner: undone.owner.to_string(),
-        what: format!("{what} by {}", one(undone.owner)),
+        what: deeds::in_words(undone, names),
+        restated: restate && undone.action.can_be_restated(),
     }
 }

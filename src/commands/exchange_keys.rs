@@ -8,8 +8,10 @@ use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Caller, Command, Report, Served, asking};
+use crate::control::waiting;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::node::host_port::HostPort;
+use crate::node::joining::with_patience;
 use crate::node::{NodeHandle, Progress};
 use crate::store::KnownPeer;
 use crate::values::{moment, text};
@@ -53,7 +55,7 @@ impl Report for ExchangedReport {
         let next = if self.pinned {
             "That is the key that you gave."
         } else {
-            "Compare both with what the other person sees, over a channel that you trust."
+            "Compare the other node's with what `grid generate-keys` prints there, over a channel that you trust."
         };
         let place = if self.is_there {
             ""
@@ -89,17 +91,21 @@ impl Served for Request {
     type Report = ExchangedReport;
     const WAITS: bool = true;
 
-    async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ExchangedReport> {
+    async fn handle(self, node: &NodeHandle, progress: &Progress) -> Outcome<ExchangedReport> {
         if self.pin == Some(node.node()) {
             return Err(Failure::usage(
                 "that key is this node's own; ask for the other node's",
             ));
         }
         let addrs = self.place.resolve().await?;
-        let connected = node
-            .connect(self.pin, &addrs)
-            .await
-            .map_err(|error| failure(&self.place, &error))?;
+        let connecting = node.connect(self.pin, &addrs);
+        let connected = with_patience(
+            connecting,
+            progress.clone(),
+            waiting::for_a_peer(&self.place),
+        )
+        .await
+        .map_err(|error| failure(&self.place, &error))?;
         // A connection that stood already says nothing about the place that was named.
         let is_there = addrs.contains(&connected.remote);
         let peer = KnownPeer {
@@ -135,7 +141,7 @@ fn failure(place: &HostPort, error: &ConnectError) -> Failure {
                 Exit::TimedOut,
                 format!(
                     "nothing answered at {place}; check the address, that the server runs there, \
-                     and that its UDP port can be reached"
+                     and that its UDP port (51821 unless told otherwise) can be reached"
                 ),
             )
         }

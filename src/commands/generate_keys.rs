@@ -21,6 +21,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "moved")]
     new: bool,
 
+    /// With --new: also where the home says that it was made on this machine, as after --moved by mistake
+    #[arg(long, requires = "new")]
+    force: bool,
+
     /// This home has moved here, as in a restored backup: the machine that it was made on is gone
     #[arg(long)]
     moved: bool,
@@ -50,7 +54,7 @@ impl Command for Args {
         let mut entropy = ChaCha20Rng::from_seed(*seed);
         let store = Store::open(caller.home())?;
         if self.new && store.node_key()?.is_some() {
-            return renew(caller, &store, &mut entropy);
+            return renew(caller, &store, self.force, &mut entropy);
         }
         let new = store.node_key()?.is_none();
         let key = store.node_key_or_new(&mut entropy)?;
@@ -66,9 +70,9 @@ impl Command for Args {
 }
 
 /// Makes another node of a home that is a copy.
-fn renew(caller: &Caller, store: &Store, entropy: &mut ChaCha20Rng) -> Outcome {
+fn renew(caller: &Caller, store: &Store, force: bool, entropy: &mut ChaCha20Rng) -> Outcome {
     let _lock = ServerLock::take(caller.home())?;
-    let (key, join_again) = store.become_another(entropy)?;
+    let (key, join_again) = store.become_another(force, entropy)?;
     for net in &join_again {
         output::say(&format!(
             "this is another node now, and not in \"{net}\": {}",

@@ -5,11 +5,15 @@ use std::io::{self, Write};
 
 use grid_promises::core::{Command as Wish, Reply};
 use grid_promises::limits::MAX_USES;
+use grid_promises::network::invite::Invite;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
+use crate::advice;
+use crate::command::named::short;
 use crate::command::{Caller, Command, Report, Served, asking};
+use crate::console::output;
 use crate::exit::Outcome;
 use crate::node::host_port::HostPort;
 use crate::node::joining::unexpected;
@@ -55,6 +59,9 @@ pub struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InviteReport {
     invite: SecretText,
+    /// By which it is listed and closed.
+    #[serde(default)]
+    id: String,
 }
 
 impl Report for InviteReport {
@@ -72,7 +79,13 @@ impl Command for Args {
             uses: self.uses,
             endpoints: endpoints.collect::<Result<_, _>>()?,
         };
-        asking::ask(caller, &request)
+        if caller.wants_json() {
+            return asking::ask(caller, &request);
+        }
+        let report = asking::report_of(caller, &request)?;
+        caller.show(&report)?;
+        output::say(&advice::shows_and_closes(&request.net, short(&report.id)));
+        Ok(())
     }
 }
 
@@ -94,6 +107,9 @@ impl Served for Request {
         };
         match node.command(wish, None).await? {
             Reply::Invite(mut invite) => Ok(InviteReport {
+                id: Invite::from_text(&invite)
+                    .map(|invite| invite.key.id().to_string())
+                    .unwrap_or_default(),
                 invite: SecretText::new(std::mem::take(&mut *invite)),
             }),
             _ => Err(unexpected()),

@@ -46,6 +46,9 @@ struct OneInvite {
     uses: u32,
     /// How many used it.
     used: usize,
+    /// Who used it, as far as that is known.
+    #[serde(default)]
+    users: Vec<Named>,
     /// When it was made, in Unix time, as its maker says.
     made: u64,
     /// Until when it can be used, in Unix time.
@@ -78,7 +81,7 @@ impl Report for InvitesReport {
         let width = widest.unwrap_or_default().clamp(2, 20);
         writeln!(
             out,
-            "{:10}  {:width$}  {:>9}  {:>8}  EXPIRES",
+            "{:10}  {:width$}  {:>9}  {:>8}  EXPIRES     WHO CAME BY IT",
             "INVITE", "BY", "USED", "MADE"
         )?;
         for one in &self.invites {
@@ -91,7 +94,9 @@ impl Report for InvitesReport {
                 Some(left) => format!("in {}", span(left)),
                 None => "expired".to_owned(),
             };
-            writeln!(out, "{id}  {by:width$}  {used:>9}  {made:>8}  {expires}")?;
+            let line = format!("{id}  {by:width$}  {used:>9}  {made:>8}  {expires:10}");
+            let users = Named::list(&one.users);
+            writeln!(out, "{}", format!("{line}  {users}").trim_end())?;
         }
         Ok(())
     }
@@ -120,7 +125,8 @@ impl Served for Args {
             is_own: names.is_own(&one.issuer),
             issuer: names.of_one(one.issuer),
             uses: one.uses,
-            used: one.used,
+            used: one.users.len(),
+            users: names.of_all(&one.users),
             made: one.issued.0,
             expires: one.expires.0,
             closed: one.is_closed,

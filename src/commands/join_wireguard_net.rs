@@ -166,12 +166,14 @@ impl Served for Request {
         let (net, tunnel) = (&self.net, &self.tunnel);
         let interface = tunnel.interface();
         let waits_at = match &with {
-            JoinWith::Admission(_) => waiting_at(node, net).await?,
-            JoinWith::Invite(_) | JoinWith::Peers => None,
+            JoinWith::Admission(_) | JoinWith::Peers => waiting_at(node, net).await?,
+            JoinWith::Invite(_) => None,
         };
+        let goes_on = waits_at.filter(|_| matches!(with, JoinWith::Peers));
         let (port, adopt) = (tunnel.port, tunnel.adopt);
         let prepared = joining::prepare(node, net, interface.clone(), port, adopt, waits_at);
         let (listen_port, _reservation) = prepared.await?;
+        let listen_port = goes_on.unwrap_or(listen_port);
         let wish = Wish::Join {
             name: self.net.clone(),
             with,

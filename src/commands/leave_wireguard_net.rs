@@ -24,6 +24,11 @@ pub struct Args {
     #[serde(with = "text")]
     net: NetworkName,
 
+    /// Leave even if this node is the only owner, so that nobody decides for the others
+    #[arg(long)]
+    #[serde(default)]
+    force: bool,
+
     /// Print what would be changed on this machine, and change nothing
     #[arg(long)]
     #[serde(skip)]
@@ -34,8 +39,8 @@ impl Command for Args {
     fn run(self, caller: &Caller) -> Outcome {
         if self.dry_run {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
-            let name = self.net.clone();
-            rehearsal.carry_out(Wish::Leave { name })?;
+            let (name, anyway) = (self.net.clone(), self.force);
+            rehearsal.carry_out(Wish::Leave { name, anyway })?;
             let steps = vec!["remove the interface".to_owned()];
             return caller.show(&PlanReport::of(&self.net, steps));
         }
@@ -73,9 +78,11 @@ impl Served for Args {
             .networks
             .iter()
             .any(|network| network.name == net.as_str() && network.standing == "expelled");
-        let reply = node
-            .command(Wish::Leave { name: net.clone() }, None)
-            .await?;
+        let wish = Wish::Leave {
+            name: net.clone(),
+            anyway: self.force,
+        };
+        let reply = node.command(wish, None).await?;
         node.settled().await;
         let told = match reply {
             Reply::Left { told } => told,

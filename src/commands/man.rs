@@ -1,4 +1,4 @@
-//! `grid man DIR`: writes the manual pages, one for the program and one for each command.
+//! `grid man FOLDER`: writes the manual pages, one for the program and one for each command.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use crate::exit::{Failure, Outcome};
 
 /// Write the manual pages
 #[derive(Debug, clap::Args)]
-#[command(hide = true)]
 pub struct Args {
     /// The folder to write to
+    #[arg(value_name = "FOLDER")]
     dir: PathBuf,
 }
 

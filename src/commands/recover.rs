@@ -11,7 +11,9 @@ use grid_promises::network::recovery::RecoveryKey;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
+use crate::advice;
 use crate::command::changed::ChangedReport;
+use crate::command::named::Named;
 use crate::command::{Caller, Command, Served, asking};
 use crate::console::handing_over;
 use crate::exit::{Failure, Outcome};
@@ -55,12 +57,32 @@ impl Served for Request {
     type Report = ChangedReport;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
-        let text = format!("this node is an owner of \"{}\"", self.net);
+        let mut text = format!("this node is an owner of \"{}\"", self.net);
         let wish = Wish::Recover {
             key: read(&self.key)?,
-            name: self.net,
+            name: self.net.clone(),
         };
         let reply = node.command(wish, None).await?;
+        let status = node.status().await?;
+        let networks = status.networks.iter();
+        let mut remain: Vec<Named> = networks
+            .filter(|network| network.name == self.net.as_str())
+            .flat_map(|network| &network.owners)
+            .filter(|owner| owner.live && owner.depth > 0 && owner.node != status.node)
+            .map(|owner| Named {
+                node: owner.node.clone(),
+                name: owner.name.clone(),
+                own: false,
+            })
+            .collect();
+        remain.dedup_by(|one, other| one.node == other.node);
+        if !remain.is_empty() {
+            let remain: Vec<String> = remain.iter().map(Named::in_full).collect();
+            text.push_str("; owners beside it: ");
+            text.push_str(&remain.join(", "));
+            text.push_str("; ");
+            text.push_str(&advice::ends_an_owner(&self.net));
+        }
         Ok(ChangedReport::of(&reply, text))
     }
 }

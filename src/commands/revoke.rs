@@ -7,11 +7,9 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::advice;
-use crate::command::departures::{DepartureOptions, Departures, Withdrawing};
-use crate::command::named::Names;
+use crate::command::departures::{self, Decision, DepartureOptions, Departures, Withdrawing};
+use crate::command::named::{self, Named, Names};
 use crate::command::{Caller, Command, Report, Served};
-use crate::console::output;
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
@@ -38,10 +36,17 @@ pub struct Args {
 pub struct RevokedReport {
     /// Whether anything changed.
     pub changed: bool,
+    /// Whether it was out before.
+    #[serde(default)]
+    pub already: bool,
     /// The network.
     pub net: String,
     /// The node.
-    pub node: String,
+    #[serde(flatten)]
+    pub node: Named,
+    /// The invite that it came by, if this closes it.
+    #[serde(default)]
+    pub closed: Option<String>,
     /// Members that came from it go with it.
     #[serde(flatten)]
     pub departures: Departures,
@@ -49,15 +54,29 @@ pub struct RevokedReport {
 
 impl Report for RevokedReport {
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (net, node) = (&self.net, &self.node);
-        let is = match (self.departures.dry_run, self.changed) {
-            (true, _) => format!("would be revoked from \"{net}\""),
-            (false, true) => format!("is revoked from \"{net}\""),
-            (false, false) => format!("is revoked from \"{net}\" (already so)"),
-        };
-        writeln!(out, "{node} {is}")?;
-        self.departures
-            .show(out, "as they came from it or by its invite")
+        departures::show(self, &[], out)
+    }
+}
+
+impl Decision for RevokedReport {
+    fn decided(&self) -> String {
+        let (node, net) = (self.node.in_full(), &self.net);
+        match (self.already, self.departures.dry_run) {
+            (true, _) => format!("{node} was revoked from \"{net}\" already"),
+            (false, true) => format!("{node} would be revoked from \"{net}\""),
+            (false, false) => format!("{node} is revoked from \"{net}\""),
+        }
+    }
+
+    fn follows(&self) -> Vec<String> {
+        let closed = self.closed.iter().map(|invite| {
+            let invite = named::short(invite);
+            format!("the invite {invite}, by which it came, lets nobody else in")
+        });
+        let who = self
+            .departures
+            .in_words(&self.net, "as they came from it or by its invite");
+        closed.chain(who).collect()
     }
 }
 
@@ -70,12 +89,6 @@ impl Command for Args {
 impl Withdrawing for Args {
     fn departures(&mut self) -> &mut DepartureOptions {
         &mut self.departures
-    }
-
-    fn foretell(&self, plan: &RevokedReport) {
-        if let Some(gone) = plan.departures.gone() {
-            output::say(&advice::go_with_it(&self.net, &self.node, &gone));
-        }
     }
 }
 
@@ -92,20 +105,29 @@ impl Served for Args {
             keep: self.departures.keep(),
             only_say: self.departures.dry_run,
         };
-        let report = |changed, node, departures| RevokedReport {
-            changed,
-            net: self.net.to_string(),
-            node,
-            departures,
-        };
-        let options = &self.departures;
+        let dry_run = self.departures.dry_run;
+        let net = self.net.to_string();
         match node.command(wish, None).await? {
-            Reply::Unchanged => Ok(report(false, self.node.clone(), Departures::none(options))),
-            Reply::Revoked { node, affected } => Ok(report(
-                !options.dry_run,
-                node.to_string(),
-                Departures::new(options, &names, &affected),
-            )),
+            Reply::Unchanged => Ok(RevokedReport {
+                changed: false,
+                already: true,
+                net,
+                node: names.called(&self.node),
+                closed: None,
+                departures: Departures::none(dry_run),
+            }),
+            Reply::Revoked {
+                node,
+                closed,
+                affected,
+            } => Ok(RevokedReport {
+                changed: !dry_run,
+                already: false,
+                net,
+                node: names.of_one(node),
+                closed: closed.map(|invite| invite.to_string()),
+                departures: Departures::new(dry_run, &names, &affected).kept_by(&self.departures),
+            }),
             _ => Err(unexpected()),
         }
     }

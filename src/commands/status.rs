@@ -59,6 +59,7 @@ impl Served for Args {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<StatusReport> {
         let mut status = node.measured_status().await?;
+        status.home = Some(node.home().path().display().to_string());
         if let Some(net) = &self.net {
             status.only(net)?;
         }
@@ -84,7 +85,10 @@ fn idle(home: &Home) -> Outcome<Option<StatusReport>> {
         ));
     }
     let store = Store::look(home);
-    let mut report = StatusReport::default();
+    let mut report = StatusReport {
+        home: Some(home.path().display().to_string()),
+        ..StatusReport::default()
+    };
     for loaded in store.networks()? {
         match loaded {
             Loaded::Whole(stored) if stored.record.is_left() => {
@@ -158,11 +162,18 @@ fn status_at(report: &StatusReport, now: u64) -> String {
     if report.networks.is_empty() && report.broken.is_empty() {
         let _ = writeln!(
             text,
-            "This node is in no network. {}.",
+            "This node{} is in no network. {}.",
+            home_of(report),
             advice::founds_or_joins()
         );
     }
     text
+}
+
+/// Whose home it is that was asked for: root has another than the user.
+fn home_of(report: &StatusReport) -> String {
+    let home = report.home.as_ref();
+    home.map(|home| format!(" ({home})")).unwrap_or_default()
 }
 
 /// Through whom everything goes that no other route is for.
@@ -212,7 +223,7 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
     if network.owner && !network.recovery_key {
         rows.push((
             "recovery",
-            "no key: nobody is above the founder's".to_owned(),
+            "none: if the founder's key is lost, nobody can replace it".to_owned(),
         ));
     }
     if let Some(problem) = &network.problem {
@@ -290,6 +301,8 @@ fn write_peers(text: &mut String, peers: &[PeerReport], now: u64) {
         ]
         .map(str::to_owned),
     ];
+    let mut peers: Vec<&PeerReport> = peers.iter().collect();
+    peers.sort_by_key(|peer| (&peer.name, &peer.node));
     table.extend(peers.iter().map(|peer| row(peer, now)));
     let mut widths = [0; 10];
     for row in &table {
@@ -424,6 +437,7 @@ mod tests {
             problem: None,
             hint: None,
             peers: vec![peer("b", Some(995)), peer("longer", None)],
+            labels: std::collections::BTreeMap::new(),
         }
     }
 
@@ -458,6 +472,7 @@ mod tests {
         };
         let report = StatusReport {
             unwritable: None,
+            home: some(),
             clock: Some(ClockReport {
                 believed: 1000,
                 ahead: 0,
@@ -538,6 +553,7 @@ mod tests {
     fn status_is_aligned_and_says_why_not() {
         let report = StatusReport {
             unwritable: None,
+            home: None,
             clock: None,
             node: "own".to_owned(),
             networks: vec![network()],
@@ -558,7 +574,7 @@ foo
   admission  approve
   interface  foo, UDP 51820, userspace
   addresses  10.9.0.1/16, fd00::1/64
-  recovery   no key: nobody is above the founder's
+  recovery   none: if the founder's key is lost, nobody can replace it
   rule       reject ::/0
   moved      from 10.9.0.7 to 10.9.0.1, 1m00s ago: hhhhhhhhhh has the older claim
   asks       newcomer with the code 4K7J-2M3P-QR8T; `grid accept foo 4K7J-2M3P-QR8T` admits it

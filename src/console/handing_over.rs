@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use grid_promises::core::CommandError;
 use grid_promises::limits::MAX_INVITE_TEXT;
 use grid_promises::network::invite::InviteError;
+use grid_promises::network::recovery::{RecoveryKey, RecoveryKeyError};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::output;
@@ -26,12 +27,20 @@ const LIMIT: usize = 2 * MAX_INVITE_TEXT;
 /// Standard input cannot be read, or holds more than an invite, or no text.
 pub fn take(typed: SecretText) -> Outcome<SecretText> {
     if typed.expose() == "-" {
-        return read_input("invite", || {
-            CommandError::from(InviteError::NotAnInvite).into()
-        });
+        return invite();
     }
     move_from_command_line(typed.expose());
     Ok(typed)
+}
+
+/// The invite that a person hands over on standard input.
+///
+/// # Errors
+/// It cannot be read, or holds more than an invite, or no text.
+pub fn invite() -> Outcome<SecretText> {
+    read_input("invite", || {
+        CommandError::from(InviteError::NotAnInvite).into()
+    })
 }
 
 /// The recovery key in a file or, for `-`, on standard input.
@@ -42,6 +51,13 @@ pub fn recovery_key(from: &Path) -> Outcome<SecretText> {
     let no_text = || Failure::usage("a recovery key is letters and digits; nothing was changed");
     if from == Path::new("-") {
         return read_input("recovery key", no_text);
+    }
+    let typed = from.to_str().map(RecoveryKey::from_text);
+    if matches!(typed, Some(Ok(_) | Err(RecoveryKeyError::Checksum))) {
+        return Err(Failure::usage(
+            "a recovery key is where its file belongs; write `-` and give the key on standard input. It is in the \
+             shell's history now: remove it there",
+        ));
     }
     let file = File::open(from).map_err(|error| {
         let from = from.display();
@@ -74,9 +90,14 @@ fn read(input: impl io::Read, what: &str, no_text: impl Fn() -> Failure) -> Outc
     }
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(mut text) => {
-            // White space means nothing in them. In JSON a line break is escaped, and whoever
-            // reads that makes a copy.
-            text.retain(|letter| !letter.is_whitespace());
+            // White space means nothing in them, and neither do lines that begin with `#`. In JSON a line break is
+            // escaped, and whoever reads that makes a copy.
+            let (mut begins, mut is_comment) = (true, false);
+            text.retain(|letter| {
+                is_comment = letter != '\n' && (is_comment || (begins && letter == '#'));
+                begins = letter == '\n' || (begins && letter.is_whitespace());
+                !is_comment && !letter.is_whitespace()
+            });
             Ok(SecretText::new(text))
         }
         Err(error) => {
@@ -129,6 +150,14 @@ fn replaced(words: impl Iterator<Item = OsString>, invite: &str) -> Option<Vec<O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_explain_a_key_are_not_of_it() {
+        let no_text = || Failure::usage("no text");
+        let key = "# foo, bafy\n  # made at noon\n00AA-\n 11BB\n#\n";
+        let read = read(key.as_bytes(), "recovery key", no_text).unwrap();
+        assert_eq!(read.expose(), "00AA-11BB");
+    }
 
     #[test]
     fn the_invite_is_replaced_wherever_it_stands() {

@@ -26,3 +26,9 @@ pub fn for_an_owner(net: &str, code: &str) -> String {
 pub fn for_an_answer(net: &NetworkName) -> String {
     format!("waiting for a member of \"{net}\" to answer through WireGuard")
 }
+
+/// While a node that is to become a peer has not answered.
+#[must_use]
+pub fn for_a_peer(place: impl std::fmt::Display) -> String {
+    format!("asking {place}")
+}

@@ -40,6 +40,9 @@ pub struct JoinedReport {
     pub listen_port: u16,
     /// This node's addresses with the lengths of the network's prefixes.
     pub addresses: Vec<String>,
+    /// How nodes become members: `invite`, `approve` or `open`.
+    #[serde(default)]
+    pub admission: String,
     /// How many other members there are.
     pub members: usize,
     /// How many of them answered through WireGuard so far.
@@ -53,8 +56,9 @@ impl JoinedReport {
     /// Those of `out`.
     pub fn show(&self, how: &str, out: &mut dyn Write) -> io::Result<()> {
         let others = match self.members {
-            0 => format!("no other members yet; {}", advice::invites()),
-            1 => format!("1 other member, {} answers", self.answering),
+            0 => format!("no other members yet; {}", self.next()),
+            1 if self.answering == 1 => "1 other member, and it answers".to_owned(),
+            1 => "1 other member, and it does not answer so far".to_owned(),
             many => format!("{many} other members, {} answer so far", self.answering),
         };
         write!(
@@ -67,6 +71,17 @@ impl JoinedReport {
             self.backend,
             self.listen_port,
         )
+    }
+}
+
+impl JoinedReport {
+    /// How others come in.
+    fn next(&self) -> String {
+        match self.admission.as_str() {
+            "approve" => advice::asks_there(&self.network),
+            "open" => advice::joins_there(&self.network),
+            _ => advice::invites().to_owned(),
+        }
     }
 }
 
@@ -175,8 +190,11 @@ pub async fn finish(
         on_interface(ipv4.1.into(), ipv4.0),
         on_interface(ipv6.1.into(), ipv6.0),
     ];
+    let networks = node.status().await?.networks;
+    let here = networks.iter().find(|here| here.name == net.as_str());
     Ok(JoinedReport {
         network: net.to_string(),
+        admission: here.map(|here| here.admission.clone()).unwrap_or_default(),
         id: network.to_string(),
         interface: net.to_string(),
         backend: status.backend.unwrap_or_default(),

@@ -2,6 +2,8 @@
 //!
 //! The fields that `docs/cli.md` names are stable; others may come.
 
+use std::collections::BTreeMap;
+
 use grid_promises::limits::CLOCK_SKEW;
 use grid_promises::network::name::NetworkName;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub struct StatusReport {
     pub left: Vec<String>,
     /// Networks that could not be started.
     pub broken: Vec<BrokenReport>,
+    /// The folder of this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
     /// Why the home takes no changes, if it takes none: then nothing is done that would have to be written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwritable: Option<String>,
@@ -192,6 +197,9 @@ pub struct NetworkReport {
     pub hint: Option<String>,
     /// The other members.
     pub peers: Vec<PeerReport>,
+    /// What nodes call themselves, members or not. For reports of the server, and in none.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
 }
 
 impl NetworkReport {

@@ -414,6 +414,8 @@ impl Driver {
             left: record.is_left(),
             tunnel: None,
         };
+        // One that was left under this name has lost its folder.
+        self.networks.retain(|_, other| other.name != known.name);
         self.networks.insert(record.network(), known);
     }
 
@@ -445,7 +447,7 @@ impl Driver {
             .map(|status| {
                 let about = self.tunnels.status(&status.network);
                 let interface = self.interface_of(&status.network);
-                report::network(status, &about, &interface)
+                report::network(&self.core.id(), status, &about, &interface)
             })
             .collect();
         StatusReport {
@@ -458,6 +460,7 @@ impl Driver {
                 .map(|known| known.name.to_string())
                 .collect(),
             broken: self.broken.clone(),
+            home: None,
             unwritable: self.memory.why(),
             clock: Some(report::clock(self.core.clock(self.clock.now()))),
         }

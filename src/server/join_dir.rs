@@ -150,7 +150,9 @@ impl File {
         }
         match invite.check(&invite.charter.name, moment::now()) {
             // This machine's clock may not be set yet.
-            Err(error @ InviteError::Future { .. }) => return Attempt::Later(error.to_string()),
+            Err(error @ InviteError::Future { .. }) => {
+                return Attempt::Later(advice::on_invite(&error));
+            }
             Err(error) => return Attempt::Refused(advice::on_invite(&error)),
             Ok(()) => {}
         }
@@ -159,7 +161,7 @@ impl File {
             Ok(Ok(())) => Attempt::UsedUp,
             Ok(Err(
                 error @ (CommandError::InviteSpent
-                | CommandError::PutOut(_)
+                | CommandError::PutOut { .. }
                 | CommandError::Invite(_)
                 | CommandError::Admission(_)),
             )) => Attempt::Refused(advice::on_command(&error)),

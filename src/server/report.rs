@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grid_keys::NodeId;
 use grid_promises::Timestamp;
 use grid_promises::core::{ClockStatus, NetworkStatus, OwnStanding, Owners, PeerStatus};
 use grid_promises::network::address::on_interface;
@@ -24,6 +25,7 @@ const FRESH: Duration = Duration::from_secs(190);
 /// Reports on one network. `wished` answers what WireGuard has not told yet.
 #[must_use]
 pub(super) fn network(
+    own: &NodeId,
     status: &NetworkStatus,
     about: &InterfaceStatus,
     wished: &InterfaceOptions,
@@ -32,7 +34,10 @@ pub(super) fn network(
         OwnStanding::Joining => ("joining", None),
         OwnStanding::Waiting => ("waiting", None),
         OwnStanding::Member => ("member", None),
-        OwnStanding::Expelled(why) => ("expelled", Some(why.to_string())),
+        OwnStanding::Expelled(why) => (
+            "expelled",
+            Some(advice::on_expulsion(&status.name, own, *why)),
+        ),
         OwnStanding::Left => ("left", None),
     };
     let wanted = addresses(status);
@@ -110,6 +115,11 @@ pub(super) fn network(
             .peers
             .iter()
             .map(|peer| self::peer(peer, about))
+            .collect(),
+        labels: status
+            .labels
+            .iter()
+            .map(|(node, label)| (node.to_string(), label.clone()))
             .collect(),
     }
 }

@@ -209,16 +209,18 @@ impl Store<RealDisk> {
     }
 
     /// Makes another node of the home: with a new key, and in no network. Returns the key and the names of the networks
-    /// that the home was in. Only who holds the [`ServerLock`] may call it. If it is interrupted, it can be done again.
+    /// that the home was in. With `force` also of one that was made on this machine. Only who holds the [`ServerLock`]
+    /// may call it. If it is interrupted, it can be done again.
     ///
     /// # Errors
     /// [`StoreError::SameMachine`], or the system refuses.
     pub fn become_another(
         &self,
+        force: bool,
         entropy: &mut dyn rand_core::Rng,
     ) -> Result<(NodeKey, Vec<String>), StoreError> {
         let (keys, here) = (self.home.keys(), Machine::here());
-        if here.is_some() && machine::load(&self.reader(), &keys)? == here {
+        if !force && here.is_some() && machine::load(&self.reader(), &keys)? == here {
             return Err(StoreError::SameMachine {
                 home: self.home.path().to_owned(),
             });

@@ -120,7 +120,7 @@ fn decides(lab: &Lab) -> Result<()> {
         &[1],
     )?;
     ensure!(early.contains("begins at"), "{early}");
-    a.grid_ok(&["leave-wireguard-net", "foo"], "")?;
+    a.grid_ok(&["leave-wireguard-net", "foo", "--force"], "")?;
     let left = seen::refused(&a, &["replay", "foo"], "", &[1])?;
     ensure!(left.contains("nothing was decided"), "{left}");
     Ok(())

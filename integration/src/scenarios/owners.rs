@@ -202,7 +202,9 @@ fn lost(lab: &Lab) -> Result<()> {
     let revoke = ["revoke", "foo", &node, "--keep-guests"];
     seen::refused(&member, &revoke, "", &[4])?;
     let recover = ["recover", "foo", "-"];
-    let misread = key.replacen(|c: char| c.is_ascii_digit(), "#", 1);
+    // Lines before it say what it is.
+    let letters = key.lines().last().context("no key")?;
+    let misread = letters.replacen(|c: char| c.is_ascii_digit(), "#", 1);
     seen::refused(&member, &recover, &misread, &[2])?;
     member.grid_ok(&recover, &key.to_lowercase())?;
     let status = seen::status(&member, "foo")?;

@@ -151,6 +151,8 @@ pub enum Reply {
     Invite(Zeroizing<String>),
     /// The admission of a node, as text to carry to it.
     Admission(String),
+    /// What owners did, as far as it is known, and whether it counts; the latest first.
+    Acts(Vec<(Undone, bool)>),
     /// The invites that are known; the latest first.
     Invites(Vec<InviteStatus>),
     /// An invite was closed, or would be.
@@ -161,6 +163,12 @@ pub enum Reply {
     },
     /// It is so now.
     Changed,
+    /// A node was admitted or appointed, or would be.
+    Raised {
+        node: NodeId,
+        /// Those who came by it are back.
+        affected: Affected,
+    },
     /// Whoever asks with this code within an hour is admitted.
     Expected(Code),
     /// It was so already; nothing changed.
@@ -168,6 +176,8 @@ pub enum Reply {
     /// An owner was dismissed, or would be.
     Dismissed {
         node: NodeId,
+        /// The owner whose admission by name keeps it a member; `None` if it is no member any longer.
+        named_by: Option<NodeId>,
         /// What counted and does not any longer; revocations first.
         void: Vec<Undone>,
         /// Members that came in by its word alone go.
@@ -176,6 +186,8 @@ pub enum Reply {
     /// A node was revoked.
     Revoked {
         node: NodeId,
+        /// The invite that it came by, if this closes it.
+        closed: Option<NodeId>,
         /// Members that came from it go with it.
         affected: Affected,
     },
@@ -191,9 +203,11 @@ pub struct Affected {
     /// Members that stay, and of whom the last evidence goes: until somebody has seen them again, anybody's claim to their
     /// address is as good as theirs.
     pub unseen: Vec<NodeId>,
+    /// Nodes that were put out, or whose admission did not hold, and are members again.
+    pub back: Vec<NodeId>,
 }
 
-/// An act that counts no longer.
+/// An act of an owner, such as one that counts no longer.
 #[allow(missing_docs)] // Fields are named for what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undone {

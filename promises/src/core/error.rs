@@ -85,8 +85,13 @@ pub enum CommandError {
     #[error("this invite has been used up by others; ask for a new one")]
     InviteSpent,
     /// Owners put this node out.
-    #[error("{0}")]
-    PutOut(Expulsion),
+    #[error("{why}")]
+    PutOut {
+        name: NetworkName,
+        /// This node.
+        node: NodeId,
+        why: Expulsion,
+    },
     /// No known peer has such a network.
     #[error("no peer that could be reached has an open network \"{0}\"")]
     NobodyHasIt(NetworkName),
@@ -121,26 +126,55 @@ pub enum CommandError {
     /// An invite would be valid for longer than any may be.
     #[error("an invite lives for at most {} days", INVITE_MAX_LIFE.as_secs() / 86_400)]
     InviteLife,
-    /// Its owners do not admit nodes by name.
-    #[error("\"{name}\" admits by {rule}: there is nothing to accept")]
+    /// Nothing leads into it that a person could carry.
+    #[error(
+        "\"{name}\" admits by {rule}: only where owners accept each node is there an admission to carry"
+    )]
     NoApproval {
         name: NetworkName,
         rule: AdmissionRule,
     },
+    /// Its owners do not admit newcomers by name, only those again that they put out.
+    #[error("no owner put {} out of \"{name}\", and newcomers are admitted there by {rule}", node.short())]
+    WasNotPutOut {
+        name: NetworkName,
+        node: NodeId,
+        rule: AdmissionRule,
+    },
     /// An owner is no member by admission, so that a revocation has no effect on it.
-    #[error("{node} is an owner of \"{name}\", and cannot be revoked before it is dismissed")]
-    IsAnOwner { name: NetworkName, node: NodeId },
+    #[error("{} is an owner of \"{name}\", and cannot be revoked before it is dismissed", node.short())]
+    IsAnOwner {
+        name: NetworkName,
+        node: NodeId,
+        /// Whether a recovery key is above it.
+        under_key: bool,
+    },
     /// Only members are appointed.
-    #[error("{node} is no member of \"{name}\"")]
+    #[error("{} is no member of \"{name}\"", node.short())]
     IsNoMember { name: NetworkName, node: NodeId },
     /// Only owners are dismissed.
-    #[error("{node} is no owner of \"{name}\"")]
+    #[error("{} is no owner of \"{name}\"", node.short())]
     IsNoOwner { name: NetworkName, node: NodeId },
     /// An owner is dismissed by one that is above it.
     #[error(
-        "{node} is not below this node among the owners of \"{name}\": only who is above it can dismiss it"
+        "{} is not below this node among the owners of \"{name}\": only who is above it can dismiss it", node.short()
     )]
-    NotSenior { name: NetworkName, node: NodeId },
+    NotSenior {
+        name: NetworkName,
+        node: NodeId,
+        /// Whether a recovery key is above it.
+        under_key: bool,
+    },
+    /// Who is the only owner does not leave by mistake.
+    #[error(
+        "this node is the only owner of \"{name}\": until it joins again, nobody can revoke or appoint{}",
+        if *under_key { ", but with the recovery key" } else { "" }
+    )]
+    OnlyOwner {
+        name: NetworkName,
+        /// Whether a recovery key can make another.
+        under_key: bool,
+    },
     /// Nobody ends its own office.
     #[error("this node cannot dismiss itself in \"{0}\": only who is above it can")]
     DismissesItself(NetworkName),
@@ -153,15 +187,12 @@ pub enum CommandError {
     #[error("this is not the recovery key of \"{0}\"")]
     OtherRecoveryKey(NetworkName),
     /// No such invite.
-    #[error("no invite to \"{name}\", or more than one, is called \"{invite}\"")]
+    #[error("no invite to \"{name}\" that this node knows is called \"{invite}\"")]
     NoSuchInvite {
         name: NetworkName,
         /// What was asked for.
         invite: String,
     },
-    /// Nothing of the kind was done.
-    #[error("that owner did nothing that is called {0}")]
-    NoSuchAct(String),
     /// A dismissal that keeps all acts of an owner cannot: only one branch of them is kept.
     #[error(
         "{acts} acts of owners would become void, {revocations} revocations among them, because the acts of {node} have \
@@ -173,8 +204,28 @@ pub enum CommandError {
         acts: usize,
         revocations: usize,
     },
+    /// More than one such invite.
+    #[error("the ids of {count} invites to \"{name}\" begin with \"{invite}\": give more of it")]
+    AmbiguousInvite {
+        name: NetworkName,
+        /// What was asked for.
+        invite: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// Nothing of the kind was done, or more than one thing.
+    #[error(
+        "that owner did {} that is called {act}",
+        if *is_ambiguous { "more than one thing" } else { "nothing" }
+    )]
+    NoSuchAct {
+        name: NetworkName,
+        /// What was asked for.
+        act: String,
+        is_ambiguous: bool,
+    },
     /// Who is revoked cannot be kept.
-    #[error("{0} cannot be kept: it is the one to be revoked")]
+    #[error("{} cannot be kept: it is the one to be revoked", .0.short())]
     KeepsTheRevoked(NodeId),
     /// What owners did fills the network's room for it.
     #[error(
@@ -190,6 +241,16 @@ pub enum CommandError {
         name: NetworkName,
         /// What was asked for.
         node: String,
+    },
+    /// Some nodes' ids begin so, but it is too short to name one.
+    #[error(
+        "\"{node}\" is too short for the beginning of a node id, which has {least} letters or more"
+    )]
+    TooShort {
+        /// What was asked for.
+        node: String,
+        /// Letters from which on it names one.
+        least: usize,
     },
     /// More than one such node.
     #[error("\"{node}\" is the name of {count} nodes; use the node id, or the beginning of it")]
@@ -241,7 +302,7 @@ pub enum CommandError {
     #[error("this node knows no address of its own that a joiner could reach")]
     NoEndpoint,
     /// What the command would change has to outlive a crash, and cannot be written down.
-    #[error("{0}, and what this changes has to outlive a crash: it is not done")]
+    #[error("nothing was changed, as it has to outlive a crash: {0}")]
     Unwritable(String),
     /// The node's IPv4 address was lost to another and there is no other.
     #[error("{0} is held by another node")]
@@ -294,19 +355,23 @@ impl CommandError {
             | Self::RangeTaken { .. }
             | Self::PublicRange { .. }
             | Self::InviteSpent
-            | Self::PutOut(_)
+            | Self::PutOut { .. }
             | Self::NotAnOwner(_)
             | Self::NoInvites(_)
             | Self::NoApproval { .. }
+            | Self::WasNotPutOut { .. }
             | Self::IsAnOwner { .. }
             | Self::NotSenior { .. }
+            | Self::OnlyOwner { .. }
             | Self::DismissesItself(_)
             | Self::LosesActs { .. }
             | Self::NoRecoveryKey(_)
             | Self::OtherRecoveryKey(_)
-            | Self::Invite(InviteError::Expired { .. } | InviteError::Admission(_)) => {
-                FailureKind::Refused
-            }
+            | Self::Invite(
+                InviteError::Expired { .. }
+                | InviteError::Future { .. }
+                | InviteError::Admission(_),
+            ) => FailureKind::Refused,
             Self::BadRange { .. }
             | Self::CannotPromise { .. }
             | Self::CannotAccept { .. }
@@ -314,6 +379,8 @@ impl CommandError {
             | Self::Oneself(_)
             | Self::KeepsTheRevoked(_)
             | Self::AmbiguousNode { .. }
+            | Self::AmbiguousInvite { .. }
+            | Self::TooShort { .. }
             | Self::AmbiguousApplicant { .. }
             | Self::Ambiguous { .. }
             | Self::Carried(_)

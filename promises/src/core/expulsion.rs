@@ -4,14 +4,19 @@ use std::fmt;
 
 use crate::network::membership::NotAMember;
 use crate::network::void::Void;
+use grid_keys::NodeId;
 
 /// Why this node is no longer a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expulsion {
-    /// An owner withdrew its admission, or one that it depends on.
+    /// An owner withdrew its admission.
     Revoked,
-    /// It, or who let it in, was an owner, was dismissed, and nobody admitted it by name.
+    /// An owner withdrew the admission of this node, by which it came.
+    RevokedWith(NodeId),
+    /// It was an owner, was dismissed, and nobody admitted it by name.
     Dismissed,
+    /// This node, by which it came, was an owner, was dismissed, and nobody admitted either by name.
+    DismissedWith(NodeId),
     /// An owner closed its invite before anybody who counts saw it join.
     InviteClosed,
     /// Whoever made its invite was dismissed, and no other owner saw it join.
@@ -52,7 +57,15 @@ impl fmt::Display for Expulsion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Revoked => "an owner of the network revoked this node's admission",
-            Self::Dismissed => "this node, or the one that let it in, is no owner of the network any longer",
+            Self::RevokedWith(node) => {
+                let node = node.short();
+                return write!(f, "the admission of {node}, by which this node came, was revoked");
+            }
+            Self::Dismissed => "this node is no owner of the network any longer, and nobody admitted it by name",
+            Self::DismissedWith(node) => {
+                let node = node.short();
+                return write!(f, "{node}, by which this node came, is no owner of the network any longer");
+            }
             Self::InviteClosed => "an owner closed the invite before a member saw this node join",
             Self::OfficeEnded => {
                 "whoever made the invite is no owner any longer, and no other owner had seen this node join"

@@ -15,6 +15,7 @@ use crate::core::record::NetworkRecord;
 use crate::network::address;
 use crate::network::carried::Carried;
 use crate::network::charter::AdmissionRule;
+use crate::network::code::Code;
 use crate::network::ids::NetworkId;
 use crate::network::invite::Invite;
 use crate::network::name::NetworkName;
@@ -203,7 +204,11 @@ pub enum Command {
         wait: Duration,
     },
     /// Withdraw the promise and forget the network, but for what is needed to join it again.
-    Leave { name: NetworkName },
+    Leave {
+        name: NetworkName,
+        /// Also as the only owner that others have.
+        anyway: bool,
+    },
     /// Make an invite.
     Invite {
         name: NetworkName,
@@ -238,7 +243,11 @@ pub enum Command {
         name: NetworkName,
         /// A node id, the unique beginning of one, a code, or a label.
         node: String,
+        /// Only say who would be back with it.
+        only_say: bool,
     },
+    /// Forget a code that was accepted before its node asked.
+    ForgetCode { name: NetworkName, code: Code },
     /// The same for one node, as text to carry to it.
     PrintAdmission {
         name: NetworkName,
@@ -250,6 +259,8 @@ pub enum Command {
         name: NetworkName,
         /// A node id, the unique beginning of one, or a label.
         node: String,
+        /// Only say who would be back with it.
+        only_say: bool,
     },
     /// End the offices of an owner below this node.
     Dismiss {
@@ -258,6 +269,8 @@ pub enum Command {
     },
     /// Make this node an owner, with the key that is above every owner.
     Recover { name: NetworkName, key: RecoveryKey },
+    /// Say what the owners did.
+    Acts { name: NetworkName },
     /// Say which invites there are.
     Invites { name: NetworkName },
     /// Close an invite.
@@ -346,17 +359,19 @@ impl Command {
         match self {
             Self::Create { name, .. }
             | Self::Join { name, .. }
-            | Self::Leave { name }
+            | Self::Leave { name, .. }
             | Self::Invite { name, .. }
             | Self::Promise { name, .. }
             | Self::Withdraw { name, .. }
             | Self::SetRule { name, .. }
             | Self::SetJudge { name, .. }
             | Self::Approve { name, .. }
+            | Self::ForgetCode { name, .. }
             | Self::PrintAdmission { name, .. }
             | Self::Appoint { name, .. }
             | Self::Dismiss { name, .. }
             | Self::Recover { name, .. }
+            | Self::Acts { name }
             | Self::Invites { name }
             | Self::CloseInvite { name, .. }
             | Self::Revoke { name, .. } => name,

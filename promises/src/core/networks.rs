@@ -55,6 +55,8 @@ pub(crate) struct Founding {
 pub(crate) struct Networks {
     all: BTreeMap<NetworkId, Mesh>,
     left: BTreeMap<NetworkName, NetworkRecord>,
+    /// Those whose name one has that this node began to join since: if it cannot join, it has still left these.
+    replaced: BTreeMap<NetworkName, NetworkRecord>,
 }
 
 /// Looking at them.
@@ -253,6 +255,8 @@ impl Networks {
         step: &mut Step<'_>,
     ) -> &mut Mesh {
         let mesh = Mesh::begin(beginning, listen_port, local, step);
+        // Its folder is that of the new one.
+        self.left.remove(mesh.name());
         self.add(mesh, local, step)
     }
 
@@ -424,9 +428,10 @@ impl Networks {
     /// The last promise in a network of that name that this node left; it is not one that it left any longer.
     fn last_promise(&mut self, name: &NetworkName, network: &NetworkId) -> Option<Vec<u8>> {
         let record = self.left.remove(name)?;
-        record
-            .promise
-            .filter(|_| record.charter.network() == *network)
+        let is_it = record.charter.network() == *network;
+        let promise = record.promise.clone().filter(|_| is_it);
+        self.replaced.insert(name.clone(), record);
+        promise
     }
 
     /// What this node begins with in a network of that name that it left; `None` if there is none.
@@ -449,6 +454,7 @@ impl Networks {
             Err(error) => return Some(Err(error)),
         };
         let record = self.left.remove(name)?;
+        self.replaced.insert(name.clone(), record.clone());
         Some(Ok(Beginning {
             charter: record.charter,
             secret: record.secret,
@@ -486,10 +492,14 @@ impl Networks {
             return;
         };
         step.timers.cancel_network(network);
-        let change = match &record {
-            Some(record) => Change::Left(record.bootstrap.clone()),
-            None => Change::Removed,
+        let replaced = self.replaced.remove(mesh.name());
+        let replaced = replaced.filter(|_| matches!(ending, Ending::NotJoined { .. }));
+        let change = match (&record, &replaced) {
+            (Some(record), _) => Change::Left(record.bootstrap.clone()),
+            (None, Some(replaced)) => Change::Network(Box::new(replaced.clone())),
+            (None, None) => Change::Removed,
         };
+        let record = record.or(replaced);
         mesh.end(change, step.effects);
         self.update_facts(local);
         let strangers = peers

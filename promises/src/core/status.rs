@@ -98,6 +98,8 @@ pub struct NetworkStatus {
     pub elsewhere: Option<Elsewhere>,
     /// How many acts of owners that this node's invite named have not come in.
     pub awaited: usize,
+    /// What the nodes call themselves that promised something, members or not.
+    pub labels: BTreeMap<NodeId, String>,
 }
 
 /// A machine that signs as this node, and is not this one.
@@ -120,8 +122,8 @@ pub struct InviteStatus {
     pub issuer: NodeId,
     /// How many nodes it may admit.
     pub uses: u32,
-    /// How many nodes used it, as their promises show.
-    pub used: usize,
+    /// The nodes that used it, as their promises show.
+    pub users: Vec<NodeId>,
     /// When it was made.
     pub issued: Timestamp,
     /// When it can be used no longer.

@@ -141,6 +141,17 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether another owner can do the same. Offices are not handed on: whoever is appointed again makes new acts.
+    #[must_use]
+    pub const fn can_be_restated(&self) -> bool {
+        match self {
+            Self::Admit { .. } | Self::Revoke { .. } | Self::Close { .. } => true,
+            Self::Appoint { .. } | Self::Dismiss { .. } => false,
+        }
+    }
+}
+
 impl Act {
     /// The hash of its body.
     #[must_use]

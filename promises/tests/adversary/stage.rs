@@ -207,6 +207,7 @@ fn deeds() -> Vec<(NodeIndex, Command)> {
     let appoint = Command::Appoint {
         name: foo(),
         node: id(OWNER.into()).to_string(),
+        only_say: false,
     };
     vec![
         (ROUTED, rule),
@@ -279,6 +280,7 @@ fn approve(world: &mut Sim, node: NodeIndex) {
     let approve = Command::Approve {
         name: foo(),
         node: name,
+        only_say: false,
     };
     let approved = world.run_command(FOUNDER, approve);
     assert!(approved.is_ok(), "{approved:?}");

@@ -222,7 +222,11 @@ fn a_wrong_clock_costs_an_owner_no_code_and_no_invite() {
     let founder = world.add();
     found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Approve);
     let node = "4K7J-2M3P-QR8T".to_owned();
-    let approve = Command::Approve { name: foo(), node };
+    let approve = Command::Approve {
+        name: foo(),
+        node,
+        only_say: false,
+    };
     world.run_command(founder, approve).unwrap();
     world.kill(founder);
     for error in [YEAR, 0] {

@@ -45,7 +45,7 @@ fn invites_are_listed_and_closed() {
         let all = listed(&mut world, founder);
         let counts = |of: &Invite| {
             let found = all.iter().find(|status| status.invite == of.key.id());
-            found.map(|status| (status.used, status.uses, status.is_closed))
+            found.map(|status| (status.users.len(), status.uses, status.is_closed))
         };
         assert_eq!(all.len(), 2);
         assert_eq!(
@@ -85,7 +85,13 @@ fn invites_are_listed_and_closed() {
     world.run(Duration::from_secs(5));
     for invite in [&used, &unused] {
         join(&mut world, late, invite).unwrap_err();
-        let _ = world.run_command(late, Command::Leave { name: foo() });
+        let _ = world.run_command(
+            late,
+            Command::Leave {
+                name: foo(),
+                anyway: false,
+            },
+        );
     }
     world.run(Duration::from_secs(60));
     assert!(agree(&world, &network, &[founder, member]));

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::{
-    Sim, agree, describe, dismissal, foo, found_under, invite, join, revoke, status, world,
+    Sim, agree, describe, dismissal, foo, found_under, invite, join, raised, revoke, status, world,
 };
 
 fn recovery_key(seed: u64) -> RecoveryKey {
@@ -161,8 +161,9 @@ fn who_comes_back_brings_the_others_back() {
         let appoint = Command::Appoint {
             name: foo(),
             node: name(&world, 1),
+            only_say: false,
         };
-        assert_eq!(world.run_command(0, appoint), Ok(Reply::Changed));
+        raised(world.run_command(0, appoint));
         world.run(minute);
         for node in [2, 3] {
             let bad = name(&world, node);
@@ -218,8 +219,9 @@ fn who_waits_for_a_lost_owner_recovers() {
             let approve = Command::Approve {
                 name: foo(),
                 node: name(&world, member),
+                only_say: false,
             };
-            assert_eq!(world.run_command(founder, approve), Ok(Reply::Changed));
+            raised(world.run_command(founder, approve));
             assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1])));
             world.kill(founder);
         }

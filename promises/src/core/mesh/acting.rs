@@ -28,6 +28,8 @@ pub(crate) struct Deed {
     pub(crate) gone: BTreeSet<NodeId>,
     /// Members that stay and that nobody who counts has seen any longer: anybody's claim to their address is as good.
     pub(crate) unseen: BTreeSet<NodeId>,
+    /// Nodes that are no members, and would be.
+    back: BTreeSet<NodeId>,
     after: Ledger,
 }
 
@@ -56,6 +58,7 @@ impl Deed {
         let members = |view: &View| view.members.keys().copied().collect();
         let (before, left): (BTreeSet<_>, BTreeSet<_>) = (members(&is), members(&will_be));
         let mut gone = &before - &left;
+        let back = &left - &before;
         gone.extend(left_behind(roster.ledger(), &after, now));
         let is_unseen = |node: &&NodeId| {
             was_seen(roster.ledger(), &is, node, now) && !was_seen(&after, &will_be, node, now)
@@ -65,6 +68,7 @@ impl Deed {
             acts,
             gone,
             unseen,
+            back,
             after,
         })
     }
@@ -103,7 +107,13 @@ impl Deed {
             gone: but(&self.gone),
             kept: kept.into_iter().collect(),
             unseen: but(&self.unseen),
+            back: but(&self.back),
         }
+    }
+
+    /// The owner whose admission by name makes a node a member.
+    pub(crate) fn named_by(&self, node: &NodeId) -> Option<NodeId> {
+        Some(self.after.acts().naming(node).first()?.owner)
     }
 
     /// What would count.

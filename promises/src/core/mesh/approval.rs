@@ -7,7 +7,7 @@ use crate::core::effect::{Notice, Reply};
 use crate::core::error::CommandError;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
-use crate::core::mesh::acting::admissions;
+use crate::core::mesh::acting::{Deed, admissions};
 use crate::core::mesh::applicants::{Heard, Way};
 use crate::core::mesh::phase::Phase;
 use crate::core::mesh::roster::{BEGINNING, begins, quoted};
@@ -42,29 +42,41 @@ enum Meant {
 /// An owner decides.
 impl Mesh {
     /// Admits a node, as an owner: one that asked, that this node knows by its key, or, once it asks, one with a code;
-    /// or one that owners put out, whatever way the network admits.
+    /// or one that owners put out, whatever way the network admits. Only says who would be back with it, if that is all
+    /// that is wanted.
     pub(crate) fn approve(
         &mut self,
         node: &str,
+        only_say: bool,
         local: &Local,
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
         self.own_office(local)?;
         let by_name = self.roster.charter().admission == AdmissionRule::Approve;
-        let node = match self.meant(node) {
-            Ok(Meant::Node(node)) => node,
-            Ok(Meant::Unknown(code)) if by_name => return self.expect(code, step),
-            Err(error) if by_name => return Err(error),
-            Ok(Meant::Unknown(_)) | Err(_) => return Err(self.no_approval()),
+        let meant = match self.meant(node)? {
+            Meant::Node(node) => Some(node),
+            Meant::Unknown(code) if by_name && only_say => return Ok(Reply::Expected(code)),
+            Meant::Unknown(code) if by_name => return self.expect(code, step),
+            Meant::Unknown(_) => None,
         };
-        if !by_name && !self.roster.is_out(&node) {
-            return Err(self.no_approval());
-        }
-        if self.roster.ledger().authority().is_rooted(&node) {
+        let no_such = || CommandError::NoSuchNode {
+            name: self.name().clone(),
+            node: quoted(node),
+        };
+        let node = meant.ok_or_else(no_such)?;
+        let is_rooted = self.roster.ledger().authority().is_rooted(&node);
+        if is_rooted || (!by_name && self.roster.is_member(&node)) {
             return Ok(Reply::Unchanged);
         }
-        self.admit(node, local, step)?;
-        Ok(Reply::Changed)
+        if !by_name && !self.roster.is_out(&node) {
+            return Err(self.was_not_put_out(node));
+        }
+        let deed = self.admission_of(node, local, step)?;
+        let affected = deed.affected(Some(&node), BTreeSet::new());
+        if !only_say {
+            self.carry_out(deed, local, step);
+        }
+        Ok(Reply::Raised { node, affected })
     }
 
     /// Admits a node, and gives the text of that, for a person to carry to it. It leads to this node and to `others`.
@@ -76,8 +88,10 @@ impl Mesh {
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
         self.own_office(local)?;
-        if self.roster.charter().admission != AdmissionRule::Approve {
-            return Err(self.no_approval());
+        let rule = self.roster.charter().admission;
+        if rule != AdmissionRule::Approve {
+            let name = self.name().clone();
+            return Err(CommandError::NoApproval { name, rule });
         }
         let Phase::Member(own) = &self.phase else {
             return Err(CommandError::NotAMember(self.name().clone()));
@@ -107,10 +121,19 @@ impl Mesh {
         local: &Local,
         step: &mut Step<'_>,
     ) -> Result<(), CommandError> {
-        let admissions = admissions(&BTreeSet::from([node]), &self.roster);
-        let deed = self.consider(admissions, local, step)?;
+        let deed = self.admission_of(node, local, step)?;
         self.carry_out(deed, local, step);
         Ok(())
+    }
+
+    fn admission_of(
+        &self,
+        node: NodeId,
+        local: &Local,
+        step: &Step<'_>,
+    ) -> Result<Deed, CommandError> {
+        let admissions = admissions(&BTreeSet::from([node]), &self.roster);
+        self.consider(admissions, local, step)
     }
 
     /// Keeps a code, for the node that will ask with it.
@@ -122,14 +145,24 @@ impl Mesh {
         Ok(Reply::Expected(code))
     }
 
+    /// Forgets a code that was accepted before its node asked.
+    pub(crate) fn forget_code(&mut self, code: Code, step: &mut Step<'_>) -> Reply {
+        if !self.codes.take(code, step.time()) {
+            return Reply::Unchanged;
+        }
+        self.store_codes(step);
+        Reply::Changed
+    }
+
     fn store_codes(&self, step: &mut Step<'_>) {
         let codes = self.codes.all().to_vec();
         self.roster.store(Change::Expected(codes), step.effects);
     }
 
-    fn no_approval(&self) -> CommandError {
-        CommandError::NoApproval {
+    fn was_not_put_out(&self, node: NodeId) -> CommandError {
+        CommandError::WasNotPutOut {
             name: self.name().clone(),
+            node,
             rule: self.roster.charter().admission,
         }
     }

@@ -18,6 +18,8 @@ use crate::network::act::Action;
 use crate::network::admission::{Admission, Grant, Link};
 use crate::network::member::Member;
 use crate::network::statement::Signed;
+use crate::network::trace::Trace;
+use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -43,7 +45,8 @@ impl Mesh {
         let is_closed = |invite: &NodeId| !ledger.authority().closings_of(invite).is_empty();
         let mut uses: BTreeMap<ContentId, (&Signed<Grant>, BTreeSet<NodeId>)> = BTreeMap::new();
         let admissions = ledger.members().values().map(Member::admission);
-        for link in admissions.flat_map(Admission::links) {
+        let gone = ledger.traces(Timestamp::default()).map(Trace::admission);
+        for link in admissions.chain(gone).flat_map(Admission::links) {
             let new = || (&link.grant, BTreeSet::new());
             let (_, users) = uses.entry(link.grant.id()).or_insert_with(new);
             users.insert(link.node());
@@ -52,7 +55,7 @@ impl Mesh {
             invite: grant.invite,
             issuer: grant.issuer,
             uses: grant.uses,
-            used: users.len(),
+            users: users.iter().copied().collect(),
             issued: grant.issued,
             expires: grant.expires,
             is_closed: is_closed(&grant.invite),
@@ -65,7 +68,7 @@ impl Mesh {
             invite: own.invite,
             issuer: local.id(),
             uses: own.uses,
-            used: 0,
+            users: Vec::new(),
             issued: own.issued,
             expires: own.expires,
             is_closed: is_closed(&own.invite),
@@ -157,12 +160,16 @@ impl Mesh {
         let is_meant = |invite: &NodeId| begins(invite, text, BEGINNING);
         let found: BTreeSet<NodeId> = used.chain(own).filter(is_meant).collect();
         let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            (Some(one), None) => Ok(one),
-            _ => Err(CommandError::NoSuchInvite {
-                name: self.name().clone(),
-                invite: quoted(text),
+        let count = found.len();
+        let (name, invite) = (self.name().clone(), quoted(text));
+        match found.next() {
+            Some(one) if count == 1 => Ok(one),
+            Some(_) => Err(CommandError::AmbiguousInvite {
+                name,
+                invite,
+                count,
             }),
+            None => Err(CommandError::NoSuchInvite { name, invite }),
         }
     }
 }

@@ -37,6 +37,20 @@ impl Mesh {
         }
     }
 
+    /// Goes on waiting for an owner, for another command: the one before is told how things stand.
+    pub(crate) fn wait_on(
+        &mut self,
+        ticket: Ticket,
+        local: &Local,
+        peers: &mut Peers,
+        step: &mut Step<'_>,
+    ) {
+        if let Some(Pending::Join(before)) = self.pending {
+            step.done(before, Err(self.waits_for_owner(local)));
+        }
+        self.await_join(ticket, local, peers, step);
+    }
+
     /// Goes on to join, if this node had no admission and what owners did makes it a member.
     pub(super) fn join_by_name(&mut self, local: &Local, peers: &mut Peers, step: &mut Step<'_>) {
         let never_promised = matches!(
@@ -117,7 +131,11 @@ impl Mesh {
             }
             Phase::Expelled { why, .. } => self.fail_join(match why {
                 Expulsion::InviteSpent | Expulsion::InviteExpired => CommandError::InviteSpent,
-                why => CommandError::PutOut(*why),
+                why => CommandError::PutOut {
+                    name: self.name().clone(),
+                    node: local.id(),
+                    why: *why,
+                },
             }),
             _ => None,
         }
@@ -193,7 +211,12 @@ impl Mesh {
                 }
                 failed
             }
-            Some(Pending::Leave { ticket, told, .. }) => Some(Ending::Left { ticket, told }),
+            Some(Pending::Leave {
+                ticket, ref told, ..
+            }) => Some(Ending::Left {
+                ticket,
+                told: told.len(),
+            }),
             None => None,
         }
     }

@@ -1,5 +1,7 @@
 //! Leaving a network: the members are told, and all is forgotten but what joining again takes.
 
+use std::collections::BTreeSet;
+
 use crate::core::input::Ticket;
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
@@ -11,10 +13,26 @@ use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, Timer};
 use crate::network::admission::Admission;
 use crate::network::invite::Bootstrap;
+use grid_keys::NodeId;
 
 impl Mesh {
     pub(crate) const fn is_leaving(&self) -> bool {
         matches!(self.pending, Some(Pending::Leave { .. }))
+    }
+
+    /// Whether there are other members, and this node is the only one that can decide for them.
+    pub(crate) fn is_only_owner(&self, local: &Local) -> bool {
+        let own = local.id();
+        let above = self.roster.charter().recovery;
+        let mut owners = self.roster.ledger().authority().owners();
+        self.phase.is_member()
+            && self.roster.is_owner(&own)
+            && owners.all(|owner| *owner == own || Some(*owner) == above)
+            && self.roster.others(&own).next().is_some()
+    }
+
+    pub(crate) fn has_recovery_key(&self) -> bool {
+        self.roster.charter().recovery.is_some()
     }
 
     /// Withdraws the promise and tells the members.
@@ -32,7 +50,7 @@ impl Mesh {
         self.pending = Some(Pending::Leave {
             ticket,
             waiting: 0,
-            told: 0,
+            told: BTreeSet::new(),
         });
         step.timers
             .set(Timer::Deadline(ticket), step.now + timers::LEAVE);
@@ -40,22 +58,25 @@ impl Mesh {
         self.left_if_told()
     }
 
-    /// A member confirmed that this node leaves, or failed to.
-    pub(super) fn leave_told(&mut self, confirmed: bool) -> Option<Ending> {
+    /// This member confirmed that this node leaves; of `None`, one that was told failed to.
+    pub(super) fn leave_told(&mut self, confirmed: Option<NodeId>) -> Option<Ending> {
         if let Some(Pending::Leave { waiting, told, .. }) = &mut self.pending {
             *waiting = waiting.saturating_sub(1);
-            *told += usize::from(confirmed);
+            told.extend(confirmed);
         }
         self.left_if_told()
     }
 
     fn left_if_told(&self) -> Option<Ending> {
-        match self.pending {
+        match &self.pending {
             Some(Pending::Leave {
                 ticket,
                 waiting: 0,
                 told,
-            }) => Some(Ending::Left { ticket, told }),
+            }) => Some(Ending::Left {
+                ticket: *ticket,
+                told: told.len(),
+            }),
             _ => None,
         }
     }

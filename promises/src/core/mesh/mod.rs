@@ -70,6 +70,7 @@ use crate::core::record::Change;
 use crate::core::step::{Queue, Step};
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::act::ActId;
+use crate::network::admission::{Admission, Link};
 use crate::network::charter::{AdmissionRule, Charter};
 use crate::network::ids::NetworkId;
 use crate::network::invite::Bootstrap;
@@ -329,7 +330,8 @@ impl Mesh {
 
     /// Notices that owners put this node out, or that its invite was used by others before.
     fn check_own_standing(&mut self, own: &NodeId, step: &mut Step<'_>) {
-        let why = self.ruling_on(own).err().map(|why| Expulsion::from(&why));
+        let why = self.ruling_on(own).err();
+        let why = why.map(|why| self.blamed(Expulsion::from(&why), own));
         let why = why.or_else(|| self.roster.view().refused.get(own).map(Expulsion::from));
         let why = why.or_else(|| self.has_no_room(own).then_some(Expulsion::NoRoom));
         match why {
@@ -350,6 +352,23 @@ impl Mesh {
     /// Whether this node promised something, and has no room for that itself.
     fn has_no_room(&self, own: &NodeId) -> bool {
         self.phase.own().is_some() && self.roster.promise_of(own).is_none()
+    }
+
+    /// The same, of whoever it was done to, if that is not this node but one that it came by.
+    fn blamed(&self, why: Expulsion, own: &NodeId) -> Expulsion {
+        let authority = self.roster.ledger().authority();
+        let links = self.phase.admission().map_or(&[][..], Admission::links);
+        let issuer = links.first().map(Link::issuer);
+        let mut came_by = issuer.into_iter().chain(links.iter().map(Link::node));
+        match why {
+            Expulsion::Revoked if !authority.is_revoked(own) => came_by
+                .find(|node| authority.is_revoked(node))
+                .map_or(why, Expulsion::RevokedWith),
+            Expulsion::Dismissed if !authority.is_dismissed(own) => came_by
+                .find(|node| authority.is_dismissed(node))
+                .map_or(why, Expulsion::DismissedWith),
+            _ => why,
+        }
     }
 
     /// What owners did to this node.

@@ -8,19 +8,23 @@ use crate::core::input::{Cut, Dismissal};
 use crate::core::local::Local;
 use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::{Deed, admissions};
-use crate::core::mesh::roster::{BEGINNING, begins, quoted};
+use crate::core::mesh::roster::{BEGINNING, begins};
 use crate::core::peers::Peers;
 use crate::core::status::{OfficeStatus, Owners};
 use crate::core::step::Step;
-use crate::network::act::{ActId, Action, OfficeId};
+use crate::network::act::{Act, ActId, Action, OfficeId};
 use crate::network::recovery::RecoveryKey;
 use grid_keys::NodeId;
 
+/// Digits of the id of an act.
+const MAX_ACT_TEXT: usize = 64;
+
 impl Mesh {
-    /// Makes a member an owner, below this one.
+    /// Makes a member an owner, below this one. Only says who would be back, if that is all that is wanted.
     pub(crate) fn appoint(
         &mut self,
         node: &str,
+        only_say: bool,
         local: &Local,
         step: &mut Step<'_>,
     ) -> Result<Reply, CommandError> {
@@ -34,8 +38,11 @@ impl Mesh {
             return Err(CommandError::IsNoMember { name, node });
         }
         let deed = self.consider(vec![Action::Appoint { node }], local, step)?;
-        self.carry_out(deed, local, step);
-        Ok(Reply::Changed)
+        let affected = deed.affected(Some(&node), BTreeSet::new());
+        if !only_say {
+            self.carry_out(deed, local, step);
+        }
+        Ok(Reply::Raised { node, affected })
     }
 
     /// Makes this node an owner, with the key that is above every owner.
@@ -112,6 +119,7 @@ impl Mesh {
         let deed = consider(actions)?;
         let reply = Reply::Dismissed {
             node,
+            named_by: deed.named_by(&node),
             void,
             affected: deed.affected(Some(&node), kept),
         };
@@ -135,7 +143,11 @@ impl Mesh {
         };
         let mut offices = authority.offices_of(own).map(|(office, _)| *office);
         let senior = offices.find(theirs);
-        senior.ok_or(CommandError::NotSenior { name, node: *node })
+        senior.ok_or(CommandError::NotSenior {
+            name,
+            node: *node,
+            under_key: self.roster.charter().recovery.is_some(),
+        })
     }
 
     /// What ends the offices of a node.
@@ -177,7 +189,11 @@ impl Mesh {
             .map(|(id, act)| (act.office, *id));
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
-            _ => Err(CommandError::NoSuchAct(quoted(name))),
+            (one, _) => Err(CommandError::NoSuchAct {
+                name: self.name().clone(),
+                act: name.chars().take(MAX_ACT_TEXT).collect(),
+                is_ambiguous: one.is_some(),
+            }),
         }
     }
 
@@ -187,14 +203,7 @@ impl Mesh {
         let acts = before.acts().held().iter();
         let counted = acts.filter(|(id, _)| before.authority().counts(id));
         let void = counted.filter(|(id, _)| !deed.authority().counts(id));
-        let mut undone: Vec<Undone> = void
-            .map(|(id, act)| Undone {
-                act: *id,
-                owner: act.owner,
-                action: act.action.clone(),
-                issued: act.issued,
-            })
-            .collect();
+        let mut undone: Vec<Undone> = void.map(|(id, act)| told(*id, act)).collect();
         undone.sort_by_key(|undone| (!is_revocation(undone), undone.issued, undone.act));
         undone
     }
@@ -221,6 +230,18 @@ impl Mesh {
         kept.remove(node);
         kept.extend(dismissal.stays.then_some(*node));
         Ok(kept)
+    }
+
+    /// What owners did, as far as this node knows.
+    pub(crate) fn acts(&self) -> Reply {
+        let acts = self.roster.ledger().acts();
+        let all = acts.in_order();
+        let all = all.map(|(id, act)| (told(id, act), acts.authority().counts(&id)));
+        let mut all: Vec<(Undone, bool)> = all.collect();
+        // Of one second, an owner's later ones come later in the chain.
+        all.reverse();
+        all.sort_by_key(|(act, _)| std::cmp::Reverse(act.issued));
+        Reply::Acts(all)
     }
 
     /// Who decides in this network.
@@ -258,13 +279,17 @@ const fn is_revocation(undone: &Undone) -> bool {
     matches!(undone.action, Action::Revoke { .. })
 }
 
+fn told(act: ActId, about: &Act) -> Undone {
+    Undone {
+        act,
+        owner: about.owner,
+        action: about.action.clone(),
+        issued: about.issued,
+    }
+}
+
 /// The same as an act of another owner, if that can be done again.
 fn restated(undone: &Undone) -> Option<Action> {
-    match &undone.action {
-        Action::Admit { .. } | Action::Revoke { .. } | Action::Close { .. } => {
-            Some(undone.action.clone())
-        }
-        // Offices are not handed on: whoever is appointed again makes new acts.
-        Action::Appoint { .. } | Action::Dismiss { .. } => None,
-    }
+    let action = &undone.action;
+    action.can_be_restated().then(|| action.clone())
 }

@@ -1,5 +1,7 @@
 //! Where this node stands in a network.
 
+use std::collections::BTreeSet;
+
 use crate::core::error::CommandError;
 use crate::core::expulsion::Expulsion;
 use crate::core::input::Ticket;
@@ -7,6 +9,7 @@ use crate::core::mesh::own_promise::OwnPromise;
 use crate::network::admission::Admission;
 use crate::network::receipt::Receipt;
 use crate::network::statement::Signed;
+use grid_keys::NodeId;
 
 /// Where this node stands, and what it has there.
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl Phase {
 }
 
 /// A command that waits for something to happen in the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
     /// To have joined.
     Join(Ticket),
@@ -116,7 +119,7 @@ pub(crate) enum Pending {
         /// Messages whose answers are missing.
         waiting: usize,
         /// Members that confirmed it.
-        told: usize,
+        told: BTreeSet<NodeId>,
     },
 }
 

@@ -38,7 +38,7 @@ impl Mesh {
             NetworkAbout::Push => {
                 // It may have arrived all the same: a comparison will show.
                 self.sync_by(step.now + timers::AFTER_LOSS, step);
-                self.leave_told(false)
+                self.leave_told(None)
             }
             NetworkAbout::Pull | NetworkAbout::Admit => None,
         }
@@ -100,9 +100,9 @@ impl Mesh {
                     step.effects.notice(Notice::Refused { peer, why });
                 }
                 self.take_receipt(answer, local, step);
-                self.leave_told(true)
+                self.leave_told(Some(peer))
             }
-            NetworkReply::Push(Response::Refusal(_)) => self.leave_told(false),
+            NetworkReply::Push(Response::Refusal(_)) => self.leave_told(None),
             NetworkReply::Admit(response) => {
                 if let Response::Answer(answer) = response {
                     self.take_admission(peer, &answer.acts, local, peers, step);

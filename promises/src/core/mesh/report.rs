@@ -50,6 +50,7 @@ impl Mesh {
             expected: self.codes.standing(time).collect(),
             elsewhere: self.rival.elsewhere().cloned(),
             awaited: self.awaited.len(),
+            labels: self.roster.labels().collect(),
         }
     }
 

@@ -30,7 +30,12 @@ impl Mesh {
         }
         let authority = self.roster.ledger().authority();
         if authority.is_owner(&node) {
-            return Err(CommandError::IsAnOwner { name, node });
+            let under_key = self.roster.charter().recovery.is_some();
+            return Err(CommandError::IsAnOwner {
+                name,
+                node,
+                under_key,
+            });
         }
         if authority.is_revoked(&node) {
             return Ok(Reply::Unchanged);
@@ -45,8 +50,16 @@ impl Mesh {
         let mut actions = admissions(&kept, &self.roster);
         actions.extend(withdrawal);
         let deed = self.consider(actions, local, step)?;
+        let closed = deed.acts.iter().find_map(|act| match act.action {
+            Action::Close { invite, .. } => Some(invite),
+            _ => None,
+        });
         let affected = deed.affected(Some(&node), kept);
-        let reply = Reply::Revoked { node, affected };
+        let reply = Reply::Revoked {
+            node,
+            closed,
+            affected,
+        };
         if !only_say {
             self.carry_out(deed, local, step);
         }

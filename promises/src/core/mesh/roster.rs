@@ -291,7 +291,7 @@ impl Roster {
     pub(crate) fn resolve(&self, name: &str) -> Result<NodeId, CommandError> {
         let there = self.labels().filter(|(node, _)| self.view.is_live(node));
         match pick(self.name(), name, there.collect()) {
-            Err(CommandError::NoSuchNode { .. }) => {
+            Err(CommandError::NoSuchNode { .. } | CommandError::TooShort { .. }) => {
                 pick(self.name(), name, self.labels().collect())
             }
             found => found,
@@ -320,6 +320,10 @@ pub(crate) fn pick(
     let found: Vec<NodeId> = known.iter().filter(is_meant).map(|(id, _)| *id).collect();
     match found.as_slice() {
         [one] => Ok(*one),
+        [] if known.iter().any(|(id, _)| begins(id, name, 1)) => Err(CommandError::TooShort {
+            node: quoted(name),
+            least: BEGINNING,
+        }),
         [] => Err(CommandError::NoSuchNode {
             name: network.clone(),
             node: quoted(name),
@@ -361,6 +365,11 @@ mod tests {
         let known = |label: &str| vec![(one, "web1".to_owned()), (other, label.to_owned())];
         assert_eq!(pick(&foo, &short, known("web2")), Ok(one));
         assert_eq!(pick(&foo, "web2", known("web2")), Ok(other));
+        for (beginning, error) in [(3, true), (4, false)] {
+            let found = pick(&foo, &short[..beginning], known("web2"));
+            let too_short = matches!(found, Err(CommandError::TooShort { .. }));
+            assert_eq!(too_short, error, "{found:?}");
+        }
         assert!(matches!(
             pick(&foo, &short, known(&short)),
             Err(CommandError::AmbiguousNode { count: 2, .. })

@@ -51,9 +51,23 @@ impl Router {
             return;
         };
         let outcome = match command {
+            Command::Join {
+                with: JoinWith::Peers,
+                wait,
+                ..
+            } if mesh.is_waiting() && !mesh.is_leaving() => {
+                let until = step.now + wait;
+                step.timers.set(Timer::Deadline(ticket), until);
+                mesh.wait_on(ticket, local, peers, step);
+                return;
+            }
             Command::Create { .. } | Command::Join { .. } => Err(CommandError::NameTaken(name)),
             // Another command waits for that already.
             Command::Leave { .. } if mesh.is_leaving() => Err(CommandError::NoSuchNetwork(name)),
+            Command::Leave { anyway: false, .. } if mesh.is_only_owner(local) => {
+                let under_key = mesh.has_recovery_key();
+                Err(CommandError::OnlyOwner { name, under_key })
+            }
             Command::Leave { .. } => {
                 let network = mesh.id();
                 if let Some(ending) = mesh.leave(ticket, local, peers, step) {
@@ -76,12 +90,14 @@ impl Router {
                 ..
             } => mesh.set_rule(action, prefix, from.as_deref(), &local.id(), step.effects),
             Command::SetJudge { judge, .. } => Ok(mesh.set_judge(judge, step.effects)),
-            Command::Approve { node, .. } => mesh.approve(&node, local, step),
+            Command::Approve { node, only_say, .. } => mesh.approve(&node, only_say, local, step),
+            Command::ForgetCode { code, .. } => Ok(mesh.forget_code(code, step)),
             Command::PrintAdmission { node, .. } => {
                 mesh.print_admission(&node, others, local, step)
             }
-            Command::Appoint { node, .. } => mesh.appoint(&node, local, step),
+            Command::Appoint { node, only_say, .. } => mesh.appoint(&node, only_say, local, step),
             Command::Dismiss { dismissal, .. } => mesh.dismiss(&dismissal, local, peers, step),
+            Command::Acts { .. } => Ok(mesh.acts()),
             Command::Invites { .. } => Ok(mesh.invites(local)),
             Command::CloseInvite {
                 invite,
