@@ -395,3 +395,29 @@ fn who_was_revoked_does_not_come_back_by_an_admission_that_is_carried() {
     world.run(Duration::from_secs(60));
     assert!(agree(&world, &network, &[founder]));
 }
+
+/// A mistyped code is taken back, and its node waits as anybody does, through as many commands as it takes.
+#[test]
+fn a_code_is_taken_back_and_a_second_join_goes_on_waiting() {
+    let mut world = world(112, Faults::NONE);
+    let (network, founder, joiner) = acquainted(&mut world, AdmissionRule::Approve);
+    let code = Code::of(&network, &id(&world, joiner));
+    let forget = || Command::ForgetCode { name: foo(), code };
+    assert_eq!(accept(&mut world, founder, code), Ok(Reply::Expected(code)));
+    assert_eq!(world.run_command(founder, forget()), Ok(Reply::Changed));
+    assert_eq!(world.run_command(founder, forget()), Ok(Reply::Unchanged));
+    for _ in 0..2 {
+        let outcome = world.run_command(joiner, join_command(JoinWith::Peers));
+        assert!(
+            matches!(outcome, Err(CommandError::WaitsForOwner { .. })),
+            "{outcome:?}"
+        );
+    }
+    raised(accept(&mut world, founder, code));
+    let both = [founder, joiner];
+    assert!(world.run_until(HOUR, |w| agree(w, &network, &both)));
+    let Ok(Reply::Acts(acts)) = world.run_command(joiner, Command::Acts { name: foo() }) else {
+        panic!("no acts");
+    };
+    assert!(acts.len() == 1 && acts[0].1, "{acts:?}");
+}
