@@ -714,7 +714,11 @@ fn who_was_admitted_again_while_it_was_cut_off_finds_out() {
     let asked = world.nodes[2].sent.0 - before;
     assert!((24..400).contains(&asked), "{asked} messages in a day");
     world.partition(|node| u8::from(node == 2));
-    let approve = Command::Approve { name: foo(), node };
+    let approve = Command::Approve {
+        name: foo(),
+        node,
+        only_say: false,
+    };
     assert_eq!(world.run_command(0, approve), Ok(Reply::Changed));
     world.run(Duration::from_secs(12 * 24 * 3600));
     assert!(is_out(&world));

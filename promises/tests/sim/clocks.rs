@@ -314,7 +314,11 @@ fn let_in_by(world: &mut Sim, rule: AdmissionRule, error: i64) -> (NetworkId, [N
         world.command(newcomer, join_command(JoinWith::Peers));
         world.run(MINUTE);
         let node = world.nodes[newcomer].key.id().to_string();
-        let approve = Command::Approve { name: foo(), node };
+        let approve = Command::Approve {
+            name: foo(),
+            node,
+            only_say: false,
+        };
         world.run_command(founder, approve).unwrap();
         return (network, [founder, newcomer]);
     }

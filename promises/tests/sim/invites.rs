@@ -316,7 +316,7 @@ fn a_second_grant_of_an_invite_key_stands_beside_the_first() {
     let counts = |world: &mut Sim| -> Vec<_> {
         let all = listed(world, 0).into_iter();
         let these = all.filter(|one| one.invite == id);
-        let mut counts: Vec<_> = these.map(|one| (one.uses, one.used)).collect();
+        let mut counts: Vec<_> = these.map(|one| (one.uses, one.users.len())).collect();
         counts.sort_unstable();
         counts
     };

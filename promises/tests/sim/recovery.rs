@@ -288,6 +288,7 @@ fn forked(seed: u64) -> (Sim, NetworkId) {
     let appoint = Command::Appoint {
         name: foo(),
         node: name(&world, 1),
+        only_say: false,
     };
     world.run_command(0, appoint).unwrap();
     world.run(minute);

@@ -143,7 +143,13 @@ fn an_invite_stays_used_among_those_who_came_later() {
     join(&mut world, witness, &of_witness).unwrap();
     join(&mut world, user, &used).unwrap();
     world.run(MINUTE);
-    let left = world.run_command(user, Command::Leave { name: foo() });
+    let left = world.run_command(
+        user,
+        Command::Leave {
+            name: foo(),
+            anyway: false,
+        },
+    );
     assert!(left.is_ok(), "{left:?}");
     world.run(10 * DAY);
     let mut of_later = of_later;
