@@ -84,6 +84,13 @@ pub const fn on_a_copy() -> &'static str {
      --moved` takes over a restored backup or a moved disk, where the other machine is gone"
 }
 
+/// For a home whose key is gone.
+#[must_use]
+pub const fn replaces_the_key() -> &'static str {
+    "copy the key from a backup; or make another node of this home with `grid generate-keys --new`, which has to be invited \
+     to its networks again"
+}
+
 /// For a home that was made on this machine, whose key is to be replaced.
 #[must_use]
 pub const fn is_no_copy() -> &'static str {

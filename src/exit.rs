@@ -90,6 +90,7 @@ impl From<StoreError> for Failure {
             return Self::refused(format!("{text}; {}", advice::on_a_copy()));
         }
         Self::failed(match error {
+            StoreError::NoKey { .. } => format!("{text}; {}", advice::replaces_the_key()),
             StoreError::SameMachine { .. } => format!("{text}; {}", advice::is_no_copy()),
             StoreError::Held { .. } => format!("{text}; {}", advice::stops_the_other_server()),
             _ => text,

@@ -340,6 +340,7 @@ fn a_server_in_the_background_has_nothing_that_it_does_not_need() {
 #[test]
 fn a_damaged_network_is_said_and_the_server_runs() {
     let home = TestHome::new();
+    home.run(&["generate-keys"]);
     home.write("nets/foo/charter", "junk", 0o600);
     home.write("nets/.hidden.tmp", "junk", 0o600);
     let _server = home.server();

@@ -53,7 +53,7 @@ impl Command for Args {
         })?;
         let mut entropy = ChaCha20Rng::from_seed(*seed);
         let store = Store::open(caller.home())?;
-        if self.new && store.node_key()?.is_some() {
+        if self.new && store.is_of_a_node()? {
             return renew(caller, &store, self.force, &mut entropy);
         }
         let new = store.node_key()?.is_none();

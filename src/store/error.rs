@@ -40,6 +40,17 @@ pub enum StoreError {
         /// The home.
         home: PathBuf,
     },
+    /// The node's key cannot be used, and others know this home by it.
+    #[error(
+        "{path} {what}, and this home is that of a node that others know by this key; nothing was changed",
+        path = path.display()
+    )]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The home was made on this machine, and is no copy.
     #[error("{home} was made on this machine: it keeps its key", home = home.display())]
     SameMachine {

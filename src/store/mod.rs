@@ -147,15 +147,22 @@ impl Store<RealDisk> {
         Ok(())
     }
 
-    /// The node's key; made if there is none. Safe against another process that does the same.
+    /// The node's key; made if there is none, in a home without networks. Safe against another process that does the same.
     ///
     /// # Errors
-    /// The key file is damaged or others can open it, or the system refuses.
+    /// The key file is damaged, or gone from a home that has networks ([`StoreError::NoKey`]); others can open it, or the
+    /// system refuses.
     pub fn node_key_or_new(&self, entropy: &mut dyn rand_core::Rng) -> Result<NodeKey, StoreError> {
         let keys = self.home.keys();
         let _lock = self.lock_home()?;
         atomic::clean(&self.disk, &keys)?;
         let is_new = self.node_key()?.is_none();
+        if is_new && self.folders()?.next().is_some() {
+            return Err(StoreError::NoKey {
+                path: keys.join(NODE_KEY),
+                what: "is missing".to_owned(),
+            });
+        }
         let key = self.ensure_node_key(entropy)?;
         if is_new && let Some(here) = Machine::here() {
             machine::save(&self.disk, &keys, &here)?;
@@ -208,9 +215,18 @@ impl Store<RealDisk> {
         }
     }
 
+    /// Whether the home is that of a node, with a key that can be used or not.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn is_of_a_node(&self) -> Result<bool, StoreError> {
+        let has_key = !matches!(self.node_key(), Ok(None));
+        Ok(has_key || self.folders()?.next().is_some())
+    }
+
     /// Makes another node of the home: with a new key, and in no network. Returns the key and the names of the networks
-    /// that the home was in. With `force` also of one that was made on this machine. Only who holds the [`ServerLock`]
-    /// may call it. If it is interrupted, it can be done again.
+    /// that the home was in. A key that can be used stays, where the home was made on this machine, unless with `force`.
+    /// Only who holds the [`ServerLock`] may call it. If it is interrupted, it can be done again.
     ///
     /// # Errors
     /// [`StoreError::SameMachine`], or the system refuses.
@@ -220,7 +236,12 @@ impl Store<RealDisk> {
         entropy: &mut dyn rand_core::Rng,
     ) -> Result<(NodeKey, Vec<String>), StoreError> {
         let (keys, here) = (self.home.keys(), Machine::here());
-        if !force && here.is_some() && machine::load(&self.reader(), &keys)? == here {
+        let has_key = match self.node_key() {
+            Ok(key) => key.is_some(),
+            Err(StoreError::NoKey { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if !force && has_key && here.is_some() && machine::load(&self.reader(), &keys)? == here {
             return Err(StoreError::SameMachine {
                 home: self.home.path().to_owned(),
             });
@@ -315,7 +336,15 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// The file is damaged, or others can open it.
     pub fn node_key(&self) -> Result<Option<NodeKey>, StoreError> {
-        let seed = files::secret(&self.reader(), &self.home.keys().join(NODE_KEY))?;
+        let path = self.home.keys().join(NODE_KEY);
+        let seed = files::secret(&self.reader(), &path);
+        let seed = seed.map_err(|error| match error {
+            StoreError::File(FileError::Damaged { why, .. }) => StoreError::NoKey {
+                path,
+                what: format!("is damaged: {why}"),
+            },
+            error => error,
+        })?;
         Ok(seed.map(|seed| NodeKey::from_seed(&seed)))
     }
 

@@ -420,9 +420,13 @@ fn who_looks_at_a_home_that_is_being_made_disturbs_nobody() {
 #[test]
 fn what_holds_secrets_is_closed_to_others() {
     let (_dir, home, store) = filled();
+    let _lock = ServerLock::take(&home).unwrap();
     store
-        .node_key_or_new(&mut ChaCha20Rng::from_seed([4; 32]))
+        .become_another(&mut ChaCha20Rng::from_seed([4; 32]))
         .unwrap();
+    let foo = Change::Network(Box::new(record("foo")));
+    let options = InterfaceOptions::default();
+    store.apply(&name("foo"), &foo, &options).unwrap();
     store.ensure_config().unwrap();
     let mut folders = vec![home.path().to_owned()];
     while let Some(folder) = folders.pop() {
@@ -620,4 +624,41 @@ fn nothing_secret_is_printed() {
     let key = files::encode_secret(&[9; 32]);
     assert!(!text.contains(std::str::from_utf8(&key).unwrap().trim()));
     assert!(!text.contains("9, 9, 9"), "{text}");
+}
+
+#[test]
+fn no_home_with_networks_becomes_another_node_unasked() {
+    let (_dir, home, store) = filled();
+    let mut entropy = ChaCha20Rng::from_seed([5; 32]);
+    let (key, networks) = store.become_another(&mut entropy).unwrap();
+    assert_eq!(networks.len(), 2);
+    let foo = Change::Network(Box::new(record("foo")));
+    let options = InterfaceOptions::default();
+    store.apply(&name("foo"), &foo, &options).unwrap();
+    let path = home.keys().join("node.key");
+    let whole = fs::read(&path).unwrap();
+    for left in [None, Some(&whole[..20])] {
+        match left {
+            None => fs::remove_file(&path).unwrap(),
+            Some(part) => fs::write(&path, part).unwrap(),
+        }
+        let error = store.node_key_or_new(&mut entropy).unwrap_err();
+        assert!(matches!(error, StoreError::NoKey { .. }), "{error}");
+        let told = crate::exit::Failure::from(error).text;
+        assert!(told.contains("from a backup") && told.contains("generate-keys --new"));
+        assert!(!told.contains("move it away"), "{told}");
+        assert_eq!(fs::read(&path).ok().as_deref(), left, "nothing was changed");
+        assert!(store.is_of_a_node().unwrap());
+        fs::write(&path, &whole).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(store.node_key_or_new(&mut entropy).unwrap().id(), key.id());
+    }
+    fs::remove_file(&path).unwrap();
+    let (another, networks) = store.become_another(&mut entropy).unwrap();
+    assert_ne!(another.id(), key.id());
+    assert_eq!(networks, ["foo"]);
+    assert_eq!(
+        store.node_key_or_new(&mut entropy).unwrap().id(),
+        another.id()
+    );
 }
