@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use grid_promises::ContentId;
-use nix::sys::statvfs::{FsFlags, statvfs};
 
 /// The home of a node that belongs to the machine and not to a person.
 pub const SYSTEM_HOME: &str = "/var/lib/grid";
@@ -99,23 +98,12 @@ impl Home {
         grid_modules::CacheDir::new(self.path.join("cache"))
     }
 
-    /// The control socket that a server here listens on: in the home, or where this user's programs keep such things
-    /// while they run if the home is read-only.
+    /// Where the control socket of a server here may be, first where it is made if that can be: in the home; else where
+    /// this user's programs keep such things while they run. Whether it can be may change, so that both are tried each time.
     #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        match statvfs(&self.path) {
-            Ok(about) if about.flags().contains(FsFlags::ST_RDONLY) => {
-                self.socket_in(&runtime_dir())
-            }
-            _ => self.socket_inside(),
-        }
-    }
-
-    /// The control socket in the home. A server may listen there although the home is read-only to this process, which
-    /// may see less of the machine than the server does.
-    #[must_use]
-    pub fn socket_inside(&self) -> PathBuf {
-        self.path.join("grid.sock")
+    pub fn sockets(&self) -> [PathBuf; 2] {
+        let inside = self.path.join("grid.sock");
+        [inside, self.socket_in(&runtime_dir())]
     }
 
     /// The control socket in a folder that serves other homes too.
@@ -165,7 +153,7 @@ mod tests {
         assert!(elsewhere("/a").as_os_str().len() < 60);
         let dir = tempfile::tempdir().unwrap();
         let own = home(dir.path().to_str().unwrap());
-        assert_eq!(own.socket(), dir.path().join("grid.sock"));
+        assert_eq!(own.sockets()[0], dir.path().join("grid.sock"));
     }
 
     #[test]

@@ -133,7 +133,15 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<(Client, bool)> {
     store.check_machine()?;
     let unwritable =
         |error: io::Error| no_server(format!("cannot write {}: {error}", home.log().display()));
-    let (log, from) = open_log(home).map_err(unwritable)?;
+    let (log, from) = match open_log(home) {
+        Ok((log, from)) => (log, Some(from)),
+        // A home that takes no changes has no log.
+        Err(error) if takes_no_log(&error) => {
+            let nowhere = OpenOptions::new().write(true).open("/dev/null");
+            (nowhere.map_err(unwritable)?, None)
+        }
+        Err(error) => return Err(unwritable(error)),
+    };
     let errors = log.try_clone().map_err(unwritable)?;
     let program = program();
     let mut command = Command::new(&program);
@@ -162,15 +170,23 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<(Client, bool)> {
             ))
         })?;
         let waited = wait(home, &mut child).map_err(|why| {
-            let tail = tail(home, from);
-            no_server(format!("{why}\n{tail}  (from {})", home.log().display()))
+            no_server(match from {
+                Some(from) => {
+                    let tail = tail(home, from);
+                    format!("{why}\n{tail}  (from {})", home.log().display())
+                }
+                None => format!("{why} it has no log, because the home takes no changes"),
+            })
         })?;
         match waited {
             Waited::Own(client) => {
+                let log = match from {
+                    Some(_) => format!("its log is {}", home.log().display()),
+                    None => "it has no log, because the home takes no changes".to_owned(),
+                };
                 output::say(&format!(
-                    "started a server in the background (process {}); its log is {}",
-                    child.id(),
-                    home.log().display()
+                    "started a server in the background (process {}); {log}",
+                    child.id()
                 ));
                 return Ok((client, true));
             }
@@ -205,6 +221,15 @@ fn open_log(home: &Home) -> io::Result<(File, u64)> {
         .open(&path)?;
     let length = log.metadata()?.len();
     Ok((log, length))
+}
+
+fn takes_no_log(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Who answers after a server was started.

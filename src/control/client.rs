@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -70,10 +70,26 @@ impl Client {
     }
 
     fn try_connect_until(home: &Home, until: Instant) -> Result<Option<Self>, Failure> {
-        let path = socket_of(home.socket_inside(), home.socket());
-        check_length(&path)?;
+        let [inside, elsewhere] = home.sockets();
+        check_length(&inside)?;
+        Self::try_connect_to(&inside, &elsewhere, home, until)
+    }
+
+    fn try_connect_to(
+        inside: &Path,
+        elsewhere: &Path,
+        home: &Home,
+        until: Instant,
+    ) -> Result<Option<Self>, Failure> {
+        match Self::try_connect_at(inside, home, until)? {
+            None if check_length(elsewhere).is_ok() => Self::try_connect_at(elsewhere, home, until),
+            found => Ok(found),
+        }
+    }
+
+    fn try_connect_at(path: &Path, home: &Home, until: Instant) -> Result<Option<Self>, Failure> {
         loop {
-            let error = match connecting::at_once(&path) {
+            let error = match connecting::at_once(path) {
                 Ok(stream) => return Ok(Some(Self { stream })),
                 Err(error) => error,
             };
@@ -83,7 +99,7 @@ impl Client {
                     sleep(LOOK);
                     continue;
                 }
-                io::ErrorKind::WouldBlock => return Err(deaf(home)),
+                io::ErrorKind::WouldBlock => return Err(deaf(home, path)),
                 io::ErrorKind::PermissionDenied => "; run this as the user whose home it is",
                 _ => "",
             };
@@ -237,14 +253,13 @@ fn is_running(pid: i32) -> bool {
 }
 
 /// Somebody listens, and takes no connections.
-fn deaf(home: &Home) -> Failure {
+fn deaf(home: &Home, path: &Path) -> Failure {
     let remedy = match ServerLock::holder(home) {
         Some(pid) => {
             format!("process {pid} runs for this home; if it hangs, `kill -9 {pid}` ends it")
         }
         None => "no server runs for this home; end the process that listens there".to_owned(),
     };
-    let path = home.socket();
     Failure::new(
         Exit::TimedOut,
         format!(
@@ -254,24 +269,15 @@ fn deaf(home: &Home) -> Failure {
     )
 }
 
-/// The socket that a server would listen on from here; where that is not the one in the home, and somebody listens on
-/// that, it is that one.
-fn socket_of(inside: PathBuf, from_here: PathBuf) -> PathBuf {
-    if from_here != inside && connecting::is_listened_on(&inside) {
-        inside
-    } else {
-        from_here
-    }
-}
-
 /// A server runs that cannot be talked to.
 fn unreachable(home: &Home, pid: &str) -> Failure {
+    let [inside, _] = home.sockets();
     Failure::new(
         Exit::NoServer,
         format!(
             "process {pid} runs for this home but its control socket is gone: it is starting or ending, or \
              {} was removed. If that lasts, `kill {pid}` stops it, and `kill -9 {pid}` if it hangs",
-            home.socket().display()
+            inside.display()
         ),
     )
 }
@@ -293,17 +299,24 @@ mod tests {
 
     use super::*;
 
-    /// A unit of systemd sees a home read-only that its server can write to.
+    /// One that was started while the home was read-only goes on elsewhere when it is not any longer, and a unit of systemd
+    /// sees a home read-only that its server can write to.
     #[test]
     fn a_server_is_found_where_it_listens_whatever_the_home_looks_like() {
-        let dir = tempfile::tempdir().unwrap();
-        let [inside, elsewhere] = ["inside", "elsewhere"].map(|name| dir.path().join(name));
-        let found = || socket_of(inside.clone(), elsewhere.clone());
-        assert_eq!(found(), elsewhere);
-        let listener = std::os::unix::net::UnixListener::bind(&inside).unwrap();
-        assert_eq!(found(), inside);
-        drop(listener);
-        assert_eq!(found(), elsewhere, "nobody listens any more");
+        let dir = tempfile::tempdir().expect("a folder");
+        let home = Home::find(Some(dir.path())).expect("a home");
+        let sockets = ["inside", "elsewhere"].map(|name| dir.path().join(name));
+        let [inside, elsewhere] = &sockets;
+        let now = Instant::now();
+        let found = || Client::try_connect_to(inside, elsewhere, &home, now);
+        let is_found = || found().is_ok_and(|client| client.is_some());
+        for socket in &sockets {
+            assert!(!is_found());
+            let listener = std::os::unix::net::UnixListener::bind(socket).expect("is made");
+            assert!(is_found(), "{}", socket.display());
+            drop(listener);
+        }
+        assert!(!is_found());
     }
 
     /// A process whose first thread ends at once, and which goes on in another one.

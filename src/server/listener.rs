@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: UnixListener,
-    home: Home,
+    /// Where it is found.
+    path: PathBuf,
     /// Device and inode.
     file: (u64, u64),
     is_published: bool,
@@ -51,21 +52,27 @@ impl Listener {
     /// # Errors
     /// The system refuses, the path is too long for a socket, or a folder is in its place.
     pub(super) fn prepare(home: &Home) -> Outcome<Self> {
-        let path = home.socket();
-        check_length(&path)?;
-        if fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir()) {
-            return Err(Failure::failed(format!(
-                "{} is a folder, and the control socket belongs there; move it away",
-                path.display()
-            )));
+        let [inside, elsewhere] = home.sockets();
+        check_length(&inside)?;
+        match Self::prepare_at(&inside) {
+            Err(error) if takes_no_files(&error) => {}
+            made => return made.map_err(|error| cannot_be_made(&inside, &error)),
         }
-        Self::make(home).map_err(|error| cannot_be_made(home, &error))
+        check_length(&elsewhere)?;
+        Self::prepare_at(&elsewhere).map_err(|error| cannot_be_made(&elsewhere, &error))
     }
 
-    fn make(home: &Home) -> io::Result<Self> {
-        let path = unfinished(home);
+    fn prepare_at(path: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok_and(|about| about.is_dir()) {
+            return Err(io::Error::other("a folder is in its place; move it away"));
+        }
+        Self::make(path)
+    }
+
+    fn make(socket: &Path) -> io::Result<Self> {
+        let path = unfinished(socket);
         if let Some(folder) = path.parent() {
-            // Only that of a read-only home may not be there yet.
+            // Only that of a home that takes no files may not be there yet.
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -75,12 +82,12 @@ impl Listener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let socket = UnixListener::bind(&path)?;
+        let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let about = fs::symlink_metadata(&path)?;
         Ok(Self {
-            socket,
-            home: home.clone(),
+            socket: listener,
+            path: socket.to_owned(),
             file: (about.dev(), about.ino()),
             is_published: false,
         })
@@ -92,11 +99,11 @@ impl Listener {
     /// The system refuses.
     pub(super) fn publish(&mut self) -> Outcome {
         self.rename()
-            .map_err(|error| cannot_be_made(&self.home, &error))
+            .map_err(|error| cannot_be_made(&self.path, &error))
     }
 
     fn rename(&mut self) -> io::Result<()> {
-        fs::rename(unfinished(&self.home), self.home.socket())?;
+        fs::rename(unfinished(&self.path), &self.path)?;
         self.is_published = true;
         Ok(())
     }
@@ -104,13 +111,13 @@ impl Listener {
     /// Makes the socket again if somebody took its file away, unless the server is about to end: then it takes
     /// the file away itself. What another process listens on is left alone.
     fn repair(&mut self, requests: &Requests) -> io::Result<bool> {
-        let path = self.home.socket();
+        let path = &self.path;
         let is_there =
-            fs::symlink_metadata(&path).is_ok_and(|about| (about.dev(), about.ino()) == self.file);
-        if is_there || connecting::is_listened_on(&path) {
+            fs::symlink_metadata(path).is_ok_and(|about| (about.dev(), about.ino()) == self.file);
+        if is_there || connecting::is_listened_on(path) {
             return Ok(false);
         }
-        let mut anew = Self::make(&self.home)?;
+        let mut anew = Self::make(path)?;
         match requests.while_open(|| anew.rename()) {
             None => return Ok(false),
             Some(renamed) => renamed?,
@@ -123,19 +130,29 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if !self.is_published {
-            let _ = fs::remove_file(unfinished(&self.home));
+            let _ = fs::remove_file(unfinished(&self.path));
         }
     }
 }
 
-fn unfinished(home: &Home) -> PathBuf {
-    home.socket().with_file_name("sock.tmp")
+fn unfinished(socket: &Path) -> PathBuf {
+    socket.with_file_name("sock.tmp")
 }
 
-fn cannot_be_made(home: &Home, error: &io::Error) -> Failure {
+/// Whether a folder takes no new files: it is read-only, or its disk is full, or has no place for a file.
+fn takes_no_files(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn cannot_be_made(socket: &Path, error: &io::Error) -> Failure {
     Failure::failed(format!(
         "the control socket {} cannot be made: {error}",
-        home.socket().display()
+        socket.display()
     ))
 }
 

@@ -348,8 +348,9 @@ async fn end(
 /// From here on nobody takes this server for one that goes on.
 fn leave(requests: &Requests, home: &Home) {
     requests.close();
-    let path = home.socket();
-    if connecting::is_of(&path, std::process::id()) {
-        let _ = std::fs::remove_file(path);
+    for path in home.sockets() {
+        if connecting::is_of(&path, std::process::id()) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
