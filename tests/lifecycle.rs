@@ -337,7 +337,12 @@ fn a_folder_in_the_place_of_the_socket_is_named() {
     fs::create_dir(home.file("grid.sock")).unwrap();
     let ran = home.run(&["start-server"]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.err.contains("grid.sock is a folder"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("grid.sock cannot be made: a folder is in its place"),
+        "{}",
+        ran.err
+    );
     assert!(!ran.err.contains("107"), "{}", ran.err);
 }
 

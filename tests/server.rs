@@ -371,6 +371,7 @@ fn a_damaged_network_is_said_and_the_server_runs() {
 #[test]
 fn a_recovery_key_of_no_network_leaves_no_file() {
     let home = TestHome::new();
+    home.run(&["generate-keys"]);
     home.write("nets/foo/charter", "junk", 0o600);
     let paper = home.path().join("paper");
     let paper = paper.to_str().unwrap();

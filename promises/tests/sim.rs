@@ -719,7 +719,7 @@ fn who_was_admitted_again_while_it_was_cut_off_finds_out() {
         node,
         only_say: false,
     };
-    assert_eq!(world.run_command(0, approve), Ok(Reply::Changed));
+    assert!(world.run_command(0, approve).is_ok());
     world.run(Duration::from_secs(12 * 24 * 3600));
     assert!(is_out(&world));
     world.partition(|_| 0);

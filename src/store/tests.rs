@@ -422,7 +422,7 @@ fn what_holds_secrets_is_closed_to_others() {
     let (_dir, home, store) = filled();
     let _lock = ServerLock::take(&home).unwrap();
     store
-        .become_another(&mut ChaCha20Rng::from_seed([4; 32]))
+        .become_another(false, &mut ChaCha20Rng::from_seed([4; 32]))
         .unwrap();
     let foo = Change::Network(Box::new(record("foo")));
     let options = InterfaceOptions::default();
@@ -630,7 +630,7 @@ fn nothing_secret_is_printed() {
 fn no_home_with_networks_becomes_another_node_unasked() {
     let (_dir, home, store) = filled();
     let mut entropy = ChaCha20Rng::from_seed([5; 32]);
-    let (key, networks) = store.become_another(&mut entropy).unwrap();
+    let (key, networks) = store.become_another(false, &mut entropy).unwrap();
     assert_eq!(networks.len(), 2);
     let foo = Change::Network(Box::new(record("foo")));
     let options = InterfaceOptions::default();
@@ -654,7 +654,7 @@ fn no_home_with_networks_becomes_another_node_unasked() {
         assert_eq!(store.node_key_or_new(&mut entropy).unwrap().id(), key.id());
     }
     fs::remove_file(&path).unwrap();
-    let (another, networks) = store.become_another(&mut entropy).unwrap();
+    let (another, networks) = store.become_another(false, &mut entropy).unwrap();
     assert_ne!(another.id(), key.id());
     assert_eq!(networks, ["foo"]);
     assert_eq!(
