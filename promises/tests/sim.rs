@@ -560,6 +560,46 @@ fn dismissal(node: String, cut: Cut) -> Dismissal {
     }
 }
 
+/// Three nodes are put out one by one, by an owner who is dismissed then, with all that it did standing. They are told of
+/// that, and of what they need to know to see that they are out still.
+#[test]
+fn who_was_put_out_before_a_dismissal_is_out_still() {
+    let (mut world, _, _) = mesh(72, Faults::NONE, 5, "10.7.0.0/16");
+    world.run(Duration::from_secs(60));
+    let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
+    let appoint = Command::Appoint {
+        name: foo(),
+        node: name(&world, 1),
+        only_say: false,
+    };
+    raised(world.run_command(0, appoint));
+    world.run(Duration::from_secs(5));
+    for node in 2..5 {
+        let bad = name(&world, node);
+        world.run_command(1, revoke(bad, Keep::Guests)).unwrap();
+        world.run(Duration::from_secs(10));
+    }
+    let dismissal = Dismissal {
+        stays: true,
+        ..dismissal(name(&world, 1), Cut::Now)
+    };
+    let dismiss = Command::Dismiss {
+        name: foo(),
+        dismissal,
+    };
+    world.run_command(0, dismiss).unwrap();
+    for _ in 0..240 {
+        world.run(Duration::from_secs(5));
+        for node in 2..5 {
+            let standing = status(&world, node).unwrap().standing;
+            assert!(
+                matches!(standing, OwnStanding::Expelled(_)),
+                "{node}: {standing:?}"
+            );
+        }
+    }
+}
+
 /// An owner is appointed, revokes three nodes, and is dismissed: before those acts, and they are members again; after
 /// them, and they stay out; or before them, and the founder does one of them again.
 #[test]

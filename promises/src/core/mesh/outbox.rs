@@ -1,8 +1,6 @@
 //! News on its way to the connected members: each is told at once of everything that it did not send
 //! itself.
 
-use std::collections::BTreeSet;
-
 use minicbor::bytes::ByteVec;
 
 use crate::content_id::ContentId;
@@ -109,10 +107,11 @@ fn messages(
     let out = out.filter(|node| !receivers.contains(node) && roster.is_out(node));
     let out: Vec<(NodeId, Vec<Vec<ByteVec>>)> = out
         .map(|peer| {
-            let about: BTreeSet<&[u8]> =
-                roster.acts_about(&peer, None).map(Signed::bytes).collect();
-            let fresh = waiting.iter().map(|out| out.bytes.as_slice());
-            (peer, batches(fresh.filter(|bytes| about.contains(bytes))))
+            let about: Vec<&[u8]> = roster.acts_about(&peer, None).map(Signed::bytes).collect();
+            let is_fresh = |bytes: &&[u8]| waiting.iter().any(|out| out.bytes == *bytes);
+            // With all that they need to understand what is new: a dismissal makes others matter, which were not told.
+            let told = about.iter().any(is_fresh).then_some(about);
+            (peer, batches(told.into_iter().flatten()))
         })
         .collect();
     all.chain(rivals)

@@ -125,7 +125,8 @@ impl Roster {
     }
 
     /// The acts that show a node why it is out, if it is, and nothing else: by the admission that it `showed`, or the one
-    /// in its last promise.
+    /// in its last promise. Where an owner was dismissed, those up to the last one that counts are among them: of an
+    /// office whose acts are not all known up to there, nothing counts, and the node would take itself for a member.
     pub(crate) fn acts_about<'a>(
         &'a self,
         node: &NodeId,
@@ -144,8 +145,10 @@ impl Roster {
             Action::Close { invite, .. } => links.iter().any(|link| link.grant.invite == *invite),
             Action::Admit { .. } => false,
         };
-        let acts = self.ledger.acts().in_order().map(|(_, act)| act);
-        acts.filter(move |act| concerns(&act.action))
+        let authority = self.ledger.authority();
+        let acts = self.ledger.acts().in_order();
+        acts.filter(move |(id, act)| concerns(&act.action) || authority.leads_to_a_cut(id))
+            .map(|(_, act)| act)
     }
 
     /// The acts that show that a node is a member, where its admission alone does not: those by which it is rooted; and
