@@ -79,6 +79,11 @@ fn stands(lab: &Lab) -> Result<()> {
         mesh.forget(victim);
     }
     mesh.wait_whole(PATIENCE)?;
+    for victim in &victims {
+        let status = seen::status(victim, "foo")?;
+        let standing = &status["networks"][0]["standing"];
+        ensure!(standing == "expelled", "{}: {standing}", victim.name());
+    }
     replays(&founder, None, PATIENCE)
 }
 
