@@ -9,7 +9,7 @@ use crate::network::act::ActId;
 use crate::network::address;
 use crate::network::ids::AdmissionId;
 use crate::network::member::Member;
-use crate::network::trace::Trace;
+use crate::network::trace::{Trace, TraceId};
 use grid_keys::NodeId;
 
 /// The first bytes of a key or a digest. To find two that begin alike takes 2^64 tries.
@@ -18,8 +18,8 @@ pub type ShortId = [u8; 16];
 /// One entry of a ledger's index: enough to see who has the later statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct IndexEntry {
-    /// The first bytes of a hash of the node and its admission, of the act's id with `sequence` 0, or of the id of a
-    /// trace's admission.
+    /// The first bytes of a hash of the node and its admission, of the act's id with `sequence` 0, or of a
+    /// trace's key.
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
     pub key: ShortId,
@@ -74,7 +74,7 @@ impl IndexEntry {
 pub(crate) enum Source {
     Act(ActId),
     Promise((NodeId, AdmissionId)),
-    Trace(AdmissionId),
+    Trace(TraceId),
 }
 
 /// The entries of one ledger, kept up as statements come and go.

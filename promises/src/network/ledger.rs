@@ -2,12 +2,14 @@
 //!
 //! [`Ledger::insert`] is the merge. It is commutative, associative and idempotent: acts of owners add up ([`Acts`]),
 //! and of each node the promise with the highest `(sequence, content id)` stands. What owners did says which promises
-//! count; those that do not are kept apart, because what owners did can turn out not to count. So nodes that
-//! were told the same things hold the same set, and the same views follow from it.
+//! count; those that do not are kept apart, because what owners did can turn out not to count. Earlier promises that
+//! showed other admissions keep those in their places ([`held`](crate::network::held)), and of members who are gone, a
+//! [`Trace`] remains. So nodes that were told the same things hold the same set, and the same views follow from it.
 //!
-//! A ledger is bounded, and so it forgets. That leaves cases in which the order of arrival can leave two ledgers
-//! that differ by a promise, until they next [compare](Ledger::compare): there are more acts, or more void
-//! promises, than are kept; a node drops evidence that it had for a use of an invite that too many used.
+//! A ledger is bounded, and so it forgets; who has [room](crate::network::room) follows from the set as well. That leaves
+//! cases in which the order of arrival can leave two ledgers that differ by a promise, until they next
+//! [compare](Ledger::compare): there are more acts, or more void promises, than are kept; a node drops evidence that it
+//! had; what owners did changes who has room.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +22,14 @@ use crate::network::admission::{Admission, Grant, Link};
 use crate::network::authority::Authority;
 use crate::network::charter::Charter;
 use crate::network::held::{Held, Place, place_of, rank};
-use crate::network::ids::{AdmissionId, NetworkId};
+use crate::network::ids::NetworkId;
 use crate::network::index::{Index, IndexEntry, ShortId, Source};
 use crate::network::member::{Known, Member, MemberPromise, PromiseError};
 use crate::network::room::{self, NoRoom, Room, Size};
 use crate::network::sealed::Sealer;
 use crate::network::statement::{Kind, Signed, StatementError, Trust, peek_kind};
 use crate::network::tally::Tally;
-use crate::network::trace::Trace;
+use crate::network::trace::{Trace, TraceId};
 use crate::network::uses;
 use crate::network::void::Void;
 use crate::time::Timestamp;
@@ -109,8 +111,8 @@ pub struct Ledger {
     /// Which of the admissions that count have room: all that are held.
     room: Room<Place>,
     /// What remains of members who are gone.
-    traces: BTreeMap<AdmissionId, Trace>,
-    trace_room: Room<AdmissionId>,
+    traces: BTreeMap<TraceId, Trace>,
+    trace_room: Room<TraceId>,
     known: BTreeSet<ContentId>,
     index: Index,
     /// The grants that members came by, which were verified with their promises.
@@ -443,6 +445,8 @@ impl Ledger {
         self.tally.go_to(now);
         if self.counts(&trace) {
             self.tally.put_trace(self.acts.authority(), &trace);
+        } else {
+            self.tally.remove_trace(&key);
         }
         let grants = trace.admission().links().iter().map(|link| link.grant.id());
         let beyond: BTreeSet<NodeId> = grants.flat_map(|id| self.tally.beyond(&id)).collect();
@@ -452,13 +456,13 @@ impl Ledger {
         }
     }
 
-    fn remove_trace(&mut self, key: &AdmissionId) {
+    fn remove_trace(&mut self, key: &TraceId) {
         self.forget_trace(key);
         self.trace_room.remove(key);
         self.tally.remove_trace(key);
     }
 
-    fn forget_trace(&mut self, key: &AdmissionId) {
+    fn forget_trace(&mut self, key: &TraceId) {
         if let Some(trace) = self.traces.remove(key) {
             self.known.remove(&trace.id());
             self.index.remove(&IndexEntry::of_trace(&trace));

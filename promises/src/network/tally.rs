@@ -10,7 +10,7 @@ use crate::content_id::ContentId;
 use crate::network::authority::Authority;
 use crate::network::ids::AdmissionId;
 use crate::network::member::Member;
-use crate::network::trace::Trace;
+use crate::network::trace::{Trace, TraceId};
 use crate::network::uses::count_until;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -69,7 +69,7 @@ impl Tally {
         self.insert(Source::Promise(place), entry);
     }
 
-    /// Counts a trace, in place of the one of the same admission.
+    /// Counts a trace, in place of the one with the same key.
     pub(crate) fn put_trace(&mut self, authority: &Authority, trace: &Trace) {
         let entry = Entry {
             until: trace.until(),
@@ -96,7 +96,7 @@ impl Tally {
     }
 
     /// Counts a trace no longer.
-    pub(crate) fn remove_trace(&mut self, key: &AdmissionId) {
+    pub(crate) fn remove_trace(&mut self, key: &TraceId) {
         self.strike_out(&Source::Trace(*key));
     }
 

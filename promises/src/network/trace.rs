@@ -10,10 +10,10 @@ use minicbor::{Decode, Encode};
 
 use crate::cbor::{self};
 use crate::content_id::ContentId;
+use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, Link, RawLink};
 use crate::network::authority::Authority;
 use crate::network::charter::Charter;
-use crate::network::ids::AdmissionId;
 use crate::network::member::{Member, PromiseError};
 use crate::network::receipt::Receipt;
 use crate::network::statement::{Kind, STATEMENT_BOUNDS, Signed, StatementError, Trust};
@@ -21,12 +21,17 @@ use crate::network::uses::{deadline, in_link};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
+/// What tells traces apart: the admission, and whose word it is that it was used. So nobody replaces what somebody else
+/// saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TraceId(pub [u8; 32]);
+
 /// The admission of a member who may be gone, and who saw it used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     bytes: Arc<[u8]>,
     id: ContentId,
-    key: AdmissionId,
+    key: TraceId,
     node: NodeId,
     admission: Admission,
     seen: Timestamp,
@@ -94,7 +99,10 @@ impl Trace {
     fn new(admission: Admission, bytes: Option<&[u8]>) -> Option<Self> {
         let last = admission.links().last()?;
         let (node, until) = (last.node(), deadline(&last.grant));
-        let seen = last.seen.as_ref()?.member_since;
+        let seen = last.seen.as_ref()?;
+        let parts = [&admission.id().0[..], &seen.witness.0];
+        let key = TraceId(address::hash("grid/1 trace", &parts));
+        let seen = seen.member_since;
         let encode = || {
             cbor::encode(&Frame {
                 kind: Kind::Trace as u8,
@@ -105,7 +113,7 @@ impl Trace {
         Some(Self {
             id: ContentId::of(&bytes),
             bytes,
-            key: admission.id(),
+            key,
             node,
             admission,
             seen,
@@ -125,9 +133,9 @@ impl Trace {
         self.id
     }
 
-    /// Which admission that is: of several traces of one, the best is kept.
+    /// Which admission that is, on whose word: of several traces of that, the best is kept.
     #[must_use]
-    pub const fn key(&self) -> AdmissionId {
+    pub const fn key(&self) -> TraceId {
         self.key
     }
 
@@ -149,7 +157,7 @@ impl Trace {
         self.until
     }
 
-    /// Of two traces of one admission the one with the higher number is kept: the one of the older use.
+    /// Of two traces with one key the one with the higher number is kept: the one of the older use.
     #[must_use]
     pub const fn sequence(&self) -> u64 {
         u64::MAX - self.seen.0

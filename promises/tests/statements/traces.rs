@@ -109,6 +109,29 @@ fn of_two_traces_the_one_of_the_older_use_stands() {
     assert!(ledger.statements().eq([&old[..]]));
 }
 
+/// It has an older date, but it is of somebody whose word does not count.
+#[test]
+fn nobody_replaces_what_somebody_else_saw() {
+    let net = Net::new(AdmissionRule::Invite);
+    let (gone, other) = (joined(&net, INVITES, 1, 1), joined(&net, INVITES, 1, 2));
+    let now = T0.after(DAY);
+    let mut ledger = net.ledger_of([&other]);
+    let genuine = net.trace(&gone, T0.after(HOUR));
+    ledger.insert_bytes(&genuine, now).unwrap();
+    assert!(is_member(&ledger, &other, now).is_err());
+    let receipt = net.receipt(&key(7), &gone, T0, T0);
+    let links = gone.admission.links().iter().cloned();
+    let links = links.map(|link| Link {
+        seen: Some(Box::new(receipt.clone())),
+        ..link
+    });
+    let raw = Admission::from_links(links.collect()).raw();
+    let forged = [&[0x82, 8][..], &crate::common::encoded(&raw)].concat();
+    assert_eq!(ledger.insert_bytes(&forged, now), Ok(Merged::New));
+    assert!(ledger.knows(&genuine));
+    assert!(is_member(&ledger, &other, now).is_err());
+}
+
 #[test]
 fn what_an_owner_closes_or_revokes_does_not_count_as_used() {
     let net = Net::new(AdmissionRule::Invite);

@@ -9,7 +9,7 @@ use crate::network::authority::Authority;
 use crate::network::ids::AdmissionId;
 use crate::network::member::Member;
 use crate::network::statement::Signed;
-use crate::network::trace::Trace;
+use crate::network::trace::{Trace, TraceId};
 use crate::network::uses::{UseRank, deadline, in_link, seen_since, use_hash, witnessed_by};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -18,7 +18,7 @@ use grid_keys::NodeId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     Promise((NodeId, AdmissionId)),
-    Trace(AdmissionId),
+    Trace(TraceId),
 }
 
 /// What one promise or trace says of one grant on its admission.
