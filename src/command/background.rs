@@ -125,11 +125,12 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<(Client, bool)> {
     let home = caller.home();
     let no_server = |text: String| Failure::new(Exit::NoServer, text);
     // Made here, so that what is wrong with it is said here.
-    let store = Store::open(home).map_err(|error| no_server(error.to_string()))?;
+    let cannot_start = |error| no_server(Failure::from(error).to_string());
+    let store = Store::open(home).map_err(cannot_start)?;
     store
         .config()
         .and_then(|_| store.node_key())
-        .map_err(|error| no_server(error.to_string()))?;
+        .map_err(cannot_start)?;
     store.check_machine()?;
     let unwritable =
         |error: io::Error| no_server(format!("cannot write {}: {error}", home.log().display()));

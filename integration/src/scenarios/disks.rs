@@ -150,7 +150,9 @@ fn refuses(node: &Node, why: &str) -> Result<()> {
     let output = node.grid(&["promise", "foo", "192.168.77.0/24"])?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(
-        output.status.code() == Some(1) && said.contains(why) && said.contains("it is not done"),
+        output.status.code() == Some(1)
+            && said.contains(why)
+            && said.contains("nothing was changed"),
         "{output:?}"
     );
     Ok(())

@@ -38,16 +38,18 @@ pub(super) fn bad_files(lab: &Lab) -> Result<()> {
     let seed = whole.content("keys/node.key")?.to_vec();
     let half = seed.get(..20).context("the key is short")?;
     let secret = &["holds a secret, and others can open it", "chmod 600"][..];
-    let cut = &["is damaged", "cut short", "restore it from a copy"][..];
     let empty = &["is damaged: it is empty", "restore it from a copy"][..];
+    let another = "grid generate-keys --new";
+    let cut_key = &["is damaged", "cut short", "from a backup", another][..];
+    let empty_key = &["is damaged: it is empty", "from a backup", another][..];
     for (files, says) in [
         (config("listen = \"[::]:518"), &["config:1:"][..]),
         (config("listen = 7\n"), &["config:1:", "listen"]),
         (config(""), empty),
         (key(&seed, 0o640), secret),
         (key(&seed, 0o604), secret),
-        (key(b"", 0o600), empty),
-        (key(half, 0o600), cut),
+        (key(b"", 0o600), empty_key),
+        (key(half, 0o600), cut_key),
     ] {
         files.write(&node)?;
         MustFail::new(START, exit::FAILED, says).run_on(&node)?;
