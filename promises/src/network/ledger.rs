@@ -3,10 +3,10 @@
 //! [`Ledger::insert`] is the merge. It is commutative, associative and idempotent: acts of owners add up ([`Acts`]),
 //! and of each node the promise with the highest `(sequence, content id)` stands. What owners did says which promises
 //! count; those that do not are kept apart, because what owners did can turn out not to count. Earlier promises that
-//! showed other admissions keep those in their places ([`held`](crate::network::held)), and of members who are gone, a
+//! showed other admissions keep those in their places (`held.rs`), and of members who are gone, a
 //! [`Trace`] remains. So nodes that were told the same things hold the same set, and the same views follow from it.
 //!
-//! A ledger is bounded, and so it forgets; who has [room](crate::network::room) follows from the set as well. That leaves
+//! A ledger is bounded, and so it forgets; who has [room] follows from the set as well. That leaves
 //! cases in which the order of arrival can leave two ledgers that differ by a promise, until they next
 //! [compare](Ledger::compare): there are more acts, or more void promises, than are kept; a node drops evidence that it
 //! had; what owners did changes who has room.
