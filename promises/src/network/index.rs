@@ -7,10 +7,9 @@ use minicbor::{Decode, Encode};
 
 use crate::network::act::ActId;
 use crate::network::address;
-use crate::network::ids::AdmissionId;
+use crate::network::held::Place;
 use crate::network::member::Member;
 use crate::network::trace::{Trace, TraceId};
-use grid_keys::NodeId;
 
 /// The first bytes of a key or a digest. To find two that begin alike takes 2^64 tries.
 pub type ShortId = [u8; 16];
@@ -73,7 +72,7 @@ impl IndexEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     Act(ActId),
-    Promise((NodeId, AdmissionId)),
+    Promise(Place),
     Trace(TraceId),
 }
 

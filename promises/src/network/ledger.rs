@@ -18,7 +18,7 @@ use crate::content_id::ContentId;
 use crate::limits::{CLOCK_SKEW, MAX_ACTS, MAX_MEMBERS, MAX_VOID, SPARE_USES};
 use crate::network::act::Act;
 use crate::network::acts::{self, Acts};
-use crate::network::admission::{Admission, Grant, Link};
+use crate::network::admission::{Admission, Grant};
 use crate::network::authority::Authority;
 use crate::network::charter::Charter;
 use crate::network::held::{Held, Place, place_of, rank};
@@ -404,11 +404,10 @@ impl Ledger {
             return Err(PromiseError::Lapsed { expires }.into());
         }
         if let Some(standing) = self.traces.get(&key) {
-            let place = |trace: &Trace| IndexEntry::of_trace(trace);
             if standing.id() == trace.id() {
                 return Ok(Merged::Known);
             }
-            if !place(&trace).is_later_than(&place(standing)) {
+            if !IndexEntry::of_trace(&trace).is_later_than(&IndexEntry::of_trace(standing)) {
                 return Ok(Merged::Stale);
             }
         }
@@ -544,34 +543,19 @@ impl Ledger {
         }
     }
 
-    /// Gives room to members anew, because what owners did says how they rank. Whoever has none any longer goes: its own
+    /// Gives room to members and traces anew, because what owners did says how they rank. Whoever has none any longer goes: its own
     /// node offers it again.
     fn settle_again(&mut self) {
-        let mut room = Room::new(self.room.size());
-        let mut out = BTreeSet::new();
-        for (member, _) in self.held.counting() {
-            let place = place_of(member);
-            match room.put(place, self.claim(member)) {
-                Err(NoRoom) => _ = out.insert(place),
-                Ok(other) => out.extend(other),
-            }
-        }
+        let members = self.held.counting().map(|(member, _)| member);
+        let claims = members.map(|member| (place_of(member), self.claim(member)));
+        let (room, out) = Room::among(self.room.size(), claims);
         self.room = room;
         for place in &out {
             self.drop_place(place);
         }
-        self.settle_traces_again();
-    }
-
-    fn settle_traces_again(&mut self) {
-        let mut room = Room::new(self.trace_room.size());
-        let mut out = BTreeSet::new();
-        for (key, trace) in &self.traces {
-            match room.put(*key, self.claim_of_trace(trace)) {
-                Err(NoRoom) => _ = out.insert(*key),
-                Ok(other) => out.extend(other),
-            }
-        }
+        let traces = self.traces.iter();
+        let claims = traces.map(|(key, trace)| (*key, self.claim_of_trace(trace)));
+        let (room, out) = Room::among(self.trace_room.size(), claims);
         self.trace_room = room;
         for key in &out {
             self.forget_trace(key);
@@ -857,13 +841,15 @@ impl Ledger {
     }
 
     /// The statements that show who came by a grant.
-    pub(crate) fn users_of(&self, grant: &ContentId) -> impl Iterator<Item = &[u8]> {
-        let is_it = |link: Option<&Link>| link.is_some_and(|link| link.grant.id() == *grant);
+    pub(crate) fn users_of<'a>(&'a self, grant: &'a ContentId) -> impl Iterator<Item = &'a [u8]> {
         let members = self.members().values();
-        let members = members.filter(move |m| is_it(m.admission().links().last()));
-        let traces = self.traces.values();
-        let traces = traces.filter(move |trace| is_it(trace.last()));
+        let members = members.filter(move |member| came_by(member, grant));
         let members = members.map(|member| member.promise().bytes());
+        let traces = self.traces.values();
+        let traces = traces.filter(move |trace| {
+            let last = trace.last();
+            last.is_some_and(|link| link.grant.id() == *grant)
+        });
         members.chain(traces.map(Trace::bytes))
     }
 
@@ -923,6 +909,11 @@ pub struct Difference<'a> {
 pub(crate) fn invite_of(member: &Member) -> Option<&Signed<Grant>> {
     let last = member.admission().links().last();
     last.map(|link| &link.grant)
+}
+
+/// Whether a member came by this grant: a second one of the same invite key is another.
+pub(crate) fn came_by(member: &Member, grant: &ContentId) -> bool {
+    invite_of(member).is_some_and(|theirs| theirs.id() == *grant)
 }
 
 /// The grants on a member's admission.

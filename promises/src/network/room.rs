@@ -45,7 +45,9 @@ impl Size {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Share {
     All,
+    /// Those that do not count.
     Void,
+    /// Those whom no owner let in, and who came by one of them.
     ByThemselves,
     /// Those whose admissions begin alike, by a hash of that.
     Through([u8; 32]),
@@ -100,10 +102,8 @@ impl Claim {
         }
         Self { rank, shares }
     }
-}
 
-impl Claim {
-    /// That of an admission that does not count, as do few others.
+    /// That of an admission that does not count: of those, `most` are kept.
     pub(crate) fn void(size: Size, rank: AdmissionRank, most: usize) -> Self {
         Self {
             rank: rank.void(),
@@ -131,6 +131,22 @@ impl<K: Ord + Copy> Room<K> {
             claims: BTreeMap::new(),
             shares: BTreeMap::new(),
         }
+    }
+
+    /// Gives room to these, as far as there is any. Returns who has none.
+    pub(crate) fn among(
+        size: Size,
+        claims: impl Iterator<Item = (K, Claim)>,
+    ) -> (Self, BTreeSet<K>) {
+        let mut room = Self::new(size);
+        let mut out = BTreeSet::new();
+        for (key, claim) in claims {
+            match room.put(key, claim) {
+                Err(NoRoom) => _ = out.insert(key),
+                Ok(other) => out.extend(other),
+            }
+        }
+        (room, out)
     }
 
     pub(crate) const fn size(&self) -> Size {

@@ -230,13 +230,7 @@ impl<T: Statement> Signed<T> {
     pub(crate) fn read(bytes: &[u8], trust: Trust) -> Result<Self, StatementError> {
         let kind = T::KIND.name();
         let encoding = |source| StatementError::Encoding { kind, source };
-        let frame: Frame<'_> = cbor::decode(bytes, &STATEMENT_BOUNDS).map_err(encoding)?;
-        if frame.kind != T::KIND as u8 {
-            return Err(StatementError::Kind {
-                expected: kind,
-                got: frame.kind,
-            });
-        }
+        let frame: Frame<'_> = read_frame(bytes, T::KIND, |frame: &Frame<'_>| frame.kind)?;
         let body: T = cbor::decode(frame.body, &STATEMENT_BOUNDS).map_err(encoding)?;
         let is_signed = || {
             let signed = signed_bytes(T::KIND, frame.body);
@@ -305,6 +299,26 @@ impl<T> PartialEq for Signed<T> {
 }
 
 impl<T> Eq for Signed<T> {}
+
+/// Reads the frame of a statement of this kind; `found` is the kind in it.
+pub(crate) fn read_frame<'b, F: Decode<'b, ()> + Encode<()>>(
+    bytes: &'b [u8],
+    kind: Kind,
+    found: impl Fn(&F) -> u8,
+) -> Result<F, StatementError> {
+    let expected = kind.name();
+    let encoding = |source| StatementError::Encoding {
+        kind: expected,
+        source,
+    };
+    let frame: F = cbor::decode(bytes, &STATEMENT_BOUNDS).map_err(encoding)?;
+    let got = found(&frame);
+    if got == kind as u8 {
+        Ok(frame)
+    } else {
+        Err(StatementError::Kind { expected, got })
+    }
+}
 
 /// The kind that a statement says it is, without looking further.
 #[must_use]

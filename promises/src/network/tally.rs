@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content_id::ContentId;
 use crate::network::authority::Authority;
-use crate::network::ids::AdmissionId;
+use crate::network::held::{Place, place_of};
 use crate::network::member::Member;
 use crate::network::trace::{Trace, TraceId};
 use crate::network::uses::count_until;
@@ -65,8 +65,7 @@ impl Tally {
             until: count_until(authority, member),
             marks: Mark::all_of(authority, member, is_last),
         };
-        let place = (member.node(), member.admission_id());
-        self.insert(Source::Promise(place), entry);
+        self.insert(Source::Promise(place_of(member)), entry);
     }
 
     /// Counts a trace, in place of the one with the same key.
@@ -91,7 +90,7 @@ impl Tally {
     }
 
     /// Counts the promise of a node that shows an admission no longer.
-    pub(crate) fn remove(&mut self, place: &(NodeId, AdmissionId)) {
+    pub(crate) fn remove(&mut self, place: &Place) {
         self.strike_out(&Source::Promise(*place));
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
-use crate::cbor::{self};
+use crate::cbor;
 use crate::content_id::ContentId;
 use crate::network::address;
 use crate::network::admission::{Admission, AdmissionError, Grant, Link, RawLink};
@@ -16,7 +16,7 @@ use crate::network::authority::Authority;
 use crate::network::charter::Charter;
 use crate::network::member::{Member, PromiseError};
 use crate::network::receipt::Receipt;
-use crate::network::statement::{Kind, STATEMENT_BOUNDS, Signed, StatementError, Trust};
+use crate::network::statement::{Kind, Signed, Trust, read_frame};
 use crate::network::uses::{deadline, in_link};
 use crate::time::Timestamp;
 use grid_keys::NodeId;
@@ -79,17 +79,7 @@ impl Trace {
         trust: Trust,
         verified: impl Fn(&[u8]) -> Option<Signed<Grant>>,
     ) -> Result<Self, PromiseError> {
-        let kind = Kind::Trace.name();
-        let encoding = |source| StatementError::Encoding { kind, source };
-        let frame: Frame = cbor::decode(bytes, &STATEMENT_BOUNDS).map_err(encoding)?;
-        if frame.kind != Kind::Trace as u8 {
-            let got = frame.kind;
-            return Err(StatementError::Kind {
-                expected: kind,
-                got,
-            }
-            .into());
-        }
+        let frame: Frame = read_frame(bytes, Kind::Trace, |frame: &Frame| frame.kind)?;
         let last = frame.links.last().and_then(|link| link.user());
         let node = last.ok_or(AdmissionError::Broken)?;
         let admission = Admission::decode_with(&frame.links, charter, &node, trust, verified)?;

@@ -5,13 +5,13 @@ use minicbor::bytes::ByteVec;
 
 use crate::content_id::ContentId;
 use crate::core::batches::batches;
-use crate::core::mesh::roster::{Roster, came_by};
+use crate::core::mesh::roster::Roster;
 use crate::core::peers::{About, Peers};
 use crate::core::protocol::{Ask, NetworkAbout, NetworkAsk, Push};
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::invite::Bootstrap;
-use crate::network::ledger::invite_of;
+use crate::network::ledger::{came_by, invite_of};
 use crate::network::statement::Signed;
 use crate::time::Millis;
 use grid_keys::NodeId;

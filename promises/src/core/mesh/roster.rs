@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{Ipv4Net, Ipv6Net};
 use minicbor::bytes::ByteVec;
 
-use crate::content_id::ContentId;
 use crate::core::batches::first_batch;
 use crate::core::effect::{Departure, Effect, Notice};
 use crate::core::error::CommandError;
@@ -23,7 +22,7 @@ use crate::network::admission::{Admission, Link};
 use crate::network::charter::Charter;
 use crate::network::evidence::Evidence;
 use crate::network::ids::NetworkId;
-use crate::network::ledger::{Item, Ledger, Merged, Refusal, invite_of};
+use crate::network::ledger::{Item, Ledger, Merged, Refusal};
 use crate::network::member::{Member, MemberPromise};
 use crate::network::name::NetworkName;
 use crate::network::sealed::Sealer;
@@ -349,11 +348,6 @@ pub(crate) fn begins(id: &impl ToString, text: &str, least: usize) -> bool {
 /// As much of a name as a label can have: what no node is called may be of any length.
 pub(crate) fn quoted(name: &str) -> String {
     name.chars().take(MAX_LABEL).collect()
-}
-
-/// Whether a member came by this grant: a second one of the same invite key is another.
-pub(crate) fn came_by(member: &Member, grant: &ContentId) -> bool {
-    invite_of(member).is_some_and(|theirs| theirs.id() == *grant)
 }
 
 #[cfg(test)]

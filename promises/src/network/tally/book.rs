@@ -6,7 +6,7 @@ use crate::content_id::ContentId;
 use crate::limits::SPARE_USES;
 use crate::network::admission::{Grant, Link};
 use crate::network::authority::Authority;
-use crate::network::ids::AdmissionId;
+use crate::network::held;
 use crate::network::member::Member;
 use crate::network::statement::Signed;
 use crate::network::trace::{Trace, TraceId};
@@ -17,7 +17,7 @@ use grid_keys::NodeId;
 /// What shows that grants were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
-    Promise((NodeId, AdmissionId)),
+    Promise(held::Place),
     Trace(TraceId),
 }
 
