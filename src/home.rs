@@ -1,6 +1,7 @@
 //! Where a node keeps what it keeps. Knows paths and nothing of what is in them.
 
 use std::env;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,16 @@ use grid_promises::ContentId;
 
 /// The home of a node that belongs to the machine and not to a person.
 pub const SYSTEM_HOME: &str = "/var/lib/grid";
+
+/// Whether a folder takes no new files: it is read-only, or its disk is full, or has no place for a file.
+pub(crate) fn takes_no_files(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+    )
+}
 
 /// The folder of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +33,7 @@ impl Home {
     ///
     /// # Errors
     /// A relative path while the working directory is gone.
-    pub fn find(named: Option<&Path>) -> std::io::Result<Self> {
+    pub fn find(named: Option<&Path>) -> io::Result<Self> {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
         let named = named.map(Path::to_owned);
         let named = named.or_else(|| set("GRID_HOME").map(PathBuf::from));

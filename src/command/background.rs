@@ -19,7 +19,7 @@ use super::stopping::Request;
 use crate::console::output;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::home::Home;
+use crate::home::{Home, takes_no_files};
 use crate::store::{ServerLock, Store};
 
 /// What a server takes over from the environment of whoever starts it.
@@ -137,7 +137,7 @@ pub fn launch(caller: &Caller, more: &[String]) -> Outcome<(Client, bool)> {
     let (log, from) = match open_log(home) {
         Ok((log, from)) => (log, Some(from)),
         // A home that takes no changes has no log.
-        Err(error) if takes_no_log(&error) => {
+        Err(error) if takes_no_files(&error) => {
             let nowhere = OpenOptions::new().write(true).open("/dev/null");
             (nowhere.map_err(unwritable)?, None)
         }
@@ -222,15 +222,6 @@ fn open_log(home: &Home) -> io::Result<(File, u64)> {
         .open(&path)?;
     let length = log.metadata()?.len();
     Ok((log, length))
-}
-
-fn takes_no_log(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ReadOnlyFilesystem
-            | io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// Who answers after a server was started.

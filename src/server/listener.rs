@@ -21,7 +21,7 @@ use crate::advice;
 use crate::control::confidential::Confidential;
 use crate::control::{MORE, PROGRESS, check_length, connecting, frame};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::home::Home;
+use crate::home::{Home, takes_no_files};
 use crate::node::requests::Requests;
 use crate::node::{Answer, NodeHandle, Service};
 
@@ -137,16 +137,6 @@ impl Drop for Listener {
 
 fn unfinished(socket: &Path) -> PathBuf {
     socket.with_file_name("sock.tmp")
-}
-
-/// Whether a folder takes no new files: it is read-only, or its disk is full, or has no place for a file.
-fn takes_no_files(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ReadOnlyFilesystem
-            | io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-    )
 }
 
 fn cannot_be_made(socket: &Path, error: &io::Error) -> Failure {

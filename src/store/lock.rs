@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NOFOLLOW;
 
 use super::error::StoreError;
-use crate::home::Home;
+use crate::home::{Home, takes_no_files};
 use grid_files::FileError;
 use grid_files::disk::FILE_MODE;
 
@@ -103,12 +103,10 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// What can be locked in a home that takes no changes.
 fn open_as_it_is(home: &Home, error: io::Error) -> io::Result<File> {
-    match error.kind() {
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
-            File::open(home.lock()).or_else(|_| File::open(home.path()))
-        }
-        _ => Err(error),
+    if !takes_no_files(&error) {
+        return Err(error);
     }
+    File::open(home.lock()).or_else(|_| File::open(home.path()))
 }
 
 fn pid_in(file: File) -> String {
