@@ -448,6 +448,16 @@ fn raised(reply: Result<Reply, CommandError>) -> Vec<NodeId> {
     }
 }
 
+/// The founder appoints a node. Says who is back with it.
+fn appoint(world: &mut Sim, node: NodeIndex) -> Vec<NodeId> {
+    let command = Command::Appoint {
+        name: foo(),
+        node: world.nodes[node].key.id().to_string(),
+        only_say: false,
+    };
+    raised(world.run_command(0, command))
+}
+
 /// A founder, a member, and two nodes that came in by an invite of another member, node 2.
 fn host_and_guests(seed: u64) -> (Sim, NetworkId, Invite) {
     let (mut world, network, _) = mesh(seed, Faults::NONE, 3, "10.7.0.0/16");
@@ -567,12 +577,7 @@ fn who_was_put_out_before_a_dismissal_is_out_still() {
     let (mut world, _, _) = mesh(72, Faults::NONE, 5, "10.7.0.0/16");
     world.run(Duration::from_secs(60));
     let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
-    let appoint = Command::Appoint {
-        name: foo(),
-        node: name(&world, 1),
-        only_say: false,
-    };
-    raised(world.run_command(0, appoint));
+    appoint(&mut world, 1);
     world.run(Duration::from_secs(5));
     for node in 2..5 {
         let bad = name(&world, node);
@@ -612,13 +617,7 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
         let (mut world, network, _) = mesh(71, Faults::NONE, 5, "10.7.0.0/16");
         world.run(Duration::from_secs(60));
         let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
-        let node = name(&world, 1);
-        let appoint = Command::Appoint {
-            name: foo(),
-            node,
-            only_say: false,
-        };
-        raised(world.run_command(0, appoint));
+        appoint(&mut world, 1);
         world.run(Duration::from_secs(5));
         assert!(status(&world, 1).unwrap().owner);
         for node in 2..5 {
@@ -853,12 +852,7 @@ fn the_only_owner_does_not_leave_by_mistake() {
     };
     assert_eq!(world.run_command(0, leave(false)), Err(only));
     assert!(status(&world, 0).unwrap().owner);
-    let appoint = Command::Appoint {
-        name: foo(),
-        node: world.nodes[1].key.id().to_string(),
-        only_say: false,
-    };
-    assert_eq!(raised(world.run_command(0, appoint)), []);
+    assert_eq!(appoint(&mut world, 1), []);
     assert!(world.run_command(0, leave(false)).is_ok());
     world.run(Duration::from_secs(5));
     assert!(
@@ -1348,12 +1342,7 @@ fn a_restored_owner_goes_on_from_its_last_act() {
     world.run(Duration::from_secs(60));
     let name = |world: &Sim, node: NodeIndex| world.nodes[node].key.id().to_string();
     let backup = world.nodes[0].disk.clone();
-    let appoint = Command::Appoint {
-        name: foo(),
-        node: name(&world, 1),
-        only_say: false,
-    };
-    raised(world.run_command(0, appoint));
+    appoint(&mut world, 1);
     world.run(Duration::from_secs(5));
     world.kill(0);
     world.nodes[0].disk = backup;

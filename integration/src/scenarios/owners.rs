@@ -63,13 +63,13 @@ fn replays(node: &Node, verdict: Option<bool>, within: Duration) -> Result<()> {
 
 /// The same, but the owner is dismissed after what it did: that stands.
 fn stands(lab: &Lab) -> Result<()> {
-    let mut mesh = Mesh::of_size(lab, "foo", 5, MeshOptions::default())?;
-    let founder = mesh.members()[0].clone();
-    let owner = mesh.members()[1].clone();
-    let victims = mesh.members()[2..].to_vec();
-    with_subnet(&founder, &victims[0])?;
-    let own = puts_out(&founder, &owner, &victims)?;
-    replays(&founder, None, PATIENCE)?;
+    let Acted {
+        mut mesh,
+        founder,
+        own,
+        victims,
+        ..
+    } = acted(lab)?;
     let dismiss = ["dismiss-owner", "foo", &own, "--stay"];
     let said = founder.grid_ok(&dismiss, "")?;
     ensure!(!said.contains("the revocation of"), "{said}");
@@ -85,6 +85,34 @@ fn stands(lab: &Lab) -> Result<()> {
         ensure!(standing == "expelled", "{}: {standing}", victim.name());
     }
     replays(&founder, None, PATIENCE)
+}
+
+/// A mesh of five after its second node was made an owner and put three others out. One of these promised a subnet, which
+/// the founder had accepted.
+struct Acted {
+    mesh: Mesh,
+    founder: Arc<Node>,
+    owner: Arc<Node>,
+    /// The owner's id.
+    own: String,
+    victims: Vec<Arc<Node>>,
+}
+
+fn acted(lab: &Lab) -> Result<Acted> {
+    let mesh = Mesh::of_size(lab, "foo", 5, MeshOptions::default())?;
+    let founder = mesh.members()[0].clone();
+    let owner = mesh.members()[1].clone();
+    let victims = mesh.members()[2..].to_vec();
+    with_subnet(&founder, &victims[0])?;
+    let own = puts_out(&founder, &owner, &victims)?;
+    replays(&founder, None, PATIENCE)?;
+    Ok(Acted {
+        mesh,
+        founder,
+        owner,
+        own,
+        victims,
+    })
 }
 
 /// A founder appoints an owner, who puts others out one by one. Says which node it is.
@@ -106,13 +134,13 @@ fn puts_out(founder: &Node, owner: &Node, victims: &[Arc<Node>]) -> Result<Strin
 /// A founder appoints an owner, who puts three members out one by one; it is dismissed with all that it did, and they are
 /// back.
 fn dismissed(lab: &Lab) -> Result<()> {
-    let mesh = Mesh::of_size(lab, "foo", 5, MeshOptions::default())?;
-    let founder = mesh.members()[0].clone();
-    let owner = mesh.members()[1].clone();
-    let victims = mesh.members()[2..].to_vec();
-    with_subnet(&founder, &victims[0])?;
-    let own = puts_out(&founder, &owner, &victims)?;
-    replays(&founder, None, PATIENCE)?;
+    let Acted {
+        mesh,
+        founder,
+        owner,
+        own,
+        ..
+    } = acted(lab)?;
     let founders = seen::identity(&founder, "foo")?.node;
     let upwards = ["dismiss-owner", "foo", &founders];
     seen::refused(&owner, &upwards, "", &[4])?;

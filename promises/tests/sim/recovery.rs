@@ -10,7 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::{
-    Sim, agree, describe, dismissal, foo, found_under, invite, join, raised, revoke, status, world,
+    Sim, agree, appoint, describe, dismissal, foo, found_under, invite, join, raised, revoke,
+    status, world,
 };
 
 fn recovery_key(seed: u64) -> RecoveryKey {
@@ -158,12 +159,7 @@ fn who_comes_back_brings_the_others_back() {
     for faults in [Faults::NONE, Faults::BAD] {
         let (mut world, network, _) = under_a_key_with(85, faults);
         let minute = Duration::from_secs(60);
-        let appoint = Command::Appoint {
-            name: foo(),
-            node: name(&world, 1),
-            only_say: false,
-        };
-        raised(world.run_command(0, appoint));
+        appoint(&mut world, 1);
         world.run(minute);
         for node in [2, 3] {
             let bad = name(&world, node);
@@ -285,12 +281,7 @@ fn a_network_without_a_recovery_key_says_so() {
 fn forked(seed: u64) -> (Sim, NetworkId) {
     let minute = Duration::from_secs(60);
     let (mut world, network, _) = under_a_key_with(seed, Faults::NONE);
-    let appoint = Command::Appoint {
-        name: foo(),
-        node: name(&world, 1),
-        only_say: false,
-    };
-    world.run_command(0, appoint).unwrap();
+    appoint(&mut world, 1);
     world.run(minute);
     let backup = world.nodes[1].disk.clone();
     let revoke_by_one = |world: &mut Sim, bad: NodeIndex| {

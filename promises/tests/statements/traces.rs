@@ -7,6 +7,7 @@ use grid_promises::network::admission::{Admission, AdmissionError, Link};
 use grid_promises::network::ledger::{Ledger, Merged, Refusal};
 use grid_promises::network::member::PromiseError;
 use grid_promises::network::membership::NotAMember;
+use grid_promises::network::receipt::Receipt;
 use grid_promises::network::statement::Signed;
 use grid_promises::network::trace::Trace;
 use grid_promises::network::view::View;
@@ -14,7 +15,7 @@ use grid_promises::network::{AdmissionRule, Charter};
 
 use super::refusal;
 use crate::common::exchange::settle;
-use crate::common::{DAY, HOUR, INVITES, Net, Node, SECOND, T0, key};
+use crate::common::{DAY, HOUR, INVITES, Net, Node, SECOND, T0, encoded, key};
 
 /// Node `n`, by an invite of the founder for `uses` nodes that lasts a year.
 fn joined(net: &Net, invite: u16, uses: u32, n: u16) -> Node {
@@ -29,6 +30,17 @@ fn joined(net: &Net, invite: u16, uses: u32, n: u16) -> Node {
 fn seen(net: &Net, node: &Node, at: Timestamp) -> Node {
     let receipt = net.receipt(&key(0), node, at, at);
     node.carrying(&[receipt]).at(1, at)
+}
+
+/// A trace of a node, of which this is all that says that it was seen.
+fn made_by_hand(node: &Node, seen: Option<Signed<Receipt>>) -> Vec<u8> {
+    let links = node.admission.links().iter().cloned();
+    let links = links.map(|link| Link {
+        seen: seen.clone().map(Box::new),
+        ..link
+    });
+    let raw = Admission::from_links(links.collect()).raw();
+    [&[0x82, 8][..], &encoded(&raw)].concat()
 }
 
 fn is_member(ledger: &Ledger, node: &Node, now: Timestamp) -> Result<(), NotAMember> {
@@ -119,14 +131,7 @@ fn nobody_replaces_what_somebody_else_saw() {
     let genuine = net.trace(&gone, T0.after(HOUR));
     ledger.insert_bytes(&genuine, now).unwrap();
     assert!(is_member(&ledger, &other, now).is_err());
-    let receipt = net.receipt(&key(7), &gone, T0, T0);
-    let links = gone.admission.links().iter().cloned();
-    let links = links.map(|link| Link {
-        seen: Some(Box::new(receipt.clone())),
-        ..link
-    });
-    let raw = Admission::from_links(links.collect()).raw();
-    let forged = [&[0x82, 8][..], &crate::common::encoded(&raw)].concat();
+    let forged = made_by_hand(&gone, Some(net.receipt(&key(7), &gone, T0, T0)));
     assert_eq!(ledger.insert_bytes(&forged, now), Ok(Merged::New));
     assert!(ledger.knows(&genuine));
     assert!(is_member(&ledger, &other, now).is_err());
@@ -167,19 +172,8 @@ fn what_is_no_trace_is_refused() {
         PromiseError::Admission(AdmissionError::OtherNetwork)
     );
     // A receipt for somebody else, and none.
-    let of = |seen: Option<Box<Signed<_>>>| {
-        let links = node.admission.links().iter().cloned();
-        let links: Vec<Link> = links
-            .map(|link| Link {
-                seen: seen.clone(),
-                ..link
-            })
-            .collect();
-        let raw = Admission::from_links(links).raw();
-        [&[0x82, 8][..], &crate::common::encoded(&raw)].concat()
-    };
     let other = net.receipt(&key(0), &joined(&net, INVITES, 1, 2), T0, T0);
-    for bytes in [of(None), of(Some(Box::new(other)))] {
+    for bytes in [made_by_hand(&node, None), made_by_hand(&node, Some(other))] {
         assert_eq!(
             refusal(&ledger, &bytes, T0),
             Refusal::Promise(AdmissionError::Evidence.into())
