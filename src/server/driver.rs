@@ -433,6 +433,7 @@ impl Driver {
                 if facts != self.host {
                     self.host = facts.clone();
                     self.input(Input::Host(facts));
+                    self.tunnels.check_soon();
                 }
             }
             Err(error) => warn!("the host's addresses cannot be read: {error}"),

@@ -96,6 +96,7 @@ mod tests {
         };
         Observed {
             rules: BTreeSet::new(),
+            connected: BTreeSet::new(),
             interface: Some(ObservedInterface {
                 index: 1,
                 kind: BackendKind::Kernel,

@@ -8,8 +8,8 @@ use std::time::Instant;
 use grid_keys::WgPublicKey;
 use grid_promises::core::Tunnel;
 use grid_wg::{
-    BackendKind, Desired, Error, IfName, Observed, ObservedInterface, Plan, SkipReason, Skipped,
-    Step, Table, host, plan,
+    Aside, BackendKind, Desired, Error, IfName, Observed, ObservedInterface, Plan, SkipReason,
+    Skipped, Step, Table, host, plan,
 };
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
@@ -52,6 +52,8 @@ pub(super) struct Interface {
     pub(super) last_hint: Option<String>,
     /// The steps that this host did not allow the last time.
     skipped: Vec<Skipped>,
+    /// The prefixes that went behind the main table the last time.
+    aside: Vec<Aside>,
     /// How much was logged of what others cause.
     said: Quota,
 }
@@ -93,6 +95,7 @@ impl Interface {
             last_problem: None,
             last_hint: None,
             skipped: Vec::new(),
+            aside: Vec::new(),
             said: Quota::new(),
         }
     }
@@ -151,25 +154,62 @@ impl Interface {
         self.skipped.iter().filter_map(address).collect()
     }
 
-    /// What on this machine prevents a default route from working.
+    /// What on this machine prevents what is accepted from going through the tunnel.
     pub(super) fn hint(&self) -> Option<String> {
-        let has_default = |prefix: &ipnet::IpNet| prefix.prefix_len() == 0;
         if self.options.routing.table != Table::Auto {
             return None;
         }
-        if !self.tunnel.routes.iter().any(has_default) {
-            return None;
+        let hints: Vec<String> = self
+            .unmarked()
+            .into_iter()
+            .chain(self.nearer())
+            .chain(self.strict())
+            .collect();
+        (!hints.is_empty()).then(|| hints.join("; "))
+    }
+
+    /// What needs a mark, if there is none.
+    fn unmarked(&self) -> Vec<String> {
+        if self.mark != 0 {
+            return Vec::new();
         }
-        if self.mark == 0 {
-            return Some(
-                "the default route is not taken, because the configuration says fwmark = 0: without \
-                 a mark the tunnel's own packets would go into the tunnel"
-                    .to_owned(),
-            );
-        }
-        let is_ipv4 = |prefix: &ipnet::IpNet| has_default(prefix) && prefix.addr().is_ipv4();
+        let why = "because the configuration says fwmark = 0: without a mark the tunnel's own packets \
+                   would go into the tunnel";
+        let default = self.tunnel.routes.iter().find(|net| net.prefix_len() == 0);
+        let default = default.map(|_| format!("the default route is not taken, {why}"));
+        let with_endpoint = self.aside.iter().filter(|aside| aside.endpoint.is_some());
+        let nets: Vec<String> = with_endpoint.map(|aside| aside.net.to_string()).collect();
+        let subnets = (!nets.is_empty()).then(|| {
+            format!(
+                "{}, with the endpoint of a member in it, is not routed, {why}",
+                nets.join(", ")
+            )
+        });
+        default.into_iter().chain(subnets).collect()
+    }
+
+    /// What goes elsewhere, because this machine is there itself.
+    fn nearer(&self) -> impl Iterator<Item = String> {
+        self.aside.iter().filter_map(|aside| {
+            let (net, near) = (aside.net, aside.connected?);
+            Some(format!(
+                "{net} does not go through the tunnel while this machine is itself connected to {near}"
+            ))
+        })
+    }
+
+    /// Which interfaces do not let the answers to the tunnel's own packets in.
+    fn strict(&self) -> Option<String> {
+        let default = self
+            .tunnel
+            .routes
+            .iter()
+            .filter(|net| net.prefix_len() == 0);
+        let with_endpoint = self.aside.iter().filter(|aside| aside.endpoint.is_some());
+        let mut behind = default.chain(with_endpoint.map(|aside| &aside.net));
         // In another namespace, no rule applies to the tunnel's own packets.
-        if !self.tunnel.routes.iter().any(is_ipv4) || self.options.netns.is_some() {
+        let is_outside = self.mark == 0 || self.options.netns.is_some();
+        if is_outside || !behind.any(|net| net.addr().is_ipv4()) {
             return None;
         }
         // The tunnel itself does not count: its answers come in where its route leads out.
@@ -216,6 +256,7 @@ impl Interface {
         let without = Observed {
             interface: Some(without),
             rules: observed.rules.clone(),
+            connected: observed.connected.clone(),
         };
         let mut plan = plan(&desired, &without);
         let is_stalled = |step: &Step| matches!(step, Step::SetPeer(change) if stalled.contains(&change.public_key));
@@ -298,6 +339,10 @@ impl Interface {
             leave_endpoints(&mut desired, observed);
         }
         self.remember_endpoints(&mut desired, observed);
+        let aside = desired.aside(observed);
+        // If so, a peer or this machine has moved, and nobody has changed the interface.
+        let moved = aside != self.aside;
+        self.aside = aside;
         let plan = plan(&desired, observed);
         if plan.is_empty() {
             self.skipped.clear();
@@ -312,6 +357,11 @@ impl Interface {
             Cause::Guard if is_known => {}
             _ => {
                 let gone = observed.interface.is_none();
+                let cause = if moved && cause != Cause::Retry {
+                    Cause::Wanted
+                } else {
+                    cause
+                };
                 log(&mut self.said, &self.name, &plan, cause, gone);
             }
         }
@@ -430,7 +480,7 @@ mod tests {
 
     use grid_keys::{Secret, WgSecretKey};
     use grid_promises::core::TunnelPeer;
-    use grid_wg::{Backend as _, Fake, ObservedPeer};
+    use grid_wg::{Backend as _, Fake, ObservedPeer, RouteOrigin};
 
     use super::*;
 
@@ -572,6 +622,76 @@ mod tests {
         assert_eq!(peers(&fake)[&gone].endpoint, its_own);
         assert_eq!(peers(&fake)[&roamed].endpoint, elsewhere);
         assert_eq!(fake.counts().peer_sets[&roamed], 1);
+    }
+
+    /// The interface's own routes, beside those that the kernel makes for its addresses.
+    fn own_routes(fake: &Fake) -> Vec<String> {
+        let routes = fake.interface(&"foo".parse().unwrap()).unwrap().routes;
+        let own = routes
+            .iter()
+            .filter(|(_, origin)| **origin == RouteOrigin::Own);
+        own.map(|(route, _)| route.to_string()).collect()
+    }
+
+    #[test]
+    fn a_subnet_stands_aside_while_a_peer_or_this_machine_is_in_it() {
+        let fake = Fake::new();
+        let mut interface = interface(&fake);
+        let subnet: IpNet = "198.51.100.0/24".parse().unwrap();
+        let table = Table::of(&interface.name);
+        let aside = format!("198.51.100.0/24 table {table}");
+        interface.tunnel.routes = BTreeSet::from([subnet]);
+        interface.reconcile(Cause::Wanted).unwrap();
+        assert_eq!(own_routes(&fake), ["198.51.100.0/24"]);
+        assert_eq!(interface.hint(), None);
+        // A peer is heard from there.
+        let peer = key(2).public();
+        let at = |at: &str| Some(at.parse().unwrap());
+        let roam = |to| {
+            fake.tamper(&"foo".parse().unwrap(), |state| {
+                state.peers.get_mut(&peer).unwrap().endpoint = to;
+            })
+        };
+        let own = key(1).public();
+        let look = |interface: &mut Interface| {
+            let observed = fake.clone().observe(&interface.name, &own).unwrap();
+            interface.repair(&observed, Cause::Observed).unwrap();
+        };
+        roam(at("198.51.100.7:9"));
+        look(&mut interface);
+        assert_eq!(own_routes(&fake), [aside.as_str()]);
+        roam(at("192.0.2.2:51820"));
+        look(&mut interface);
+        assert_eq!(own_routes(&fake), ["198.51.100.0/24"]);
+        // The machine comes into that network, and leaves it.
+        fake.connect(BTreeSet::from([subnet]));
+        look(&mut interface);
+        assert_eq!(own_routes(&fake), [aside.as_str()]);
+        let hint = interface.hint().unwrap();
+        assert!(hint.contains("does not go through the tunnel"), "{hint}");
+        fake.connect(BTreeSet::new());
+        look(&mut interface);
+        assert_eq!(own_routes(&fake), ["198.51.100.0/24"]);
+        assert_eq!(interface.hint(), None);
+    }
+
+    #[test]
+    fn without_a_mark_a_subnet_with_a_peer_in_it_is_left_out_and_it_is_said_why() {
+        let fake = Fake::new();
+        let mut interface = interface(&fake);
+        interface.mark = 0;
+        interface.tunnel.routes = BTreeSet::from(["192.0.2.0/24".parse().unwrap()]);
+        interface.reconcile(Cause::Wanted).unwrap();
+        assert!(own_routes(&fake).is_empty());
+        let hint = interface.hint().unwrap();
+        assert!(
+            hint.contains("192.0.2.0/24") && hint.contains("fwmark = 0"),
+            "{hint}"
+        );
+        interface.tunnel.peers.clear();
+        interface.reconcile(Cause::Wanted).unwrap();
+        assert_eq!(own_routes(&fake), ["192.0.2.0/24"]);
+        assert_eq!(interface.hint(), None);
     }
 
     #[test]

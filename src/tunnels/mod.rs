@@ -96,11 +96,16 @@ impl Tunnels {
             options,
             tunnel,
         });
+        self.check_soon();
+    }
+
+    /// Has the interfaces checked in a moment: what this machine is connected to has changed.
+    pub fn check_soon(&self) {
         self.configured
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Changes whenever something is configured.
+    /// Changes whenever something is configured or may have to be.
     #[must_use]
     pub fn configured(&self) -> watch::Receiver<u64> {
         self.configured.subscribe()

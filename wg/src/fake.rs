@@ -45,6 +45,7 @@ pub struct Counts {
 struct State {
     interfaces: BTreeMap<IfName, ObservedInterface>,
     rules: BTreeMap<IfName, BTreeSet<PolicyRule>>,
+    connected: BTreeSet<IpNet>,
     foreign: BTreeMap<IfName, String>,
     counts: Counts,
     fail_after: Option<usize>,
@@ -74,6 +75,11 @@ impl Fake {
     /// Replaces the policy rules for the interface of that name.
     pub fn set_rules(&self, name: IfName, rules: BTreeSet<PolicyRule>) {
         self.0.lock().rules.insert(name, rules);
+    }
+
+    /// Connects the host to these prefixes, and no others, by interfaces that are not this crate's.
+    pub fn connect(&self, connected: BTreeSet<IpNet>) {
+        self.0.lock().connected = connected;
     }
 
     /// What has been done so far.
@@ -137,6 +143,7 @@ impl Backend for Fake {
         Ok(Observed {
             interface: state.interfaces.get(name).cloned(),
             rules: state.rules.get(name).cloned().unwrap_or_default(),
+            connected: state.connected.clone(),
         })
     }
 

@@ -45,7 +45,7 @@ pub mod watch;
 
 pub use backend::{Backend, Report, SkipReason, Skipped};
 pub use backend_kind::{BackendChoice, BackendKind};
-pub use desired::{Desired, DesiredPeer};
+pub use desired::{Aside, Desired, DesiredPeer};
 pub use error::Error;
 pub use fake::Fake;
 pub use grid_netlink::Traffic;

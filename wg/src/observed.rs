@@ -19,6 +19,9 @@ pub struct Observed {
     pub interface: Option<ObservedInterface>,
     /// Our policy rules for that name. They outlive the interface.
     pub rules: BTreeSet<PolicyRule>,
+    /// The prefixes that addresses of other interfaces connect, in the same network namespace and as far
+    /// as those interfaces are up. Loopback does not count.
+    pub connected: BTreeSet<IpNet>,
 }
 
 /// An interface that exists and is ours.

@@ -6,14 +6,17 @@
 //!    they lead to go: otherwise the tunnel's own packets would enter the tunnel, or other packets
 //!    would get lost;
 //! 3. remove peers, which frees their prefixes;
-//! 4. set private key, port and mark, then the MTU;
+//! 4. set private key, port and mark, then the MTU; and take routes out of the main table that would
+//!    send a peer's packets into the tunnel, each once the interface's own table and the rules have it;
 //! 5. set peers. Giving a prefix to a peer takes it from its old one in the same operation, as
 //!    WireGuard defines it, so the old peer needs no step of its own;
 //! 6. remove stale routes; bring the link up; add addresses before removing the old ones, so that
 //!    routes which depend on the last address of a family survive; add routes, which need link and
-//!    address. A route that only changes its table or metric is added before the old one goes;
+//!    address;
 //! 7. add policy rules last: nothing is sent to a table or a marked interface that is not ready, and
-//!    the rule that exempts the main table comes before the one that takes the rest.
+//!    the rule that exempts the main table comes before the one that takes the rest. Only routes that
+//!    change no more than their table or metric go after that, and with them the rules that led to a
+//!    table that they leave: before, nothing else leads into the tunnel.
 //!
 //! Nothing here does I/O, or looks at any state of the host but [`Observed`].
 
@@ -72,15 +75,16 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             &blank
         }
     };
-    ip::plan_stale_rules(desired, observed, &mut steps);
+    let mut ways = ip::Ways::of(desired, observed);
+    ways.plan_stale_rules(&mut steps);
     let wanted = effective_peers(desired, now, &own);
     let stays = |key: &&WgPublicKey| **key != own && desired.peers.contains_key(*key);
     let gone = now.peers.keys().filter(|key| !stays(key));
     steps.extend(gone.map(|key| Step::RemovePeer(*key)));
     plan_device(desired, now, &own, &mut steps);
+    ways.plan_evasions(desired, observed, now, &mut steps);
     plan_peers(&wanted, &mut steps);
-    ip::plan_link(desired, now, &mut steps);
-    ip::plan_missing_rules(desired, observed, &mut steps);
+    ways.plan_link(desired, now, &mut steps);
     Plan {
         name: desired.name.clone(),
         own,

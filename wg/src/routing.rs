@@ -1,7 +1,8 @@
 //! The routing table of a route, and the policy rules that lead to that table.
 //!
-//! A default route in the main table would send the tunnel's own packets into the tunnel. It goes
-//! into a table of the interface's own instead, and two rules lead there (ip-rule(8)):
+//! A default route in the main table would send the tunnel's own packets into the tunnel, and so would
+//! the route of a subnet in which a peer has its endpoint. Such a route goes into a table of the
+//! interface's own instead, and two rules lead there (ip-rule(8)):
 //!
 //! ```text
 //! P:    from all lookup main suppress_prefixlength 0
@@ -10,7 +11,11 @@
 //!
 //! The first keeps everything for which the main table has a more specific route than its default
 //! one; the second sends the rest into the tunnel, except for packets with the interface's mark,
-//! which are the tunnel's own. Table and priorities follow from the interface's name, so that a
+//! which are the tunnel's own. A subnet that the host is connected to itself goes there too, so that the
+//! main table's route comes first, whatever its metric. All other subnets are in the main table, where
+//! the longest prefix wins.
+//!
+//! Table and priorities follow from the interface's name, so that a
 //! program that was killed finds its rules again even if the interface is gone. A rule is ours if it
 //! has one of the two priorities and our [`PROTOCOL`]; all others are left alone.
 //!
@@ -37,9 +42,10 @@ pub struct Routing {
 /// The routing table of an interface's routes; `Table=` of wg-quick(8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Table {
-    /// The main table; but a default route (prefix length 0) goes into a table of the interface's
-    /// own, [`Table::of`] its name, to which policy rules lead. Without a mark
-    /// ([`Desired::fwmark`](crate::Desired::fwmark)) a default route is left out.
+    /// The main table; but a default route (prefix length 0), and what goes
+    /// [aside](crate::Desired::aside) like one, goes into a table of the interface's own,
+    /// [`Table::of`] its name, to which policy rules lead. Without a mark
+    /// ([`Desired::fwmark`](crate::Desired::fwmark)) it is left out.
     #[default]
     Auto,
     /// No routes but those that the kernel makes for the addresses. Routes that others make are left
@@ -120,10 +126,15 @@ impl Table {
         u32::from_be_bytes([0x67, a, b, c])
     }
 
-    /// The table for a route of this prefix. `None`: no route.
-    pub(crate) fn for_route(self, name: &IfName, net: &IpNet, fwmark: Option<u32>) -> Option<u32> {
+    /// The table for a route, which may have to go behind the main table. `None`: no route.
+    pub(crate) fn for_route(
+        self,
+        name: &IfName,
+        is_behind: bool,
+        fwmark: Option<u32>,
+    ) -> Option<u32> {
         match self {
-            Self::Auto if net.prefix_len() > 0 => Some(MAIN),
+            Self::Auto if !is_behind => Some(MAIN),
             Self::Auto => fwmark.map(|_| Self::of(name)),
             Self::Off | Self::Number(LOCAL) => None,
             Self::Number(0) => Some(MAIN),

@@ -1,10 +1,10 @@
 //! Where routes through an interface go: everything through one member, other tables and metrics,
 //! and interfaces in another network namespace. All of it ends with the promise or the network.
 
-use std::fs;
+mod scene;
+mod subnet;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,20 +12,18 @@ use grid_netlink::Netlink;
 use grid_wg::ownership::PROTOCOL;
 use ipnet::IpNet;
 
+use self::scene::{Scene, is_our_rule, met_outside, same, seen_by, set};
 use super::seen::{self, PATIENCE};
 use crate::lab::Lab;
 use crate::link;
 use crate::mesh::{Mesh, MeshOptions};
-use crate::nft::{Nat, Router};
 use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::server;
-use crate::snapshot::{self, Snapshot};
-use crate::wait::{wait_for, wait_until};
+use crate::snapshot;
+use crate::wait::wait_until;
 
 const DEFAULTS: [&str; 2] = ["0.0.0.0/0", "::/0"];
-/// How long a connection may take.
-const ARRIVAL: Duration = Duration::from_secs(2);
 /// TEST-NET-2 of RFC 5737: unused in the lab.
 const SUBNET: &str = "198.51.100.0/24";
 
@@ -33,6 +31,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "everything_goes_through_an_exit_but_the_tunnel_itself",
         run: |lab| exit(lab, "userspace"),
+    },
+    Scenario {
+        name: "a_member_inside_a_subnet_that_is_accepted_stays_in_touch",
+        run: subnet::run,
     },
     Scenario {
         name: "routes_go_where_they_are_told",
@@ -47,95 +49,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: adopt,
     },
 ];
-
-/// A traveller behind a router, whose only route is a default route; an exit; and a host of the
-/// internet that is in no network.
-struct Scene {
-    mesh: Mesh,
-    router: Router,
-    traveller: Arc<Node>,
-    neighbour: Arc<Node>,
-    exit: Arc<Node>,
-    web: Arc<Node>,
-    /// The traveller's configuration before it joined.
-    before: Snapshot,
-}
-
-impl Scene {
-    fn new(lab: &Lab, backend: &str) -> Result<Self> {
-        let inside = "192.168.7.0/24".parse()?;
-        let router = lab.add_router("router", lab.internet(), inside, Nat::KeepsPorts)?;
-        let [exit, web] = ["exit", "web"].map(|name| lab.add_node(name));
-        let (exit, web) = (exit?, web?);
-        let [traveller, neighbour] =
-            ["traveller", "neighbour"].map(|name| lab.add_node_on(name, &router.inside));
-        let (traveller, neighbour) = (traveller?, neighbour?);
-        let options = MeshOptions {
-            backend: Some(backend.to_owned()),
-            ..MeshOptions::default()
-        };
-        let mut mesh = Mesh::found(&exit, "foo", options)?;
-        // The lab's own namespace must not answer for it.
-        set(&traveller, "net/ipv4/conf/all/rp_filter", "0")?;
-        set(&traveller, "net/ipv4/conf/eth0/rp_filter", "1")?;
-        let before = snapshot::at_rest(&traveller)?;
-        mesh.join(&traveller)?;
-        mesh.wait_whole(PATIENCE)?;
-        Ok(Self {
-            mesh,
-            router,
-            traveller,
-            neighbour,
-            exit,
-            web,
-            before,
-        })
-    }
-
-    /// The address from which a host of the internet sees the traveller, over both families.
-    fn seen(&self) -> Result<[Option<IpAddr>; 2]> {
-        let to: [IpAddr; 2] = [self.web.ipv4()?.into(), self.web.ipv6()?.into()];
-        let [v4, v6] = to.map(|to| seen_by(&self.web, &self.traveller, to));
-        Ok([v4?, v6?])
-    }
-
-    /// Waits until the traveller is seen as `v4` and `v6`.
-    fn wait_seen(&self, v4: IpAddr, v6: Option<IpAddr>) -> Result<()> {
-        let what = format!("the traveller to be seen as {v4} and {v6:?}");
-        wait_until(&what, PATIENCE, || {
-            let seen = self.seen()?;
-            ensure!(seen == [Some(v4), v6], "it is seen as {seen:?}");
-            Ok(true)
-        })
-        .with_context(|| self.traveller.server_log_tail(20))
-    }
-
-    fn seen_directly(&self) -> Result<()> {
-        // Behind the router there is no IPv6.
-        self.wait_seen(self.router.node.ipv4()?.into(), None)
-    }
-
-    fn seen_as_exit(&self) -> Result<()> {
-        self.wait_seen(self.exit.ipv4()?.into(), Some(self.exit.ipv6()?.into()))
-    }
-
-    /// Makes the exit forward, as somebody does who promises to be one.
-    fn make_forwarding(&self) -> Result<()> {
-        set(&self.exit, "net/ipv4/ip_forward", "1")?;
-        set(&self.exit, "net/ipv6/conf/all/forwarding", "1")?;
-        // A machine that forwards ignores router advertisements, and loses the default route learnt
-        // from one.
-        crate::nft::load(
-            &self.exit,
-            "table inet exit {
-                chain out {
-                    type nat hook postrouting priority 100; policy accept;
-                    iifname \"foo\" oifname \"eth0\" masquerade
-                }
-            }",
-        )
-    }
-}
 
 /// Run by this group in user space, and by the group `kernel` in the kernel.
 pub(super) fn exit(lab: &Lab, backend: &str) -> Result<()> {
@@ -196,22 +109,7 @@ fn newcomers_are_met_outside(lab: &Lab, scene: &mut Scene) -> Result<()> {
     let newcomer = lab.add_node("newcomer")?;
     scene.mesh.join(&newcomer)?;
     scene.mesh.wait_whole(PATIENCE)?;
-    let outside: IpAddr = scene.router.node.ipv4()?.into();
-    for node in [&newcomer, &scene.exit] {
-        let what = format!("{} to see the tunnel come from the router", node.name());
-        wait_until(&what, PATIENCE, || {
-            let network = seen::network(node, "foo")?;
-            let peer = network
-                .peers
-                .iter()
-                .find(|peer| peer.name.as_deref() == Some("traveller"))
-                .context("it does not know the traveller")?;
-            let endpoint = peer.endpoint.as_deref().context("it has no endpoint")?;
-            let endpoint: SocketAddr = endpoint.parse()?;
-            ensure!(endpoint.ip() == outside, "the tunnel comes from {endpoint}");
-            Ok(true)
-        })?;
-    }
+    met_outside(scene, &[&newcomer, &scene.exit])?;
     scene.seen_as_exit()
 }
 
@@ -288,26 +186,6 @@ fn ends(scene: &mut Scene) -> Result<()> {
     seen::stopped(&node)?;
     same(&node, &scene.before)?;
     scene.seen_directly()
-}
-
-/// The machine is configured as it was.
-fn same(node: &Node, before: &Snapshot) -> Result<()> {
-    let after = snapshot::of(node)?;
-    let differing: Vec<&String> = after.symmetric_difference(before).collect();
-    ensure!(
-        differing.is_empty(),
-        "what is left on {} is not what was there: {differing:#?}",
-        node.name()
-    );
-    Ok(())
-}
-
-fn is_our_rule(line: &str) -> bool {
-    line.starts_with("rule") && line.contains(&format!("Protocol({:?})", route_protocol()))
-}
-
-fn route_protocol() -> netlink_packet_route::route::RouteProtocol {
-    netlink_packet_route::route::RouteProtocol::from(PROTOCOL)
 }
 
 /// The routes go into the table that was chosen, with the metric, and no rule leads there.
@@ -465,35 +343,4 @@ fn adopt(lab: &Lab) -> Result<()> {
         ensure!(snapshot::of(&node)? == before, "the bridge was changed");
     }
     Ok(())
-}
-
-/// The address from which `to` sees a connection by `from` to its address `at`; `None` if there is
-/// no route.
-fn seen_by(to: &Node, from: &Node, at: IpAddr) -> Result<Option<IpAddr>> {
-    let listener = to
-        .namespaces()
-        .in_net(|| TcpListener::bind(SocketAddr::new(at, 0)))??;
-    let place = listener.local_addr()?;
-    let connected = from
-        .namespaces()
-        .in_net(|| TcpStream::connect_timeout(&place, ARRIVAL))?;
-    let Ok(_connection) = connected else {
-        return Ok(None);
-    };
-    // The last packet of the handshake is lost when routes change beneath it, and nobody then arrives here.
-    listener.set_nonblocking(true)?;
-    let arrived = wait_for("the connection to arrive", ARRIVAL, || {
-        match listener.accept() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            accepted => Ok(Some(accepted?)),
-        }
-    });
-    Ok(arrived.ok().map(|(_, seen)| seen.ip()))
-}
-
-/// Writes a sysctl, named by its path below `/proc/sys`.
-fn set(node: &Node, path: &str, value: &str) -> Result<()> {
-    node.namespaces()
-        .in_net(|| fs::write(format!("/proc/sys/{path}"), value))?
-        .with_context(|| format!("cannot set {path} of {}", node.name()))
 }

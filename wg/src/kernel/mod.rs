@@ -186,7 +186,12 @@ impl Backend for Kernel {
             .map(|(link, device)| self.route.observe(&link, BackendKind::Kernel, device))
             .transpose()
             .map_err(failed)?;
-        Ok(Observed { interface, rules })
+        let connected = self.route.connected_beside(name).map_err(failed)?;
+        Ok(Observed {
+            interface,
+            rules,
+            connected,
+        })
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<Report, Error> {

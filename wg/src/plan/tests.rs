@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::Backend;
-use crate::desired::DesiredPeer;
+use crate::desired::{Aside, DesiredPeer};
 use crate::fake::Fake;
 use crate::mtu::Mtu;
 use crate::observed::RouteOrigin;
@@ -66,6 +66,8 @@ fn any_net() -> impl Strategy<Value = IpNet> {
 
 fn any_endpoint() -> impl Strategy<Value = SocketAddr> {
     prop_oneof![
+        (0u8..3, 0u8..4).prop_map(|(b, d)| SocketAddr::from(([10, b, 0, d], 51820))),
+        (0u16..2).prop_map(|c| SocketAddr::from(([0xfd00, c, 0, 0, 0, 0, 0, 2], 51820))),
         (0u8..3).prop_map(|n| SocketAddr::from(([192, 0, 2, n], 51820))),
         (0u8..3).prop_map(|n| format!("[::ffff:192.0.2.{n}]:51820").parse().unwrap()),
         (0u16..3).prop_map(|n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 51820))),
@@ -185,15 +187,18 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         btree_set(0u8..8, 0..3),
         option::of(any_endpoint()),
     );
-    (option::of(any_desired()), foreign).prop_map(
-        |(earlier, ((routes, rules), up, dropped, endpoint))| {
+    let connected = btree_set(any_net().prop_map(|net| net.trunc()), 0..2);
+    (option::of(any_desired()), foreign, connected).prop_map(
+        |(earlier, ((routes, rules), up, dropped, endpoint), connected)| {
             let Some(earlier) = earlier else {
                 return Observed {
                     interface: None,
                     rules,
+                    connected,
                 };
             };
             let mut fake = Fake::new();
+            fake.connect(connected);
             fake.apply(&plan(&earlier, &Observed::default())).unwrap();
             fake.tamper(&earlier.name, |interface| {
                 interface.up = up;
@@ -216,10 +221,8 @@ fn any_observed() -> impl Strategy<Value = Observed> {
 }
 
 fn state(fake: &Fake, name: &IfName) -> Observed {
-    Observed {
-        interface: fake.interface(name),
-        rules: fake.rules(name),
-    }
+    let own = secret(0).public();
+    fake.clone().observe(name, &own).unwrap()
 }
 
 fn host(observed: &Observed, name: &IfName) -> Fake {
@@ -228,6 +231,7 @@ fn host(observed: &Observed, name: &IfName) -> Fake {
         fake.insert(name.clone(), interface.clone());
     }
     fake.set_rules(name.clone(), observed.rules.clone());
+    fake.connect(observed.connected.clone());
     fake
 }
 
@@ -320,6 +324,7 @@ proptest! {
         let fake = host(&o, &d.name);
         let whole = plan(&d, &o);
         let mut is_led = o.rules.clone();
+        let wanted = d.layout(&o).rules;
         for step in whole.steps {
             match &step {
                 Step::RemoveRule(rule) => {
@@ -328,9 +333,7 @@ proptest! {
                 Step::AddRule(rule) => {
                     let routes = fake.interface(&d.name).unwrap().routes;
                     let leads = |route: &Route| {
-                        route.net.prefix_len() == 0
-                            && Family::of(&route.net) == rule.family
-                            && route.table == Table::of(&d.name)
+                        Family::of(&route.net) == rule.family && route.table == Table::of(&d.name)
                     };
                     prop_assert!(routes.keys().any(leads), "{rule}");
                     let mark = fake.interface(&d.name).unwrap().fwmark;
@@ -340,15 +343,67 @@ proptest! {
                     is_led.insert(*rule);
                 }
                 // Nothing leads to where it led before.
-                Step::Configure(_) | Step::RemoveRoute(_) => {
-                    prop_assert!(is_led.is_subset(&d.wanted_rules()));
+                Step::RemoveRoute(route) if route.table == Table::of(&d.name) => {
+                    prop_assert!(is_led.is_subset(&wanted));
+                }
+                // Nor with another mark.
+                Step::Configure(_) => {
+                    let mark = d.fwmark.filter(|mark| *mark != 0);
+                    let is_right = |rule: &PolicyRule| match rule.action {
+                        RuleAction::Unmarked { fwmark, .. } => Some(fwmark) == mark,
+                        RuleAction::MainWithoutDefault => true,
+                        RuleAction::Other => false,
+                    };
+                    prop_assert!(is_led.iter().all(is_right));
                 }
                 _ => {}
             }
             let one = Plan { steps: vec![step], ..Plan { name: d.name.clone(), own: whole.own, steps: vec![] } };
             fake.clone().apply(&one).unwrap();
         }
-        prop_assert_eq!(fake.rules(&d.name), d.wanted_rules());
+        prop_assert_eq!(fake.rules(&d.name), wanted);
+    }
+
+    #[test]
+    fn the_tunnels_own_packets_never_begin_to_enter_it(d in any_desired(), o in any_observed()) {
+        let fake = host(&o, &d.name);
+        let whole = plan(&d, &o);
+        let before = entering(&o, &d);
+        for step in whole.steps {
+            let said = step.to_string();
+            let one = Plan { steps: vec![step], ..Plan { name: d.name.clone(), own: whole.own, steps: vec![] } };
+            fake.clone().apply(&one).unwrap();
+            let now = entering(&state(&fake, &d.name), &d);
+            prop_assert!(now.is_subset(&before), "after {said}: {now:?}");
+        }
+        prop_assert!(entering(&state(&fake, &d.name), &d).is_empty());
+    }
+
+    #[test]
+    fn what_goes_into_the_tunnel_before_and_after_never_goes_elsewhere(
+        d in any_desired(),
+        others in proptest::collection::vec(option::of(any_endpoint()), 6),
+        connected in btree_set(any_net().prop_map(|net| net.trunc()), 0..3),
+    ) {
+        let mut earlier = d.clone();
+        for (peer, endpoint) in earlier.peers.values_mut().zip(others) {
+            peer.endpoint = endpoint;
+        }
+        let fake = Fake::new();
+        fake.clone().apply(&plan(&earlier, &Observed::default())).unwrap();
+        fake.connect(connected);
+        let o = state(&fake, &d.name);
+        let whole = plan(&d, &o);
+        let before = led(&o, &d);
+        let after = d.layout(&o).routes.into_iter().map(|route| route.net).collect();
+        for step in whole.steps {
+            let said = step.to_string();
+            let one = Plan { steps: vec![step], ..Plan { name: d.name.clone(), own: whole.own, steps: vec![] } };
+            fake.clone().apply(&one).unwrap();
+            let now = led(&state(&fake, &d.name), &d);
+            let lost: Vec<_> = before.intersection(&after).filter(|net| !now.contains(net)).collect();
+            prop_assert!(lost.is_empty(), "after {said}: {lost:?}");
+        }
     }
 
     #[test]
@@ -366,7 +421,7 @@ proptest! {
                 prop_assert!(!is_theirs || is_lost || now.routes.contains_key(route), "{route}");
             }
             // And no rule of ours that is not wanted.
-            let wanted = d.wanted_routes();
+            let wanted = d.layout(&o).routes;
             for (route, origin) in &now.routes {
                 prop_assert!(*origin != RouteOrigin::Own || wanted.contains(route), "{route}");
             }
@@ -388,6 +443,45 @@ proptest! {
             prop_assert!(!printed.contains(&array));
         }
     }
+}
+
+/// The endpoints that a route of the main table, other than the kernel's and those of the interface's own
+/// prefixes, sends into the interface, and by which route.
+fn entering(o: &Observed, d: &Desired) -> BTreeSet<(Route, SocketAddr)> {
+    let Some(interface) = o
+        .interface
+        .as_ref()
+        .filter(|_| d.routing.table == Table::Auto)
+    else {
+        return BTreeSet::new();
+    };
+    let is_own = |net: &IpNet| d.addresses.iter().any(|own| own.trunc() == *net);
+    let counts = |(route, origin): &(&Route, &RouteOrigin)| {
+        route.table == 254 && **origin != RouteOrigin::Kernel && !is_own(&route.net)
+    };
+    let endpoints = || interface.peers.values().filter_map(|peer| peer.endpoint);
+    let routes = interface.routes.iter().filter(counts);
+    routes
+        .flat_map(|(route, _)| endpoints().map(|endpoint| (*route, endpoint)))
+        .filter(|(route, endpoint)| route.net.contains(&endpoint.ip()))
+        .collect()
+}
+
+/// The prefixes that lead into the interface: by the main table, or by rules and the interface's own.
+fn led(o: &Observed, d: &Desired) -> BTreeSet<IpNet> {
+    let leads = |route: &&Route| {
+        let pair = |mark| PolicyRule::pair(&d.name, Family::of(&route.net), mark);
+        let is_ruled = || {
+            let pair = d.fwmark.filter(|mark| *mark != 0).map(pair);
+            pair.is_some_and(|pair| pair.iter().all(|rule| o.rules.contains(rule)))
+        };
+        route.table == 254 || (route.table == Table::of(&d.name) && is_ruled())
+    };
+    let routes = o
+        .interface
+        .iter()
+        .flat_map(|interface| interface.routes.keys());
+    routes.filter(leads).map(|route| route.net).collect()
 }
 
 fn wish() -> Desired {
@@ -730,4 +824,149 @@ fn off_leaves_the_routes_to_others() {
     desired.routing.table = Table::Off;
     let ours = main("192.168.7.0/24");
     assert_eq!(plan(&desired, &observed).steps, [Step::RemoveRoute(ours)]);
+}
+
+/// Two peers, one of whom has its endpoint in a subnet that is routed into the tunnel.
+fn office_wish() -> Desired {
+    let mut desired = wish();
+    desired.routes = nets(&["192.0.2.0/24", "192.168.7.0/24"]);
+    desired.fwmark = Some(0x51);
+    desired.peers.remove(&public(2));
+    desired
+}
+
+/// The lines for a subnet that goes from the main table into the interface's own, and back.
+fn moves() -> [Vec<String>; 2] {
+    let name: IfName = "wg0".parse().unwrap();
+    let (table, [p, q]) = (Table::of(&name), PolicyRule::priorities(&name));
+    let main = format!("rule -4 priority {p} protocol 103 lookup main suppress_prefixlength 0");
+    let tunnel = format!("rule -4 priority {q} protocol 103 not fwmark 0x51 lookup {table}");
+    let away = [
+        format!("add route 192.0.2.0/24 table {table}"),
+        format!("add {main}"),
+        format!("add {tunnel}"),
+        "remove route 192.0.2.0/24".to_owned(),
+    ];
+    let back = [
+        "add route 192.0.2.0/24".to_owned(),
+        format!("remove {tunnel}"),
+        format!("remove {main}"),
+        format!("remove route 192.0.2.0/24 table {table}"),
+    ];
+    [away.to_vec(), back.to_vec()]
+}
+
+#[test]
+fn a_subnet_with_an_endpoint_goes_behind_the_main_table_like_a_default_route() {
+    let desired = office_wish();
+    let table = Table::of(&desired.name);
+    let lines = routing_lines(&plan(&desired, &Observed::default()));
+    assert_eq!(lines[0], format!("add route 192.0.2.0/24 table {table}"));
+    // Where the longest prefix wins, everything else stays.
+    assert_eq!(lines[1], "add route 192.168.7.0/24");
+    assert_eq!(lines[2..], moves()[0][1..3]);
+    let aside = desired.aside(&Observed::default());
+    let endpoint = Some("192.0.2.1".parse().unwrap());
+    let net = net("192.0.2.0/24");
+    let connected = None;
+    assert_eq!(
+        aside,
+        [Aside {
+            net,
+            endpoint,
+            connected
+        }]
+    );
+}
+
+#[test]
+fn a_subnet_moves_before_the_endpoint_enters_it_and_after_it_has_left() {
+    let [away, back] = moves();
+    let near = office_wish();
+    let mut far = office_wish();
+    let endpoint = Some("203.0.113.7:9".parse().unwrap());
+    far.peers.get_mut(&public(1)).unwrap().endpoint = endpoint;
+    let entering = plan(&near, &done(&far));
+    assert_eq!(routing_lines(&entering), away);
+    assert!(matches!(entering.steps.last(), Some(Step::SetPeer(_))));
+    let leaving = plan(&far, &done(&near));
+    assert_eq!(routing_lines(&leaving), back);
+    assert!(matches!(leaving.steps.first(), Some(Step::SetPeer(_))));
+    // WireGuard itself has learned the endpoint.
+    far.peers.get_mut(&public(1)).unwrap().endpoint = None;
+    let mut observed = done(&far);
+    assert!(plan(&far, &observed).is_empty());
+    let interface = observed.interface.as_mut().unwrap();
+    let peer = interface.peers.get_mut(&public(1)).unwrap();
+    peer.endpoint = Some("192.0.2.9:51820".parse().unwrap());
+    assert_eq!(routing_lines(&plan(&far, &observed)), away);
+    // Whoever goes takes its endpoint along.
+    let observed = done(&near);
+    far.peers.clear();
+    assert_eq!(routing_lines(&plan(&far, &observed)), back);
+}
+
+#[test]
+fn without_a_mark_a_subnet_with_an_endpoint_is_left_out() {
+    let mut desired = office_wish();
+    let observed = done(&desired);
+    desired.fwmark = None;
+    let lines = routing_lines(&plan(&desired, &Observed::default()));
+    assert_eq!(lines, ["add route 192.168.7.0/24"]);
+    let [away, back] = moves();
+    let lines = routing_lines(&plan(&desired, &observed));
+    assert_eq!(lines, back[1..]);
+    // A table that a person named is the person's business.
+    desired.routing.table = Table::MAIN;
+    let lines = routing_lines(&plan(&desired, &Observed::default()));
+    assert!(lines.contains(&back[0]) && desired.aside(&observed).is_empty());
+    assert!(!lines.contains(&away[0]));
+}
+
+#[test]
+fn the_prefix_of_an_address_stays_even_with_an_endpoint() {
+    let mut desired = office_wish();
+    desired.routes.extend(nets(&["10.1.0.0/16", "fd00::/64"]));
+    let mut observed = done(&desired);
+    observed.connected = nets(&["10.1.0.0/16"]);
+    let peer = desired.peers.get_mut(&public(1)).unwrap();
+    peer.endpoint = Some("10.1.0.2:51820".parse().unwrap());
+    assert!(desired.aside(&observed).is_empty());
+    assert_eq!(routing_lines(&plan(&desired, &observed)), moves()[1]);
+}
+
+#[test]
+fn what_the_host_is_connected_to_goes_before_what_is_routed() {
+    let mut desired = office_wish();
+    desired.peers.clear();
+    let away = done(&desired);
+    let mut home = away.clone();
+    home.connected = nets(&["192.0.2.0/24"]);
+    let [to, from] = moves();
+    assert_eq!(routing_lines(&plan(&desired, &home)), to);
+    let mut gone = home.clone();
+    let fake = host(&home, &desired.name);
+    fake.clone().apply(&plan(&desired, &home)).unwrap();
+    gone.interface = fake.interface(&desired.name);
+    gone.rules = fake.rules(&desired.name);
+    gone.connected.clear();
+    assert_eq!(routing_lines(&plan(&desired, &gone)), from);
+    // What is longer or shorter is where the longest prefix wins.
+    for connected in [
+        "192.0.2.128/25",
+        "192.0.0.0/16",
+        "0.0.0.0/0",
+        "198.51.100.0/24",
+    ] {
+        home.connected = nets(&[connected]);
+        assert!(plan(&desired, &home).is_empty(), "{connected}");
+    }
+    // Unless it has to go aside anyway: then it says that nothing is left of it.
+    let desired = office_wish();
+    for (connected, around) in [("192.0.0.0/16", true), ("192.0.2.128/25", false)] {
+        home.connected = nets(&[connected]);
+        let [aside] = <[Aside; 1]>::try_from(desired.aside(&home)).unwrap();
+        assert_eq!(aside.connected, around.then(|| net(connected)));
+        assert!(aside.endpoint.is_some());
+    }
 }

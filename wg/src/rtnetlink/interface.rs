@@ -1,11 +1,15 @@
 //! One interface as a whole: what the kernel says of its link, and a back end of its WireGuard.
 
+use std::collections::BTreeSet;
 use std::io;
+
+use ipnet::IpNet;
 
 use super::address::Address;
 use super::link::Link;
 use super::socket::Rtnetlink;
 use crate::backend_kind::BackendKind;
+use crate::if_name::IfName;
 use crate::observed::{ObservedDevice, ObservedInterface};
 
 impl Rtnetlink {
@@ -29,5 +33,17 @@ impl Rtnetlink {
             routes: self.routes(link.index)?,
             peers: device.peers,
         })
+    }
+
+    /// The prefixes that interfaces other than this one connect, as far as they are up.
+    pub(crate) fn connected_beside(&mut self, name: &IfName) -> io::Result<BTreeSet<IpNet>> {
+        let links = Link::all(self)?;
+        let counts = |index| {
+            let mut links = links.iter().filter(|link| link.up && !link.loopback);
+            links.any(|link| link.index == index && link.name != name.as_str())
+        };
+        let addresses = Address::all(self, None)?.into_iter();
+        let addresses = addresses.filter(|address| counts(address.index));
+        Ok(addresses.map(|address| address.connected).collect())
     }
 }

@@ -132,24 +132,23 @@ impl Backend for Userspace {
         let failed = |source| Error::os(format!("reading {name}"), source);
         let link = self.find(name)?;
         let rules = self.netlink.rules(name).map_err(failed)?;
-        let gone = |rules| Observed {
-            interface: None,
+        let connected = self.netlink.connected_beside(name).map_err(failed)?;
+        let seen = |interface| Observed {
+            interface,
             rules,
+            connected,
         };
         let Some(link) = link else {
-            return Ok(gone(rules));
+            return Ok(seen(None));
         };
         let Ok(device) = self.running(name)?.engine.handle().observe() else {
             // The device ended by itself; its interface goes with it.
             self.running.remove(name);
-            return Ok(gone(rules));
+            return Ok(seen(None));
         };
         let kind = BackendKind::Userspace;
         let interface = self.netlink.observe(&link, kind, device);
-        Ok(Observed {
-            interface: Some(interface.map_err(failed)?),
-            rules,
-        })
+        Ok(seen(Some(interface.map_err(failed)?)))
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<Report, Error> {

@@ -57,6 +57,7 @@ macro_rules! shared_tests {
             scenarios::another_interface_keeps_its_route,
             scenarios::without_ipv6_the_rest_comes_true,
             routing::a_default_route_spares_the_marked_and_the_near,
+            routing::a_subnet_spares_the_marked_and_the_near,
             routing::rules_are_kept_and_those_of_others_left_alone,
             routing::rules_of_an_interface_that_is_gone_are_found,
             routing::tables_and_metrics_come_true,

@@ -237,6 +237,62 @@ pub(crate) fn tables_and_metrics_come_true(backend: &mut dyn Backend) {
     reconcile(backend, &desired);
 }
 
+/// A subnet with the endpoint of a peer, or one that the host is connected to, is left to the main table
+/// as far as that has a way there; and goes back when neither holds any longer.
+pub(crate) fn a_subnet_spares_the_marked_and_the_near(backend: &mut dyn Backend) {
+    uplink();
+    let mut desired = wish("sub0", 1);
+    desired.fwmark = Some(MARK);
+    desired.routes = nets(&["203.0.113.0/24", "2001:db8:ffff::/48"]);
+    desired.peers.pop_last();
+    let (rules_before, routes_before) = (rules(), routes());
+    let endpoint = |desired: &mut Desired, at: &str| {
+        let peer = desired.peers.values_mut().next().unwrap();
+        peer.endpoint = Some(SocketAddr::new(at.parse().unwrap(), 51820));
+    };
+    for (inside, outside) in [(WORLD[0], WORLD[1]), (WORLD[1], WORLD[0])] {
+        endpoint(&mut desired, inside);
+        reconcile(backend, &desired);
+        assert_eq!(
+            (way(inside, 0), way(inside, MARK)),
+            ("sub0".into(), "up0".into())
+        );
+        // In the main table, the longest prefix wins over everything, with a mark or without.
+        assert_eq!(
+            (way(outside, 0), way(outside, MARK)),
+            ("sub0".into(), "sub0".into())
+        );
+        assert_eq!(observe(backend, &desired).rules.len(), 2);
+        assert!(reconcile(backend, &desired).is_empty());
+    }
+    endpoint(&mut desired, LAN[0]);
+    reconcile(backend, &desired);
+    assert_eq!(rules(), rules_before);
+
+    // The host comes into that network, with a route that would be beaten by any other.
+    let address = "203.0.113.77/24";
+    ip(&["addr", "add", address, "dev", "up0", "noprefixroute"]);
+    let near = ["203.0.113.0/24", "dev", "up0", "metric", "600"];
+    ip(&[["route", "add"].as_slice(), &near].concat());
+    assert_eq!(way(WORLD[0], 0), "sub0");
+    reconcile(backend, &desired);
+    assert_eq!(
+        (way(WORLD[0], 0), way(WORLD[1], 0)),
+        ("up0".into(), "sub0".into())
+    );
+    ip(&["addr", "del", address, "dev", "up0"]);
+    ip(&[["route", "del"].as_slice(), &near].concat());
+    // Nobody has to do anything for that.
+    assert_eq!(way(WORLD[0], 0), "sub0");
+    reconcile(backend, &desired);
+    assert_eq!(
+        (way(WORLD[0], 0), rules()),
+        ("sub0".into(), rules_before.clone())
+    );
+    assert!(remove(backend, &desired));
+    assert_eq!((rules(), routes()), (rules_before, routes_before));
+}
+
 /// Each interface has its own table for default routes, so two of them do not get in each other's way.
 pub(crate) fn two_default_routes_do_not_meet(backend: &mut dyn Backend) {
     uplink();

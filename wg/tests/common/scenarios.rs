@@ -231,7 +231,7 @@ pub(crate) fn another_interface_keeps_its_route(backend: &mut dyn Backend) {
         "link", "add", "lan0", "type", "veth", "peer", "name", "lan1",
     ]);
     ip(&["link", "set", "lan0", "up"]);
-    ip(&["addr", "add", "192.168.66.1/24", "dev", "lan0"]);
+    ip(&["route", "add", "192.168.66.0/24", "dev", "lan0"]);
     ip(&["-6", "route", "add", "fd68::/64", "dev", "lan0"]);
     let mut desired = wish("route0", 1);
     desired.routes.extend(nets(&["fd68::/64", "fd69::/64"]));
