@@ -17,9 +17,24 @@ pub use built_in::{Symbols, open};
 #[cfg(feature = "modules")]
 pub use grid_modules::symbols::Symbols;
 
+use grid_promises::ContentId;
 use grid_promises::modules::Descriptor;
 
 use crate::exit::Outcome;
+
+/// The first name that stands for a module with this code.
+///
+/// # Errors
+/// A descriptor is damaged.
+pub fn name_of(symbols: &Symbols, code: &ContentId) -> Outcome<Option<String>> {
+    for (name, id) in symbols.table().names() {
+        let module = symbols.descriptor(id)?;
+        if module.is_some_and(|module| module.code() == code) {
+            return Ok(Some(name.to_string()));
+        }
+    }
+    Ok(None)
+}
 
 /// What a name stands for, if the table has it and its descriptor is here.
 ///

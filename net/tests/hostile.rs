@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::raw::{self, Shows};
 use common::{LONG, Node, Stopwatch, key};
+use grid_keys::{NodeKey, Secret};
 use grid_net::{
     AttemptError, CloseCode, ConnectError, DisconnectReason, Endpoint, Event, Limits, RequestError,
     StreamCode,
@@ -409,6 +410,30 @@ async fn strangers_keep_no_known_peer_and_no_dial_out() {
     known.dial(&node).await;
     node.dial(&dialled).await;
     assert_eq!(node.endpoint.connections().len(), 5);
+}
+
+/// Under the usual limits, 256 keys on five networks, which is as many as there are places for members.
+#[tokio::test]
+async fn two_hundred_and_fifty_six_strangers_isolate_nobody() {
+    let node = Node::start(1);
+    let (member, dialled) = (Node::start(2), Node::start(3));
+    node.endpoint.know([member.id()]);
+    let mut crowd = Vec::new();
+    for number in 0..=255u8 {
+        let from = format!("127.0.{}.1:0", 1 + number % 5);
+        let mut seed = [200; 32];
+        seed[0] = number;
+        let key = NodeKey::from_seed(&Secret::new(seed));
+        crowd.extend(raw::join_from(from.parse().unwrap(), key, node.addr()).await);
+    }
+    let limit = Limits::default().max_strangers;
+    assert!(crowd.len() >= limit, "{} of 256 came in", crowd.len());
+    member.dial(&node).await;
+    node.dial(&dialled).await;
+    let connections = node.endpoint.connections();
+    let mut others = [member.id(), dialled.id()].into_iter();
+    let is_there = |id| connections.iter().any(|about| about.peer == id);
+    assert!(others.all(is_there) && connections.len() <= limit + 2);
 }
 
 /// One that asks nothing gives its place to the next, and nobody else does.

@@ -430,6 +430,43 @@ fn a_revoked_node_is_cut_off_and_cannot_come_back_with_its_old_admission() {
     assert!(agree(&world, &network, &rest));
 }
 
+/// It connects again and again, while a member that came by the same invite changes what it promises.
+#[test]
+fn who_was_revoked_is_pushed_no_promise_when_it_comes_back() {
+    let (mut world, network, _) = mesh(14, Faults::NONE, 5, "10.7.0.0/16");
+    let all: Vec<_> = (0..5).collect();
+    assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &all)));
+    let key = world.nodes[4].key.clone();
+    let bad = revoke(key.id().to_string(), Keep::Nobody);
+    world.run_command(0, bad).unwrap();
+    world.run(Duration::from_secs(10));
+    world.kill(4);
+    let played = world.add_played(key);
+    let mut pushes = 0;
+    for octet in 1..10 {
+        for node in 0..4 {
+            world.connect(played, node);
+        }
+        world.run(Duration::from_millis(100));
+        let command = Command::Promise {
+            name: foo(),
+            prefix: format!("192.168.{octet}.0/24").parse().unwrap(),
+        };
+        world.run_command(2, command).unwrap();
+        world.run(Duration::from_secs(3));
+        let promise = world.nodes[2].disk[&network].promise.clone().unwrap();
+        let heard = world.nodes[played].heard.as_mut().unwrap();
+        for input in std::mem::take(heard) {
+            if let Input::Request { message, .. } = input {
+                let mut parts = message.windows(promise.len());
+                assert!(!parts.any(|part| part == promise), "round {octet}");
+            }
+            pushes += 1;
+        }
+    }
+    assert!(pushes > 0, "it never came in");
+}
+
 /// An owner withdraws a node's admission.
 fn revoke(node: String, keep: Keep) -> Command {
     Command::Revoke {
@@ -1379,6 +1416,7 @@ fn the_last_number_of_a_promise_locks_nobody_out_silently() {
     };
     let signed = Signed::sign(absurd, &world.nodes[copy].key).unwrap();
     world.nodes[copy].disk.get_mut(&network).unwrap().promise = Some(signed.bytes().to_vec());
+    let before = sequence(&world, 2, &network);
     world.start(copy);
     assert!(world.run_until(Duration::from_secs(300), |w| {
         status(w, 2)
@@ -1386,8 +1424,9 @@ fn the_last_number_of_a_promise_locks_nobody_out_silently() {
             .elsewhere
             .is_some_and(|elsewhere| elsewhere.is_last)
     }));
-    // It goes on with what stands.
+    // It goes on with what stands, and signs nothing with a number that begins anew.
     world.run(Duration::from_secs(3 * 3600));
+    assert_eq!(sequence(&world, 2, &network), before);
     assert_eq!(status(&world, 2).unwrap().standing, OwnStanding::Member);
     assert!(status(&world, 2).unwrap().elsewhere.is_some());
 }

@@ -44,7 +44,10 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::OnlyOwner { name, .. } => format!(
             "{error}; `grid appoint-owner {name} NODE` makes another one, `--force` leaves all the same"
         ),
-        CommandError::PutOut { name, node, why } => on_expulsion(name, node, *why),
+        CommandError::PutOut { name, node, why } => match helps(*why) {
+            Help::OtherInvite(but_for) => format!("{why}; {}", lets_in(but_for)),
+            _ => on_expulsion(name, node, *why),
+        },
         CommandError::NoInvites(name) => format!("{error}; {}", asks_there(name.as_str())),
         CommandError::NoApproval { name, .. } => {
             format!("{error}; `grid invite {name}` prints an invite")
@@ -64,7 +67,11 @@ pub fn on_command(error: &CommandError) -> String {
         CommandError::NoSuchAct { name, .. } => {
             format!("{error}; `grid owners {name} --acts` lists them")
         }
-        CommandError::NoSuchInvite { name, .. } | CommandError::AmbiguousInvite { name, .. } => {
+        CommandError::NoSuchInvite { name, .. } => format!(
+            "{error}; `grid invites {name}` lists those. One of another member that nobody used yet takes its whole id, or \
+             the invite itself: `grid close-invite {name} -`"
+        ),
+        CommandError::AmbiguousInvite { name, .. } => {
             format!("{error}; `grid invites {name}` lists those that this node knows")
         }
         CommandError::Invite(invite) => on_invite(invite),
@@ -108,22 +115,51 @@ pub fn on_command(error: &CommandError) -> String {
 #[must_use]
 pub fn on_expulsion(net: &NetworkName, node: &NodeId, why: Expulsion) -> String {
     let accept = format!("`grid accept {net} {}`", node.short());
-    match why {
-        Expulsion::Revoked
-        | Expulsion::RevokedWith(_)
-        | Expulsion::Dismissed
-        | Expulsion::DismissedWith(_) => {
+    match helps(why) {
+        Help::ByName => {
             format!("{why}; no invite changes that: an owner admits it again with {accept}")
         }
-        Expulsion::InviteClosed | Expulsion::OfficeEnded => {
-            format!("{why}; an owner admits it with {accept}")
-        }
-        Expulsion::NoRoom => {
+        Help::OtherInvite(but_for) => format!(
+            "{why}; an owner admits it again with {accept}, and once `grid leave-wireguard-net {net}` was run here, {}",
+            lets_in(but_for)
+        ),
+        Help::Waiting => {
             format!("{why}; it asks now and then, and is in by itself once there is room")
         }
-        Expulsion::NotAdmitted | Expulsion::InviteSpent | Expulsion::InviteExpired => {
-            why.to_string()
+        Help::Unknown => why.to_string(),
+    }
+}
+
+/// What lets a node in again.
+enum Help {
+    /// An owner who admits it by name, and nothing else: it is out by its own key.
+    ByName,
+    /// A new invite, of anybody but this node and those that came by it.
+    OtherInvite(Option<NodeId>),
+    /// It asks by itself.
+    Waiting,
+    Unknown,
+}
+
+const fn helps(why: Expulsion) -> Help {
+    match why {
+        Expulsion::Revoked | Expulsion::Dismissed => Help::ByName,
+        Expulsion::RevokedWith(node) | Expulsion::DismissedWith(node) => {
+            Help::OtherInvite(Some(node))
         }
+        Expulsion::InviteClosed | Expulsion::OfficeEnded => Help::OtherInvite(None),
+        Expulsion::NoRoom => Help::Waiting,
+        Expulsion::NotAdmitted | Expulsion::InviteSpent | Expulsion::InviteExpired => Help::Unknown,
+    }
+}
+
+fn lets_in(but_for: Option<NodeId>) -> String {
+    match but_for {
+        Some(node) => format!(
+            "a new invite lets it in, of a member that did not come by {}",
+            node.short()
+        ),
+        None => "a new invite lets it in".to_owned(),
     }
 }
 
@@ -162,6 +198,19 @@ pub fn on_elsewhere(elsewhere: &Elsewhere) -> String {
         "another machine uses this node's key: seen at {at}{is_last}; stop one of them, and make another node of the \
          clone with `grid generate-keys --new`"
     )
+}
+
+/// That statements which were written down may be missing, why, and what that comes to.
+#[must_use]
+pub fn on_lack(net: &NetworkName, is_owner: bool, why: &str) -> String {
+    if is_owner {
+        format!(
+            "{why}; members have what others said. What this node did last as an owner may be missing where none of them \
+             heard of it: `grid owners {net} --acts` lists what is known; do again what is not"
+        )
+    } else {
+        format!("{why}; what others said is had again from the members")
+    }
 }
 
 /// Why an invite cannot be used, and what to do about it.
@@ -239,6 +288,60 @@ mod tests {
         for (error, text) in hinted {
             assert_eq!(on_command(&error), text);
         }
+    }
+
+    #[test]
+    fn no_invite_helps_those_alone_who_are_out_by_their_own_keys() {
+        let (own, other) = (NodeId([1; 32]), NodeId([2; 32]));
+        let name: NetworkName = "foo".parse().unwrap();
+        let on = |why| {
+            let (name, node) = (name.clone(), own);
+            let status = on_expulsion(&name, &own, why);
+            [
+                status,
+                on_command(&CommandError::PutOut { name, node, why }),
+            ]
+        };
+        for why in [Expulsion::Revoked, Expulsion::Dismissed] {
+            for text in on(why) {
+                assert!(text.contains("no invite changes that"), "{text}");
+            }
+        }
+        for why in [
+            Expulsion::RevokedWith(other),
+            Expulsion::DismissedWith(other),
+            Expulsion::InviteClosed,
+        ] {
+            let [status, joining] = on(why);
+            for text in [&status, &joining] {
+                assert!(!text.contains("no invite changes that"), "{text}");
+                assert!(text.contains("a new invite lets it in"), "{text}");
+            }
+            // Who is no member yet is in no network to leave, and no owner knows it.
+            assert!(
+                status.contains("`grid leave-wireguard-net foo`"),
+                "{status}"
+            );
+            assert!(!joining.contains("`grid"), "{joining}");
+        }
+        let with = on(Expulsion::RevokedWith(other)).concat();
+        assert!(
+            with.contains(&format!("did not come by {}", other.short())),
+            "{with}"
+        );
+    }
+
+    #[test]
+    fn an_invite_that_is_not_known_can_be_handed_over() {
+        let error = CommandError::NoSuchInvite {
+            name: "foo".parse().unwrap(),
+            invite: "abcd".to_owned(),
+        };
+        let text = on_command(&error);
+        assert!(
+            text.contains("takes its whole id, or the invite itself: `grid close-invite foo -`"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -199,6 +199,18 @@ pub async fn join(seed: u8, to: SocketAddr) -> (quinn::Endpoint, Connection) {
     (endpoint, connection)
 }
 
+/// The same from some address, under any key; `None` if the node has no place for it.
+pub async fn join_from(from: SocketAddr, key: NodeKey, to: SocketAddr) -> Option<Connection> {
+    let config = client_config(Shows::RawKey(key), &[b"grid/1"]);
+    let endpoint = quinn::Endpoint::client(from).unwrap();
+    let dial = endpoint.connect_with(config, to, "x.invalid").unwrap();
+    let connection = dial.await.unwrap();
+    let (mut send, mut receive) = connection.open_bi().await.ok()?;
+    send.finish().ok()?;
+    receive.read_to_end(16).await.ok()?;
+    Some(connection)
+}
+
 /// A listening peer.
 pub fn server(shows: Shows, alpn: &[&[u8]]) -> quinn::Endpoint {
     let config = server_config(shows, alpn);

@@ -43,6 +43,13 @@ impl Budget {
         self.full_at = Millis(self.full_at.0.saturating_sub(one));
     }
 
+    /// Takes so many, or all that there are.
+    pub(crate) fn charge(&mut self, count: usize, now: Millis) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
+        let all = self.refill / self.size.max(1) * count;
+        self.full_at = (self.full_at.max(now) + all).min(now + self.refill);
+    }
+
     /// Whether there is none to take.
     pub(crate) fn is_spent(&self, now: Millis) -> bool {
         !self.clone().take(now)

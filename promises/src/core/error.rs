@@ -195,8 +195,10 @@ pub enum CommandError {
     },
     /// A dismissal that keeps all acts of an owner cannot: only one branch of them is kept.
     #[error(
-        "{acts} acts of owners would become void, {revocations} revocations among them, because the acts of {node} have \
-         several branches or are not all known here; nothing was changed"
+        "{} of owners would become void, {} among them, because the acts of {node} have several branches or are not all \
+         known here; nothing was changed",
+        counted(*acts, "act"),
+        counted(*revocations, "revocation")
     )]
     LosesActs {
         name: NetworkName,
@@ -307,6 +309,11 @@ pub enum CommandError {
     /// The node's IPv4 address was lost to another and there is no other.
     #[error("{0} is held by another node")]
     AddressHeld(Ipv4Addr),
+}
+
+fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 fn listed(codes: &[Code]) -> String {

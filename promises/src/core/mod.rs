@@ -45,7 +45,7 @@ pub use input::{
 pub use record::{Change, Expected, Issued, NetworkRecord};
 pub use status::{
     ClockStatus, Elsewhere, InviteStatus, NetworkStatus, OfficeStatus, OwnStanding, Owners,
-    PeerStatus,
+    PeerStatus, VoidInvite,
 };
 
 use rand_core::Rng;

@@ -191,10 +191,13 @@ impl AdmitRequest {
 }
 
 /// The acts by which an owner admitted the node, where one did.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct AdmitAnswer {
     #[cbor(n(0), decode_with = "wire::at_most::<MAX_ROOTING, _, _>")]
     pub(crate) acts: Vec<ByteVec>,
+    /// The last act of the recovery key, for a node that waits: whoever has that key goes on from it.
+    #[n(1)]
+    pub(crate) recovery: Option<ByteVec>,
 }
 
 /// Why bytes are not a request.

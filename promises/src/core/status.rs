@@ -130,6 +130,19 @@ pub struct InviteStatus {
     pub expires: Timestamp,
     /// Whether an owner closed it.
     pub is_closed: bool,
+    /// Why it lets nobody in, where that is because of who made it.
+    pub void: Option<VoidInvite>,
+}
+
+/// Why an invite lets nobody in, whether or not it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoidInvite {
+    /// This node was revoked: who made it, or one by which that came.
+    Revoked(NodeId),
+    /// The same, and it was dismissed.
+    Dismissed(NodeId),
+    /// Who made it is no member, for another reason.
+    NoMember(NodeId),
 }
 
 /// Who decides in a network.

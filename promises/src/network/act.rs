@@ -142,6 +142,16 @@ pub enum Action {
 }
 
 impl Action {
+    /// Who holds the office that it makes, if it makes one.
+    #[must_use]
+    pub const fn makes_owner(&self) -> Option<NodeId> {
+        match self {
+            Self::Appoint { node } => Some(*node),
+            Self::Dismiss { heir, .. } => *heir,
+            Self::Admit { .. } | Self::Revoke { .. } | Self::Close { .. } => None,
+        }
+    }
+
     /// Whether another owner can do the same. Offices are not handed on: whoever is appointed again makes new acts.
     #[must_use]
     pub const fn can_be_restated(&self) -> bool {

@@ -23,6 +23,17 @@ pub struct Acts {
     authority: Authority,
     /// How far from the top each office is that is known.
     depths: BTreeMap<OfficeId, u32>,
+    /// An act of the recovery key that is none of these, because what it follows on is not known.
+    ahead: Option<Signed<Act>>,
+    /// Whose acts are kept in any case: those of the node that holds this set.
+    own: Option<NodeId>,
+    /// What that node did first, as many acts as there is room for: a thief of its key signs after it did.
+    precious: BTreeSet<ActId>,
+    /// Those of them, and those by which that node came to be an owner, for which there is no room.
+    aside: BTreeMap<ActId, Signed<Act>>,
+    /// How often all of them were looked at.
+    #[cfg(test)]
+    looks: usize,
 }
 
 /// What came of acts that were to be merged.
@@ -52,6 +63,12 @@ impl Acts {
             acts: BTreeMap::new(),
             authority: Authority::default(),
             depths: BTreeMap::new(),
+            ahead: None,
+            own: None,
+            precious: BTreeSet::new(),
+            aside: BTreeMap::new(),
+            #[cfg(test)]
+            looks: 0,
         };
         acts.decide(&acts.tree());
         acts
@@ -78,6 +95,18 @@ impl Acts {
         all.into_iter()
     }
 
+    /// Keeps the last act of the recovery key in mind, so that what is signed by that key follows on it. By itself it
+    /// would say too much: of an owner whom it dismisses nothing counts as long as the acts up to the cut are not known.
+    pub fn go_on_from(&mut self, act: Signed<Act>) {
+        let recovery = self.charter.recovery;
+        let office = recovery.map(|key| OfficeId::founding(&self.charter.network(), &key));
+        let is_its = Some(act.owner) == recovery && Some(act.office) == office;
+        let is_later = |known: &Signed<Act>| act.number > known.number;
+        if is_its && self.ahead.as_ref().is_none_or(is_later) {
+            self.ahead = Some(act);
+        }
+    }
+
     /// Further acts of an office, in this order, signed by its holder: after the last one of its chain that is known.
     ///
     /// # Errors
@@ -89,7 +118,9 @@ impl Acts {
         actions: Vec<Action>,
         issued: Timestamp,
     ) -> Result<Vec<Signed<Act>>, StatementError> {
-        let (mut number, mut previous) = self.head(office);
+        let ahead = self.ahead.as_ref().filter(|act| act.office == *office);
+        let ahead = ahead.map(|act| (act.number, act.act_id()));
+        let (mut number, mut previous) = self.head(office).max(ahead.unwrap_or((0, office.0)));
         let mut acts = Vec::with_capacity(actions.len());
         for action in actions {
             number = number.saturating_add(1);
@@ -209,29 +240,92 @@ impl Acts {
         others.acts.keys().all(|id| self.acts.contains_key(id))
     }
 
+    /// Keeps what this node does as an owner, and how it came to be one, also where there is no room for it: it comes back
+    /// when there is, and with it to the others.
+    pub fn belong_to(&mut self, node: NodeId) {
+        self.own = Some(node);
+    }
+
+    /// What is kept without having room, for the disk.
+    pub fn aside(&self) -> impl Iterator<Item = &Signed<Act>> {
+        self.aside.values()
+    }
+
     /// Merges acts, in whatever order they are given.
     pub fn merge(&mut self, acts: impl IntoIterator<Item = Signed<Act>>) -> Merged {
         let mut merged = Merged::default();
-        for act in acts {
-            let id = act.act_id();
-            if act.network == self.charter.network() && !self.acts.contains_key(&id) {
-                merged.new.insert(id);
-                self.acts.insert(id, act);
-            }
-        }
-        if merged.new.is_empty() {
+        let acts = acts.into_iter().map(|act| (act.act_id(), act));
+        let mut acts: BTreeMap<ActId, Signed<Act>> = acts
+            .filter(|(id, act)| {
+                act.network == self.charter.network() && !self.acts.contains_key(id)
+            })
+            .collect();
+        let strange = acts.iter().filter(|(_, act)| !self.may_hold(act, &acts));
+        merged.strange = strange.map(|(id, _)| *id).collect();
+        acts.retain(|id, _| !merged.strange.contains(id));
+        // To find out what follows takes a look at all acts: nobody has that for a key of his own.
+        if acts.is_empty() {
             return merged;
         }
+        self.remember_own(&acts);
+        acts.extend(std::mem::take(&mut self.aside));
+        merged.new = acts.keys().copied().collect();
+        self.acts.extend(acts);
         let tree = self.tree();
-        merged.strange = self.take(|act| !tree.is_by_the_holder(act));
+        let strange = self
+            .acts
+            .extract_if(.., |_, act| !tree.is_by_the_holder(act));
+        merged.strange.extend(strange.map(|(id, _)| id));
         // Whoever is strange to the tree has no place in it.
         self.decide(&tree);
         if self.acts.len() > self.room {
-            merged.dropped = self.make_room(&tree);
+            let mut own = self.line_of_own(&tree);
+            own.extend(&self.precious);
+            self.aside = self.make_room(&tree);
+            merged.dropped = self.aside.keys().copied().collect();
+            self.aside.retain(|id, _| own.contains(id));
             self.decide(&self.tree());
         }
         merged.new.retain(|id| self.acts.contains_key(id));
         merged
+    }
+
+    /// Whether an act may be by the holder of its office, as far as the appointment alone tells: one that is known, or is
+    /// among these.
+    fn may_hold(&self, act: &Act, among: &BTreeMap<ActId, Signed<Act>>) -> bool {
+        let Charter {
+            owners, recovery, ..
+        } = self.charter.body();
+        let is_founding = owners.contains(&act.owner) || *recovery == Some(act.owner);
+        let appointment = self.acts.get(&act.office.0);
+        let appointment = appointment.or_else(|| among.get(&act.office.0));
+        let holder = appointment.and_then(|appointment| appointment.action.makes_owner());
+        (is_founding && OfficeId::founding(&self.charter.network(), &act.owner) == act.office)
+            || holder == Some(act.owner)
+    }
+
+    /// Notes which of these acts are this node's own, as long as it has done few.
+    fn remember_own(&mut self, acts: &BTreeMap<ActId, Signed<Act>>) {
+        let own = acts
+            .iter()
+            .filter(|(id, act)| Some(act.owner) == self.own && !self.precious.contains(id));
+        let mut own: Vec<(u32, ActId)> = own.map(|(id, act)| (act.number, *id)).collect();
+        own.sort_unstable();
+        let left = self.room.saturating_sub(self.precious.len());
+        self.precious
+            .extend(own.into_iter().take(left).map(|(_, id)| id));
+    }
+
+    /// How this node came to be an owner, whether that counts at present or not: while it is not known what leads to a cut,
+    /// nothing counts.
+    fn line_of_own(&self, tree: &Tree) -> BTreeSet<ActId> {
+        let places = tree.places();
+        let own = places
+            .iter()
+            .filter(|(_, place)| Some(place.holder) == self.own);
+        let above = |id: &OfficeId| places.get(id).and_then(|place| place.above);
+        let line = own.flat_map(|(id, _)| std::iter::successors(Some(*id), above));
+        line.map(|office| office.0).collect()
     }
 
     fn tree(&self) -> Tree {
@@ -244,25 +338,17 @@ impl Acts {
     }
 
     fn decide(&mut self, tree: &Tree) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         self.authority = Authority::in_tree(tree, &self.bodies());
         let places = tree.places().iter();
         self.depths = places.map(|(id, place)| (*id, place.depth)).collect();
     }
 
-    /// Takes out those of which something is true.
-    fn take(&mut self, which: impl Fn(&Act) -> bool) -> BTreeSet<ActId> {
-        let out: BTreeSet<ActId> = self
-            .acts
-            .iter()
-            .filter(|(_, act)| which(act))
-            .map(|(id, _)| *id)
-            .collect();
-        self.acts.retain(|id, _| !out.contains(id));
-        out
-    }
-
-    /// Keeps the best of them, and of these the ones that still hang together.
-    fn make_room(&mut self, tree: &Tree) -> BTreeSet<ActId> {
+    /// Keeps the best of them, and of these the ones that still hang together. Returns the others.
+    fn make_room(&mut self, tree: &Tree) -> BTreeMap<ActId, Signed<Act>> {
         let depth = |office: &OfficeId| tree.places().get(office).map_or(u32::MAX, |p| p.depth);
         let rank = |id: &ActId, act: &Act| {
             let matters = self.authority.counts(id) || self.authority.leads_to_a_cut(id);
@@ -284,10 +370,8 @@ impl Acts {
                 kept.insert(id);
             }
         }
-        let out = self.acts.keys().copied().filter(|id| !kept.contains(id));
-        let out: BTreeSet<ActId> = out.collect();
-        self.acts.retain(|id, _| kept.contains(id));
-        out
+        let out = self.acts.extract_if(.., |id, _| !kept.contains(id));
+        out.collect()
     }
 }
 
@@ -335,5 +419,44 @@ mod tests {
         let found = heads(gaps);
         assert_eq!(found.len(), 2, "both are the third");
         assert!(found.contains(&id(&chain[4])));
+    }
+
+    /// What follows from all acts takes a look at all of them: nobody has that for a key of his own.
+    #[test]
+    fn an_act_of_nobody_costs_no_look_at_the_others() {
+        let charter = charter(AdmissionRule::Invite);
+        let mut acts = Acts::new(charter.clone());
+        let revoke = |node: u8| Action::Revoke {
+            node: key(node).id(),
+        };
+        let founding = |node: u8| OfficeId::founding(&charter.network(), &key(node).id());
+        let appointment = Action::Appoint { node: key(2).id() };
+        let appointment = acts
+            .signed(&founding(1), &key(1), vec![appointment], T0)
+            .unwrap();
+        let second = OfficeId(appointment[0].act_id());
+        let sign = |acts: &Acts, office, node| {
+            let act = acts.signed(&office, &key(node), vec![revoke(9)], T0);
+            act.unwrap().remove(0)
+        };
+        // Of an office of its own making, of one that is another's, and of an act that appoints nobody.
+        let strange = [
+            sign(&acts, founding(3), 3),
+            sign(&acts, founding(1), 3),
+            sign(&acts, second, 3),
+        ];
+        acts.merge(appointment);
+        let own = sign(&acts, second, 2);
+        acts.merge([own.clone()]);
+        let looks = acts.looks;
+        for act in strange
+            .into_iter()
+            .chain([sign(&acts, OfficeId(own.act_id()), 2)])
+        {
+            let merged = acts.merge([act.clone()]);
+            assert_eq!(merged.strange, BTreeSet::from([act.act_id()]));
+            assert!(merged.new.is_empty());
+        }
+        assert_eq!((acts.looks, acts.held().len()), (looks, 2));
     }
 }

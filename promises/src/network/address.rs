@@ -259,6 +259,10 @@ mod tests {
         let foo = NetworkId(ContentId::of(b"another charter"));
         assert_eq!(ipv6(prefix, &network(), &other, modifier), None);
         assert_eq!(ipv6(prefix, &foo, &node, modifier), None);
+        // Nor are its 64 bits those of the node in another network, where the modifier is its own there too.
+        assert_eq!(host(prefix, &network(), &node, modifier), Some(address));
+        assert_ne!(host(prefix, &foo, &node, modifier), Some(address));
+        assert_ne!(host(prefix, &network(), &other, modifier), Some(address));
     }
 
     #[test]

@@ -43,10 +43,9 @@ impl Held {
         &self.members
     }
 
-    /// All that count, and whether each is the last one of its node.
-    pub(crate) fn counting(&self) -> impl Iterator<Item = (&Member, bool)> {
-        let members = self.members.values().map(|member| (member, true));
-        members.chain(self.aside.values().map(|member| (member, false)))
+    /// All that count.
+    pub(crate) fn counting(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().chain(self.aside.values())
     }
 
     /// How many do not count.
@@ -61,23 +60,20 @@ impl Held {
 
     /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Member> {
-        let counting = self.counting().map(|(member, _)| member);
-        counting.chain(self.void().map(|(member, _)| member))
+        self.counting().chain(self.void().map(|(member, _)| member))
     }
 
-    /// The one that holds a place, if it counts, and whether it is the last one of its node.
-    pub(crate) fn counting_at(&self, place: &Place) -> Option<(&Member, bool)> {
+    /// The one that holds a place, if it counts.
+    pub(crate) fn counting_at(&self, place: &Place) -> Option<&Member> {
         let last = self.members.get(&place.0);
         let last = last.filter(|last| last.admission_id() == place.1);
-        let aside = || Some((self.aside.get(place)?, false));
-        last.map(|last| (last, true)).or_else(aside)
+        last.or_else(|| self.aside.get(place))
     }
 
     /// The one that holds a place.
     pub(crate) fn at(&self, place: &Place) -> Option<&Member> {
-        let counting = self.counting_at(place).map(|(member, _)| member);
         let void = || self.void.get(place).map(|(member, _)| member);
-        counting.or_else(void)
+        self.counting_at(place).or_else(void)
     }
 
     /// The last one of a node, whether it counts or not.
@@ -126,14 +122,13 @@ impl Held {
         }
     }
 
-    /// Finds out by which promise a node is a member, if it is. Returns the places of those that count and are its last
-    /// one now, or no longer.
-    pub(crate) fn seat(&mut self, node: &NodeId) -> Vec<Place> {
+    /// Finds out by which promise a node is a member, if it is.
+    pub(crate) fn seat(&mut self, node: &NodeId) {
         let last = self.last_of(node).map(place_of);
         let last = last.filter(|place| !self.void.contains_key(place));
         let before = self.members.get(node).map(place_of);
         if last == before {
-            return Vec::new();
+            return;
         }
         if let Some(place) = before
             && let Some(member) = self.members.remove(node)
@@ -145,7 +140,6 @@ impl Held {
         {
             self.members.insert(*node, member);
         }
-        before.into_iter().chain(last).collect()
     }
 }
 

@@ -355,10 +355,7 @@ impl Ledger {
         if let Err(NoRoom) = self.room.in_the_way(&place, &claim) {
             return Err(Refusal::NoRoom);
         }
-        let last = self.promise_of(&place.0).filter(stands);
-        if last.is_none_or(|last| rank(last) < rank(&member)) {
-            self.make_way(&member, now)?;
-        }
+        self.make_way(&member, now)?;
         // Whoever made way leaves no less room.
         if let Ok(Some(other)) = self.room.put(place, claim) {
             self.drop_place(&other);
@@ -371,13 +368,13 @@ impl Ledger {
     fn make_way(&mut self, member: &Member, now: Timestamp) -> Result<(), Refusal> {
         let beyond = self.beyond_with(member, now);
         let place = place_of(member);
-        if beyond.contains(&place.0) {
+        if beyond.contains(&place) {
             self.tally.remove(&place);
             self.count(&place);
             return Err(Refusal::InviteSpent);
         }
         for loser in &beyond {
-            self.drop_member(loser);
+            self.drop_place(loser);
         }
         Ok(())
     }
@@ -448,10 +445,10 @@ impl Ledger {
             self.tally.remove_trace(&key);
         }
         let grants = trace.admission().links().iter().map(|link| link.grant.id());
-        let beyond: BTreeSet<NodeId> = grants.flat_map(|id| self.tally.beyond(&id)).collect();
+        let beyond: BTreeSet<Place> = grants.flat_map(|id| self.tally.beyond(&id)).collect();
         self.traces.insert(key, trace);
         for loser in &beyond {
-            self.drop_member(loser);
+            self.drop_place(loser);
         }
     }
 
@@ -466,6 +463,16 @@ impl Ledger {
             self.known.remove(&trace.id());
             self.index.remove(&IndexEntry::of_trace(&trace));
         }
+    }
+
+    /// As [`Acts::belong_to`].
+    pub fn belong_to(&mut self, node: NodeId) {
+        self.acts.belong_to(node);
+    }
+
+    /// As [`Acts::go_on_from`].
+    pub fn go_on_from(&mut self, act: Signed<Act>) {
+        self.acts.go_on_from(act);
     }
 
     /// Merges acts of owners, in whatever order they are given, and says what became of them. Promises that count
@@ -514,7 +521,7 @@ impl Ledger {
     /// Puts every promise where it belongs by what owners did.
     fn rule_again(&mut self, now: Timestamp) {
         let rule = |member: &Member| self.authority().rule(&self.charter, member);
-        let counting = self.held.counting().map(|(member, _)| member);
+        let counting = self.held.counting();
         let out = counting.filter_map(|member| Some((place_of(member), rule(member).err()?)));
         let void = self.held.void().map(|(member, _)| member);
         let rulings: Vec<(Place, Result<(), Void>)> = out
@@ -546,7 +553,7 @@ impl Ledger {
     /// Gives room to members and traces anew, because what owners did says how they rank. Whoever has none any longer goes: its own
     /// node offers it again.
     fn settle_again(&mut self) {
-        let members = self.held.counting().map(|(member, _)| member);
+        let members = self.held.counting();
         let claims = members.map(|member| (place_of(member), self.claim(member)));
         let (room, out) = Room::among(self.room.size(), claims);
         self.room = room;
@@ -581,19 +588,13 @@ impl Ledger {
         self.know(&member);
         self.held.put(member, ruling);
         self.count(&place);
-        self.seat_again(&place.0);
-    }
-
-    fn seat_again(&mut self, node: &NodeId) {
-        for place in self.held.seat(node) {
-            self.count(&place);
-        }
+        self.held.seat(&place.0);
     }
 
     /// Counts the uses of invites that the promise in a place shows, if it counts.
     fn count(&mut self, place: &Place) {
-        if let Some((member, is_last)) = self.held.counting_at(place) {
-            self.tally.put(self.acts.authority(), member, is_last);
+        if let Some(member) = self.held.counting_at(place) {
+            self.tally.put(self.acts.authority(), member);
         }
     }
 
@@ -624,14 +625,7 @@ impl Ledger {
     /// Forgets the promise that holds a place. If it is the last one of its node, the one before it is then.
     fn drop_place(&mut self, place: &Place) {
         self.take(place);
-        self.seat_again(&place.0);
-    }
-
-    /// Forgets the promise by which a node is a member.
-    fn drop_member(&mut self, node: &NodeId) {
-        if let Some(place) = self.held.members().get(node).map(place_of) {
-            self.drop_place(&place);
-        }
+        self.held.seat(&place.0);
     }
 
     fn know(&mut self, member: &Member) {
@@ -649,9 +643,9 @@ impl Ledger {
     ///
     /// Every grant has a count of its own. Whoever has an invite's key and is a member could sign
     /// another grant of that key with fewer uses, and would put others out if the two were one.
-    fn beyond_with(&mut self, member: &Member, now: Timestamp) -> BTreeSet<NodeId> {
+    fn beyond_with(&mut self, member: &Member, now: Timestamp) -> BTreeSet<Place> {
         self.tally.go_to(now);
-        self.tally.put(self.acts.authority(), member, true);
+        self.tally.put(self.acts.authority(), member);
         let grants = grants_of(member).map(Signed::id);
         grants.flat_map(|grant| self.tally.beyond(&grant)).collect()
     }
@@ -698,7 +692,7 @@ impl Ledger {
     /// trace.
     pub(crate) fn users(&self, now: Timestamp) -> impl Iterator<Item = &Member> {
         let authority = self.authority();
-        let members = self.held.counting().map(|(member, _)| member);
+        let members = self.held.counting();
         members.filter(move |member| uses::count_until(authority, member) >= now)
     }
 
@@ -715,26 +709,26 @@ impl Ledger {
             self.leave_trace(place, now);
         }
         self.tally.go_to(now);
-        let beyond: BTreeSet<NodeId> = self.tally.all_beyond().collect();
-        let lost = beyond.iter().filter_map(|node| self.members().get(node));
-        let old: BTreeSet<Place> = lost.map(place_of).chain(old).collect();
+        let old: BTreeSet<Place> = self.tally.all_beyond().chain(old).collect();
         for place in &old {
             self.take(place);
         }
         let old: Vec<NodeId> = old.into_iter().map(|(node, _)| node).collect();
         for node in &old {
-            self.seat_again(node);
+            self.held.seat(node);
         }
-        if !old.is_empty() {
-            let used: BTreeSet<NodeId> = self
-                .members()
-                .values()
-                .flat_map(grants_of)
-                .map(|grant| grant.invite)
-                .collect();
-            self.grants.retain(|invite, _| used.contains(invite));
-        }
+        self.forget_grants();
         old
+    }
+
+    /// Forgets the grants that nobody has come by who is still held: also those of whoever had to make room.
+    fn forget_grants(&mut self) {
+        let counting = self.held.counting();
+        let used: BTreeSet<NodeId> = counting
+            .flat_map(grants_of)
+            .map(|grant| grant.invite)
+            .collect();
+        self.grants.retain(|invite, _| used.contains(invite));
     }
 
     /// Forgets what a prune would of a node.
@@ -751,7 +745,7 @@ impl Ledger {
     /// Keeps what remains of the promise in a place, if it counts. Where there is no room, those who rank before it have
     /// it.
     fn leave_trace(&mut self, place: &Place, now: Timestamp) {
-        let counting = self.held.counting_at(place).map(|(member, _)| member);
+        let counting = self.held.counting_at(place);
         let trace = counting.and_then(|gone| Trace::of(gone, &self.charter, self.acts.authority()));
         if let Some(trace) = trace {
             let _ = self.insert_trace(trace, now);
@@ -785,7 +779,7 @@ impl Ledger {
     /// Every statement in the form for this node's own disk, but for its own promise, which is kept by itself. What
     /// holds only in part is not sealed.
     pub(crate) fn kept(&self, own: &NodeId, sealer: &Sealer) -> Vec<Vec<u8>> {
-        let acts = self.acts.held().values();
+        let acts = self.acts.held().values().chain(self.acts.aside());
         let acts = acts.map(|act| sealer.seal(act.bytes()));
         let promises = self.held.all().filter(|member| member.node() != *own);
         let promises = promises.map(|member| match member.is_whole() {
@@ -842,15 +836,22 @@ impl Ledger {
 
     /// The statements that show who came by a grant.
     pub(crate) fn users_of<'a>(&'a self, grant: &'a ContentId) -> impl Iterator<Item = &'a [u8]> {
-        let members = self.members().values();
-        let members = members.filter(move |member| came_by(member, grant));
-        let members = members.map(|member| member.promise().bytes());
+        let promises = self.held.counting();
+        let promises = promises.filter(move |member| came_by(member, grant));
+        let promises = promises.map(|member| member.promise().bytes());
         let traces = self.traces.values();
         let traces = traces.filter(move |trace| {
             let last = trace.last();
             last.is_some_and(|link| link.grant.id() == *grant)
         });
-        members.chain(traces.map(Trace::bytes))
+        promises.chain(traces.map(Trace::bytes))
+    }
+
+    /// The admissions that count, also those that their nodes show no longer or that are traces, for each use of an invite
+    /// at least one.
+    pub(crate) fn admissions(&self) -> impl Iterator<Item = &Admission> {
+        let promised = self.held.counting().map(Member::admission);
+        promised.chain(self.traces.values().map(Trace::admission))
     }
 
     /// Compares with another node's index: the statements it lacks, and the ids of those that this
@@ -919,4 +920,34 @@ pub(crate) fn came_by(member: &Member, grant: &ContentId) -> bool {
 /// The grants on a member's admission.
 fn grants_of(member: &Member) -> impl Iterator<Item = &Signed<Grant>> {
     member.admission().links().iter().map(|link| &link.grant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::charter::AdmissionRule;
+    use crate::network::testing::{self, T0, link};
+
+    /// Guests of node 2 come by an invite each, until there is room for few of them.
+    #[test]
+    fn invites_of_those_who_had_to_make_room_are_forgotten() {
+        let charter = testing::charter(AdmissionRule::Invite);
+        let size = room::Size {
+            all: 64,
+            by_themselves: 32,
+            through: 4,
+        };
+        let mut ledger = Ledger::with_room(charter.clone(), size);
+        let host = link(&charter, 1, 10, 2);
+        for n in 20..60 {
+            let links = vec![host.clone(), link(&charter, 2, n + 100, n)];
+            let mut promise = testing::promise(&charter, n, 1);
+            promise.admission = Admission::from_links(links).raw();
+            let _ = ledger.insert_bytes(&testing::signed(promise, n), T0);
+        }
+        let held = ledger.len();
+        assert!(ledger.grants.len() > held + 1);
+        ledger.prune(T0);
+        assert_eq!((ledger.len(), ledger.grants.len()), (held, held + 1));
+    }
 }

@@ -41,7 +41,7 @@ impl Tally {
     /// That of these promises.
     pub(crate) fn of<'a>(
         authority: &Authority,
-        promises: impl Iterator<Item = (&'a Member, bool)>,
+        promises: impl Iterator<Item = &'a Member>,
         traces: impl Iterator<Item = &'a Trace>,
         now: Timestamp,
     ) -> Self {
@@ -49,8 +49,8 @@ impl Tally {
             as_of: now,
             ..Self::default()
         };
-        for (member, is_last) in promises {
-            tally.put(authority, member, is_last);
+        for member in promises {
+            tally.put(authority, member);
         }
         for trace in traces {
             tally.put_trace(authority, trace);
@@ -58,12 +58,12 @@ impl Tally {
         tally
     }
 
-    /// Counts a promise, in place of the one of the same node that shows the same admission: the last one of its node, by
-    /// which that is a member, or an earlier one.
-    pub(crate) fn put(&mut self, authority: &Authority, member: &Member, is_last: bool) {
+    /// Counts a promise, in place of the one of the same node that shows the same admission. Whether its node is a member
+    /// by it or by another does not matter: it has a place in either case.
+    pub(crate) fn put(&mut self, authority: &Authority, member: &Member) {
         let entry = Entry {
             until: count_until(authority, member),
-            marks: Mark::all_of(authority, member, is_last),
+            marks: Mark::all_of(authority, member),
         };
         self.insert(Source::Promise(place_of(member)), entry);
     }
@@ -142,13 +142,13 @@ impl Tally {
     ///
     /// Without this, whoever holds the key of an invite that others used up, or that expired, could fill every node's
     /// memory.
-    pub(crate) fn beyond(&self, grant: &ContentId) -> Vec<NodeId> {
+    pub(crate) fn beyond(&self, grant: &ContentId) -> Vec<Place> {
         let book = self.books.get(grant);
         book.map_or_else(Vec::new, |book| book.beyond(self.as_of))
     }
 
     /// The same of every grant.
-    pub(crate) fn all_beyond(&self) -> impl Iterator<Item = NodeId> {
+    pub(crate) fn all_beyond(&self) -> impl Iterator<Item = Place> {
         self.books.values().flat_map(|book| book.beyond(self.as_of))
     }
 

@@ -30,6 +30,18 @@ impl Play {
         }
     }
 
+    /// A network whose charter names several owners, the first of whom is node 0.
+    fn with_owners(count: u16) -> Self {
+        let mut charter = charter();
+        charter.recovery = Some(key(900).id());
+        charter.owners = (0..count).map(|n| key(n).id()).collect();
+        charter.owners.sort_unstable();
+        Self {
+            charter: Signed::sign(charter, &key(0)).unwrap(),
+            rng: ChaCha8Rng::seed_from_u64(0),
+        }
+    }
+
     fn network(&self) -> NetworkId {
         self.charter.network()
     }
@@ -171,17 +183,19 @@ fn a_flood_by_a_stolen_key_is_undone_by_one_cut() {
                 play.shuffle(&mut seen);
             }
             let mut acts = Acts::with_room(play.charter.clone(), ROOM);
+            // Owners have been there before the thief, and nobody else brings back what they did.
+            if n < 2 {
+                acts.belong_to(key(n).id());
+                acts.merge([&honest[..10], &of_b].concat());
+            }
             for some in seen.chunks(7) {
                 acts.merge(some.to_vec());
                 assert!(acts.held().len() <= ROOM);
             }
             nodes.push(acts);
         }
-        // Whoever has the paper also has a machine that knows what the founder did; B keeps what it did itself,
-        // and what made it an owner.
-        nodes[0].merge([&before[..], std::slice::from_ref(&cut)].concat());
+        nodes[2].merge([cut.clone()]);
         for _ in 0..6 {
-            nodes[1].merge([&before[..3], &of_b].concat());
             for from in 0..5 {
                 let offer: Vec<_> = nodes[from].held().values().cloned().collect();
                 for to in &mut nodes {
@@ -192,6 +206,63 @@ fn a_flood_by_a_stolen_key_is_undone_by_one_cut() {
         for acts in &nodes {
             assert_eq!(counted(acts), truth, "seed {seed}");
         }
+    }
+}
+
+/// A thief of one owner's key signs as many first acts as push out all that another owner of the same rank did.
+#[test]
+fn a_flood_by_one_owner_takes_nothing_from_another_for_good() {
+    let play = Play::with_owners(2);
+    let (founder, other, recovery) = (key(0), key(1), key(900));
+    let chain = |by: &NodeKey, count: u16| {
+        let mut chain: Vec<Signed<Act>> = Vec::new();
+        for n in 0..count {
+            let node = key(700 + n).id();
+            let action = Action::Revoke { node };
+            chain.push(play.act(by, play.founding(by), chain.last(), action));
+        }
+        chain
+    };
+    let honest = [chain(&founder, 10), chain(&other, 10)];
+    let admits = |n: u16| Action::Admit {
+        nodes: vec![key(2000 + n).id()],
+        over: vec![],
+    };
+    let office = play.founding(&founder);
+    let evil: Vec<_> = (0..100)
+        .map(|n| play.act(&founder, office, None, admits(n)))
+        .collect();
+    let cut = Action::Dismiss {
+        office,
+        cut: honest[0][9].act_id(),
+        heir: None,
+    };
+    let cut = play.act(&recovery, play.founding(&recovery), None, cut);
+    let mut nodes = [0, 1, 2].map(|n| {
+        let mut acts = Acts::with_room(play.charter.clone(), ROOM);
+        acts.belong_to(key(n).id());
+        acts.merge(honest.concat());
+        for some in evil.chunks(30) {
+            acts.merge(some.to_vec());
+        }
+        let lost = honest.iter().flatten();
+        let lost = lost.filter(|act| !acts.held().contains_key(&act.act_id()));
+        assert!(lost.count() > 10);
+        acts
+    });
+    nodes[2].merge([cut.clone()]);
+    for _ in 0..3 {
+        for from in 0..3 {
+            let offer: Vec<_> = nodes[from].held().values().cloned().collect();
+            for to in &mut nodes {
+                to.merge(offer.clone());
+            }
+        }
+    }
+    for acts in &nodes {
+        let honest = honest.iter().flatten().chain([&cut]);
+        let honest: BTreeSet<ActId> = honest.map(|act| act.act_id()).collect();
+        assert_eq!(counted(acts), honest);
     }
 }
 

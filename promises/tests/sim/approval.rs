@@ -101,6 +101,27 @@ fn the_newcomer_and_the_owner_see_the_same_code() {
     assert_eq!(status(&world, joiner).unwrap().code, None);
 }
 
+/// Twelve characters of an id may read as a code.
+#[test]
+fn the_first_characters_of_an_id_name_the_node_that_asks() {
+    let mut world = world(107, Faults::NONE);
+    let (network, founder, _) = acquainted(&mut world, AdmissionRule::Approve);
+    let first = |key: &NodeKey| key.id().to_string()[..12].to_owned();
+    let reads_as_a_code = |key: &NodeKey| first(key).parse::<Code>().is_ok();
+    let mut keys = (1..).map(invented);
+    let asking = keys.find(reads_as_a_code).unwrap();
+    ask(&mut world, founder, network, &asking, "web1", "203.0.113.7");
+    let reply = accept(&mut world, founder, first(&asking));
+    assert!(
+        matches!(&reply, Ok(Reply::Raised { node, .. }) if *node == asking.id()),
+        "{reply:?}"
+    );
+    // Nobody who asks is called this, so that it is a code.
+    let other = keys.find(reads_as_a_code).unwrap();
+    let reply = accept(&mut world, founder, first(&other));
+    assert!(matches!(reply, Ok(Reply::Expected(_))), "{reply:?}");
+}
+
 /// The owner accepts a code, and is killed before the node asks.
 #[test]
 fn a_code_that_was_accepted_first_admits_its_node_and_no_other() {
@@ -126,6 +147,19 @@ fn a_code_that_was_accepted_first_admits_its_node_and_no_other() {
     world.start(founder);
     assert!(status(&world, founder).unwrap().expected.is_empty());
     assert!(world.run_until(HOUR, |w| agree(w, &network, &both)));
+}
+
+/// Nobody else knows of it yet: it is on disk before it is answered.
+#[test]
+fn an_owner_that_is_killed_once_it_accepted_a_key_has_admitted_it() {
+    let mut world = world(113, Faults::NONE);
+    let founder = world.add();
+    found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Approve);
+    let node = invented(1).id();
+    raised(accept(&mut world, founder, node));
+    world.kill(founder);
+    world.start(founder);
+    assert_eq!(accept(&mut world, founder, node), Ok(Reply::Unchanged));
 }
 
 #[test]

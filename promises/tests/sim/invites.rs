@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use grid_promises::core::{Affected, Command, CommandError, InviteStatus, JoinWith, Keep, Reply};
+use grid_keys::NodeId;
+use grid_promises::core::{
+    Affected, Command, CommandError, Expulsion, InviteStatus, JoinWith, Keep, Reply, VoidInvite,
+};
 use grid_promises::limits::MAX_NAMED;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::Grant;
@@ -95,6 +98,127 @@ fn invites_are_listed_and_closed() {
     }
     world.run(Duration::from_secs(60));
     assert!(agree(&world, &network, &[founder, member]));
+}
+
+fn leave(world: &mut Sim, node: NodeIndex) {
+    let leave = Command::Leave {
+        name: foo(),
+        anyway: false,
+    };
+    world.run_command(node, leave).unwrap();
+}
+
+/// Whoever used an invite and came again by another one has used both.
+#[test]
+fn an_invite_stays_used_when_its_user_comes_again_by_another() {
+    let mut world = world(93, Faults::NONE);
+    let (founder, member, late) = (world.add(), world.add(), world.add());
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let [first, second] = [(); 2].map(|()| invite(&mut world, founder, 1));
+    join(&mut world, member, &first).unwrap();
+    world.run(Duration::from_secs(60));
+    leave(&mut world, member);
+    join(&mut world, member, &second).unwrap();
+    world.run(Duration::from_secs(60));
+    for invite in [&first, &second] {
+        let all = listed(&mut world, founder);
+        let of = all.iter().find(|known| known.invite == invite.key.id());
+        assert_eq!(of.unwrap().users, [world.nodes[member].key.id()]);
+        let refused = join(&mut world, late, invite);
+        assert_eq!(refused, Err(CommandError::InviteSpent));
+    }
+    world.run(Duration::from_secs(60));
+    assert!(agree(&world, &network, &[founder, member]));
+}
+
+/// A node went with the one that had let it in. What it is told depends on the invite that it shows now.
+#[test]
+fn who_went_with_its_host_is_judged_by_the_invite_that_it_shows() {
+    let mut world = world(94, Faults::NONE);
+    let (founder, host, guest) = (world.add(), world.add(), world.add());
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    for (inviter, node) in [(founder, host), (host, guest)] {
+        let through = invite(&mut world, inviter, 1);
+        join(&mut world, node, &through).unwrap();
+        world.run(Duration::from_secs(60));
+    }
+    let bad = world.nodes[host].key.id().to_string();
+    world
+        .run_command(founder, revoke(bad, Keep::Nobody))
+        .unwrap();
+    world.run(Duration::from_secs(60));
+    leave(&mut world, guest);
+    let [closed, good] = [(); 2].map(|()| invite(&mut world, founder, 1));
+    let id = closed.key.id().to_string();
+    world.run_command(founder, close(&id)).unwrap();
+    let refused = join(&mut world, guest, &closed);
+    assert!(
+        matches!(
+            refused,
+            Err(CommandError::PutOut {
+                why: Expulsion::InviteClosed,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let _ = world.run_command(
+        guest,
+        Command::Leave {
+            name: foo(),
+            anyway: false,
+        },
+    );
+    let joined = join(&mut world, guest, &good);
+    assert!(
+        matches!(joined, Ok(Reply::Joined { members: 1, .. })),
+        "{joined:?}"
+    );
+    assert!(world.run_until(Duration::from_secs(5), |w| agree(
+        w,
+        &network,
+        &[founder, guest]
+    )));
+}
+
+/// A founder, a member, a guest of the member, and a guest of that: the member is revoked, and the last one kept.
+#[test]
+fn the_invites_of_those_who_are_out_are_listed_as_void() {
+    let mut world = world(97, Faults::NONE);
+    let nodes: Vec<NodeIndex> = (0..4).map(|_| world.add()).collect();
+    let network = found(&mut world, 0, "10.7.0.0/16", AdmissionRule::Invite);
+    let mut made = Vec::new();
+    for pair in nodes.windows(2) {
+        let invite = invite(&mut world, pair[0], 3);
+        join(&mut world, pair[1], &invite).unwrap();
+        world.run(Duration::from_secs(60));
+        made.push(invite.key.id());
+    }
+    let unused = invite(&mut world, 2, 5).key.id();
+    let good = invite(&mut world, 3, 5).key.id();
+    let void = |world: &mut Sim, node, invite: &NodeId| {
+        let all = listed(world, node);
+        all.iter()
+            .find(|status| status.invite == *invite)
+            .unwrap()
+            .void
+    };
+    for invite in &made {
+        assert_eq!(void(&mut world, 0, invite), None);
+    }
+    let bad = world.nodes[1].key.id();
+    let kept = Keep::These(vec![world.nodes[3].key.id().to_string()]);
+    world.run_command(0, revoke(bad.to_string(), kept)).unwrap();
+    world.run(Duration::from_secs(60));
+    let why = Some(VoidInvite::Revoked(bad));
+    // What the founder made is closed, and otherwise good.
+    assert_eq!(void(&mut world, 0, &made[0]), None);
+    for (node, invite) in [(0, made[1]), (3, made[2]), (2, unused)] {
+        assert_eq!(void(&mut world, node, &invite), why);
+    }
+    // Who was admitted by name needs nobody else.
+    assert_eq!(void(&mut world, 3, &good), None);
+    assert!(agree(&world, &network, &[0, 3]));
 }
 
 /// An invite of machine 0 that leads to another one.

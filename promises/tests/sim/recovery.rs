@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use grid_promises::core::{Command, CommandError, Cut, Dismissal, Keep, OwnStanding, Reply};
+use grid_promises::network::act::OfficeId;
 use grid_promises::network::recovery::RecoveryKey;
 use grid_promises::network::{AdmissionRule, NetworkId};
 use grid_promises::sim::{Faults, NodeIndex};
@@ -199,18 +200,8 @@ fn who_waits_for_a_lost_owner_recovers() {
         AdmissionRule::Approve,
         above,
     );
-    let known = |of: NodeIndex, world: &Sim| grid_promises::core::Input::KnownPeer {
-        node: world.nodes[of].key.id(),
-        addrs: vec![world.nodes[of].quic()],
-    };
     for (joiner, through) in [(member, founder), (node, member)] {
-        let peer = known(through, &world);
-        world.input(joiner, peer);
-        let waits = world.run_command(joiner, super::join_command(super::JoinWith::Peers));
-        assert!(
-            matches!(waits, Err(CommandError::WaitsForOwner { .. })),
-            "{waits:?}"
-        );
+        wait_for_an_owner(&mut world, joiner, through);
         if joiner == member {
             let approve = Command::Approve {
                 name: foo(),
@@ -235,6 +226,118 @@ fn who_waits_for_a_lost_owner_recovers() {
         "{}",
         describe(&world, &network)
     );
+    // Whoever does so next goes on from what the key did, which no member has told it.
+    let late = world.add();
+    wait_for_an_owner(&mut world, late, member);
+    assert_eq!(world.run_command(late, recover(&key)), Ok(Reply::Changed));
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[1, 2, 3])));
+    assert_eq!(acts_of(&world, &key, &network), (2, 1));
+}
+
+/// An owner whom the founder appointed goes on when the founder is dismissed, and admits.
+#[test]
+fn an_owner_below_one_who_was_dismissed_admits() {
+    let mut world = world(87, Faults::NONE);
+    let key = recovery_key(87);
+    let all: Vec<NodeIndex> = (0..4).map(|_| world.add()).collect();
+    let (founder, owner, heir, node) = (all[0], all[1], all[2], all[3]);
+    let rule = AdmissionRule::Approve;
+    let above = Some(key.key().id());
+    let network = found_under(&mut world, founder, "10.7.0.0/16", rule, above);
+    let approve = |world: &mut Sim, by: NodeIndex, node: NodeIndex| {
+        let approve = Command::Approve {
+            name: foo(),
+            node: name(world, node),
+            only_say: false,
+        };
+        raised(world.run_command(by, approve));
+    };
+    for joiner in [owner, heir] {
+        wait_for_an_owner(&mut world, joiner, founder);
+        approve(&mut world, founder, joiner);
+    }
+    assert!(world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[0, 1, 2])));
+    appoint(&mut world, owner);
+    world.run(Duration::from_secs(60));
+    let dismissal = Dismissal {
+        recovery: Some(key),
+        ..dismissal(name(&world, founder), Cut::Now)
+    };
+    let dismiss = Command::Dismiss {
+        name: foo(),
+        dismissal,
+    };
+    world.run_command(heir, dismiss).unwrap();
+    world.run(Duration::from_secs(60));
+    wait_for_an_owner(&mut world, node, owner);
+    approve(&mut world, owner, node);
+    assert!(
+        world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[1, 2, 3])),
+        "{}",
+        describe(&world, &network)
+    );
+}
+
+/// The same goes for a node that was put out and only hears what concerns it.
+#[test]
+fn who_is_out_goes_on_from_the_last_act_of_the_recovery_key() {
+    let (mut world, network, key) = under_a_key_with(86, Faults::NONE);
+    let minute = Duration::from_secs(60);
+    assert_eq!(world.run_command(1, recover(&key)), Ok(Reply::Changed));
+    for (owner, node) in [(0, 3), (1, 2)] {
+        let bad = name(&world, node);
+        world.run_command(owner, revoke(bad, Keep::Nobody)).unwrap();
+        assert!(world.run_until(minute, |w| w.nodes[node].tunnels.is_empty()));
+    }
+    // The last act closes an invite once more, which is no business of a node that came by another.
+    let other = invite(&mut world, 0, 1).grant.invite.to_string();
+    let close = Command::CloseInvite {
+        name: foo(),
+        invite: other,
+        keep: Keep::Nobody,
+        only_say: false,
+    };
+    world.run_command(0, close).unwrap();
+    world.run(minute);
+    let dismissal = Dismissal {
+        recovery: Some(key.clone()),
+        restate: true,
+        ..dismissal(name(&world, 0), Cut::Nothing)
+    };
+    let dismiss = Command::Dismiss {
+        name: foo(),
+        dismissal,
+    };
+    // Nobody else who is out hears of it and passes it on.
+    world.kill(0);
+    world.kill(3);
+    world.run_command(1, dismiss).unwrap();
+    let known = acts_of(&world, &key, &network);
+    world.run(2 * Duration::from_secs(3600));
+    assert_eq!(world.run_command(2, recover(&key)), Ok(Reply::Changed));
+    world.run(10 * minute);
+    assert_eq!(acts_of(&world, &key, &network), (known.0 + 1, 1));
+}
+
+fn wait_for_an_owner(world: &mut Sim, joiner: NodeIndex, through: NodeIndex) {
+    let peer = grid_promises::core::Input::KnownPeer {
+        node: world.nodes[through].key.id(),
+        addrs: vec![world.nodes[through].quic()],
+    };
+    world.input(joiner, peer);
+    let waits = world.run_command(joiner, super::join_command(super::JoinWith::Peers));
+    assert!(
+        matches!(waits, Err(CommandError::WaitsForOwner { .. })),
+        "{waits:?}"
+    );
+}
+
+/// How many acts of a recovery key count for the second node, and in how many branches.
+fn acts_of(world: &Sim, key: &RecoveryKey, network: &NetworkId) -> (usize, usize) {
+    let office = OfficeId::founding(network, &key.key().id());
+    let offices = status(world, 1).unwrap().owners.offices;
+    let its = offices.iter().find(|known| known.office == office).unwrap();
+    (its.acts, its.heads.len())
 }
 
 /// Those who are put out one after the other have not all heard of one another, and what WireGuard had learned went with

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grid_promises::core::protocol::by_hand;
-use grid_promises::core::{Command, CommandError, Expulsion, Keep, OwnStanding, Reply};
+use grid_promises::core::{Command, CommandError, Expulsion, Input, Keep, OwnStanding, Reply};
 use grid_promises::limits::MAX_THROUGH;
 use grid_promises::network::AdmissionRule;
 use grid_promises::network::admission::{GrantUse, Link};
@@ -166,4 +166,31 @@ fn an_invite_stays_used_among_those_who_came_later() {
     stolen.bootstrap[0].quic = vec![world.nodes[later].quic()];
     let result = join(&mut world, thief, &stolen);
     assert_eq!(result, Err(CommandError::InviteSpent));
+}
+
+/// To look for what concerns a node that is out takes a look at all acts.
+#[test]
+fn who_is_out_pays_for_what_it_asks() {
+    let mut world = world(132, Faults::NONE);
+    let founder = world.add();
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    let stranger = world.add_played(key(600));
+    world.connect(stranger, founder);
+    world.run(Duration::from_secs(1));
+    let peer = world.nodes[founder].key.id();
+    for _ in 0..600 {
+        let comparison = by_hand::Comparison {
+            root: [0; 32],
+            index: None,
+            admission: None,
+            acts: Vec::new(),
+        };
+        world.say(stranger, peer, by_hand::sync(network, comparison));
+    }
+    world.run(Duration::from_secs(1));
+    let busy = by_hand::refuses("this node has verified enough for now; send it later");
+    let heard = world.nodes[stranger].heard.take().unwrap();
+    let is_busy = |input: &&Input| matches!(input, Input::Response { message: Some(message), .. } if *message == busy);
+    let refused = heard.iter().filter(is_busy).count();
+    assert!((50..=88).contains(&refused), "{refused}");
 }

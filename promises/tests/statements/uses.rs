@@ -283,3 +283,40 @@ fn an_invite_that_expired_fills_no_memory() {
     assert!(ledger.prune(just_before).is_empty());
     assert_eq!(ledger.prune(now).len(), late.len() - SPARE_USES);
 }
+
+/// A node that is a member by one invite has a place for each other that it shows: as many as that invite admits, and no
+/// more. Nodes 100 and on are members by an invite of node 1, and then show one of the founder's for a single use, which
+/// node 1 has used, or one that expired.
+#[test]
+fn who_is_a_member_by_one_invite_takes_no_place_by_a_used_one() {
+    let net = net();
+    let founder = net.founder();
+    let host = seen(&net, &net.joined(&founder, INVITES, 1, 1), 0, T0);
+    let long_after = T0.after(DAY + INVITE_GRACE + SECOND);
+    for now in [T0.after(HOUR), long_after] {
+        let fresh = |node: &Node, number: u64| node.at(number, now);
+        let host = fresh(&host, 2);
+        let mut ledger = net.ledger_of([&founder, &host]);
+        let mut long = net.grant_body(&host.key.id(), INVITES + 1, 10_000);
+        long.expires = T0.after(DAY * 300);
+        let long = Signed::sign(long, &host.key).unwrap();
+        let used_up = net.grant(&founder.key, INVITES, 1);
+        for n in 100..160 {
+            let link = net.link(&long, INVITES + 1, &key(n).id());
+            let last = net.node(n, host.admission.extended(link));
+            ledger.insert_bytes(&fresh(&last, 9).bytes(), now).unwrap();
+        }
+        let before = ledger.len();
+        let mut refused = 0;
+        for n in 100..160 {
+            let link = net.link(&used_up, INVITES, &key(n).id());
+            let aside = net.node(n, Admission::default().extended(link));
+            let result = ledger.insert_bytes(&fresh(&aside, 1).bytes(), now);
+            refused += usize::from(result == Err(Refusal::InviteSpent));
+        }
+        assert!(refused > 0, "{refused}");
+        ledger.prune(now);
+        assert_eq!(ledger.len(), before + SPARE_USES);
+        assert_eq!(ledger.members().len(), before);
+    }
+}

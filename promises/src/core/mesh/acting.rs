@@ -135,12 +135,14 @@ impl Mesh {
         id.ok_or_else(|| CommandError::NotAnOwner(self.name().clone()))
     }
 
-    /// Whether members may know acts of this node that it does not know itself, as after a restored backup: acts that it
-    /// signed now would begin a second branch.
+    /// Whether members may know acts of this node, or of a key that a person has, that it does not know itself, as after
+    /// a restored backup, or before it is a member: acts that it signed now would begin a second branch.
     pub(crate) fn awaits_own_acts(&self, local: &Local) -> bool {
         let own = local.id();
         let mut others = self.roster.others(&own);
-        !self.knows_own_acts && others.any(|node| self.roster.view().is_live(node))
+        let may_be_told = others.any(|node| self.roster.view().is_live(node))
+            || (self.is_waiting() && !self.bootstrap.is_empty());
+        !self.knows_own_acts && may_be_told
     }
 
     /// Nobody told this node what it did before: it goes on from what it knows.

@@ -27,8 +27,6 @@ use grid_keys::NodeId;
 /// The shortest beginning of a node id that names a node that only asks: it has made its key itself, and made as many as
 /// it wanted.
 const BEGINNING_OF_A_STRANGER: usize = 12;
-/// What a node is answered that waits.
-const WAIT: &str = "an owner has to decide";
 /// Codes in one error.
 const SHOWN: usize = 8;
 
@@ -180,8 +178,11 @@ impl Mesh {
         known.extend(promised.map(|(node, label)| (node, (label, BEGINNING))));
         let network = self.id();
         if let Ok(code) = text.parse() {
-            let mut nodes = known.keys();
-            let node = nodes.find(|node| Code::of(&network, node) == code);
+            // So do twelve characters of an id, which is as hard to come by.
+            let is_meant = |node: &&NodeId| {
+                Code::of(&network, node) == code || begins(*node, text, BEGINNING_OF_A_STRANGER)
+            };
+            let node = known.keys().find(is_meant);
             return Ok(node.map_or(Meant::Unknown(code), |node| Meant::Node(*node)));
         }
         let is_meant = |(node, (label, least)): &(&NodeId, &(String, usize))| {
@@ -245,9 +246,15 @@ impl Mesh {
             let acts = acts.iter().map(|act| act.bytes().to_vec().into());
             return answer(&AdmitAnswer {
                 acts: acts.collect(),
+                recovery: None,
             });
         }
-        self.hear(peer, &signed, request, local, peers, step)
+        self.hear(peer, &signed, request, local, peers, step);
+        let recovery = self.roster.last_of_recovery_key();
+        answer(&AdmitAnswer {
+            acts: Vec::new(),
+            recovery: recovery.map(|act| act.bytes().to_vec().into()),
+        })
     }
 
     /// Admits a node whose code was accepted before it asked, if this node is an owner still, knows what it did before, and
@@ -279,7 +286,7 @@ impl Mesh {
         local: &Local,
         peers: &mut Peers,
         step: &mut Step<'_>,
-    ) -> Vec<u8> {
+    ) {
         let is_owner = self.roster.is_owner(&local.id());
         let way = Way {
             through: peer,
@@ -289,8 +296,7 @@ impl Mesh {
         let is_admitted = |node: &NodeId| authority.is_rooted(node);
         let heard = self.applicants.hear(signed, way, step.now, is_admitted);
         match heard {
-            Heard::NoRoom => return refusal("too many nodes wait already"),
-            Heard::Soon => return refusal(WAIT),
+            Heard::NoRoom | Heard::Soon => return,
             Heard::New if is_owner => {
                 let (name, node) = (self.name().clone(), signed.node);
                 step.effects.notice(Notice::AdmissionAsked {
@@ -309,6 +315,5 @@ impl Mesh {
             let ask = NetworkAsk::Admit(request.clone());
             self.request(owner, ask, NetworkAbout::Admit, peers, step);
         }
-        refusal(WAIT)
     }
 }

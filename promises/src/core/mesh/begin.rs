@@ -99,6 +99,7 @@ impl Mesh {
         now: Timestamp,
     ) -> Self {
         let mut ledger = Ledger::new(record.charter.clone());
+        ledger.belong_to(local.id());
         let sealer = Sealer::new(local.key(), &record.charter);
         let kept = record.statements.iter();
         ledger.load_kept(kept.map(|kept| sealer.open(kept)), now);
@@ -180,6 +181,7 @@ impl Mesh {
         let last = last_promise.and_then(|bytes| Member::decode(&bytes, &charter).ok());
         let ipv6 = ipv6(&charter, local, last.as_ref());
         let mut ledger = Ledger::new(charter);
+        ledger.belong_to(local.id());
         ledger.insert_acts(acts, step.time());
         let mut mesh = Self::new(
             ledger,

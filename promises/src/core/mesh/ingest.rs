@@ -181,10 +181,13 @@ impl Intake<'_> {
                 result.news = true;
                 result.came_or_went |= is_withdrawn || !was_known;
                 self.outbox.push(bytes.to_vec(), Some(self.source));
-                // There is an end of members who take nobody's room, if keys alone make none.
-                if !is_paid_for && self.roster.ledger().members().len() > members {
+                // There is an end of members who take nobody's room, if keys alone make none. Who takes the room of
+                // others pays for them, who cost nothing when they came.
+                let left = self.roster.ledger().members().len();
+                if !is_paid_for && left > members {
                     self.budget.give_back();
                 }
+                self.budget.charge(members.saturating_sub(left), self.now);
             }
             Ok(Merged::Known | Merged::Stale) => {}
             Err(refusal) => {
@@ -226,12 +229,15 @@ impl Ingested {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
-    use crate::network::charter::AdmissionRule;
+    use crate::network::admission::{Admission, Link};
+    use crate::network::charter::{AdmissionRule, Charter};
     use crate::network::ledger::Ledger;
-    use crate::network::testing::{T0, charter, forged, key, promise, signed};
+    use crate::network::receipt::Receipt;
+    use crate::network::testing::{T0, charter, forged, key, link, promise, signed};
 
     const NOW: Millis = Millis(T0.0 * 1000);
 
@@ -286,9 +292,11 @@ mod tests {
         assert!(scene.is_untouched(), "a new node costs its sender nothing");
         // Nobody looked at the signature.
         let late = forged(scene.promise(3, 4));
-        let result = scene.told(&vec![late; 1000]);
+        // As much as a message can hold.
+        let copies = 1_000_000 / late.len();
+        let result = scene.told(&vec![late; copies]);
         assert_eq!((result.hostile, result.refused), (None, 0));
-        let result = scene.told(&vec![standing; 1000]);
+        let result = scene.told(&vec![standing; copies]);
         assert_eq!((result.hostile, result.refused), (None, 0));
         assert!(scene.is_untouched());
         let early = forged(scene.promise(3, 6));
@@ -335,5 +343,90 @@ mod tests {
         assert_eq!(result.why.as_deref(), Some(BUSY));
         let standing = scene.roster.promise_of(&key(3).id()).unwrap();
         assert_eq!(standing.sequence, 5, "the first, and four more");
+    }
+
+    /// What the guests of a host promise, who came by an invite that admits one other, and of one who was there before it.
+    struct Guests {
+        charter: Signed<Charter>,
+        /// What they promise but for the admission: to make an address takes a while.
+        bodies: BTreeMap<u8, MemberPromise>,
+    }
+
+    impl Guests {
+        /// How node 2 lets a host in by an invite for one.
+        fn host(&self, invite: u8, host: u8, is_seen: bool) -> Vec<Link> {
+            let first = link(&self.charter, 1, 10, 2);
+            let mut only = link(&self.charter, 2, invite, host);
+            let mut grant = only.grant.body().clone();
+            grant.uses = 1;
+            only.grant = Signed::sign(grant, &key(2)).unwrap();
+            let way = Admission::from_links(vec![first, only]);
+            let receipt = Receipt {
+                network: self.charter.network(),
+                witness: key(2).id(),
+                subject: key(host).id(),
+                admission: way.id(),
+                member_since: T0,
+                address: "10.7.0.9".parse().unwrap(),
+                address_since: T0,
+                issued: T0,
+            };
+            let mut links = way.links().to_vec();
+            links[1].seen = is_seen.then(|| Box::new(Signed::sign(receipt, &key(2)).unwrap()));
+            links
+        }
+
+        fn promise(
+            &mut self,
+            node: u8,
+            sequence: u64,
+            mut links: Vec<Link>,
+            by: (u8, u8),
+        ) -> Vec<u8> {
+            links.push(link(&self.charter, by.0, by.1, node));
+            let charter = &self.charter;
+            let body = self
+                .bodies
+                .entry(node)
+                .or_insert_with(|| promise(charter, node, 1));
+            body.sequence = sequence;
+            body.admission = Admission::from_links(links).raw();
+            signed(body.clone(), node)
+        }
+    }
+
+    /// New guests cost nothing, and one promise that shows that their host was not the first lets go of most of them.
+    #[test]
+    fn who_takes_the_room_of_others_pays_for_them() {
+        let mut scene = Scene::new(AdmissionRule::Invite);
+        scene.is_first = false;
+        scene.budget = Budget::new(64, Duration::from_secs(64));
+        let charter = scene.roster.charter().clone();
+        let mut host = promise(&charter, 2, 1);
+        host.admission = Admission::from_links(vec![link(&charter, 1, 10, 2)]).raw();
+        assert!(scene.told(&[signed(host, 2)]).news);
+        let mut guests = Guests {
+            charter,
+            bodies: BTreeMap::new(),
+        };
+        let mut verified = 0;
+        for cycle in 0..10 {
+            let (invite, lost, won) = (50 + cycle, 100 + cycle, 120 + cycle);
+            let below = guests.host(invite, lost, false);
+            let sequence = u64::from(cycle) + 1;
+            let batch: Vec<Vec<u8>> = (150..190)
+                .map(|node| guests.promise(node, sequence, below.clone(), (lost, 70 + cycle)))
+                .collect();
+            let result = scene.told(&batch);
+            let above = guests.host(invite, won, true);
+            let last = guests.promise(200, sequence, above, (won, 85 + cycle));
+            scene.told(&[last]);
+            if result.why.as_deref() == Some(BUSY) {
+                break;
+            }
+            verified += batch.len();
+        }
+        assert!((40..300).contains(&verified), "{verified}");
+        assert!(scene.budget.is_spent(NOW));
     }
 }

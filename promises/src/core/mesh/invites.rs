@@ -11,15 +11,13 @@ use crate::core::mesh::Mesh;
 use crate::core::mesh::acting::admissions;
 use crate::core::mesh::roster::{BEGINNING, begins, quoted};
 use crate::core::record::{Change, Issued};
-use crate::core::status::InviteStatus;
+use crate::core::status::{InviteStatus, VoidInvite};
 use crate::core::step::Step;
 use crate::limits::MAX_NAMED;
 use crate::network::act::Action;
 use crate::network::admission::{Admission, Grant, Link};
 use crate::network::member::Member;
 use crate::network::statement::Signed;
-use crate::network::trace::Trace;
-use crate::time::Timestamp;
 use grid_keys::NodeId;
 
 impl Mesh {
@@ -41,27 +39,44 @@ impl Mesh {
     /// The invites that somebody used, as far as promises show it, and those that this node made; the latest first. Grants
     /// that several nodes signed of one invite key are several.
     pub(crate) fn invites(&self, local: &Local) -> Reply {
+        struct Use<'a> {
+            grant: &'a Signed<Grant>,
+            users: BTreeSet<NodeId>,
+            void: Option<VoidInvite>,
+        }
         let ledger = self.roster.ledger();
         let is_closed = |invite: &NodeId| !ledger.authority().closings_of(invite).is_empty();
-        let mut uses: BTreeMap<ContentId, (&Signed<Grant>, BTreeSet<NodeId>)> = BTreeMap::new();
-        let admissions = ledger.members().values().map(Member::admission);
-        let gone = ledger.traces(Timestamp::default()).map(Trace::admission);
-        for link in admissions.chain(gone).flat_map(Admission::links) {
-            let new = || (&link.grant, BTreeSet::new());
-            let (_, users) = uses.entry(link.grant.id()).or_insert_with(new);
-            users.insert(link.node());
+        let mut uses: BTreeMap<ContentId, Use<'_>> = BTreeMap::new();
+        for admission in ledger.admissions() {
+            for (position, link) in admission.links().iter().enumerate() {
+                let before = admission.links().get(..position).unwrap_or_default();
+                let void = self.void(&link.grant, before);
+                let grant = &link.grant;
+                let new = || Use {
+                    grant,
+                    users: BTreeSet::new(),
+                    void,
+                };
+                let known = uses.entry(grant.id()).or_insert_with(new);
+                known.users.insert(link.node());
+                // One way in that holds is enough.
+                known.void = known.void.and(void);
+            }
         }
-        let used = uses.values().map(|(grant, users)| InviteStatus {
-            invite: grant.invite,
-            issuer: grant.issuer,
-            uses: grant.uses,
-            users: users.iter().copied().collect(),
-            issued: grant.issued,
-            expires: grant.expires,
-            is_closed: is_closed(&grant.invite),
+        let used = uses.values().map(|used| InviteStatus {
+            invite: used.grant.invite,
+            issuer: used.grant.issuer,
+            uses: used.grant.uses,
+            users: used.users.iter().copied().collect(),
+            issued: used.grant.issued,
+            expires: used.grant.expires,
+            is_closed: is_closed(&used.grant.invite),
+            void: used.void,
         });
         let mut all: Vec<InviteStatus> = used.collect();
         let shown: BTreeSet<_> = all.iter().map(|one| (one.invite, one.issuer)).collect();
+        let way = self.phase.admission().map_or(&[][..], Admission::links);
+        let own_is_void = self.void_by(way, local.id());
         let own = self.own_invites.all().iter();
         let unused = own.filter(|own| !shown.contains(&(own.invite, local.id())));
         all.extend(unused.map(|own| InviteStatus {
@@ -72,9 +87,47 @@ impl Mesh {
             issued: own.issued,
             expires: own.expires,
             is_closed: is_closed(&own.invite),
+            void: own_is_void,
         }));
         all.sort_by_key(|one| (std::cmp::Reverse(one.issued), one.invite, one.issuer));
         Reply::Invites(all)
+    }
+
+    /// Why an invite lets nobody in whom nobody has seen, whether or not it was closed. `before` is how its issuer came in.
+    fn void(&self, grant: &Grant, before: &[Link]) -> Option<VoidInvite> {
+        let authority = self.roster.ledger().authority();
+        let office = grant.office.map(|office| authority.offices().get(&office));
+        // What was made by an office that ended takes an owner who saw it used.
+        if office.is_some_and(|office| office.is_none_or(|office| !office.is_live())) {
+            let by = grant.issuer;
+            return Some(match authority.is_revoked(&by) {
+                true => VoidInvite::Revoked(by),
+                false => VoidInvite::Dismissed(by),
+            });
+        }
+        self.void_by(before, grant.issuer)
+    }
+
+    /// The same, by whoever made it: who is out, or came by one who is.
+    fn void_by(&self, way: &[Link], issuer: NodeId) -> Option<VoidInvite> {
+        let authority = self.roster.ledger().authority();
+        let first = way.first().map(Link::issuer);
+        let nodes = way.iter().map(Link::node).chain([issuer]);
+        let nodes: Vec<NodeId> = first.into_iter().chain(nodes).collect();
+        for node in nodes.iter().rev() {
+            // Whoever needs nobody else makes good invites, whatever became of those before it.
+            if authority.is_rooted(node) {
+                return None;
+            }
+            if authority.is_revoked(node) {
+                return Some(VoidInvite::Revoked(*node));
+            }
+            if authority.is_dismissed(node) {
+                return Some(VoidInvite::Dismissed(*node));
+            }
+        }
+        let is_refused = self.roster.view().refused.contains_key(&issuer);
+        (is_refused || self.roster.is_out(&issuer)).then_some(VoidInvite::NoMember(issuer))
     }
 
     /// Closes an invite, as an owner: those stay whose use was seen by now, and those that are kept. Only says what would

@@ -563,7 +563,20 @@ mod tests {
         assert!(kept.contains(&fresh));
         let kept = scene.take(&mut own, &says(5, &standing, T0, later), later);
         assert!(kept.is_none_or(|kept| kept.contains(&fresh)));
+        // The founder says again of the address what it said first, which speaks of the membership alone by then.
+        let last = later.after(DAY);
+        scene.member(3, vec![link(1, 3)], 1, last);
+        scene.member(5, guest.to_vec(), 2, last);
+        let again = says(1, &standing, T0.after(DAY / 4), last);
+        let kept = scene.take(&mut own, &again, last).unwrap();
+        assert!(kept.contains(&again));
+        let soon = last.after(Duration::from_secs(1));
+        for (witness, since) in [(5, Timestamp(0)), (3, T0)] {
+            let kept = scene.take(&mut own, &says(witness, &standing, since, soon), soon);
+            assert!(kept.is_none_or(|kept| kept.contains(&again)));
+        }
     }
+
     /// Three members who came at the same time say by turns that they saw it, each a little earlier.
     #[test]
     fn those_who_displace_each_other_s_receipts_make_it_sign_once_each() {

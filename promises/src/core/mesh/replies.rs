@@ -13,7 +13,9 @@ use crate::core::mesh::ingest::{Ingested, Intake};
 use crate::core::mesh::own_promise::OwnPromise;
 use crate::core::mesh::phase::{Ending, Phase};
 use crate::core::peers::Peers;
-use crate::core::protocol::{NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer};
+use crate::core::protocol::{
+    AdmitAnswer, NetworkAbout, NetworkAsk, NetworkReply, Pull, PushAnswer, SyncAnswer,
+};
 use crate::core::record::Change;
 use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
@@ -105,7 +107,7 @@ impl Mesh {
             NetworkReply::Push(Response::Refusal(_)) => self.leave_told(None),
             NetworkReply::Admit(response) => {
                 if let Response::Answer(answer) = response {
-                    self.take_admission(peer, &answer.acts, local, peers, step);
+                    self.take_admission(peer, answer, local, peers, step);
                 }
                 None
             }
@@ -201,12 +203,17 @@ impl Mesh {
     fn take_admission(
         &mut self,
         peer: NodeId,
-        acts: &[ByteVec],
+        answer: AdmitAnswer,
         local: &Local,
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) {
-        self.take_statements(peer, acts, local, peers, step);
+        let recovery = answer.recovery.and_then(|act| Signed::decode(&act).ok());
+        if let Some(act) = recovery {
+            self.roster.go_on_from(act);
+        }
+        self.take_statements(peer, &answer.acts, local, peers, step);
+        self.knows_own_acts = true;
         self.join_by_name(local, peers, step);
     }
 

@@ -53,8 +53,9 @@ impl Mesh {
         match ask {
             NetworkAsk::Sync(request) => {
                 let side = self.side_of(&peer);
-                let shows = request.admission.is_some() && !self.roster.is_member(&peer);
-                if shows && !self.work.of(&peer, side).take(step.now) {
+                // What a stranger shows has to be verified, and what it is told has to be looked for.
+                let is_stranger = !self.roster.is_member(&peer);
+                if is_stranger && !self.work.of(&peer, side).take(step.now) {
                     return refusal(BUSY);
                 }
                 let shown = self.ingest(peer, &request.acts, local, step);
@@ -173,11 +174,12 @@ fn reader(
     if roster.is_member(peer) {
         return Reader::Yes;
     }
-    if roster.is_out(peer) {
-        return Reader::Out(None);
-    }
+    // What a node shows goes before what it promised once: it may have come again by another way.
     let Some(raw) = admission else {
-        return Reader::No(NO_MEMBER);
+        return match roster.is_out(peer) {
+            true => Reader::Out(None),
+            false => Reader::No(NO_MEMBER),
+        };
     };
     let Ok(admission) = Admission::decode(raw, roster.charter(), peer) else {
         return Reader::No("the admission does not admit");
@@ -319,7 +321,7 @@ mod tests {
         assert_eq!(told_who(&after, &member, None, soon), Some(with_members(4)));
         assert_eq!(told(&after, there, soon), Some(with_members(4)));
         // Neither learns whom else owners admitted.
-        assert_eq!(told(&after, vec![first], soon), Some(vec![act; 2]));
+        assert_eq!(told(&after, vec![first], soon), Some(vec![act; 3]));
         assert_eq!(told(&after, guest, soon), Some(vec![act; 3]));
         assert_eq!(told(&after, fresh, soon), Some(vec![act; 2]));
         assert_eq!(told(&after, other.clone(), soon), Some(with_members(4)));

@@ -16,7 +16,7 @@ use crate::core::neighbours::Neighbours;
 use crate::core::record::Change;
 use crate::core::step::Queue;
 use crate::limits::MAX_LABEL;
-use crate::network::act::{Act, ActId, Action};
+use crate::network::act::{Act, ActId, Action, OfficeId};
 use crate::network::acts;
 use crate::network::admission::{Admission, Link};
 use crate::network::charter::Charter;
@@ -123,8 +123,8 @@ impl Roster {
         self.ledger.authority().is_owner(node)
     }
 
-    /// The acts that show a node why it is out, if it is, and nothing else: by the admission that it `showed`, or the one
-    /// in its last promise. Where an owner was dismissed, those up to the last one that counts are among them: of an
+    /// The acts that show a node why it is out, if it is, and the last one of the recovery key: by the admission that it
+    /// `showed`, or the one in its last promise. Where an owner was dismissed, those up to the last one that counts are among them: of an
     /// office whose acts are not all known up to there, nothing counts, and the node would take itself for a member.
     pub(crate) fn acts_about<'a>(
         &'a self,
@@ -145,9 +145,21 @@ impl Roster {
             Action::Admit { .. } => false,
         };
         let authority = self.ledger.authority();
+        let last = self.last_of_recovery_key().map(|act| act.act_id());
+        let is_about = move |id: &ActId, act: &Act| {
+            concerns(&act.action) || authority.leads_to_a_cut(id) || last == Some(*id)
+        };
         let acts = self.ledger.acts().in_order();
-        acts.filter(move |(id, act)| concerns(&act.action) || authority.leads_to_a_cut(id))
+        acts.filter(move |(id, act)| is_about(id, act))
             .map(|(_, act)| act)
+    }
+
+    /// The last act of the recovery key. Whoever has that key may be no member, and would begin a second branch without
+    /// it.
+    pub(crate) fn last_of_recovery_key(&self) -> Option<&Signed<Act>> {
+        let office = OfficeId::founding(&self.id(), &self.charter().recovery?);
+        let acts = self.ledger.acts();
+        acts.held().get(&acts.head(&office).1)
     }
 
     /// The acts that show that a node is a member, where its admission alone does not: those by which it is rooted; and
@@ -160,6 +172,11 @@ impl Roster {
         let about = about.into_iter().flatten().filter(|act| counts(act));
         let shown = acts.rooting(node).into_iter().chain(about);
         first_batch(shown.map(Signed::bytes)).0
+    }
+
+    /// Keeps an act of the recovery key in mind, without what it follows on.
+    pub(crate) fn go_on_from(&mut self, act: Signed<Act>) {
+        self.ledger.go_on_from(act);
     }
 
     /// Puts a ledger in place of this one, which has all that this one had.

@@ -127,7 +127,10 @@ pub fn took(receipt: Option<&[u8]>) -> Vec<u8> {
 #[must_use]
 pub fn admits(acts: &[Vec<u8>]) -> Vec<u8> {
     let acts = strings(acts);
-    answer::answer(&AdmitAnswer { acts })
+    answer::answer(&AdmitAnswer {
+        acts,
+        recovery: None,
+    })
 }
 
 /// Refuses anything.

@@ -61,14 +61,12 @@ impl Tree {
     /// # Errors
     /// The office that has to be known first.
     fn place(&self, act: &Act) -> Result<Option<Place>, OfficeId> {
-        let (holder, in_place_of) = match act.action {
-            Action::Appoint { node } => (node, None),
-            Action::Dismiss {
-                office,
-                heir: Some(heir),
-                ..
-            } => (heir, Some(office)),
-            _ => return Ok(None),
+        let Some(holder) = act.action.makes_owner() else {
+            return Ok(None);
+        };
+        let in_place_of = match act.action {
+            Action::Dismiss { office, .. } => Some(office),
+            _ => None,
         };
         let own = self.places.get(&act.office).ok_or(act.office)?;
         if own.holder != act.owner || own.depth >= MAX_OFFICE_DEPTH {

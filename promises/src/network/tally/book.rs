@@ -38,17 +38,17 @@ pub(super) struct Mark {
 /// What the node of a promise has to do with a grant on its admission.
 #[derive(Clone, Copy, Debug)]
 enum Role {
-    /// No membership depends on it.
+    /// No place depends on it.
     Aside,
     /// It used it itself. Those who vouched for it saw it then, if anybody did.
     User(Option<Timestamp>),
     /// It came by way of the user. Whether those above saw it.
-    Guest { node: NodeId, witnessed: bool },
+    Guest { witnessed: bool },
 }
 
 impl Mark {
-    /// One for each grant on a member's admission, by the last promise of its node or an earlier one.
-    pub(super) fn all_of(authority: &Authority, member: &Member, is_last: bool) -> Vec<Self> {
+    /// One for each grant on a member's admission.
+    pub(super) fn all_of(authority: &Authority, member: &Member) -> Vec<Self> {
         let node = member.node();
         let links = member.admission().links();
         let first = authority.first_that_counts(member.admission(), &node);
@@ -56,13 +56,12 @@ impl Mark {
             let user = link.node();
             let up_to = links.get(..=position).unwrap_or_default();
             let witnessed = || witnessed_by(authority, member, up_to);
-            let role = if position < first || !is_last {
+            let role = if position < first {
                 Role::Aside
             } else if user == node {
                 Role::User(witnessed())
             } else {
                 Role::Guest {
-                    node,
                     witnessed: witnessed().is_some(),
                 }
             };
@@ -104,10 +103,10 @@ struct User {
     shown: usize,
     /// Since when it has been seen, by what shows that.
     since: BTreeSet<(Timestamp, Source)>,
-    /// Since when it was seen by any of those who vouched for it; there if it is a member by that use.
-    own: Option<Option<Timestamp>>,
-    /// Those who came by way of it, and whether those above it saw them.
-    guests: BTreeMap<NodeId, bool>,
+    /// Its places by that use, and since when it was seen by any of those who vouched for it, as far as these show it.
+    own: BTreeMap<held::Place, Option<Timestamp>>,
+    /// The places of those who came by way of it, and whether those above it saw them.
+    guests: BTreeMap<held::Place, bool>,
     unwitnessed: usize,
 }
 
@@ -140,7 +139,7 @@ pub(super) struct Book {
     /// Those who have been seen: as many as the grant allows, the best, and the others.
     won: BTreeSet<Place>,
     lost: BTreeSet<Place>,
-    /// Those who are members by it: seen in time, and not.
+    /// Those who have places by it: seen in time, and not.
     timely: BTreeSet<Place>,
     late: BTreeSet<Place>,
     /// By whether they are among those who won, and whether they were seen in time.
@@ -177,18 +176,20 @@ impl Book {
             hash: mark.hash,
             shown: 0,
             since: BTreeSet::new(),
-            own: None,
+            own: BTreeMap::new(),
             guests: BTreeMap::new(),
             unwitnessed: 0,
         });
         user.shown += 1;
         user.since.extend(mark.since.map(|since| (since, *source)));
-        match mark.role {
-            Role::Aside => {}
-            Role::User(witnessed) => user.own = Some(witnessed),
-            Role::Guest { node, witnessed } => {
+        match (mark.role, source) {
+            (Role::Aside, _) | (_, Source::Trace(_)) => {}
+            (Role::User(witnessed), Source::Promise(place)) => {
+                user.own.insert(*place, witnessed);
+            }
+            (Role::Guest { witnessed }, Source::Promise(place)) => {
                 user.unwitnessed += usize::from(!witnessed);
-                user.guests.insert(node, witnessed);
+                user.guests.insert(*place, witnessed);
             }
         }
         self.put_in(mark.user, user);
@@ -203,12 +204,14 @@ impl Book {
         if let Some(since) = mark.since {
             user.since.remove(&(since, *source));
         }
-        match mark.role {
-            Role::Aside => {}
-            Role::User(_) => user.own = None,
-            Role::Guest { node, witnessed } => {
+        match (mark.role, source) {
+            (Role::Aside, _) | (_, Source::Trace(_)) => {}
+            (Role::User(_), Source::Promise(place)) => {
+                user.own.remove(place);
+            }
+            (Role::Guest { witnessed }, Source::Promise(place)) => {
                 user.unwitnessed -= usize::from(!witnessed);
-                user.guests.remove(&node);
+                user.guests.remove(place);
             }
         }
         if user.shown > 0 {
@@ -251,14 +254,13 @@ impl Book {
                 }
             }
         }
-        match user.own {
-            Some(witnessed) if self.is_in_time(user.seen()) || self.is_in_time(witnessed) => {
-                self.timely.insert(place);
-            }
-            Some(_) => {
-                self.late.insert(place);
-            }
-            None => {}
+        let mut witnessed = user.own.values();
+        if user.own.is_empty() {
+            // No place hangs on it.
+        } else if self.is_in_time(user.seen()) || witnessed.any(|seen| self.is_in_time(*seen)) {
+            self.timely.insert(place);
+        } else {
+            self.late.insert(place);
         }
         self.host(&node, &user, has_won);
         self.users.insert(node, user);
@@ -294,14 +296,14 @@ impl Book {
         }
     }
 
-    /// Those who are void because of this grant, and not kept.
-    pub(super) fn beyond(&self, now: Timestamp) -> Vec<NodeId> {
+    /// The places that are void because of this grant, and not kept.
+    pub(super) fn beyond(&self, now: Timestamp) -> Vec<held::Place> {
         let mut beyond = self.users_beyond(now);
         beyond.extend(self.guests_beyond(now));
         beyond
     }
 
-    fn users_beyond(&self, now: Timestamp) -> Vec<NodeId> {
+    fn users_beyond(&self, now: Timestamp) -> Vec<held::Place> {
         let is_open = now <= self.deadline;
         let all = self.timely.len() + self.late.len();
         let in_time = if is_open { all } else { self.timely.len() };
@@ -316,10 +318,11 @@ impl Book {
             worst.sort_unstable_by(|a, b| b.cmp(a));
         }
         let worst = worst.into_iter().take(too_many);
-        worst.map(|(_, node)| node).collect()
+        let users = worst.filter_map(|(_, node)| self.users.get(&node));
+        users.flat_map(|user| user.own.keys()).copied().collect()
     }
 
-    fn guests_beyond(&self, now: Timestamp) -> Vec<NodeId> {
+    fn guests_beyond(&self, now: Timestamp) -> Vec<held::Place> {
         let is_settled = self.won.len() >= self.allowed;
         let is_open = now <= self.deadline;
         // Of each kind of hosts: whether their guests are void, all or those whom nobody above saw.
@@ -342,7 +345,7 @@ impl Book {
             let users = hosts.users.iter().filter_map(|node| self.users.get(node));
             let guests = users.flat_map(|user| &user.guests);
             let guests = guests.filter(|(_, witnessed)| all || !**witnessed);
-            void.extend(guests.map(|(node, _)| *node));
+            void.extend(guests.map(|(place, _)| *place));
         }
         void.into_iter().skip(SPARE_USES).collect()
     }
