@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::home::SYSTEM_HOME;
 
 pub use libraries::{
-    asks_there, on_command, on_elsewhere, on_expulsion, on_invite, on_wireguard,
+    asks_there, on_command, on_elsewhere, on_expulsion, on_invite, on_lack, on_wireguard,
     takes_changes_again,
 };
 
@@ -133,12 +133,25 @@ pub fn invites_this_node(net: &str) -> String {
     )
 }
 
-/// For an invite that was made.
+/// For an invite that was made, by its whole id.
 #[must_use]
-pub fn shows_and_closes(net: &NetworkName, invite: &str) -> String {
+pub fn shows_and_closes(net: &NetworkName, invite: &str, by_an_owner: bool) -> String {
+    let id = invite.get(..10).unwrap_or(invite);
+    let shows = format!("its id is {id}: `grid invites {net}` shows who came by it");
+    if by_an_owner {
+        return format!("{shows}, `grid close-invite {net} {id}` closes it");
+    }
+    // Owners hear of it only once somebody comes by it, and know no beginning of its id before.
     format!(
-        "its id is {invite}: `grid invites {net}` shows who came by it, `grid close-invite {net} {invite}` closes it"
+        "{shows}; an owner closes it on its own node: `grid close-invite {net} {invite}`, or `grid close-invite {net} -` \
+         with the invite on standard input"
     )
+}
+
+/// For an invite to another network than the one that was named.
+#[must_use]
+pub fn closes_there(net: &NetworkName) -> String {
+    format!("`grid close-invite {net} -` closes it on an owner's node")
 }
 
 /// That the list of invites lacks one.
@@ -165,7 +178,7 @@ pub fn key_is_kept(net: &NetworkName, whether: &str, file: impl Display) -> Stri
 pub fn key_was_not_shown(net: &NetworkName, whether: &str) -> String {
     format!(
         "{whether}, and its recovery key was not shown; `grid leave-wireguard-net {net}` ends it, so that you can found it \
-         again"
+         again with `--replace`"
     )
 }
 
@@ -173,6 +186,15 @@ pub fn key_was_not_shown(net: &NetworkName, whether: &str) -> String {
 #[must_use]
 pub fn joins_again(net: &NetworkName) -> String {
     format!("`grid join-wireguard-net {net}` joins it again")
+}
+
+/// For the name of a network that this node left, which is to be another's.
+#[must_use]
+pub fn replaces(net: &NetworkName) -> String {
+    format!(
+        "{}, `--replace` founds another of that name all the same",
+        joins_again(net)
+    )
 }
 
 /// For networks that this node left.
@@ -203,6 +225,12 @@ pub fn forgets(net: &str) -> String {
 #[must_use]
 pub fn see_status_of(net: &NetworkName) -> String {
     format!("see `grid status {net}`")
+}
+
+/// For a network whose members are being looked for.
+#[must_use]
+pub fn shows_how_it_goes(net: &str) -> String {
+    format!("`grid status {net}` shows how it goes")
 }
 
 /// For a network that this node is not in.
@@ -251,6 +279,20 @@ pub fn admits_again(net: &str) -> String {
 #[must_use]
 pub fn keeps_out(net: &str) -> String {
     format!("`grid revoke {net} NODE` keeps one out")
+}
+
+/// For an owner whose acts have two branches.
+#[must_use]
+pub fn are_branches(net: &str, node: &str, under_key: bool) -> String {
+    let key = if under_key {
+        ", or anywhere with `--recovery-key -`"
+    } else {
+        ""
+    };
+    format!(
+        "two branches of its acts are known, as after a restored backup or a stolen key: `grid owners {net} --acts` lists \
+         them, and `grid dismiss-owner {net} {node} --restate --dry-run` on an owner above it{key} says how that ends"
+    )
 }
 
 /// For owners whose keys are lost or stolen.
@@ -406,4 +448,28 @@ pub const fn goes_to_another_table() -> &'static str {
 #[must_use]
 pub const fn makes_room() -> &'static str {
     "make room (`grid cas gc`) and try again"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An owner knows no invite that nobody used, and no beginning of its id.
+    #[test]
+    fn who_is_no_owner_is_told_how_an_owner_closes_its_invite() {
+        let (net, id) = ("foo".parse().unwrap(), "kewnh5o6gqabcdefgh");
+        let own = shows_and_closes(&net, id, true);
+        assert!(
+            own.contains("`grid close-invite foo kewnh5o6gq` closes it"),
+            "{own}"
+        );
+        let others = shows_and_closes(&net, id, false);
+        assert!(!others.contains("close-invite foo kewnh5o6gq`"), "{others}");
+        for command in [
+            "`grid close-invite foo kewnh5o6gqabcdefgh`",
+            "`grid close-invite foo -`",
+        ] {
+            assert!(others.contains(command), "{others}");
+        }
+    }
 }

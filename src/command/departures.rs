@@ -100,6 +100,16 @@ impl Departures {
         self
     }
 
+    /// Whether it was done.
+    #[must_use]
+    pub const fn tense(&self) -> Tense {
+        if self.dry_run {
+            Tense::Would
+        } else {
+            Tense::Done
+        }
+    }
+
     /// Nothing follows.
     #[must_use]
     pub fn none(dry_run: bool) -> Self {
@@ -109,25 +119,30 @@ impl Departures {
         }
     }
 
-    /// Who goes, and `why`; who stays, and who is back. One sentence each, which holds before and after.
+    /// Who goes, and `why`; who stays, and who is back. One sentence each, of what was done or what would be.
     #[must_use]
-    pub fn in_words(&self, net: &str, why: &str) -> Vec<String> {
+    pub fn in_words(&self, net: &str, why: &str, tense: Tense) -> Vec<String> {
         let named = |nodes: &[Named], say: &dyn Fn(&str) -> String| {
             (!nodes.is_empty()).then(|| say(&Named::list(nodes)))
         };
+        let be = tense.of("would be ", "");
         let lines = [
             named(&self.gone, &|names| {
-                format!("out with it, {why}: {names}; {}", advice::admits_again(net))
+                format!(
+                    "{be}out with it, {why}: {names}; {}",
+                    advice::admits_again(net)
+                )
             }),
             named(&self.kept, &|names| {
-                format!("kept, admitted by name: {names}")
+                format!("{be}kept, admitted by name: {names}")
             }),
             (!self.needless.is_empty()).then(|| {
                 let names = self.needless.join(", ");
-                format!("would not go, and need no --keep: {names}")
+                let go = tense.of("would not go", "did not go");
+                format!("{go}, and need no --keep: {names}")
             }),
             named(&self.back, &|names| {
-                format!("back with it: {names}; {}", advice::keeps_out(net))
+                format!("{be}back with it: {names}; {}", advice::keeps_out(net))
             }),
             named(&self.unseen, &advice::are_unseen),
         ];
@@ -135,23 +150,47 @@ impl Departures {
     }
 }
 
+/// Whether something was done, or is only said: it may fail yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tense {
+    /// It would follow.
+    Would,
+    /// It was done.
+    Done,
+}
+
+impl Tense {
+    /// The word for it.
+    #[must_use]
+    pub const fn of<'a>(self, would: &'a str, done: &'a str) -> &'a str {
+        match self {
+            Self::Would => would,
+            Self::Done => done,
+        }
+    }
+}
+
 /// What an owner decided, or would, and what follows from it.
 pub trait Decision {
+    /// Whether it was done.
+    fn tense(&self) -> Tense;
+
     /// What it is about, in a sentence.
     fn decided(&self) -> String;
 
-    /// What follows, in a sentence each. The plan says the same.
-    fn follows(&self) -> Vec<String>;
+    /// What follows, in a sentence each: as many and in the same order in either tense.
+    fn follows(&self, tense: Tense) -> Vec<String>;
 }
 
-/// Prints a decision and what follows from it, but for what was `said` before.
+/// Prints a decision and what follows from it, but for what its plan `said` would follow.
 ///
 /// # Errors
 /// What is written to fails.
 pub fn show(decision: &impl Decision, said: &[String], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", decision.decided())?;
-    for line in decision.follows() {
-        if !said.contains(&line) {
+    let would = decision.follows(Tense::Would);
+    for (would, line) in would.iter().zip(decision.follows(decision.tense())) {
+        if !said.contains(would) {
             writeln!(out, "{line}")?;
         }
     }
@@ -173,7 +212,7 @@ pub trait Withdrawing: Served<Report: Report + Decision> + Clone {
         }
         let mut plan = self.clone();
         plan.departures().dry_run = true;
-        let said = asking::report_of(caller, &plan)?.follows();
+        let said = asking::report_of(caller, &plan)?.follows(Tense::Would);
         for line in &said {
             output::say(line);
         }
@@ -182,5 +221,83 @@ pub trait Withdrawing: Served<Report: Report + Decision> + Clone {
         }
         let report = asking::report_of(caller, &self)?;
         output::print_with(|out| show(&report, &said, out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Plan(Departures);
+
+    impl Decision for Plan {
+        fn tense(&self) -> Tense {
+            self.0.tense()
+        }
+
+        fn decided(&self) -> String {
+            self.tense().of("it would be", "it is").to_owned()
+        }
+
+        fn follows(&self, tense: Tense) -> Vec<String> {
+            self.0.in_words("foo", "as they came from it", tense)
+        }
+    }
+
+    fn named(name: &str) -> Vec<Named> {
+        vec![Named {
+            node: format!("{name}xxxxxxxxxxxx"),
+            name: name.to_owned(),
+            own: false,
+        }]
+    }
+
+    fn plan(dry_run: bool) -> Plan {
+        Plan(Departures {
+            gone: named("b"),
+            kept: named("c"),
+            back: named("d"),
+            needless: vec!["e".to_owned()],
+            dry_run,
+            ..Departures::default()
+        })
+    }
+
+    fn shown(plan: &Plan, said: &[String]) -> String {
+        let mut out = Vec::new();
+        show(plan, said, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// What fails afterwards must not stand there as done.
+    #[test]
+    fn before_it_is_done_all_is_said_in_the_conditional() {
+        let said = plan(true).follows(Tense::Would);
+        assert_eq!(said.len(), 4);
+        assert!(
+            said.iter().all(|line| line.starts_with("would ")),
+            "{said:?}"
+        );
+        assert_eq!(
+            shown(&plan(true), &[]),
+            format!("it would be\n{}\n", said.join("\n"))
+        );
+    }
+
+    #[test]
+    fn what_was_done_is_said_once_and_as_done() {
+        let said = plan(true).follows(Tense::Would);
+        assert_eq!(shown(&plan(false), &said), "it is\n");
+        let alone = shown(&plan(false), &[]);
+        assert!(!alone.contains("would"), "{alone}");
+        assert!(alone.contains("\nback with it: d; "), "{alone}");
+        assert!(
+            alone.contains("\ndid not go, and need no --keep: e\n"),
+            "{alone}"
+        );
+        // Somebody else went than the plan said.
+        let mut done = plan(false);
+        done.0.gone = named("z");
+        assert!(shown(&done, &said).contains("out with it, as they came from it: z; "));
     }
 }

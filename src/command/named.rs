@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use grid_keys::NodeId;
+use grid_promises::network::act::OfficeId;
 use grid_promises::network::name::NetworkName;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Outcome;
 use crate::node::NodeHandle;
+use crate::node::status::StatusReport;
 
 /// A node as people know it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,10 +58,14 @@ pub fn short(id: &str) -> &str {
 }
 
 /// What the nodes of a network call themselves.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Names {
     own: String,
     labels: BTreeMap<String, String>,
+    /// Who holds each office.
+    offices: BTreeMap<String, String>,
+    /// The recovery key, if there is one.
+    recovery: Option<String>,
 }
 
 impl Names {
@@ -68,15 +74,74 @@ impl Names {
     /// # Errors
     /// The server is about to end.
     pub async fn of(node: &NodeHandle, net: &NetworkName) -> Outcome<Self> {
-        let status = node.status().await?;
-        let networks = status.networks.into_iter();
-        let labels = networks
-            .filter(|network| network.name == net.as_str())
-            .flat_map(|network| network.labels);
-        Ok(Self {
+        Ok(Self::among(node.status().await?, net))
+    }
+
+    /// Those of a network in this status.
+    #[must_use]
+    pub fn among(status: StatusReport, net: &NetworkName) -> Self {
+        let mut names = Self {
             own: status.node,
-            labels: labels.collect(),
-        })
+            ..Self::default()
+        };
+        let mut networks = status.networks.into_iter();
+        if let Some(network) = networks.find(|network| network.name == net.as_str()) {
+            let asking = network.asking.into_iter();
+            names.labels = asking.map(|one| (one.node, one.name)).collect();
+            names.labels.extend(network.labels);
+            for office in network.owners {
+                if office.depth == 0 {
+                    names.recovery = Some(office.node.clone());
+                }
+                names.offices.insert(office.office, office.node);
+            }
+        }
+        names
+    }
+
+    /// These, for a test.
+    #[cfg(test)]
+    pub fn new<'a>(own: &NodeId, labels: impl IntoIterator<Item = (NodeId, &'a str)>) -> Self {
+        let labels = labels.into_iter();
+        Self {
+            own: own.to_string(),
+            labels: labels
+                .map(|(node, label)| (node.to_string(), label.to_owned()))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The same, with who holds an office.
+    #[cfg(test)]
+    pub fn with_office(mut self, office: &OfficeId, holder: &NodeId) -> Self {
+        let office = office.0.to_string();
+        self.offices.insert(office, holder.to_string());
+        self
+    }
+
+    /// The same, with a recovery key.
+    #[cfg(test)]
+    pub fn with_recovery_key(mut self, key: &NodeId) -> Self {
+        self.recovery = Some(key.to_string());
+        self
+    }
+
+    /// An owner in a word: a node, or the recovery key.
+    #[must_use]
+    pub fn owner(&self, owner: &NodeId) -> String {
+        let named = self.of_one(*owner);
+        if self.recovery.as_ref() == Some(&named.node) {
+            return "the recovery key".to_owned();
+        }
+        named.word().to_owned()
+    }
+
+    /// Who holds an office, in a word; `None` if that is not known.
+    #[must_use]
+    pub fn holder(&self, office: &OfficeId) -> Option<String> {
+        let holder = self.offices.get(&office.0.to_string())?;
+        Some(self.named(holder.clone()).word().to_owned())
     }
 
     /// These nodes with their names.

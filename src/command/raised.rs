@@ -6,7 +6,7 @@ use grid_promises::core::Reply;
 use serde::{Deserialize, Serialize};
 
 use super::caller::Report;
-use super::departures::{self, Decision, Departures};
+use super::departures::{self, Decision, Departures, Tense};
 use super::named::{Named, Names};
 use crate::exit::Outcome;
 use crate::node::joining::unexpected;
@@ -73,11 +73,16 @@ impl Report for RaisedReport {
 }
 
 impl Decision for RaisedReport {
+    fn tense(&self) -> Tense {
+        self.departures.tense()
+    }
+
     fn decided(&self) -> String {
         self.text.clone()
     }
 
-    fn follows(&self) -> Vec<String> {
-        self.departures.in_words(&self.net, "as they came from it")
+    fn follows(&self, tense: Tense) -> Vec<String> {
+        self.departures
+            .in_words(&self.net, "as they came from it", tense)
     }
 }

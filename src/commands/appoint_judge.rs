@@ -48,6 +48,9 @@ pub struct Request {
     /// The content id of the judge's code.
     #[serde(with = "text::option")]
     judge: Option<ContentId>,
+    /// What the person called it.
+    #[serde(default)]
+    called: String,
 }
 
 /// What would be decided.
@@ -75,7 +78,8 @@ impl Command for Args {
         if self.dry_run {
             return rehearse(caller, &net, judge);
         }
-        asking::ask(caller, &Request { net, judge })
+        let called = self.module;
+        asking::ask(caller, &Request { net, judge, called })
     }
 }
 
@@ -89,7 +93,8 @@ impl Served for Request {
         let text = match judge {
             None => format!("\"{net}\" has no judge"),
             Some(id) => format!(
-                "{id} judges what is promised in \"{net}\"; {}",
+                "{} judges what is promised in \"{net}\"; {}",
+                named(&self.called, &id),
                 advice::replay_shows(&net)
             ),
         };
@@ -97,6 +102,16 @@ impl Served for Request {
             .command(Wish::SetJudge { name: net, judge }, None)
             .await?;
         Ok(ChangedReport::of(&reply, text))
+    }
+}
+
+/// A judge by what the person called it, and by its id, which `status` and the rules show.
+fn named(called: &str, id: &ContentId) -> String {
+    let id = id.to_string();
+    match called {
+        "" => id,
+        called if called == id => id,
+        name => format!("{name} ({id})"),
     }
 }
 
@@ -125,4 +140,16 @@ fn rehearse(caller: &Caller, net: &NetworkName, judge: Option<ContentId>) -> Out
         verdicts: rows.iter().map(decisions::Row::now).collect(),
         table: decisions::table(&rows, "now it is"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_judge_is_named_as_it_was_and_by_its_id() {
+        let id = ContentId::of(b"code");
+        assert_eq!(named("gateways", &id), format!("gateways ({id})"));
+        assert_eq!(named(&id.to_string(), &id), id.to_string());
+    }
 }

@@ -3,16 +3,19 @@
 use std::io::{self, Write};
 
 use grid_promises::core::{Command as Wish, CommandError, Reply};
-use grid_promises::network::invite::Invite;
+use grid_promises::network::invite::{Invite, InviteError};
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::departures::{self, Decision, DepartureOptions, Departures, Withdrawing};
+use crate::advice;
+use crate::command::departures::{
+    self, Decision, DepartureOptions, Departures, Tense, Withdrawing,
+};
 use crate::command::named::{self, Names};
 use crate::command::{Caller, Command, Report, Served};
 use crate::console::handing_over;
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::node::joining::unexpected;
 use crate::node::{NodeHandle, Progress};
 use crate::values::text;
@@ -30,9 +33,55 @@ pub struct Args {
     #[arg(value_name = "INVITE|-")]
     invite: String,
 
+    /// The network that the invite is for, where it was read from standard input.
+    #[arg(skip)]
+    #[serde(default)]
+    leads_to: Option<Target>,
+
     /// Who goes with it.
     #[command(flatten)]
     departures: DepartureOptions,
+}
+
+/// The network that an invite is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    #[serde(with = "text")]
+    name: NetworkName,
+    id: String,
+}
+
+impl Target {
+    fn of(invite: &Invite) -> Self {
+        Self {
+            name: invite.charter.name.clone(),
+            id: invite.charter.network().to_string(),
+        }
+    }
+
+    /// Whether it is the network of this name and id. An id that is not known is that of no network here, which others
+    /// say.
+    ///
+    /// # Errors
+    /// It is another.
+    fn check(&self, net: &NetworkName, id: Option<&str>) -> Outcome {
+        if self.name != *net {
+            let error = InviteError::OtherNetwork {
+                invited: self.name.clone(),
+                asked: net.clone(),
+            };
+            let closes = advice::closes_there(&self.name);
+            return Err(Failure::usage(format!("{error}; {closes}")));
+        }
+        match id {
+            Some(id) if id != self.id => Err(Failure::usage(format!(
+                "this invite is for another network \"{net}\", whose id is {}; that of this node has the id {id}",
+                self.id
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// An invite that admits nobody else.
@@ -59,6 +108,10 @@ impl Report for ClosedReport {
 }
 
 impl Decision for ClosedReport {
+    fn tense(&self) -> Tense {
+        self.departures.tense()
+    }
+
     fn decided(&self) -> String {
         let (net, invite) = (&self.net, named::short(&self.invite));
         let is = match (self.already, self.departures.dry_run) {
@@ -69,9 +122,9 @@ impl Decision for ClosedReport {
         format!("the invite {invite} to \"{net}\" {is}")
     }
 
-    fn follows(&self) -> Vec<String> {
+    fn follows(&self, tense: Tense) -> Vec<String> {
         let why = "as nobody who counts had seen them use it";
-        self.departures.in_words(&self.net, why)
+        self.departures.in_words(&self.net, why, tense)
     }
 }
 
@@ -80,6 +133,7 @@ impl Command for Args {
         if self.invite == "-" {
             let text = handing_over::invite()?;
             let invite = Invite::from_text(text.expose()).map_err(CommandError::from)?;
+            self.leads_to = Some(Target::of(&invite));
             self.invite = invite.key.id().to_string();
         }
         self.ask(caller)
@@ -98,7 +152,13 @@ impl Served for Args {
     const WAITS: bool = true;
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ClosedReport> {
-        let names = Names::of(node, &self.net).await?;
+        let status = node.status().await?;
+        if let Some(target) = &self.leads_to {
+            let mut here = status.networks.iter();
+            let here = here.find(|network| network.name == self.net.as_str());
+            target.check(&self.net, here.map(|network| network.id.as_str()))?;
+        }
+        let names = Names::among(status, &self.net);
         let wish = Wish::CloseInvite {
             name: self.net.clone(),
             invite: self.invite.clone(),
@@ -122,5 +182,32 @@ impl Served for Args {
             )),
             _ => Err(unexpected()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_to_another_network_is_refused_by_name_and_by_id() {
+        let target = Target {
+            name: "pub".parse().unwrap(),
+            id: "bafy1".to_owned(),
+        };
+        let refused = |net: &str, id| {
+            let refused = target.check(&net.parse().unwrap(), id);
+            refused.err().map(|failure| failure.text)
+        };
+        assert_eq!(
+            refused("foo", Some("bafy2")).unwrap(),
+            "this invite is for the network \"pub\", not \"foo\"; `grid close-invite pub -` closes it on an owner's node"
+        );
+        assert_eq!(
+            refused("pub", Some("bafy2")).unwrap(),
+            "this invite is for another network \"pub\", whose id is bafy1; that of this node has the id bafy2"
+        );
+        assert_eq!(refused("pub", Some("bafy1")), None);
+        assert_eq!(refused("pub", None), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -42,7 +43,7 @@ pub struct Args {
     net: NetworkName,
 
     /// Its IPv4 range [default: a random /16 of 10.0.0.0/8]
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = range)]
     #[serde(with = "text::option")]
     ipv4: Option<Ipv4Net>,
 
@@ -54,6 +55,11 @@ pub struct Args {
     /// How nodes become members
     #[arg(long, value_name = "RULE", value_enum, default_value_t)]
     admission: Admission,
+
+    /// Take the name of a network that this node left, and forget that one for good
+    #[arg(long)]
+    #[serde(skip)]
+    replace: bool,
 
     /// Write a recovery key there, for paper (`-`: show it): with it, `grid recover` makes a member an owner when the
     /// founder's key is lost, and `grid dismiss-owner --recovery-key` ends a stolen one
@@ -120,11 +126,21 @@ impl Report for Founded {
 
 impl Command for Args {
     fn run(mut self, caller: &Caller) -> Outcome {
+        if !self.replace && has_left(caller.home(), &self.net) {
+            let net = &self.net;
+            let advice = advice::replaces(net);
+            return Err(Failure::refused(format!(
+                "this node left a network \"{net}\", and what it kept of that would be gone; {advice}"
+            )));
+        }
         if self.tunnel.dry_run {
             let mut rehearsal = Rehearsal::begin(caller.home())?;
             let port = rehearsal.port(self.tunnel.port)?;
             rehearsal.carry_out(self.wish(port))?;
             output::say("the keys and addresses will differ once the network is founded");
+            if let Some(path) = self.recovery_key.as_deref() {
+                say_where(path)?;
+            }
             let interface = self.tunnel.interface();
             return caller.show(&rehearsal.plan(&self.net, &interface, self.tunnel.adopt)?);
         }
@@ -164,6 +180,40 @@ impl Command for Args {
         }
         Ok(())
     }
+}
+
+/// An IPv4 range as a person types it.
+fn range(text: &str) -> Result<Ipv4Net, String> {
+    text.parse()
+        .map_err(|error| match text.parse::<Ipv4Addr>() {
+            Ok(address) => format!("its length is missing, as in {address}/16"),
+            Err(_) => format!("{error}; a range is written as in 10.5.0.0/16"),
+        })
+}
+
+/// Whether this node left a network of that name, and could join it again.
+fn has_left(home: &Home, net: &NetworkName) -> bool {
+    let is_it = |loaded: &Loaded| match loaded {
+        Loaded::Whole(stored) => stored.record.name() == net && stored.record.is_left(),
+        Loaded::Broken { .. } => false,
+    };
+    // What cannot be read is for the server to say.
+    let networks = Store::look(home).networks();
+    networks.is_ok_and(|networks| networks.iter().any(is_it))
+}
+
+/// Says where a recovery key would go.
+fn say_where(path: &Path) -> Outcome {
+    if path == Path::new("-") {
+        output::say("a recovery key would be shown");
+        return Ok(());
+    }
+    check_free(path)?;
+    output::say(&format!(
+        "a recovery key would be written to {}",
+        path.display()
+    ));
+    Ok(())
 }
 
 /// What became of a network that could not be founded as it should be.
@@ -307,5 +357,20 @@ impl Served for Args {
             recovery_key: None,
             has_recovery_key,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_without_its_length_is_told_apart_from_what_is_none() {
+        assert_eq!(
+            range("10.5.0.0").unwrap_err(),
+            "its length is missing, as in 10.5.0.0/16"
+        );
+        assert!(range("10.5").unwrap_err().contains("10.5.0.0/16"));
+        assert_eq!(range("10.5.0.0/16").unwrap().prefix_len(), 16);
     }
 }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice;
 use crate::command::deeds;
-use crate::command::departures::{self, Decision, DepartureOptions, Departures, Withdrawing};
+use crate::command::departures::{
+    self, Decision, DepartureOptions, Departures, Tense, Withdrawing,
+};
 use crate::command::named::{self, Named, Names};
 use crate::command::{Caller, Command, Report, Served};
 use crate::commands::recover;
@@ -119,6 +121,10 @@ impl Report for DismissedReport {
 }
 
 impl Decision for DismissedReport {
+    fn tense(&self) -> Tense {
+        self.departures.tense()
+    }
+
     fn decided(&self) -> String {
         let (net, node) = (&self.net, self.node.in_full());
         let (is, stays) = match self.departures.dry_run {
@@ -136,18 +142,18 @@ impl Decision for DismissedReport {
         }
     }
 
-    fn follows(&self) -> Vec<String> {
+    fn follows(&self, tense: Tense) -> Vec<String> {
         let void = self.void.iter().map(|void| {
             let again = if void.restated {
-                ", done again by this node"
+                tense.of(", and done again by this node", ", done again by this node")
             } else {
                 ""
             };
-            format!("void{again}: {} ({})", void.what, named::short(&void.act))
+            let is = tense.of("would be void", "void");
+            format!("{is}{again}: {} ({})", void.what, named::short(&void.act))
         });
-        let who = self
-            .departures
-            .in_words(&self.net, "as nobody else let them in");
+        let why = "as nobody else let them in";
+        let who = self.departures.in_words(&self.net, why, tense);
         void.chain(who).collect()
     }
 }

@@ -11,7 +11,6 @@ use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
-use crate::command::named::short;
 use crate::command::{Caller, Command, Report, Served, asking};
 use crate::console::output;
 use crate::exit::Outcome;
@@ -62,6 +61,9 @@ pub struct InviteReport {
     /// By which it is listed and closed.
     #[serde(default)]
     id: String,
+    /// Whether this node is an owner, and can close it.
+    #[serde(default)]
+    owner: bool,
 }
 
 impl Report for InviteReport {
@@ -84,7 +86,8 @@ impl Command for Args {
         }
         let report = asking::report_of(caller, &request)?;
         caller.show(&report)?;
-        output::say(&advice::shows_and_closes(&request.net, short(&report.id)));
+        let hint = advice::shows_and_closes(&request.net, &report.id, report.owner);
+        output::say(&hint);
         Ok(())
     }
 }
@@ -99,6 +102,9 @@ impl Served for Request {
         for place in &self.endpoints {
             endpoints.extend(place.resolve().await?);
         }
+        let status = node.status().await?;
+        let mut networks = status.networks.iter();
+        let owner = networks.any(|network| network.name == self.net.as_str() && network.owner);
         let wish = Wish::Invite {
             name: self.net,
             life: self.expires.get(),
@@ -111,6 +117,7 @@ impl Served for Request {
                     .map(|invite| invite.key.id().to_string())
                     .unwrap_or_default(),
                 invite: SecretText::new(std::mem::take(&mut *invite)),
+                owner,
             }),
             _ => Err(unexpected()),
         }

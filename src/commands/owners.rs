@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use grid_promises::Timestamp;
 use grid_promises::core::{Command as Wish, Reply};
+use grid_promises::network::act::Action;
 use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
@@ -44,9 +45,21 @@ pub struct OwnersReport {
     pub recovery_key: bool,
     /// Every office, ended ones too; seniors first.
     pub owners: Vec<OwnerReport>,
+    /// Offices that others took the place of.
+    #[serde(default)]
+    pub heirs: Vec<HeirReport>,
     /// What they did, if that was asked for; the latest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acts: Option<Vec<ActReport>>,
+}
+
+/// An office whose holder took the place of one that was dismissed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HeirReport {
+    /// The office that ended.
+    pub ended: String,
+    /// The one that is above those that it appointed, in its place.
+    pub office: String,
 }
 
 /// Something that an owner did.
@@ -148,11 +161,38 @@ impl OwnersReport {
         if owner.depth == 0 {
             return "above all owners".to_owned();
         }
-        let is_above = |above: &&OwnerReport| Some(&above.office) == owner.above.as_ref();
-        match (self.owners.iter().find(is_above), owner.since) {
-            (Some(above), Some(_)) => format!("appointed by {}", self.word(above)),
-            _ => "founder".to_owned(),
+        let above = owner.above.as_ref().and_then(|above| self.office(above));
+        let (Some(above), Some(_)) = (above, owner.since) else {
+            return "founder".to_owned();
+        };
+        let mut text = format!("appointed by {}", self.word(above));
+        let mut heirs = self.heirs.iter();
+        let place = heirs.find(|heir| heir.office == owner.office);
+        if let Some(ended) = place.and_then(|heir| self.office(&heir.ended)) {
+            text.push_str(&format!(" in place of {}", self.word(ended)));
         }
+        if let Some(heir) = self.in_place_of(&above.office).filter(|_| owner.live) {
+            text.push_str(&format!(", below {} now", self.word(heir)));
+        }
+        text
+    }
+
+    fn office(&self, id: &str) -> Option<&OwnerReport> {
+        self.owners.iter().find(|office| office.office == id)
+    }
+
+    /// The last of those that took the place of an office, one after the other; `None` if nobody did.
+    fn in_place_of(&self, ended: &str) -> Option<&OwnerReport> {
+        let next = |office: &str| {
+            let mut heirs = self.heirs.iter();
+            let heir = heirs.find(|heir| heir.ended == office)?;
+            self.office(&heir.office)
+        };
+        let first = next(ended);
+        // No more than there are: what others signed is not to make this go on for ever.
+        std::iter::successors(first, |heir| next(&heir.office))
+            .take(self.owners.len())
+            .last()
     }
 }
 
@@ -170,29 +210,45 @@ impl Served for Args {
         let mut status = node.status().await?;
         status.only(&self.net)?;
         let network = status.networks.into_iter().next();
+        let is_here = network.is_some();
         let (recovery_key, owners) = network
             .map(|network| (network.recovery_key, network.owners))
             .unwrap_or_default();
-        let acts = match self.acts {
-            true => Some(acts(&self.net, node).await?),
-            false => None,
+        let (heirs, acts) = match is_here || self.acts {
+            true => acts(&self.net, node).await?,
+            false => (Vec::new(), Vec::new()),
         };
         Ok(OwnersReport {
             net: self.net.to_string(),
             own: status.node,
             recovery_key,
             owners,
-            acts,
+            heirs,
+            acts: self.acts.then_some(acts),
         })
     }
 }
 
-async fn acts(net: &NetworkName, node: &NodeHandle) -> Outcome<Vec<ActReport>> {
+/// Who took whose place, and what all did.
+async fn acts(net: &NetworkName, node: &NodeHandle) -> Outcome<(Vec<HeirReport>, Vec<ActReport>)> {
     let names = Names::of(node, net).await?;
     let wish = Wish::Acts { name: net.clone() };
     let Reply::Acts(acts) = node.command(wish, None).await? else {
         return Err(unexpected());
     };
+    let heirs = acts.iter().filter_map(|(act, counts)| match act.action {
+        Action::Dismiss {
+            office,
+            heir: Some(_),
+            ..
+        } if *counts => Some(HeirReport {
+            ended: office.0.to_string(),
+            // The act that ends one office makes the other.
+            office: act.act.to_string(),
+        }),
+        _ => None,
+    });
+    let heirs = heirs.collect();
     let acts = acts.iter().map(|(act, counts)| ActReport {
         act: act.act.to_string(),
         at: act.issued.0,
@@ -200,7 +256,7 @@ async fn acts(net: &NetworkName, node: &NodeHandle) -> Outcome<Vec<ActReport>> {
         what: deeds::in_words(act, &names),
         counts: *counts,
     });
-    Ok(acts.collect())
+    Ok((heirs, acts.collect()))
 }
 
 #[cfg(test)]
@@ -233,6 +289,7 @@ mod tests {
                 office("b", "0b", 2, true),
                 office("c", "0c", 2, false),
             ],
+            heirs: Vec::new(),
             acts: Some(vec![ActReport {
                 act: format!("{:0<64}", "0a"),
                 at: 1_800_000_000,
@@ -254,6 +311,43 @@ c (cxxxxxxxxx)             appointed by a (axxxxxxxxx), 1 act, dismissed
                            last act 0c00000000
 2027-01-15T08:00:00Z  0a00000000  the revocation of d by a, void
 "
+        );
+    }
+
+    #[test]
+    fn an_heir_is_shown_above_those_whom_the_dismissed_one_appointed() {
+        let mut key = office("k", "key", 0, true);
+        key.acts = 1;
+        let founder = OwnerReport {
+            above: Some("key".to_owned()),
+            ..office("a", "first", 1, false)
+        };
+        let heir = OwnerReport {
+            above: Some("key".to_owned()),
+            since: Some(9),
+            ..office("d", "0d", 1, true)
+        };
+        let report = OwnersReport {
+            net: "foo".to_owned(),
+            own: String::new(),
+            recovery_key: true,
+            owners: vec![key, founder, heir, office("b", "0b", 2, true)],
+            heirs: vec![HeirReport {
+                ended: "first".to_owned(),
+                office: "0d".to_owned(),
+            }],
+            acts: None,
+        };
+        let mut out = Vec::new();
+        report.show(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains("appointed by the recovery key in place of a (axxxxxxxxx), 1 act\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("appointed by a (axxxxxxxxx), below d (dxxxxxxxxx) now, 1 act\n"),
+            "{text}"
         );
     }
 }

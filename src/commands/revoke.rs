@@ -7,7 +7,9 @@ use grid_promises::network::name::NetworkName;
 use grid_promises::texts::{self, Promise};
 use serde::{Deserialize, Serialize};
 
-use crate::command::departures::{self, Decision, DepartureOptions, Departures, Withdrawing};
+use crate::command::departures::{
+    self, Decision, DepartureOptions, Departures, Tense, Withdrawing,
+};
 use crate::command::named::{self, Named, Names};
 use crate::command::{Caller, Command, Report, Served};
 use crate::exit::Outcome;
@@ -59,6 +61,10 @@ impl Report for RevokedReport {
 }
 
 impl Decision for RevokedReport {
+    fn tense(&self) -> Tense {
+        self.departures.tense()
+    }
+
     fn decided(&self) -> String {
         let (node, net) = (self.node.in_full(), &self.net);
         match (self.already, self.departures.dry_run) {
@@ -68,14 +74,14 @@ impl Decision for RevokedReport {
         }
     }
 
-    fn follows(&self) -> Vec<String> {
+    fn follows(&self, tense: Tense) -> Vec<String> {
         let closed = self.closed.iter().map(|invite| {
             let invite = named::short(invite);
-            format!("the invite {invite}, by which it came, lets nobody else in")
+            let lets = tense.of("would let", "lets");
+            format!("the invite {invite}, by which it came, {lets} nobody else in")
         });
-        let who = self
-            .departures
-            .in_words(&self.net, "as they came from it or by its invite");
+        let why = "as they came from it or by its invite";
+        let who = self.departures.in_words(&self.net, why, tense);
         closed.chain(who).collect()
     }
 }

@@ -16,6 +16,7 @@ use crate::home::Home;
 use crate::node::status::{BrokenReport, ClockReport, NetworkReport, PeerReport, StatusReport};
 use crate::node::{NodeHandle, Progress};
 use crate::store::{Loaded, Store};
+use crate::symbols;
 use crate::values::units::{bytes, span};
 use crate::values::{moment, text};
 
@@ -63,8 +64,32 @@ impl Served for Args {
         if let Some(net) = &self.net {
             status.only(net)?;
         }
+        // Without its name, a judge is shown by its id.
+        let _ = name_judges(&mut status.networks, node.home());
         Ok(status)
     }
+}
+
+/// Adds the names that stand for the judges of these networks.
+///
+/// # Errors
+/// The table of names cannot be read.
+fn name_judges(networks: &mut [NetworkReport], home: &Home) -> Outcome {
+    let mut judged = networks
+        .iter_mut()
+        .filter(|network| network.judge.is_some());
+    let Some(first) = judged.next() else {
+        return Ok(());
+    };
+    let symbols = symbols::open(home, &Store::look(home).config()?)?;
+    for network in std::iter::once(first).chain(judged) {
+        let code = network.judge.as_ref().and_then(|id| id.parse().ok());
+        network.judge_name = match code {
+            Some(code) => symbols::name_of(&symbols, &code)?,
+            None => None,
+        };
+    }
+    Ok(())
 }
 
 /// The status of a home without a server, if that is how it should be: it is in no network.
@@ -235,9 +260,28 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
         rows.push(("promises", network.promised.join(", ")));
     }
     rows.extend(network.rules.iter().map(|rule| ("rule", rule.clone())));
-    rows.extend(network.judge.iter().map(|judge| ("judge", judge.clone())));
+    rows.extend(network.judge.iter().map(|judge| {
+        let judge = match &network.judge_name {
+            Some(name) => format!("{name} ({judge})"),
+            None => judge.clone(),
+        };
+        ("judge", judge)
+    }));
     if let Some(why) = &network.judge_failure {
         rows.push(("", format!("it failed: {why}; its earlier verdicts stand")));
+    }
+    if let Some(lack) = &network.lack {
+        rows.push(("damaged", lack.clone()));
+    }
+    for node in &network.forked {
+        let mut offices = network.owners.iter();
+        let name = offices.find(|office| office.node == *node && !office.name.is_empty());
+        let who = match name {
+            Some(office) => format!("{} ({})", office.name, short(node)),
+            None => short(node),
+        };
+        let branches = advice::are_branches(&network.name, &short(node), network.recovery_key);
+        rows.push(("branches", format!("{who}: {branches}")));
     }
     if network.awaited > 0 {
         rows.push(("incomplete", advice::awaits_acts(network.awaited)));
@@ -257,7 +301,8 @@ fn write_network(text: &mut String, network: &NetworkReport, now: u64) {
             ),
         ));
     }
-    for asking in &network.asking {
+    // Members pass such requests on, and admit nobody.
+    for asking in network.asking.iter().filter(|_| network.owner) {
         rows.push((
             "asks",
             format!(
@@ -363,7 +408,7 @@ mod tests {
 
     use super::*;
     use crate::node::status::{
-        AskingReport, ExpectedReport, KeptReport, MoveReport, RefusedReport,
+        AskingReport, ExpectedReport, KeptReport, MoveReport, OwnerReport, RefusedReport,
     };
 
     fn peer(name: &str, handshake: Option<u64>) -> PeerReport {
@@ -415,6 +460,7 @@ mod tests {
             promised: Vec::new(),
             rules: vec!["reject ::/0".to_owned()],
             judge: None,
+            judge_name: None,
             judge_failure: None,
             awaited: 0,
             elsewhere: None,
@@ -435,6 +481,8 @@ mod tests {
                 until: 1030,
             }],
             problem: None,
+            lack: None,
+            forked: Vec::new(),
             hint: None,
             peers: vec![peer("b", Some(995)), peer("longer", None)],
             labels: std::collections::BTreeMap::new(),
@@ -465,7 +513,9 @@ mod tests {
             public_key: some(),
             why: some(),
             judge: some(),
+            judge_name: some(),
             judge_failure: some(),
+            lack: some(),
             problem: some(),
             hint: some(),
             ..network()
@@ -547,6 +597,57 @@ mod tests {
             ..StatusReport::default()
         };
         assert!(status_at(&report, 1000).contains(&said(7200)));
+    }
+
+    #[test]
+    fn what_may_be_missing_and_branches_are_shown() {
+        let owner = OwnerReport {
+            node: format!("b{}", "x".repeat(20)),
+            name: "b".to_owned(),
+            office: "0b".to_owned(),
+            depth: 2,
+            above: None,
+            since: Some(5),
+            live: true,
+            acts: 2,
+            heads: vec!["0c".to_owned(), "0d".to_owned()],
+        };
+        let shown = |network: NetworkReport| {
+            let report = StatusReport {
+                networks: vec![network],
+                ..StatusReport::default()
+            };
+            status_at(&report, 1000)
+        };
+        let plain = shown(network());
+        for word in ["damaged", "branches"] {
+            assert!(!plain.contains(word), "{plain}");
+        }
+        let text = shown(NetworkReport {
+            lack: Some("statements is cut".to_owned()),
+            forked: vec![owner.node.clone()],
+            owners: vec![owner],
+            ..network()
+        });
+        assert!(
+            text.contains("\n  damaged    statements is cut\n"),
+            "{text}"
+        );
+        let line = "\n  branches   b (bxxxxxxxxx): two branches of its acts are known";
+        assert!(text.contains(line), "{text}");
+        let ends =
+            "`grid dismiss-owner foo bxxxxxxxxx --restate --dry-run` on an owner above it says";
+        assert!(text.contains(ends), "{text}");
+    }
+
+    #[test]
+    fn only_an_owner_is_told_how_to_admit() {
+        let report = |owner| StatusReport {
+            networks: vec![NetworkReport { owner, ..network() }],
+            ..StatusReport::default()
+        };
+        assert!(status_at(&report(true), 1000).contains("\n  asks "));
+        assert!(!status_at(&report(false), 1000).contains("\n  asks "));
     }
 
     #[test]

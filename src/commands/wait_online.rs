@@ -133,7 +133,7 @@ fn look(home: &Home, net: Option<&NetworkName>, limit: Duration) -> Outcome<Seen
 fn why(network: &NetworkReport) -> String {
     let name = &network.name;
     match (&network.problem, &network.why) {
-        (Some(problem), _) => format!("the interface of \"{name}\" is not up: {problem}"),
+        (Some(problem), _) => format!("\"{name}\" is not up: {problem}"),
         (None, Some(why)) => format!("\"{name}\" is {}: {why}", network.standing),
         (None, None) => format!(
             "the addresses of \"{name}\" are not up; this node is {} there",

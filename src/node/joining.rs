@@ -56,6 +56,11 @@ impl JoinedReport {
     /// Those of `out`.
     pub fn show(&self, how: &str, out: &mut dyn Write) -> io::Result<()> {
         let others = match self.members {
+            // Somebody let it in, unless it is back in a network of its own.
+            0 if how == "joined" => format!(
+                "none was reached yet, and it goes on looking for them: {}",
+                advice::shows_how_it_goes(&self.network)
+            ),
             0 => format!("no other members yet; {}", self.next()),
             1 if self.answering == 1 => "1 other member, and it answers".to_owned(),
             1 => "1 other member, and it does not answer so far".to_owned(),
@@ -272,4 +277,34 @@ async fn nobody_answered(node: &NodeHandle, net: &NetworkName, members: usize) -
 #[must_use]
 pub fn unexpected() -> Failure {
     Failure::failed("the server got an answer that it does not know; please report this")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_joined_and_reached_nobody_is_not_told_to_invite() {
+        let report = JoinedReport {
+            network: "foo".to_owned(),
+            id: "bafy".to_owned(),
+            interface: "foo".to_owned(),
+            backend: "userspace".to_owned(),
+            listen_port: 51820,
+            addresses: vec!["10.9.0.1/16".to_owned()],
+            admission: "invite".to_owned(),
+            members: 0,
+            answering: 0,
+        };
+        let shown = |how| {
+            let mut out = Vec::new();
+            report.show(how, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let joined = shown("joined");
+        assert!(joined.contains("none was reached yet"), "{joined}");
+        assert!(joined.contains("`grid status foo`"), "{joined}");
+        assert!(!joined.contains("invite"), "{joined}");
+        assert!(shown("founded").contains("no other members yet; `grid invite`"));
+    }
 }

@@ -166,6 +166,9 @@ pub struct NetworkReport {
     pub rules: Vec<String>,
     /// Its judge: the content id of its code.
     pub judge: Option<String>,
+    /// A name that stands for it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_name: Option<String>,
     /// Why the judge did not speak when it was asked last.
     pub judge_failure: Option<String>,
     /// Addresses that this node lost to others since it started.
@@ -190,7 +193,13 @@ pub struct NetworkReport {
     /// How many acts of owners that this node's invite named have not come in.
     #[serde(default)]
     pub awaited: usize,
-    /// Why the interface is not as it should be.
+    /// Why statements that were written down may be missing since the start, and what that comes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lack: Option<String>,
+    /// The owners whose acts have two branches.
+    #[serde(default)]
+    pub forked: Vec<String>,
+    /// Why the interface is not as it should be, or this node has no IPv4 address.
     pub problem: Option<String>,
     /// What on this machine keeps the interface from doing what it should.
     #[serde(default, skip_serializing_if = "Option::is_none")]

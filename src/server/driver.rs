@@ -32,6 +32,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
+use super::found::Found;
 use super::modules::{Claim, Modules};
 use super::notices::Notices;
 use super::notify::Notifier;
@@ -62,6 +63,8 @@ struct Known {
     listen_port: u16,
     left: bool,
     tunnel: Option<Box<Tunnel>>,
+    /// Why statements that were written down may be missing since the start.
+    lack: Option<String>,
 }
 
 /// The owner of the core.
@@ -166,19 +169,17 @@ impl Driver {
     }
 
     /// Takes over what was on disk, and what the host is like.
-    pub(super) fn begin(
-        &mut self,
-        records: Vec<(NetworkRecord, InterfaceOptions)>,
-        peers: Vec<KnownPeer>,
-    ) {
+    pub(super) fn begin(&mut self, networks: Vec<Found>, peers: Vec<KnownPeer>) {
         self.try_disk();
         self.input(Input::Start {
             shown: Clock::shown(),
             written: self.store.time(),
         });
-        for (record, interface) in records {
-            self.know(&record, interface);
-            self.input(Input::Restore(Box::new(record)));
+        for found in networks {
+            let network = found.record.network();
+            self.know(&found.record, found.interface);
+            self.lack(&network, found.lack);
+            self.input(Input::Restore(Box::new(found.record)));
         }
         self.look_at_host();
         for peer in peers {
@@ -413,10 +414,18 @@ impl Driver {
             listen_port: record.listen_port,
             left: record.is_left(),
             tunnel: None,
+            lack: None,
         };
         // One that was left under this name has lost its folder.
         self.networks.retain(|_, other| other.name != known.name);
         self.networks.insert(record.network(), known);
+    }
+
+    /// Notes why statements of a network may be missing.
+    fn lack(&mut self, network: &NetworkId, why: Option<String>) {
+        if let Some(known) = self.networks.get_mut(network) {
+            known.lack = why;
+        }
     }
 
     fn look_at_host(&mut self) {
@@ -448,7 +457,9 @@ impl Driver {
             .map(|status| {
                 let about = self.tunnels.status(&status.network);
                 let interface = self.interface_of(&status.network);
-                report::network(&self.core.id(), status, &about, &interface)
+                let known = self.networks.get(&status.network);
+                let lack = known.and_then(|known| known.lack.as_deref());
+                report::network(&self.core.id(), status, &about, &interface, lack)
             })
             .collect();
         StatusReport {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use grid_promises::{ContentId, Message, texts};
 use serde_json::json;
@@ -24,6 +24,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::home::{Home, takes_no_files};
 use crate::node::requests::Requests;
 use crate::node::{Answer, NodeHandle, Service};
+use crate::quota::{Quota, SPAN_IN_WORDS, Turn};
 
 /// How many commands may be under way.
 const AT_ONCE: usize = 64;
@@ -31,6 +32,8 @@ const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection of somebody who may not ask anything may take to ask.
 const HASTE: Duration = Duration::from_secs(1);
+/// How many commands that cannot be taken are logged in ten minutes.
+const REFUSALS: u32 = 10;
 /// How often the server looks whether its socket can still be found.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -165,6 +168,7 @@ pub(super) async fn listen(means: Means, mut listener: Listener) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_failing = false;
+    let mut said = Quota::new();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
@@ -196,10 +200,25 @@ pub(super) async fn listen(means: Means, mut listener: Listener) {
             }
             Err(error) => {
                 // Out of files: others have to be closed first.
-                warn!("a command cannot be taken: {error}");
+                match refusal(&mut said, &error, Instant::now()) {
+                    Some(line) => warn!("{line}"),
+                    None => debug!("a command cannot be taken: {error}"),
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// What is logged of a command that cannot be taken; `None` if enough was: it is tried ten times a second.
+fn refusal(said: &mut Quota, error: &io::Error, now: Instant) -> Option<String> {
+    let line = format!("a command cannot be taken: {error}");
+    match said.take(REFUSALS, now) {
+        Turn::Next => Some(line),
+        Turn::Last => Some(format!(
+            "{line} (no more of these are logged for {SPAN_IN_WORDS})"
+        )),
+        Turn::Spent => None,
     }
 }
 
@@ -297,4 +316,25 @@ async fn send_answer(stream: &mut UnixStream, payload: &[u8]) -> io::Result<()> 
     }
     let last = Confidential::from(Message::new(texts::ANSWER.id()).payload(rest));
     frame::send(stream, &last).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_out_of_files_does_not_fill_the_log() {
+        let (mut said, start) = (Quota::new(), Instant::now());
+        let error = io::Error::from(nix::errno::Errno::EMFILE);
+        let mut lines = Vec::new();
+        // For nine minutes.
+        for tenth in 0..5400 {
+            let now = start + Duration::from_millis(tenth * 100);
+            lines.extend(refusal(&mut said, &error, now));
+        }
+        assert_eq!(lines.len(), 10);
+        assert!(lines[9].ends_with("(no more of these are logged for ten minutes)"));
+        let later = start + Duration::from_secs(600);
+        assert!(refusal(&mut said, &error, later).is_some());
+    }
 }

@@ -152,7 +152,7 @@ async fn serve(
     let (tunnels, thread) = Tunnels::start(config.mark())
         .map_err(|error| Failure::failed(format!("the server has no threads: {error}")))?;
     let (questions, asked) = mpsc::channel(QUEUE);
-    let (records, broken) = found::load(&store)?;
+    let (networks, broken) = found::load(&store)?;
     let (peers, complaints) = store.peers();
     for complaint in complaints {
         warn!("a known peer is left out: {complaint}");
@@ -173,7 +173,7 @@ async fn serve(
         broken,
         notifier: notifier.clone(),
     });
-    driver.begin(records, peers);
+    driver.begin(networks, peers);
     let (stop, stopped) = watch::channel(false);
     let requests = Requests::default();
     let node = NodeHandle::new(Parts {

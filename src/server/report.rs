@@ -1,5 +1,7 @@
 //! The answer to `status`: what the core knows, together with what WireGuard measured.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use grid_keys::NodeId;
@@ -7,7 +9,7 @@ use grid_promises::Timestamp;
 use grid_promises::core::{ClockStatus, NetworkStatus, OwnStanding, Owners, PeerStatus};
 use grid_promises::network::address::on_interface;
 use grid_promises::network::code::Code;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::advice;
 use crate::node::status::{
@@ -22,13 +24,14 @@ use crate::values::moment;
 /// 120 seconds, and expires after 180 (WireGuard paper, section 6.1).
 const FRESH: Duration = Duration::from_secs(190);
 
-/// Reports on one network. `wished` answers what WireGuard has not told yet.
+/// Reports on one network. `wished` answers what WireGuard has not told yet; `lack` is why statements may be missing.
 #[must_use]
 pub(super) fn network(
     own: &NodeId,
     status: &NetworkStatus,
     about: &InterfaceStatus,
     wished: &InterfaceOptions,
+    lack: Option<&str>,
 ) -> NetworkReport {
     let (standing, why) = match &status.standing {
         OwnStanding::Joining => ("joining", None),
@@ -68,6 +71,7 @@ pub(super) fn network(
         promised: strings(&status.promised),
         rules: status.rules.iter().map(ToString::to_string).collect(),
         judge: status.judge.map(|judge| judge.to_string()),
+        judge_name: None,
         judge_failure: status.judge_failure.as_ref().map(ToString::to_string),
         moves: status
             .moves
@@ -109,7 +113,16 @@ pub(super) fn network(
                 .collect(),
             why: advice::on_elsewhere(elsewhere),
         }),
-        problem: about.problem.clone(),
+        lack: lack.map(|why| advice::on_lack(&status.name, status.owner, why)),
+        forked: forked(&status.owners),
+        problem: about.problem.clone().or_else(|| {
+            let others = status.peers.iter().filter_map(|peer| peer.ipv4);
+            without_ipv4(
+                status.ipv4.filter(|_| is_member)?,
+                status.ipv4_range,
+                others,
+            )
+        }),
         hint: about.hint.clone(),
         peers: status
             .peers
@@ -122,6 +135,28 @@ pub(super) fn network(
             .map(|(node, label)| (node.to_string(), label.clone()))
             .collect(),
     }
+}
+
+/// The owners whose acts have branches, each once.
+fn forked(owners: &Owners) -> Vec<String> {
+    let forked = owners.offices.iter();
+    let forked = forked.filter(|office| office.is_live && office.heads.len() > 1);
+    let holders: BTreeSet<String> = forked.map(|office| office.holder.to_string()).collect();
+    holders.into_iter().collect()
+}
+
+/// Says so if another member holds the address that this node claims. If another were free, this node would have moved.
+fn without_ipv4(
+    claimed: Ipv4Addr,
+    range: Ipv4Net,
+    mut others: impl Iterator<Item = Ipv4Addr>,
+) -> Option<String> {
+    others.any(|held| held == claimed).then(|| {
+        format!(
+            "this node has no IPv4 address: another member has the older claim to {claimed}, and no other address of \
+             {range} was free; the network needs a wider range or fewer members"
+        )
+    })
 }
 
 /// The addresses that the interface is to have.
@@ -240,6 +275,9 @@ fn owners(owners: &Owners) -> Vec<OwnerReport> {
 
 #[cfg(test)]
 mod tests {
+    use grid_promises::core::OfficeStatus;
+    use grid_promises::network::act::OfficeId;
+
     use super::*;
 
     #[test]
@@ -251,5 +289,45 @@ mod tests {
         assert_eq!(reachable(None, Some(148), now), Some(false));
         assert_eq!(reachable(at(5), Some(148), now), Some(true));
         assert_eq!(reachable(at(500), Some(148), now), None);
+    }
+
+    #[test]
+    fn who_lost_its_address_and_found_no_other_says_so() {
+        let range = "10.9.0.0/30".parse().unwrap();
+        let (own, other) = (Ipv4Addr::new(10, 9, 0, 1), Ipv4Addr::new(10, 9, 0, 2));
+        let why = without_ipv4(own, range, [other, own].into_iter()).unwrap();
+        assert!(
+            why.contains("10.9.0.1") && why.contains("10.9.0.0/30"),
+            "{why}"
+        );
+        assert_eq!(without_ipv4(own, range, [other].into_iter()), None);
+    }
+
+    #[test]
+    fn an_owner_with_two_branches_is_named_once_and_a_dismissed_one_not() {
+        let id = |text: &str| {
+            grid_promises::network::act::ActId([u8::try_from(text.len()).unwrap(); 32])
+        };
+        let office = |holder, is_live, heads: &[&str]| OfficeStatus {
+            office: OfficeId(id("office")),
+            holder: NodeId([holder; 32]),
+            label: None,
+            depth: 1,
+            above: None,
+            since: None,
+            is_live,
+            acts: 2,
+            heads: heads.iter().map(|head| id(head)).collect(),
+        };
+        let owners = Owners {
+            recovery: None,
+            offices: vec![
+                office(1, true, &["a"]),
+                office(2, true, &["a", "bb"]),
+                office(2, true, &["c", "dd"]),
+                office(3, false, &["a", "bb"]),
+            ],
+        };
+        assert_eq!(forked(&owners), [NodeId([2; 32]).to_string()]);
     }
 }

@@ -7,7 +7,7 @@
 //! | `admission`, `promise` | signed statements | the network is not started |
 //! | `rules`, `settings` | text | the network is not started |
 //! | `history`, `history.old` | what was decided about promises, and why (`history`) | started without |
-//! | `statements` | what others said, sealed, as a log of changes (`statements`) | started with what came before: it can be had again |
+//! | `statements` | what others said, sealed, as a log of changes (`statements`) | started with what came before, which `status` says: what others said can be had again |
 //! | `bootstrap` | where others are | started without: it can be had again |
 //! | `expected` | codes that a person accepted, as an owner, before their nodes asked | started without: it can be said again |
 //! | `invites` | invites that this node made, without their keys | started without: they hold all the same |
@@ -75,6 +75,8 @@ pub struct Stored {
     pub interface: InterfaceOptions,
     /// What was damaged and could be done without.
     pub complaints: Vec<StoreError>,
+    /// Why statements that were written down may be missing.
+    pub lack: Option<String>,
 }
 
 /// Removes what is unfinished, and finishes a leave that was interrupted.
@@ -139,6 +141,7 @@ pub(super) fn load<D: Disk>(
         },
         interface: settings.interface,
         complaints: Vec::new(),
+        lack: None,
     };
     if let Some(nodes) = left {
         stored.record.bootstrap = parts::decode_bootstrap(&path(LEFT), &nodes)?;
@@ -191,14 +194,19 @@ fn check_promise(path: &Path, record: &NetworkRecord) -> Result<(), StoreError> 
 fn load_what_can_be_had_again<D: Disk>(reader: &Reader<'_, D>, folder: &Path, stored: &mut Stored) {
     let path = folder.join(STATEMENTS);
     match reader.optional(&path, statements::LIMIT as u64, Privacy::Plain) {
-        Ok(None) => {}
+        // It comes with the folder.
+        Ok(None) => stored.lack = Some(FileError::Missing { path }.to_string()),
         Ok(Some(bytes)) => {
             let log = Log::read(&bytes);
-            let damaged = |why| StoreError::damaged(&path, why);
+            let damaged = |why: &str| StoreError::damaged(&path, why);
+            stored.lack = log.lack().map(|why| damaged(why).to_string());
             stored.complaints.extend(log.damage().map(damaged));
             stored.record.statements = log.into_statements();
         }
-        Err(error) => stored.complaints.push(error.into()),
+        Err(error) => {
+            stored.lack = Some(error.to_string());
+            stored.complaints.push(error.into());
+        }
     }
     let path = folder.join(BOOTSTRAP);
     let nodes = reader.optional(&path, SMALL, Privacy::Plain);

@@ -6,8 +6,9 @@
 //! [seal](grid_promises::network::sealed), by which the core knows at the next start what it verified before. A seal
 //! is one statement's own, so that whatever became of the file around it, it says as much.
 //!
-//! What a crash cut off, or left as zeros, at the end of the file was never confirmed to anybody, and is ignored. If
-//! anything else does not hold, what came before it counts. Before the next change such a file is written anew, as is
+//! What a crash cut off, or left as zeros, at the end of the file was never confirmed to anybody, and the rest is whole
+//! without it. But a disk that lost the end of the file later leaves the same, so that people are told. If anything else
+//! does not hold, what came before it counts. Before the next change such a file is written anew, as is
 //! one that holds more of what is gone than of what stands.
 
 use std::collections::BTreeMap;
@@ -123,6 +124,15 @@ impl Log {
     #[must_use]
     pub const fn damage(&self) -> Option<&'static str> {
         self.damage
+    }
+
+    /// Why statements may be missing, if they may. What a crash cut off looks the same as what a disk lost later.
+    #[must_use]
+    pub fn lack(&self) -> Option<&'static str> {
+        let is_cut = self.sound < self.length;
+        let cut =
+            "its end is cut short or does not hold, as after a power cut or on a failing disk";
+        self.damage.or(is_cut.then_some(cut))
     }
 
     /// The statements that stand, in the order in which they came.
@@ -401,6 +411,7 @@ mod tests {
         for cut in whole..bytes.len() {
             let log = Log::read(&bytes[..cut]);
             assert_eq!(log.damage(), None, "cut at {cut}");
+            assert_eq!(log.lack().is_some(), cut > whole, "cut at {cut}");
             assert_eq!(log.into_statements(), first, "cut at {cut}");
             // The file system had made it longer, and its content was not there yet.
             let mut zeros = bytes[..cut].to_vec();
@@ -410,6 +421,7 @@ mod tests {
                 log.damage().is_none() || cut > whole && cut < whole + 8,
                 "{cut}"
             );
+            assert!(log.lack().is_some(), "zeros from {cut}");
             assert_eq!(log.into_statements(), first, "zeros from {cut}");
         }
         for at in 0..whole {
@@ -417,6 +429,7 @@ mod tests {
             spoilt[at] ^= 1;
             let log = Log::read(&spoilt);
             assert!(log.damage().is_some(), "spoilt at {at}");
+            assert_eq!(log.lack(), log.damage(), "spoilt at {at}");
             assert_eq!(log.into_statements(), [[0; 0]; 0], "spoilt at {at}");
         }
         // Neither is appended to.

@@ -527,6 +527,34 @@ fn what_can_be_had_again_is_done_without() {
         }
         assert_eq!(foo.record, expected);
         assert_eq!(foo.complaints.len(), 1);
+        assert_eq!(foo.lack.is_some(), file == "statements");
+    }
+}
+
+/// A power cut leaves the same, so that nothing is called damaged; but an owner may have lost what it decided.
+#[test]
+fn statements_without_an_end_are_said_to_lack_something() {
+    let lack = |change: &dyn Fn(&Path)| {
+        let (_dir, home, store) = filled();
+        change(&home.nets().join("foo/statements"));
+        match store.networks().unwrap().into_iter().next() {
+            Some(Loaded::Whole(foo)) => {
+                assert!(foo.complaints.is_empty(), "{:?}", foo.complaints);
+                foo.lack
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(lack(&|_| ()), None);
+    let append = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes.extend([0, 0, 0, 9]);
+        fs::write(path, bytes).unwrap();
+    };
+    let gone = |path: &Path| fs::remove_file(path).unwrap();
+    for change in [&append as &dyn Fn(&Path), &gone] {
+        let why = lack(change).unwrap();
+        assert!(why.contains("foo/statements"), "{why}");
     }
 }
 

@@ -155,7 +155,9 @@ fn refuses(node: &Node, why: &str) -> Result<()> {
             && said.contains("nothing was changed"),
         "{output:?}"
     );
-    Ok(())
+    // What is only read needs no room.
+    node.grid_ok(&["owners", "foo", "--acts"], "")?;
+    node.grid_ok(&["invites", "foo"], "").map(drop)
 }
 
 fn reach_each_other(mesh: &Mesh) -> Result<()> {

@@ -40,6 +40,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "an_owner_admits_who_asked",
         run: by_approval,
     },
+    Scenario {
+        name: "a_network_that_was_left_is_not_replaced_unasked",
+        run: not_replaced,
+    },
 ];
 
 /// Whoever has such addresses on the internet cannot be reached any longer: the founder says that it wants that, and so does
@@ -62,6 +66,38 @@ fn public_range(lab: &Lab) -> Result<()> {
     for ip in seen::ips(&b)? {
         seen::reaches(&a, ip, PATIENCE)?;
     }
+    Ok(())
+}
+
+/// What a node keeps of a network that it left is gone once it founds another of that name.
+fn not_replaced(lab: &Lab) -> Result<()> {
+    let a = lab.add_node("a")?;
+    let create = ["create-wireguard-net", "foo"];
+    a.grid_ok(&create, "")?;
+    let before = a.grid_ok(&["status", "foo", "--json"], "")?;
+    a.grid_ok(&["leave-wireguard-net", "foo"], "")?;
+    for arguments in [&create[..], &[&create[..], &["--dry-run"]].concat()] {
+        let said = seen::refused(&a, arguments, "", &[4])?;
+        ensure!(
+            said.contains("join-wireguard-net foo") && said.contains("--replace"),
+            "{said}"
+        );
+    }
+    let id = |status: &str| -> Result<String> {
+        let status: serde_json::Value = serde_json::from_str(status)?;
+        let id = status["networks"][0]["id"].as_str();
+        Ok(id.context("no network")?.to_owned())
+    };
+    // It is there as it was.
+    let alone = ["join-wireguard-net", "foo", "--wait", "1s"];
+    let said = seen::refused(&a, &alone, "", &[5])?;
+    ensure!(said.contains("keeps trying"), "{said}");
+    let again = a.grid_ok(&["status", "foo", "--json"], "")?;
+    ensure!(id(&before)? == id(&again)?, "{again}");
+    a.grid_ok(&["leave-wireguard-net", "foo"], "")?;
+    a.grid_ok(&[&create[..], &["--replace"]].concat(), "")?;
+    let other = a.grid_ok(&["status", "foo", "--json"], "")?;
+    ensure!(id(&before)? != id(&other)?, "{other}");
     Ok(())
 }
 

@@ -164,6 +164,8 @@ fn closed(lab: &Lab) -> Result<()> {
         _ => anyhow::bail!("not three members"),
     };
     let unused = founder.grid_ok(&["invite", "foo", "--uses", "7"], "")?;
+    let stranger = lab.add_node("y")?;
+    closes_no_other(&stranger, &founder)?;
     let listed = founder.grid_ok(&["invites", "foo"], "")?;
     ensure!(
         listed.contains("2/250") && listed.contains("0/7"),
@@ -190,6 +192,20 @@ fn closed(lab: &Lab) -> Result<()> {
         let _ = newcomer.grid(&["leave-wireguard-net", "foo"])?;
     }
     mesh.wait_whole(PATIENCE)
+}
+
+/// An invite to another network closes nothing, whatever that network is called, and signs no act.
+fn closes_no_other(stranger: &Node, founder: &Node) -> Result<()> {
+    let acts = founder.grid_ok(&["owners", "foo", "--acts"], "")?;
+    for (net, why) in [("pub", "network \"pub\""), ("foo", "another network")] {
+        stranger.grid_ok(&["create-wireguard-net", net], "")?;
+        let invite = stranger.grid_ok(&["invite", net], "")?;
+        let said = seen::refused(founder, &["close-invite", "foo", "-"], &invite, &[2])?;
+        ensure!(said.contains(why), "{said}");
+    }
+    let after = founder.grid_ok(&["owners", "foo", "--acts"], "")?;
+    ensure!(acts == after, "{after}");
+    Ok(())
 }
 
 fn all_out(victims: &[Arc<Node>]) -> Result<()> {

@@ -29,6 +29,19 @@ fn without(name: &NetworkName, change: &Change) -> String {
     }
 }
 
+/// Whether a command changes something that has to be written down. An invite holds without.
+const fn changes(command: &Command) -> bool {
+    match command {
+        Command::Invite { .. } | Command::Invites { .. } | Command::Acts { .. } => false,
+        Command::Approve { only_say, .. }
+        | Command::Appoint { only_say, .. }
+        | Command::CloseInvite { only_say, .. }
+        | Command::Revoke { only_say, .. } => !*only_say,
+        Command::Dismiss { dismissal, .. } => !dismissal.only_say,
+        _ => true,
+    }
+}
+
 impl Driver {
     /// Makes a change durable. `of_a_person`: it belongs to a command, and must be there when that is answered.
     ///
@@ -106,13 +119,13 @@ impl Driver {
         }
     }
 
-    /// Whether a command can be carried out as far as the disk goes. A person who has just made room is not told
-    /// that there is none.
+    /// Whether a command can be carried out as far as the disk goes: one that changes nothing can. A person who has just
+    /// made room is not told that there is none.
     ///
     /// # Errors
     /// What it changes could not be written down.
     pub(super) fn check_memory(&mut self, command: &Command) -> Result<(), CommandError> {
-        if self.memory.is_failing() && !matches!(command, Command::Invite { .. }) {
+        if self.memory.is_failing() && changes(command) {
             self.try_disk();
             if let Some(why) = self.memory.why() {
                 return Err(CommandError::Unwritable(why));
@@ -170,10 +183,10 @@ impl Driver {
 
     /// Tells a new core what is on disk, who is connected, and what WireGuard measured last.
     fn restore(&mut self, mut statements: BTreeMap<NetworkId, Vec<Vec<u8>>>) {
-        let records = match tokio::task::block_in_place(|| found::load(&self.store)) {
-            Ok((records, broken)) => {
+        let networks = match tokio::task::block_in_place(|| found::load(&self.store)) {
+            Ok((networks, broken)) => {
                 self.broken = broken;
-                records
+                networks
             }
             Err(failure) => {
                 error!(
@@ -184,13 +197,17 @@ impl Driver {
         };
         let mut before = take(&mut self.networks);
         let mut inputs = Vec::new();
-        for (mut record, interface) in records {
+        for found in networks {
+            let mut record = found.record;
             let network = record.network();
-            self.know(&record, interface);
+            self.know(&record, found.interface);
+            self.lack(&network, found.lack);
             if let (Some(known), Some(was)) =
                 (self.networks.get_mut(&network), before.remove(&network))
             {
                 known.tunnel = was.tunnel;
+                // The file may have been written anew since.
+                known.lack = was.lack.or(known.lack.take());
             }
             if let Some(statements) = statements.remove(&network)
                 && !record.is_left()
@@ -225,6 +242,41 @@ impl Driver {
                     while self.core.pop_effect().is_some() {}
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grid_promises::core::Keep;
+
+    use super::*;
+
+    #[test]
+    fn what_is_only_said_needs_no_disk() {
+        let name = || "foo".parse().unwrap();
+        let revoke = |only_say| Command::Revoke {
+            name: name(),
+            node: "b".to_owned(),
+            keep: Keep::Nobody,
+            only_say,
+        };
+        let close = |only_say| Command::CloseInvite {
+            name: name(),
+            invite: "abcdefghij".to_owned(),
+            keep: Keep::Nobody,
+            only_say,
+        };
+        for command in [
+            Command::Acts { name: name() },
+            Command::Invites { name: name() },
+            revoke(true),
+            close(true),
+        ] {
+            assert!(!changes(&command), "{command:?}");
+        }
+        for command in [revoke(false), close(false)] {
+            assert!(changes(&command), "{command:?}");
         }
     }
 }
