@@ -138,6 +138,13 @@ impl Notices {
                 let line = format!("{name}: {}", advice::on_elsewhere(&elsewhere));
                 self.warn(About::Itself, &line);
             }
+            Notice::KeyRenewed { name } => {
+                let line = format!(
+                    "{name}: this machine's clock went back; this node has a new WireGuard key, as members take no \
+                     handshake that is older than the last one of the same key"
+                );
+                self.warn(About::Itself, &line);
+            }
             Notice::RangeFull { name, range } => {
                 let line = format!(
                     "{name}: every address of {range} is taken; the network needs a wider range or \

@@ -13,7 +13,7 @@
 //! | `editing` | changes that commands make to the configuration |
 //! | `lock` | one server per home |
 //! | `machine` | the machine that a home was made on |
-//! | `time` | the time that was believed last |
+//! | `time` | the time that was believed last, and the latest that the clock has shown |
 //!
 //! The files themselves, and changes that happen at once or not at all, are `grid-files`.
 //!
@@ -46,10 +46,10 @@ use grid_files::atomic;
 use grid_files::disk::{self, Disk, Hold, RealDisk};
 use grid_files::private::{Privacy, Reader, SMALL};
 use grid_keys::NodeKey;
-use grid_promises::core::Change;
+use grid_promises::ContentId;
+use grid_promises::core::{Change, WrittenTime};
 use grid_promises::limits::MAX_STATEMENT;
 use grid_promises::network::NetworkName;
-use grid_promises::{ContentId, Timestamp};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
@@ -317,17 +317,17 @@ impl<D: Disk> Store<D> {
         Ok(atomic::probe(&self.disk, self.home.path(), MAX_STATEMENT)?)
     }
 
-    /// The time that this node believed last, if that is known.
+    /// What this node wrote down of the time.
     #[must_use]
-    pub fn time(&self) -> Option<Timestamp> {
+    pub fn time(&self) -> WrittenTime {
         time::load(&self.reader(), self.home.path())
     }
 
-    /// Writes down the time that this node believes.
+    /// Writes that down of the time.
     ///
     /// # Errors
     /// The system refuses.
-    pub fn write_time(&self, time: Timestamp) -> Result<(), StoreError> {
+    pub fn write_time(&self, time: &WrittenTime) -> Result<(), StoreError> {
         time::save(&self.disk, self.home.path(), time)
     }
 

@@ -271,6 +271,7 @@ pub(super) fn apply<D: Disk>(
             *written = None;
             write_network(disk, nets, name, record, interface)?;
         }
+        Change::PrivateKey(key) => write(WIREGUARD_KEY, &encode_secret(key.expose()))?,
         Change::Promise(bytes) => write(PROMISE, bytes)?,
         Change::Admission(links) => write(ADMISSION, &parts::encode_admission(links))?,
         Change::Statements(statements) => statements::write(disk, &folder, written, statements)?,

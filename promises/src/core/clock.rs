@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
+use crate::core::record::WrittenTime;
 use crate::core::status::ClockStatus;
+use crate::core::watermark::Watermark;
 use crate::limits::CLOCK_SKEW;
 use crate::time::{Millis, Timestamp};
 
@@ -76,12 +78,14 @@ pub(crate) struct Clock {
     /// Since when statements are taken to have lapsed, as long as nobody says what time it is: what was written down.
     kept: Option<Offset>,
     trust: Trust,
-    /// When it was written down last.
+    /// What was written down last as believed, and when.
+    noted: Option<Timestamp>,
     written: Option<Millis>,
     /// Whether what was written down is wrong.
     gave_way: bool,
     /// What others say, where nobody says what is believed.
     said: Option<Offset>,
+    mark: Watermark,
 }
 
 impl Default for Clock {
@@ -93,9 +97,11 @@ impl Default for Clock {
             floor: Offset::MIN,
             kept: None,
             trust: Trust::Loose { since: Millis(0) },
+            noted: None,
             written: None,
             gave_way: false,
             said: None,
+            mark: Watermark::default(),
         }
     }
 }
@@ -142,9 +148,11 @@ impl Clock {
         }
     }
 
-    /// The node starts, and wrote that time down as believed before.
-    pub(crate) fn start(&mut self, shown: Timestamp, written: Option<Timestamp>, now: Millis) {
-        let written = written.map(|time| offset(time, now));
+    /// The node starts, and wrote that down before.
+    pub(crate) fn start(&mut self, shown: Timestamp, written: WrittenTime, now: Millis) {
+        self.noted = written.believed;
+        self.mark = Watermark::new(written.shown.unwrap_or(shown));
+        let written = written.believed.map(|time| offset(time, now));
         self.shown = offset(shown, now);
         self.floor = written.unwrap_or(Offset::MIN).max(offset(FLOOR, now));
         self.believed = self.shown.max(self.floor);
@@ -258,14 +266,34 @@ impl Clock {
         }
     }
 
-    /// The time to write down, if that is due.
-    pub(crate) fn take_due(&mut self, now: Millis) -> Option<Timestamp> {
+    /// Whether the machine's clock went back so far that handshakes of this node's WireGuard keys are refused.
+    pub(crate) fn spoils_keys(&mut self, now: Millis) -> bool {
+        self.mark.spoils_keys(self.shown(now), now)
+    }
+
+    /// This node has new WireGuard keys.
+    pub(crate) fn renewed_keys(&mut self, now: Millis) {
+        self.mark.renew(self.shown(now), now);
+    }
+
+    /// What is to be written down, if that is due.
+    pub(crate) fn take_due(&mut self, now: Millis) -> Option<WrittenTime> {
         let is_due = self.written.is_none_or(|at| now - at >= WRITE_EVERY);
-        (self.gave_way || self.is_firm() && is_due).then(|| {
+        let is_believed = self.gave_way || self.is_firm() && is_due;
+        if is_believed {
             self.written = Some(now);
             self.gave_way = false;
-            self.time(now)
-        })
+            self.noted = Some(self.time(now));
+        }
+        (self.mark.take_due(now) || is_believed).then(|| self.to_write())
+    }
+
+    /// What is to be written down.
+    pub(crate) const fn to_write(&self) -> WrittenTime {
+        WrittenTime {
+            believed: self.noted,
+            shown: Some(self.mark.latest()),
+        }
     }
 }
 
@@ -310,7 +338,11 @@ mod tests {
 
     fn started(shown: Offset, written: Option<Offset>) -> Clock {
         let mut clock = Clock::default();
-        clock.start(time(shown), written.map(time), BOOT);
+        let written = WrittenTime {
+            believed: written.map(time),
+            shown: None,
+        };
+        clock.start(time(shown), written, BOOT);
         clock
     }
 
@@ -462,9 +494,9 @@ mod tests {
     fn what_was_written_down_gives_way() {
         let mut clock = started(0, Some(YEAR));
         assert_eq!(soon(&mut clock, &[]), (YEAR, false));
-        assert_eq!(clock.take_due(BOOT), None);
+        assert_eq!(clock.take_due(BOOT).unwrap().believed, Some(time(YEAR)));
         assert_eq!(soon(&mut clock, &lines(&[0])), (0, false));
-        assert_eq!(clock.take_due(BOOT), Some(time(0)));
+        assert_eq!(clock.take_due(BOOT).unwrap().believed, Some(time(0)));
         // Also when that member is gone again.
         assert_eq!(soon(&mut clock, &[]), (0, false));
     }
@@ -475,8 +507,14 @@ mod tests {
             let offset = offset(Timestamp(said), BOOT);
             let mut clock = started(0, None);
             clock.decide(&lines(&[offset, offset]), Say::Others, BOOT);
-            clock.start(Timestamp(said), Some(Timestamp(u64::MAX - said)), BOOT);
+            let other = Some(Timestamp(u64::MAX - said));
+            let written = WrittenTime {
+                believed: other,
+                shown: other,
+            };
+            clock.start(Timestamp(said), written, BOOT);
             clock.show(Timestamp(said), Millis(u64::MAX));
+            clock.spoils_keys(Millis(u64::MAX));
             clock.decide(
                 &lines(&[offset, Offset::MIN, Offset::MAX]),
                 Say::Others,

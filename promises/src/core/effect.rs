@@ -14,7 +14,7 @@ use crate::content_id::ContentId;
 use crate::core::error::CommandError;
 use crate::core::expulsion::Expulsion;
 use crate::core::input::{ReplyTo, RequestId, Ticket};
-use crate::core::record::Change;
+use crate::core::record::{Change, WrittenTime};
 use crate::core::status::{Elsewhere, InviteStatus};
 use crate::network::accept::Objection;
 use crate::network::act::{ActId, Action};
@@ -62,8 +62,8 @@ pub enum Effect {
         name: NetworkName,
         change: Change,
     },
-    /// Write down the time that is believed. May be lost.
-    WriteTime(Timestamp),
+    /// Write that down of the time. May be lost.
+    WriteTime(WrittenTime),
     /// Bring WireGuard to this state; take the interface down if `None`.
     Configure {
         network: NetworkId,
@@ -250,6 +250,8 @@ pub enum Notice {
         name: NetworkName,
         elsewhere: Elsewhere,
     },
+    /// The machine's clock went back, so that members would take no handshake: this node has another WireGuard key.
+    KeyRenewed { name: NetworkName },
     /// The range has no free address.
     RangeFull {
         name: NetworkName,

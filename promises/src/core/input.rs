@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::content_id::ContentId;
 use crate::core::error::CommandError;
-use crate::core::record::NetworkRecord;
+use crate::core::record::{NetworkRecord, WrittenTime};
 use crate::network::address;
 use crate::network::carried::Carried;
 use crate::network::charter::AdmissionRule;
@@ -47,8 +47,8 @@ pub enum Input {
     Start {
         /// What the machine's clock shows.
         shown: Timestamp,
-        /// What this node wrote down last as the time that it believed.
-        written: Option<Timestamp>,
+        /// What this node wrote down of the time.
+        written: WrittenTime,
     },
     /// What the machine's clock shows; given when it did not go on as timers do.
     Clock { shown: Timestamp },

@@ -34,6 +34,7 @@ pub mod status;
 mod step;
 mod timers;
 mod voices;
+mod watermark;
 
 pub use effect::{Affected, Departure, Effect, Notice, Parting, Reply, Tunnel, TunnelPeer, Undone};
 pub use error::{CommandError, FailureKind};
@@ -42,7 +43,7 @@ pub use input::{
     Command, Cut, Dismissal, HostFacts, Input, JoinWith, Keep, PeerObservation, Ranges, ReplyTo,
     RequestId, Ticket,
 };
-pub use record::{Change, Expected, Issued, NetworkRecord};
+pub use record::{Change, Expected, Issued, NetworkRecord, WrittenTime};
 pub use status::{
     ClockStatus, Elsewhere, InviteStatus, NetworkStatus, OfficeStatus, OwnStanding, Owners,
     PeerStatus, VoidInvite,

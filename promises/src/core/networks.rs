@@ -287,6 +287,13 @@ impl Networks {
         }
     }
 
+    /// Takes another WireGuard key in every network.
+    pub(crate) fn renew_keys(&mut self, local: &Local, step: &mut Step<'_>) {
+        for mesh in self.all.values_mut() {
+            mesh.renew_key(local, step);
+        }
+    }
+
     /// Stores the statements of every network.
     pub(crate) fn save_all(&self, local: &Local, step: &mut Step<'_>) {
         for mesh in self.all.values() {

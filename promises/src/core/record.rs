@@ -92,11 +92,22 @@ pub struct Issued {
     pub expires: Timestamp,
 }
 
+/// What a node writes down of the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenTime {
+    /// What it believed last.
+    pub believed: Option<Timestamp>,
+    /// The latest time that the machine's clock has shown since this node made WireGuard keys.
+    pub shown: Option<Timestamp>,
+}
+
 /// A change of what is on disk. Each is durable before the effects behind it are carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A new network, or one that was left and is joined again: write all of it, atomically.
     Network(Box<NetworkRecord>),
+    /// This node has another WireGuard key.
+    PrivateKey(WgSecretKey),
     /// This node's promise, as signed.
     Promise(Vec<u8>),
     /// How this node became a member.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::content_id::ContentId;
 use crate::core::{
     Change, CommandError, Config, Core, HostFacts, Input, NetworkRecord, Notice, Reply, Ticket,
-    Tunnel,
+    Tunnel, WrittenTime,
 };
 use crate::network::ids::NetworkId;
 use crate::network::judgement::{self, Opinion};
@@ -48,8 +48,8 @@ pub struct SimNode {
     pub sent: (u64, u64),
     /// By how many seconds its clock is ahead of the right time.
     pub clock_error: i64,
-    /// The time that it wrote down last as believed.
-    pub written: Option<Timestamp>,
+    /// What it wrote down last of the time.
+    pub written: WrittenTime,
     /// How often it stored a promise of its own.
     pub promised: u64,
     /// The most effects that one input had.
@@ -60,6 +60,8 @@ pub struct SimNode {
     pub(crate) located: BTreeMap<NetworkId, BTreeSet<WgPublicKey>>,
     /// The public key of each interface.
     pub(crate) keys: BTreeMap<NetworkId, WgPublicKey>,
+    /// The latest date of a handshake that it took from each key.
+    pub(crate) dated: BTreeMap<(NetworkId, WgPublicKey), Timestamp>,
     /// Interfaces whose handshakes are about to be measured.
     pub(crate) measuring: BTreeSet<NetworkId>,
     pub(crate) address: Ipv4Addr,
@@ -81,12 +83,13 @@ impl SimNode {
             notices: Vec::new(),
             sent: (0, 0),
             clock_error: 0,
-            written: None,
+            written: WrittenTime::default(),
             promised: 0,
             busiest: 0,
             side: 0,
             located: BTreeMap::new(),
             keys: BTreeMap::new(),
+            dated: BTreeMap::new(),
             measuring: BTreeSet::new(),
             // 198.18.0.0/15 is for benchmarks (RFC 2544).
             address: Ipv4Addr::from(0xc612_0000 + 1 + number),
@@ -100,11 +103,15 @@ impl SimNode {
         let Some(tunnel) = tunnel else {
             self.tunnels.remove(&network);
             self.located.remove(&network);
+            self.dated.retain(|(from, _), _| *from != network);
             return;
         };
         self.keys.insert(network, tunnel.private_key.public());
         let located = self.located.entry(network).or_default();
         located.retain(|key| tunnel.peers.contains_key(key));
+        let is_peer = |key: &WgPublicKey| tunnel.peers.contains_key(key);
+        self.dated
+            .retain(|(from, key), _| *from != network || is_peer(key));
         let told = tunnel
             .peers
             .iter()
@@ -158,6 +165,7 @@ impl SimNode {
             return;
         };
         match change {
+            Change::PrivateKey(key) => record.private_key = Some(key),
             Change::Promise(bytes) => record.promise = Some(bytes),
             Change::Admission(links) => record.admission = Some(links),
             Change::Statements(statements) => record.statements = statements,

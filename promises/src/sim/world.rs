@@ -164,6 +164,7 @@ impl<R: Rng> World<R> {
         self.nodes[index].core = None;
         self.nodes[index].tunnels.clear();
         self.nodes[index].located.clear();
+        self.nodes[index].dated.clear();
         self.nodes[index].measuring.clear();
         self.cut(|a, b| a == index || b == index);
         // What was under way to or from the dead process is of no use to the next one.
@@ -375,7 +376,7 @@ impl<R: Rng> World<R> {
                 let tunnel = tunnel.map(|tunnel| *tunnel);
                 self.nodes[index].configure(network, tunnel);
             }
-            Effect::WriteTime(time) => self.nodes[index].written = Some(time),
+            Effect::WriteTime(time) => self.nodes[index].written = time,
             Effect::Judge {
                 network,
                 judge,
@@ -572,42 +573,81 @@ impl<R: Rng> World<R> {
             return;
         };
         let at = self.clock_of(index);
-        let measured = own.peers.keys().map(|key| {
+        let keys: Vec<WgPublicKey> = own.peers.keys().copied().collect();
+        let mut peers = BTreeMap::new();
+        for key in keys {
+            let answers = self.answers(index, &network, &key);
+            if answers {
+                self.shake_hands(index, &network, &key);
+            }
             let observation = PeerObservation {
-                latest_handshake: self.answers(index, &network, key).then_some(at),
+                latest_handshake: answers.then_some(at),
                 ..PeerObservation::default()
             };
-            (*key, observation)
-        });
-        let peers: BTreeMap<WgPublicKey, PeerObservation> = measured.collect();
-        let answering = peers
-            .iter()
-            .filter(|(_, peer)| peer.latest_handshake.is_some());
-        let located = self.nodes[index].located.entry(network).or_default();
-        located.extend(answering.map(|(key, _)| *key));
+            peers.insert(key, observation);
+        }
         self.input(index, Input::Tunnel { network, peers });
     }
 
+    /// Both learn where the other is; the one that is greeted notes the date.
+    fn shake_hands(&mut self, index: NodeIndex, network: &NetworkId, key: &WgPublicKey) {
+        let located = self.nodes[index].located.entry(*network).or_default();
+        located.insert(*key);
+        let Some(other) = self.fits(index, network, key) else {
+            return;
+        };
+        let (from, to) = match self.greets(index, other, network) {
+            true => (index, other),
+            false => (other, index),
+        };
+        let at = self.clock_of(from);
+        if let Some(own) = self.nodes[from].keys.get(network).copied() {
+            self.nodes[to].dated.insert((*network, own), at);
+        }
+    }
+
     /// Whether the peer of an interface that has this key answers it: each has the other as a peer, with the same
-    /// pre-shared key, on the same side, and one of them knows where the other is.
+    /// pre-shared key, on the same side, and one of them can begin a handshake.
     #[must_use]
     pub fn answers(&self, index: NodeIndex, network: &NetworkId, key: &WgPublicKey) -> bool {
-        let there = || {
-            let own = &self.nodes[index];
-            let other = &self.nodes[*self.by_key.get(&(*network, *key))?];
-            let public = own.keys.get(network)?;
-            let to = own.tunnels.get(network)?.peers.get(key)?;
-            let back = other.tunnels.get(network)?.peers.get(public)?;
-            let knows = |node: &SimNode, key| {
-                let located = node.located.get(network);
-                located.is_some_and(|located| located.contains(key))
-            };
-            let is_current = other.keys.get(network) == Some(key);
-            let is_located = knows(own, key) || knows(other, public);
-            let fits = back.preshared_key == to.preshared_key && own.side == other.side;
-            Some(is_current && is_located && fits)
-        };
-        there().unwrap_or_default()
+        self.fits(index, network, key).is_some_and(|other| {
+            self.greets(index, other, network) || self.greets(other, index, network)
+        })
+    }
+
+    /// Whether a handshake with the peer that has this key can be begun here.
+    #[must_use]
+    pub fn reaches(&self, index: NodeIndex, network: &NetworkId, key: &WgPublicKey) -> bool {
+        let other = self.fits(index, network, key);
+        other.is_some_and(|other| self.greets(index, other, network))
+    }
+
+    /// The peer of an interface that has this key, if each has the other as a peer and is not cut off from it.
+    fn fits(&self, index: NodeIndex, network: &NetworkId, key: &WgPublicKey) -> Option<NodeIndex> {
+        let at = *self.by_key.get(&(*network, *key))?;
+        let (own, other) = (&self.nodes[index], &self.nodes[at]);
+        let to = own.tunnels.get(network)?.peers.get(key)?;
+        let back = other
+            .tunnels
+            .get(network)?
+            .peers
+            .get(own.keys.get(network)?)?;
+        let is_current = other.keys.get(network) == Some(key);
+        let fits = back.preshared_key == to.preshared_key && own.side == other.side;
+        (is_current && fits).then_some(at)
+    }
+
+    /// Whether one can begin a handshake with the other: it knows where that is, and its clock shows no earlier time than
+    /// at the last one.
+    fn greets(&self, from: NodeIndex, to: NodeIndex, network: &NetworkId) -> bool {
+        let (one, other) = (&self.nodes[from], &self.nodes[to]);
+        let keys = one.keys.get(network).zip(other.keys.get(network));
+        keys.is_some_and(|(own, key)| {
+            let located = one.located.get(network);
+            let last = other.dated.get(&(*network, *own)).copied();
+            located.is_some_and(|located| located.contains(key))
+                && self.clock_of(from) >= last.unwrap_or_default()
+        })
     }
 
     fn schedule(&mut self, after: Duration, event: Event) {

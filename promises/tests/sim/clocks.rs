@@ -40,7 +40,10 @@ fn old_mesh(seed: u64) -> (Sim, NetworkId) {
     assert!(world.run_until(MINUTE, |w| agree(w, &network, &ALL)));
     // By then it has stood long enough to be believed, where no owner said so.
     world.run(25 * 60 * MINUTE);
-    assert!(ALL.iter().all(|node| world.nodes[*node].written.is_some()));
+    assert!(
+        ALL.iter()
+            .all(|node| world.nodes[*node].written.believed.is_some())
+    );
     (world, network)
 }
 
@@ -213,6 +216,73 @@ fn one_person_with_many_nodes_confirms_no_leap() {
             others.all(|b| world.answers(*a, &network, &key(b)))
         }));
     }
+}
+
+/// Whether each can begin a handshake with each other one.
+fn reach(world: &Sim, network: &NetworkId, nodes: &[NodeIndex]) -> bool {
+    let key = |node: &NodeIndex| world.nodes[*node].tunnels[network].private_key.public();
+    nodes.iter().all(|from| {
+        let mut others = nodes.iter().filter(|to| *to != from);
+        others.all(|to| world.reaches(*from, network, &key(to)))
+    })
+}
+
+/// WireGuard's peers take no handshake that is dated before the last one.
+#[test]
+fn a_clock_that_goes_back_costs_no_tunnel() {
+    let cases = [
+        (380, 0, false),
+        (381, 2, false),
+        (382, 0, true),
+        (383, 2, true),
+    ];
+    for (seed, node, restarts) in cases {
+        let (mut world, network) = old_mesh(seed);
+        world.kill(node);
+        world.nodes[node].clock_error = HOUR;
+        world.start(node);
+        world.run(15 * MINUTE);
+        let before = promise(&world, &network, node).public_key;
+        if restarts {
+            world.kill(node);
+            world.nodes[node].clock_error = 0;
+            world.start(node);
+        } else {
+            world.set_clock(node, 0);
+            assert!(!reach(&world, &network, &ALL));
+        }
+        world.run(MINUTE);
+        let told = format!("{node}, {restarts}: {}", describe(&world, &network));
+        assert!(agree(&world, &network, &ALL), "{told}");
+        assert!(reach(&world, &network, &ALL), "{told}");
+        let after = promise(&world, &network, node).public_key;
+        assert_ne!(before, after);
+        // Neither a restart nor a clock that is a little wrong is a reason for another.
+        world.kill(node);
+        world.start(node);
+        world.set_clock(node, -20);
+        world.run(MINUTE);
+        assert_eq!(promise(&world, &network, node).public_key, after);
+        assert!(agree(&world, &network, &ALL), "{told}");
+    }
+}
+
+/// Two programs set it in turn.
+#[test]
+fn a_clock_that_goes_back_again_and_again_costs_few_keys() {
+    let (mut world, network) = old_mesh(384);
+    let before = promise(&world, &network, 2).sequence;
+    for _ in 0..60 {
+        for error in [HOUR, 0] {
+            world.set_clock(2, error);
+            world.run(MINUTE / 2);
+        }
+    }
+    let made = promise(&world, &network, 2).sequence - before;
+    assert!(made <= 14, "{made}");
+    world.run(11 * MINUTE);
+    assert!(agree(&world, &network, &ALL));
+    assert!(reach(&world, &network, &ALL));
 }
 
 /// Nobody is there to say so, and nobody else could give it again.

@@ -74,7 +74,7 @@ impl Driver {
                 }
             }
             Effect::WriteTime(time) => {
-                let written = tokio::task::block_in_place(|| self.store.write_time(time));
+                let written = tokio::task::block_in_place(|| self.store.write_time(&time));
                 if let Err(error) = written {
                     // Without it, the clock is doubted a little longer after the next start.
                     debug!("the time is not written down: {error}");

@@ -80,7 +80,7 @@ use crate::network::name::NetworkName;
 use crate::network::statement::Signed;
 use crate::network::void::Void;
 use crate::time::Millis;
-use grid_keys::{NodeId, Secret, WgPublicKey};
+use grid_keys::{NodeId, Secret, WgPublicKey, WgSecretKey};
 
 /// This node's part in one network.
 pub(crate) struct Mesh {
@@ -499,6 +499,23 @@ impl Mesh {
             }
         }
         self.device.prune(&self.roster.public_keys());
+    }
+
+    /// Takes another WireGuard key, as members take no handshake of the one before.
+    pub(crate) fn renew_key(&mut self, local: &Local, step: &mut Step<'_>) {
+        let key = WgSecretKey::generate(step.entropy);
+        self.roster
+            .store(Change::PrivateKey(key.clone()), step.effects);
+        self.device.renew(key, &self.id(), &local.id());
+        // No session outlives the key.
+        self.paths = Paths::default();
+        self.dirty = true;
+        if self.phase.is_member() {
+            self.make(local, step, OwnPromise::renew);
+            step.effects.notice(Notice::KeyRenewed {
+                name: self.name().clone(),
+            });
+        }
     }
 
     /// Sets the timer that looks at paths without an answer.

@@ -46,12 +46,14 @@ impl Paths {
                 continue;
             };
             let candidates = endpoints::ranked_here(&promise.wireguard, local);
-            let path = match before.remove(node) {
+            let known = before.remove(node);
+            // By another key it is another peer for WireGuard, which has learned nothing of it.
+            let path = match known.filter(|path| path.key == promise.public_key) {
                 Some(mut path) => {
                     path.update(candidates, now);
                     path
                 }
-                None => Path::new(candidates, now),
+                None => Path::new(promise.public_key, candidates, now),
             };
             self.by_node.insert(*node, path);
         }
@@ -88,6 +90,7 @@ impl Paths {
 /// The path to one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
+    key: WgPublicKey,
     candidates: Vec<Endpoint>,
     current: usize,
     since: Millis,
@@ -99,8 +102,9 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    fn new(candidates: Vec<Endpoint>, now: Millis) -> Self {
+    fn new(key: WgPublicKey, candidates: Vec<Endpoint>, now: Millis) -> Self {
         Self {
+            key,
             candidates,
             current: 0,
             since: now,
@@ -114,7 +118,7 @@ impl Path {
     /// Takes new endpoints over. Begins anew if they differ and the path does not work at present.
     fn update(&mut self, candidates: Vec<Endpoint>, now: Millis) {
         if self.candidates != candidates {
-            let kept = Self::new(candidates, now);
+            let kept = Self::new(self.key, candidates, now);
             let works = self.is_fresh(now);
             *self = Self {
                 latest_handshake: self.latest_handshake,
@@ -195,6 +199,10 @@ mod tests {
         }
     }
 
+    fn key() -> WgPublicKey {
+        WgPublicKey([1; 32])
+    }
+
     fn two() -> Vec<Endpoint> {
         vec![
             endpoint(EndpointKind::Local, "192.0.2.1:1"),
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn the_next_endpoint_is_tried_until_one_answers_and_then_left_alone() {
         let start = Millis(1_000_000);
-        let mut path = Path::new(two(), start);
+        let mut path = Path::new(key(), two(), start);
         assert_eq!(path.endpoint(), Some("192.0.2.1:1".parse().unwrap()));
         path.observe(None, 0, start + Duration::from_secs(4));
         assert_eq!(path.endpoint(), Some("192.0.2.1:1".parse().unwrap()));
@@ -225,7 +233,7 @@ mod tests {
     #[test]
     fn new_endpoints_do_not_disturb_a_path_that_works() {
         let start = Millis(1_000_000);
-        let mut path = Path::new(two(), start);
+        let mut path = Path::new(key(), two(), start);
         path.observe(Some(Duration::ZERO), 0, start);
         path.update(vec![endpoint(EndpointKind::Static, "203.0.113.1:1")], start);
         assert_eq!(path.endpoint(), None);

@@ -89,6 +89,11 @@ impl Router {
             self.ask_the_time(step);
         }
         self.decide_the_time(step);
+        // Not while a key could not be written down: the one before would be back after the next start.
+        if step.clock.spoils_keys(step.now) && self.local.remembers() {
+            self.networks.renew_keys(&self.local, step);
+            step.clock.renewed_keys(step.now);
+        }
         if let Some(time) = step.clock.take_due(step.now) {
             step.effects.push(Effect::WriteTime(time));
         }

@@ -96,11 +96,15 @@ impl Router {
             Input::Start { shown, written } => {
                 step.clock.start(shown, written, step.now);
                 step.timers.set(Timer::Clock, step.now + timers::CLOCK);
+                if step.clock.spoils_keys(step.now) {
+                    // Not at once: an interface that is there is known by the key before.
+                    step.timers.set(Timer::Clock, step.now + timers::LEAP);
+                }
             }
             Input::Clock { shown } => {
                 step.clock.show(shown, step.now);
                 self.decide_the_time(step);
-                if step.clock.is_doubted() {
+                if step.clock.is_doubted() || step.clock.spoils_keys(step.now) {
                     // Not at once: two who set one clock may do so again and again.
                     step.timers.set_by(Timer::Clock, step.now + timers::LEAP);
                 }
@@ -122,7 +126,10 @@ impl Router {
                     self.networks.catch_up(&self.local, step);
                 }
             }
-            Input::Stop => self.networks.save_all(&self.local, step),
+            Input::Stop => {
+                self.networks.save_all(&self.local, step);
+                step.effects.push(Effect::WriteTime(step.clock.to_write()));
+            }
             Input::Connected {
                 peer,
                 remote,
