@@ -57,3 +57,4 @@ pub use error::{AttemptError, BindError, ConnectError, DisconnectReason, Request
 pub use event::{Event, Responder};
 pub use pace::Pace;
 pub use peer_text::peer_text;
+pub use tls::seed_early;

@@ -10,6 +10,7 @@ mod raw_key;
 mod verifier;
 
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use grid_keys::{NodeId, NodeKey};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
@@ -126,6 +127,16 @@ fn provider() -> CryptoProvider {
         ],
         ..provider::default_provider()
     }
+}
+
+/// Seeds the random numbers of TLS on a thread of its own. That takes some 20 ms, once, for which the first connection
+/// would wait.
+pub fn seed_early() {
+    let seed = || {
+        // Without it, the first connection does.
+        let _ = provider::default_provider().secure_random.fill(&mut [0]);
+    };
+    let _ = thread::Builder::new().name("seed".to_owned()).spawn(seed);
 }
 
 /// Signs handshakes with the node key itself, so that no copy of it in another form exists.

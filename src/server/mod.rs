@@ -95,6 +95,7 @@ pub fn run(home: &Home, options: &Options, service: Service) -> Outcome {
     let notifier = Notifier::from_environment();
     // Nothing that this process makes is for others.
     umask(Mode::from_bits_truncate(0o077));
+    grid_net::seed_early();
     let store = Store::open(home)?;
     let _lock = ServerLock::take(home)?;
     store.check_machine()?;
