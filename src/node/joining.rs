@@ -6,7 +6,6 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use grid_promises::core::{CommandError, Ranges, Reply};
-use grid_promises::network::address::on_interface;
 use grid_promises::network::charter::NetworkId;
 use grid_promises::network::name::NetworkName;
 use grid_promises::{ContentId, texts};
@@ -15,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::handle::{NodeHandle, Reservation};
 use super::service::Progress;
+use super::status::NetworkReport;
 use crate::advice;
 use crate::control::waiting;
 use crate::exit::{Exit, Failure, Outcome};
@@ -22,6 +22,8 @@ use crate::store::InterfaceOptions;
 
 /// How often WireGuard is checked for an answer.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it is asked whether this node is still to wait: where there are thousands of members, that takes a while.
+const ASK: Duration = Duration::from_millis(500);
 /// How long a member is given at least, however long joining took.
 pub const AT_LEAST: Duration = Duration::from_secs(1);
 
@@ -159,10 +161,7 @@ pub async fn finish(
     progress: &Progress,
 ) -> Outcome<JoinedReport> {
     let Reply::Joined {
-        network,
-        ipv4,
-        ipv6,
-        members,
+        network, members, ..
     } = reply
     else {
         return Err(unexpected());
@@ -185,37 +184,43 @@ pub async fn finish(
                 progress.clone(),
                 waiting::for_an_answer(&net),
             );
-            match answered.await {
+            match answered.await? {
                 0 => return Err(nobody_answered(node, &net, members).await),
                 answering => answering,
             }
         }
     };
-    let wanted = [
-        on_interface(ipv4.1.into(), ipv4.0),
-        on_interface(ipv6.1.into(), ipv6.0),
-    ];
-    let networks = node.status().await?.networks;
-    let here = networks.iter().find(|here| here.name == net.as_str());
+    // By now it may have moved to another address, as somebody else's claim to the first was older.
+    let here = here(node, &network).await?;
     Ok(JoinedReport {
         network: net.to_string(),
-        admission: here.map(|here| here.admission.clone()).unwrap_or_default(),
+        admission: here
+            .as_ref()
+            .map(|here| here.admission.clone())
+            .unwrap_or_default(),
         id: network.to_string(),
         interface: net.to_string(),
         backend: status.backend.unwrap_or_default(),
         listen_port,
-        addresses: wanted
-            .iter()
-            .filter(|address| status.addresses.contains(*address))
-            .map(|address| address.to_string())
-            .collect(),
+        addresses: here.map(|here| here.addresses).unwrap_or_default(),
         members,
         answering,
     })
 }
 
+/// What is to be said of a network by now. `None` if it was left meanwhile.
+async fn here(node: &NodeHandle, network: &NetworkId) -> Outcome<Option<NetworkReport>> {
+    let id = network.to_string();
+    let networks = node.status().await?.networks;
+    Ok(networks.into_iter().find(|here| here.id == id))
+}
+
 /// Waits until a handshake with a member is complete; how many are then. 0: none until `deadline`.
-async fn first_answer(node: &NodeHandle, network: NetworkId, deadline: Instant) -> usize {
+///
+/// # Errors
+/// This node was put out meanwhile: by somebody who had heard more than the member that let it in.
+async fn first_answer(node: &NodeHandle, network: NetworkId, deadline: Instant) -> Outcome<usize> {
+    let mut asked = Instant::now();
     loop {
         let observed = node.measure().await;
         let answering = observed.get(&network).map_or(0, |peers| {
@@ -227,7 +232,11 @@ async fn first_answer(node: &NodeHandle, network: NetworkId, deadline: Instant) 
         if answering > 0 || Instant::now() >= deadline {
             // The core may choose another path by it.
             node.measured(observed).await;
-            return answering;
+            return Ok(answering);
+        }
+        if asked.elapsed() >= ASK {
+            asked = Instant::now();
+            put_out(here(node, &network).await?)?;
         }
         sleep(LOOK).await;
     }
@@ -247,6 +256,18 @@ pub async fn with_patience<T>(
     // Whoever waited may have gone.
     let _ = progress.send(what).await;
     work.await
+}
+
+/// Whoever was put out waits for nobody.
+fn put_out(here: Option<NetworkReport>) -> Outcome {
+    match here {
+        Some(here) if here.standing == "expelled" => Err(Failure::refused(format!(
+            "\"{}\" was joined, and then a member that knows more put this node out: {}",
+            here.name,
+            here.why.as_deref().unwrap_or("it is no member")
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn nobody_answered(node: &NodeHandle, net: &NetworkName, members: usize) -> Failure {
@@ -306,5 +327,26 @@ mod tests {
         assert!(joined.contains("`grid status foo`"), "{joined}");
         assert!(!joined.contains("invite"), "{joined}");
         assert!(shown("founded").contains("no other members yet; `grid invite`"));
+    }
+
+    #[test]
+    fn who_was_put_out_waits_for_no_answer() {
+        let here = |standing: &str| {
+            Some(NetworkReport {
+                name: "foo".to_owned(),
+                standing: standing.to_owned(),
+                why: Some("the invite was closed".to_owned()),
+                ..NetworkReport::default()
+            })
+        };
+        assert!(put_out(here("member")).is_ok());
+        assert!(put_out(here("joining")).is_ok());
+        assert!(put_out(None).is_ok());
+        let failure = put_out(here("expelled")).unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused);
+        assert!(
+            failure.text.contains("the invite was closed"),
+            "{failure:?}"
+        );
     }
 }

@@ -128,7 +128,7 @@ pub struct BrokenReport {
 }
 
 /// One network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkReport {
     /// Its name.
     pub name: String,
