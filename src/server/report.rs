@@ -44,12 +44,10 @@ pub(super) fn network(
         OwnStanding::Left => ("left", None),
     };
     let wanted = addresses(status);
-    let is_there = |address: &IpNet| about.addresses.contains(address);
-    let is_missing = wanted
-        .iter()
-        .any(|address| !is_there(address) && !about.refused.contains(address));
-    let addresses: Vec<IpNet> = wanted.into_iter().filter(is_there).collect();
     let is_member = matches!(status.standing, OwnStanding::Member);
+    let up = is_member && are_up(&wanted, about);
+    let is_there = |address: &IpNet| about.addresses.contains(address);
+    let addresses: Vec<IpNet> = wanted.into_iter().filter(is_there).collect();
     NetworkReport {
         name: status.name.to_string(),
         id: status.network.to_string(),
@@ -62,7 +60,7 @@ pub(super) fn network(
         netns: wished.netns.as_ref().map(ToString::to_string),
         listen_port: status.listen_port,
         addresses: strings(&addresses),
-        up: is_member && about.problem.is_none() && !addresses.is_empty() && !is_missing,
+        up,
         public_key: status.public_key.map(|key| key.to_string()),
         standing: standing.to_owned(),
         why,
@@ -172,6 +170,15 @@ fn addresses(status: &NetworkStatus) -> Vec<IpNet> {
         on_interface(ipv4.into(), status.ipv4_range),
         on_interface(status.ipv6.into(), status.ipv6_prefix),
     ]
+}
+
+/// Whether the interface has these addresses, but for those that this host does not allow.
+fn are_up(wanted: &[IpNet], about: &InterfaceStatus) -> bool {
+    let (there, missing): (Vec<&IpNet>, Vec<&IpNet>) = wanted
+        .iter()
+        .partition(|address| about.addresses.contains(*address));
+    let is_refused = |address: &&IpNet| about.refused.contains(*address);
+    about.problem.is_none() && !there.is_empty() && missing.iter().all(is_refused)
 }
 
 fn peer(peer: &PeerStatus, about: &InterfaceStatus) -> PeerReport {
@@ -289,6 +296,31 @@ mod tests {
         assert_eq!(reachable(None, Some(148), now), Some(false));
         assert_eq!(reachable(at(5), Some(148), now), Some(true));
         assert_eq!(reachable(at(500), Some(148), now), None);
+    }
+
+    #[test]
+    fn an_address_that_is_only_claimed_is_not_up() {
+        let nets =
+            |nets: &[&str]| -> Vec<IpNet> { nets.iter().map(|net| net.parse().unwrap()).collect() };
+        let wanted = nets(&["10.9.0.1/16", "fd00::1/64"]);
+        let about = |there: &[&str], refused: &[&str]| InterfaceStatus {
+            addresses: nets(there).into_iter().collect(),
+            refused: nets(refused).into_iter().collect(),
+            ..InterfaceStatus::default()
+        };
+        assert!(are_up(&wanted, &about(&["10.9.0.1/16", "fd00::1/64"], &[])));
+        assert!(!are_up(&wanted, &about(&["fd00::1/64"], &[])));
+        assert!(!are_up(
+            &wanted,
+            &about(&["10.9.0.7/16", "fd00::1/64"], &[])
+        ));
+        assert!(!are_up(
+            &wanted,
+            &about(&[], &["10.9.0.1/16", "fd00::1/64"])
+        ));
+        assert!(!are_up(&[], &about(&["10.9.0.1/16"], &[])));
+        // IPv6 is switched off here.
+        assert!(are_up(&wanted, &about(&["10.9.0.1/16"], &["fd00::1/64"])));
     }
 
     #[test]
