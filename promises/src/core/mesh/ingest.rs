@@ -86,7 +86,7 @@ impl Intake<'_> {
             if self.is_spent(result) {
                 break;
             }
-            // It is given back if the act is new.
+            // It is given back if the act is new and takes nobody's room.
             self.budget.take(self.now);
             match self.roster.ledger().verify(bytes) {
                 Ok(Item::Act(act)) => verified.push(*act),
@@ -102,8 +102,11 @@ impl Intake<'_> {
         }
         let count = verified.len();
         let merged = self.roster.insert_acts(verified, self.lapse_time);
-        for id in &merged.new {
+        // There is an end of those that find room, and none of those that push others out.
+        for _ in merged.dropped.len()..merged.new.len() {
             self.budget.give_back();
+        }
+        for id in &merged.new {
             if let Some(act) = self.roster.ledger().acts().held().get(id) {
                 self.outbox.push(act.bytes().to_vec(), Some(self.source));
             }
@@ -233,6 +236,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::MAX_ACTS;
+    use crate::network::act::{Act, Action, OfficeId};
     use crate::network::admission::{Admission, Link};
     use crate::network::charter::{AdmissionRule, Charter};
     use crate::network::ledger::Ledger;
@@ -428,5 +433,57 @@ mod tests {
         }
         assert!((40..300).contains(&verified), "{verified}");
         assert!(scene.budget.is_spent(NOW));
+    }
+
+    /// Whoever holds, or held, an office signs as many acts as it likes: where there is no room for more, each pushes out
+    /// another of them.
+    #[test]
+    fn acts_that_take_the_room_of_others_are_paid_for() {
+        for is_dismissed in [false, true] {
+            let mut scene = Scene::new(AdmissionRule::Invite);
+            scene.is_first = false;
+            scene.budget = Budget::new(64, Duration::from_secs(64));
+            let charter = scene.roster.charter().clone();
+            let founding = OfficeId::founding(&charter.network(), &key(1).id());
+            let act = |by: u8, office: OfficeId, after: Option<&Signed<Act>>, action| {
+                let act = Act {
+                    network: charter.network(),
+                    owner: key(by).id(),
+                    office,
+                    number: after.map_or(1, |act| act.number + 1),
+                    previous: after.map_or(office.0, |act| act.act_id()),
+                    action,
+                    issued: T0,
+                };
+                Signed::sign(act, &key(by)).unwrap()
+            };
+            let appoints = act(1, founding, None, Action::Appoint { node: key(2).id() });
+            let office = OfficeId(appoints.act_id());
+            let dismisses = Action::Dismiss {
+                office,
+                cut: office.0,
+                heir: None,
+            };
+            let dismisses = act(1, founding, Some(&appoints), dismisses);
+            let mut flood: Vec<Signed<Act>> = (0..MAX_ACTS as u64 + 500)
+                .map(|n| {
+                    let mut node = [2; 32];
+                    node[..8].copy_from_slice(&n.to_be_bytes());
+                    act(2, office, None, Action::Revoke { node: NodeId(node) })
+                })
+                .collect();
+            flood.sort_by_key(|act| std::cmp::Reverse(act.act_id()));
+            let mut first = vec![appoints];
+            first.extend(is_dismissed.then_some(dismisses));
+            let (room, more) = flood.split_at(MAX_ACTS - first.len());
+            first.extend(room.iter().cloned());
+            scene.roster.insert_acts(first, T0);
+            assert_eq!(scene.roster.ledger().acts().held().len(), MAX_ACTS);
+            let mut taken = 0;
+            for act in more {
+                taken += usize::from(scene.told(&[act.bytes().to_vec()]).news);
+            }
+            assert_eq!(taken, 64);
+        }
     }
 }
