@@ -3,6 +3,8 @@
 
 #[path = "sim/approval.rs"]
 mod approval;
+#[path = "sim/busy.rs"]
+mod busy;
 #[path = "sim/clocks.rs"]
 mod clocks;
 mod common;

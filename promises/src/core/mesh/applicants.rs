@@ -184,7 +184,7 @@ impl InTheWay {
 }
 
 /// The network that an address is in, as one party may have it: an IPv4 /24 or an IPv6 /48.
-fn network_of(addr: IpAddr) -> IpNet {
+pub(crate) fn network_of(addr: IpAddr) -> IpNet {
     let addr = addr.to_canonical();
     let length = if addr.is_ipv4() { 24 } else { 48 };
     IpNet::new(addr, length).unwrap_or(addr.into()).trunc()

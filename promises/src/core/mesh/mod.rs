@@ -52,7 +52,7 @@ use crate::core::links::Links;
 use crate::core::local::Local;
 use crate::core::mesh::acceptance::Acceptance;
 use crate::core::mesh::appeal::Appeal;
-use crate::core::mesh::applicants::Applicants;
+use crate::core::mesh::applicants::{Applicants, network_of};
 use crate::core::mesh::comparisons::Comparisons;
 use crate::core::mesh::device::Device;
 use crate::core::mesh::expected::Codes;
@@ -157,10 +157,11 @@ impl Mesh {
     }
 
     /// Who pays for what a node sends in vain.
-    pub(crate) fn side_of(&self, node: &NodeId) -> Side {
+    pub(crate) fn side_of(&self, node: &NodeId, peers: &Peers) -> Side {
         let promised = || self.roster.ledger().members().get(node);
         if !self.knows(node) {
-            Side::Stranger
+            let remote = peers.links().remote(node);
+            Side::Stranger(remote.map(|addr| network_of(addr.ip())))
         } else if promised().is_some_and(|member| self.roster.came_by_itself(member)) {
             Side::ByItself
         } else {

@@ -226,7 +226,7 @@ impl Mesh {
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) -> bool {
-        let result = self.ingest(peer, statements, local, step);
+        let result = self.ingest(peer, statements, local, peers, step);
         if let Some(why) = result.hostile {
             peers.misbehaved(peer, why, step);
         }
@@ -239,16 +239,17 @@ impl Mesh {
         source: NodeId,
         statements: &[ByteVec],
         local: &Local,
+        peers: &Peers,
         step: &mut Step<'_>,
     ) -> Ingested {
-        let side = self.side_of(&source);
+        let side = self.side_of(&source, peers);
         let intake = Intake {
             source,
             own: local.id(),
             roster: &mut self.roster,
             outbox: &mut self.outbox,
             is_first: !self.heard,
-            budget: self.work.of(&source, side),
+            budget: self.work.of(&source, side, step.now),
             now: step.now,
             time: step.time(),
             lapse_time: step.lapse_time(),

@@ -52,13 +52,13 @@ impl Mesh {
         let now = step.time();
         match ask {
             NetworkAsk::Sync(request) => {
-                let side = self.side_of(&peer);
+                let side = self.side_of(&peer, peers);
                 // What a stranger shows has to be verified, and what it is told has to be looked for.
                 let is_stranger = !self.roster.is_member(&peer);
-                if is_stranger && !self.work.of(&peer, side).take(step.now) {
+                if is_stranger && !self.work.of(&peer, side, step.now).take(step.now) {
                     return refusal(BUSY);
                 }
-                let shown = self.ingest(peer, &request.acts, local, step);
+                let shown = self.ingest(peer, &request.acts, local, peers, step);
                 if let Some(why) = shown.hostile {
                     let refused = refusal(&why);
                     peers.misbehaved(peer, why, step);
@@ -80,7 +80,7 @@ impl Mesh {
         peers: &mut Peers,
         step: &mut Step<'_>,
     ) -> Vec<u8> {
-        let result = self.ingest(peer, &push.statements, local, step);
+        let result = self.ingest(peer, &push.statements, local, peers, step);
         if let Some(why) = result.hostile {
             let refused = refusal(&why);
             peers.misbehaved(peer, why, step);

@@ -4,7 +4,10 @@
 //! those. Any other costs the one who sent it, because there is no end of statements that can be signed.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::core::budget::Budget;
 use crate::time::Millis;
@@ -17,7 +20,11 @@ const OF_A_MEMBER: u32 = 2048;
 /// keys.
 const BY_THEMSELVES: u32 = OF_A_MEMBER;
 /// What all others may cause together.
-const OF_STRANGERS: u32 = 512;
+const OF_STRANGERS: u32 = 480;
+/// What those from one network may cause before that: enough for one who joins, whatever others ask.
+const OF_A_NETWORK: u32 = 32;
+/// Networks of strangers that have something of their own at a time: as many as there are places for strangers.
+const MOST_NETWORKS: usize = 128;
 /// How long either takes to grow back: one statement in 16 ms costs two percent of a processor.
 const REFILL: Duration = Duration::from_secs(32);
 
@@ -28,8 +35,8 @@ pub(crate) enum Side {
     Member,
     /// All members together who came by themselves.
     ByItself,
-    /// All strangers together.
-    Stranger,
+    /// All strangers from this network, and what they lack all strangers together.
+    Stranger(Option<IpNet>),
 }
 
 /// The budgets of those who send statements to one network.
@@ -38,6 +45,8 @@ pub(crate) struct Work {
     members: BTreeMap<NodeId, Budget>,
     by_themselves: Budget,
     strangers: Budget,
+    /// What is left to those networks of strangers that have asked something.
+    networks: BTreeMap<Option<IpNet>, Budget>,
 }
 
 impl Default for Work {
@@ -46,15 +55,16 @@ impl Default for Work {
             members: BTreeMap::new(),
             by_themselves: Budget::new(BY_THEMSELVES, REFILL),
             strangers: Budget::new(OF_STRANGERS, REFILL),
+            networks: BTreeMap::new(),
         }
     }
 }
 
 impl Work {
     /// The one that a node's statements are paid from.
-    pub(crate) fn of(&mut self, peer: &NodeId, side: Side) -> &mut Budget {
+    pub(crate) fn of(&mut self, peer: &NodeId, side: Side, now: Millis) -> &mut Budget {
         match side {
-            Side::Stranger => &mut self.strangers,
+            Side::Stranger(from) => self.of_network(from, now),
             Side::ByItself => &mut self.by_themselves,
             Side::Member => {
                 let full = || Budget::new(OF_A_MEMBER, REFILL);
@@ -63,8 +73,21 @@ impl Work {
         }
     }
 
+    fn of_network(&mut self, from: Option<IpNet>, now: Millis) -> &mut Budget {
+        if !self.networks.contains_key(&from) && self.networks.len() >= MOST_NETWORKS {
+            self.networks.retain(|_, budget| !budget.is_full(now));
+        }
+        let has_room = self.networks.len() < MOST_NETWORKS;
+        match self.networks.entry(from) {
+            Entry::Vacant(place) if has_room => place.insert(Budget::new(OF_A_NETWORK, REFILL)),
+            Entry::Occupied(own) if !own.get().is_spent(now) => own.into_mut(),
+            Entry::Vacant(_) | Entry::Occupied(_) => &mut self.strangers,
+        }
+    }
+
     /// Forgets those that are full again.
     pub(crate) fn forget(&mut self, now: Millis) {
+        self.networks.retain(|_, budget| !budget.is_full(now));
         self.members.retain(|_, budget| !budget.is_full(now));
     }
 }
@@ -78,7 +101,7 @@ mod tests {
         let mut work = Work::default();
         let nodes = [1, 2, 3].map(|n| NodeId([n; 32]));
         let tries = nodes.iter().flat_map(|node| vec![node; 10_000]);
-        let taken = tries.filter(|node| work.of(node, side).take(Millis(0)));
+        let taken = tries.filter(|node| work.of(node, side, Millis(0)).take(Millis(0)));
         taken.map(|_| 1).sum()
     }
 
@@ -87,6 +110,28 @@ mod tests {
         let by_themselves = caused(Side::ByItself);
         assert!(by_themselves >= BY_THEMSELVES);
         assert_eq!(caused(Side::Member), 3 * by_themselves);
-        assert!(caused(Side::Stranger) < by_themselves / 3);
+        assert!(caused(Side::Stranger(None)) < by_themselves / 3);
+    }
+
+    /// However many networks strangers ask from, the next one has something of its own, up to as many as there are
+    /// places.
+    #[test]
+    fn each_network_of_strangers_has_something_of_its_own() {
+        let mut work = Work::default();
+        let mut caused = |network: u8, tries: usize| {
+            let from = IpNet::new([10, 0, network, 0].into(), 24).unwrap();
+            let mut take = || {
+                let budget = work.of(&NodeId([1; 32]), Side::Stranger(Some(from)), Millis(0));
+                budget.take(Millis(0))
+            };
+            (0..tries).filter(|_| take()).count()
+        };
+        assert!((512..520).contains(&caused(0, 10_000)));
+        for network in 1..128 {
+            assert_eq!(caused(network, 10_000), 32);
+        }
+        for network in 128..=255 {
+            assert_eq!(caused(network, 10_000), 0);
+        }
     }
 }
