@@ -22,16 +22,14 @@ pub(crate) fn batches<'a>(statements: impl Iterator<Item = &'a [u8]>) -> Vec<Vec
     batches
 }
 
-/// One message of statements, and whether there are more.
+/// One message of statements, and whether there are more. What comes later is not looked at.
 pub(crate) fn first_batch<'a>(statements: impl Iterator<Item = &'a [u8]>) -> (Vec<ByteVec>, bool) {
-    let mut all = batches(statements);
-    let more = all.len() > 1;
-    (
-        if all.is_empty() {
-            Vec::new()
-        } else {
-            all.swap_remove(0)
-        },
-        more,
-    )
+    let mut statements = statements.peekable();
+    let mut batch = Vec::new();
+    let mut room = MAX_BATCH;
+    while let Some(bytes) = statements.next_if(|bytes| batch.is_empty() || bytes.len() <= room) {
+        room -= bytes.len().min(room);
+        batch.push(ByteVec::from(bytes.to_vec()));
+    }
+    (batch, statements.peek().is_some())
 }

@@ -54,8 +54,13 @@ impl Mesh {
             NetworkAsk::Sync(request) => {
                 let side = self.side_of(&peer, peers);
                 // What a stranger shows has to be verified, and what it is told has to be looked for.
-                let is_stranger = !self.roster.is_member(&peer);
-                if is_stranger && !self.work.of(&peer, side, step.now).take(step.now) {
+                let is_paid_for = if self.roster.is_member(&peer) {
+                    let is_equal = request.root == self.roster.ledger().root();
+                    is_equal || self.work.may_compare(&peer, step.now)
+                } else {
+                    self.work.of(&peer, side, step.now).take(step.now)
+                };
+                if !is_paid_for {
                     return refusal(BUSY);
                 }
                 let shown = self.ingest(peer, &request.acts, local, peers, step);
@@ -66,7 +71,9 @@ impl Mesh {
                 }
                 sync(&peer, request, &self.roster, &self.witness, now)
             }
-            NetworkAsk::Pull(request) => pull(&peer, request, &self.roster),
+            NetworkAsk::Pull(_) if !self.roster.is_member(&peer) => refusal(NO_MEMBER),
+            NetworkAsk::Pull(_) if !self.work.may_compare(&peer, step.now) => refusal(BUSY),
+            NetworkAsk::Pull(request) => pull(request, &self.roster),
             NetworkAsk::Push(push) => self.answer_push(peer, push, local, peers, step),
             NetworkAsk::Admit(request) => self.answer_admit(peer, request, local, peers, step),
         }
@@ -154,11 +161,8 @@ fn sync(
     answer(&SyncAnswer::Difference(statements, wanted, more))
 }
 
-/// Answers a request for single statements.
-fn pull(peer: &NodeId, request: &Pull, roster: &Roster) -> Vec<u8> {
-    if !roster.is_member(peer) {
-        return refusal(NO_MEMBER);
-    }
+/// Answers a member's request for single statements.
+fn pull(request: &Pull, roster: &Roster) -> Vec<u8> {
     let wanted: BTreeSet<ShortId> = request.wanted.iter().map(|id| **id).collect();
     let (statements, _) = first_batch(roster.ledger().statements_of(&wanted));
     answer(&Push { statements })

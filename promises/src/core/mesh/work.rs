@@ -25,7 +25,12 @@ const OF_STRANGERS: u32 = 480;
 const OF_A_NETWORK: u32 = 32;
 /// Networks of strangers that have something of their own at a time: as many as there are places for strangers.
 const MOST_NETWORKS: usize = 128;
-/// How long either takes to grow back: one statement in 16 ms costs two percent of a processor.
+/// How often a member may compare what is not equal, or ask for single statements: often enough to be told all that a full
+/// network holds, at 256 KiB a time.
+const COMPARISONS: u32 = 64;
+/// How long that takes to grow back: each takes a look at all that is held, and is answered at length.
+const COMPARE_AGAIN: Duration = Duration::from_secs(64);
+/// How long what may be verified takes to grow back: one statement in 16 ms costs two percent of a processor.
 const REFILL: Duration = Duration::from_secs(32);
 
 /// Who pays for what a node sends in vain.
@@ -43,6 +48,8 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) struct Work {
     members: BTreeMap<NodeId, Budget>,
+    /// How often members may still compare.
+    comparisons: BTreeMap<NodeId, Budget>,
     by_themselves: Budget,
     strangers: Budget,
     /// What is left to those networks of strangers that have asked something.
@@ -53,6 +60,7 @@ impl Default for Work {
     fn default() -> Self {
         Self {
             members: BTreeMap::new(),
+            comparisons: BTreeMap::new(),
             by_themselves: Budget::new(BY_THEMSELVES, REFILL),
             strangers: Budget::new(OF_STRANGERS, REFILL),
             networks: BTreeMap::new(),
@@ -73,6 +81,15 @@ impl Work {
         }
     }
 
+    /// Whether a member may compare what is not equal, or ask for single statements.
+    pub(crate) fn may_compare(&mut self, member: &NodeId, now: Millis) -> bool {
+        let full = || Budget::new(COMPARISONS, COMPARE_AGAIN);
+        self.comparisons
+            .entry(*member)
+            .or_insert_with(full)
+            .take(now)
+    }
+
     fn of_network(&mut self, from: Option<IpNet>, now: Millis) -> &mut Budget {
         if !self.networks.contains_key(&from) && self.networks.len() >= MOST_NETWORKS {
             self.networks.retain(|_, budget| !budget.is_full(now));
@@ -88,7 +105,9 @@ impl Work {
     /// Forgets those that are full again.
     pub(crate) fn forget(&mut self, now: Millis) {
         self.networks.retain(|_, budget| !budget.is_full(now));
-        self.members.retain(|_, budget| !budget.is_full(now));
+        for all in [&mut self.members, &mut self.comparisons] {
+            all.retain(|_, budget| !budget.is_full(now));
+        }
     }
 }
 
