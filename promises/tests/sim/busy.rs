@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use grid_promises::core::protocol::by_hand;
-use grid_promises::core::{Input, JoinWith, ReplyTo};
+use grid_promises::core::{Command, Input, JoinWith, ReplyTo};
 use grid_promises::network::AdmissionRule;
+use grid_promises::network::admission::{GrantUse, Link};
+use grid_promises::network::statement::Signed;
 use grid_promises::sim::{Faults, NodeIndex};
+use grid_promises::time::Millis;
 
-use super::{Sim, acquainted, agree, join_command, mesh, world};
-use crate::common::{MINUTE, key};
+use super::{Sim, acquainted, agree, foo, found, invite, join, join_command, mesh, status, world};
+use crate::common::{MINUTE, Net, Node, T0, key};
 
 /// A comparison with somebody who holds nothing.
 fn empty() -> by_hand::Comparison {
@@ -87,4 +90,109 @@ fn a_member_pays_for_comparisons() {
         assert!(refused > 900, "{refused}");
         world.run(10 * MINUTE);
     }
+}
+
+/// A host and two hundred that it let in, over six connections to one member, promise something new as often as that
+/// member takes it. What that member promises reaches another one all the same.
+#[test]
+fn who_passes_on_what_others_sign_without_end_is_heard() {
+    let mut world = world(142, Faults::NONE);
+    world.now = Millis(T0.0 * 1000);
+    for n in 0..3 {
+        world.add_with_key(key(n));
+    }
+    let (founder, host, honest) = (0, 1, 2);
+    let network = found(&mut world, founder, "10.7.0.0/16", AdmissionRule::Invite);
+    for node in [host, honest] {
+        let invite = invite(&mut world, founder, 1);
+        join(&mut world, node, &invite).unwrap();
+    }
+    let guests = invite(&mut world, host, 10_000);
+    assert!(world.run_until(MINUTE, |w| agree(w, &network, &[founder, host, honest])));
+    world.kill(host);
+    let net = Net {
+        charter: world.nodes[founder].disk[&network].charter.clone(),
+    };
+    let crowd: Vec<Node> = (2000..2200)
+        .map(|n| {
+            let used = GrantUse {
+                network,
+                invite: guests.key.id(),
+                node: key(n).id(),
+                joined: guests.grant.issued,
+            };
+            let link = Link {
+                grant: guests.grant.clone(),
+                used: Signed::sign(used, &guests.key).unwrap(),
+                seen: None,
+            };
+            net.node(n, guests.issuer.extended(link))
+        })
+        .collect();
+    let sources: Vec<NodeIndex> = (2000..2006).map(|n| world.add_played(key(n))).collect();
+    let peer = world.nodes[honest].key.id();
+    let mut at = 0;
+    let mut next = |count: usize, world: &Sim| -> Vec<Vec<u8>> {
+        let now = world.now.timestamp();
+        let some = (at..at + count).map(|n| {
+            let sequence = u64::try_from(n / crowd.len()).unwrap() + 1;
+            crowd[n % crowd.len()].at(sequence, now).bytes()
+        });
+        let some = some.collect();
+        at += count;
+        some
+    };
+    world.connect(sources[0], honest);
+    world.run(Duration::from_secs(1));
+    for _ in 0..4 {
+        let some = next(50, &world);
+        world.say(sources[0], peer, by_hand::push(network, &some));
+        world.run(Duration::from_secs(1));
+    }
+    for source in &sources {
+        world.connect(*source, honest);
+    }
+    world.run(Duration::from_secs(10));
+    assert_eq!(status(&world, founder).unwrap().peers.len(), 202);
+    let prefix = |n: usize| format!("192.168.{n}.0/24").parse().unwrap();
+    let heard = |w: &Sim, n: usize| {
+        let peers = status(w, founder).unwrap().peers;
+        let theirs = peers.into_iter().find(|other| other.node == peer).unwrap();
+        theirs
+            .verdicts
+            .iter()
+            .any(|verdict| verdict.prefix == prefix(n))
+    };
+    // As much as they have at once, then as much as grows back.
+    for source in &sources {
+        for _ in 0..11 {
+            let some = next(200, &world);
+            world.say(*source, peer, by_hand::push(network, &some));
+            world.run(Duration::from_millis(10));
+        }
+    }
+    let mut lags = Vec::new();
+    for n in 0..4 {
+        let mut lag = 0;
+        for step in 0..2_000 {
+            for source in sources.iter().skip(step % 3).step_by(2) {
+                let some = next(2, &world);
+                world.say(*source, peer, by_hand::push(network, &some));
+            }
+            world.run(Duration::from_millis(10));
+            if step == 100 {
+                let promise = Command::Promise {
+                    name: foo(),
+                    prefix: prefix(n),
+                };
+                world.command(honest, promise);
+            }
+            if step > 100 && heard(&world, n) {
+                lag = step - 100;
+                break;
+            }
+        }
+        lags.push(lag);
+    }
+    assert!(lags.iter().all(|lag| (1..500).contains(lag)), "{lags:?}");
 }

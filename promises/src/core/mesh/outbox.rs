@@ -1,6 +1,8 @@
 //! News on its way to the connected members: each is told at once of everything that it did not send
 //! itself.
 
+use std::collections::BTreeMap;
+
 use minicbor::bytes::ByteVec;
 
 use crate::content_id::ContentId;
@@ -12,6 +14,7 @@ use crate::core::step::Step;
 use crate::core::timers::{self, NetworkTimer};
 use crate::network::invite::Bootstrap;
 use crate::network::ledger::{came_by, invite_of};
+use crate::network::member::MemberPromise;
 use crate::network::statement::Signed;
 use crate::time::Millis;
 use grid_keys::NodeId;
@@ -29,6 +32,8 @@ struct Outgoing {
 pub(crate) struct Outbox {
     waiting: Vec<Outgoing>,
     flushed_at: Option<Millis>,
+    /// When a promise of each node went out last, of those that spoke lately.
+    lately: BTreeMap<NodeId, Millis>,
 }
 
 impl Outbox {
@@ -65,7 +70,7 @@ impl Outbox {
             return 0;
         }
         self.flushed_at = Some(step.now);
-        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = self.in_turn(step.now);
         let mut sent = 0;
         for (peer, batches) in messages(waiting, roster, bootstrap, peers) {
             for statements in batches {
@@ -78,6 +83,21 @@ impl Outbox {
         step.timers
             .set_by(NetworkTimer::Save.of(network), step.now + timers::SAVE);
         sent
+    }
+
+    /// What waits, those first who have not spoken for long. A receiver takes only so much from this node: somebody who
+    /// signs promise after promise would otherwise leave it no time for those of others, and this node's own.
+    fn in_turn(&mut self, now: Millis) -> Vec<Outgoing> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let author = |out: &Outgoing| MemberPromise::peek(&out.bytes).map(|(_, node, _)| node);
+        self.lately.retain(|_, at| now - *at < timers::ANTI_ENTROPY);
+        waiting.sort_by_cached_key(|out| {
+            let last = author(out).and_then(|node| self.lately.get(&node).copied());
+            (out.source.is_some(), last)
+        });
+        let spoke = waiting.iter().filter_map(author);
+        self.lately.extend(spoke.map(|node| (node, now)));
+        waiting
     }
 }
 
