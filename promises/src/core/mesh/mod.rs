@@ -483,6 +483,7 @@ impl Mesh {
         self.rival.forget(step.now);
         self.applicants.forget_idle(step.now);
         self.work.forget(step.now);
+        self.witness.forget(&self.roster);
         let lacks_room = self.lacks_room();
         if (self.phase.is_member() || lacks_room) && self.rival.waits_until(step.now).is_none() {
             self.make(local, step, OwnPromise::renew);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::content_id::ContentId;
 use crate::core::local::Local;
 use crate::core::mesh::roster::Roster;
-use crate::limits::RECEIPT_RENEWAL;
+use crate::limits::{MAX_MEMBERS, RECEIPT_RENEWAL};
 use crate::network::admission::{Grant, is_heard};
 use crate::network::ledger::invite_of;
 use crate::network::member::Member;
@@ -53,6 +53,24 @@ impl Witness {
             self.0.entry(grant).or_default().insert(*subject);
         }
         Some(receipt)
+    }
+
+    /// Forgets uses by nodes that no longer show them, if there are more than a full network has: somebody's guests may
+    /// come and go without end.
+    pub(crate) fn forget(&mut self, roster: &Roster) {
+        let count: usize = self.0.values().map(BTreeSet::len).sum();
+        if count <= MAX_MEMBERS {
+            return;
+        }
+        let members = roster.ledger().members();
+        let shows = |user: &NodeId, grant: &ContentId| {
+            let shown = members.get(user).and_then(invite_of);
+            shown.is_some_and(|shown| shown.id() == *grant)
+        };
+        self.0.retain(|grant, users| {
+            users.retain(|user| shows(user, grant));
+            !users.is_empty()
+        });
     }
 
     /// Whether this node knows that others used up the invite that a member came by. Contests are decided
@@ -115,5 +133,47 @@ impl Witness {
             address_since: worth.since.min(now),
             issued: now,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::admission::Admission;
+    use crate::network::charter::AdmissionRule;
+    use crate::network::ledger::Ledger;
+    use crate::network::testing::{T0, charter, key, link, promise, signed};
+
+    /// Each shows that it was seen, and is gone.
+    #[test]
+    fn guests_who_come_and_go_without_end_fill_no_memory() {
+        let mut roster = Roster::new(Ledger::new(charter(AdmissionRule::Invite)));
+        let here = key(2).id();
+        let mut guest = promise(roster.charter(), 2, 1);
+        let link = link(roster.charter(), 1, 10, 2);
+        guest.admission = Admission::from_links(vec![link]).raw();
+        let guest = signed(guest, 2);
+        let guest = roster.ledger().verify(&guest).unwrap();
+        roster.insert(guest, T0).unwrap();
+        let guest = roster.ledger().members().get(&here);
+        let grant = guest.and_then(invite_of).map(Signed::id).unwrap();
+        let mut witness = Witness::default();
+        witness.0.entry(grant).or_default().insert(here);
+        for n in 0..MAX_MEMBERS as u64 - 1 {
+            let mut gone = [0xff; 32];
+            gone[..8].copy_from_slice(&n.to_be_bytes());
+            let grant = ContentId::of(&n.to_be_bytes()[..7]);
+            witness.0.entry(grant).or_default().insert(NodeId(gone));
+        }
+        let held = |witness: &Witness| witness.0.values().map(BTreeSet::len).sum::<usize>();
+        witness.forget(&roster);
+        assert_eq!(held(&witness), MAX_MEMBERS);
+        witness
+            .0
+            .entry(grant)
+            .or_default()
+            .insert(NodeId([0xfe; 32]));
+        witness.forget(&roster);
+        assert_eq!(witness.0, [(grant, [here].into())].into());
     }
 }
