@@ -27,13 +27,23 @@ impl Budget {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self, now: Millis) -> bool {
-        let one = self.refill / self.size.max(1);
-        let full_at = self.full_at.max(now) + one;
-        let is_enough = full_at <= now + self.refill;
+        let is_enough = self.holds(1, now);
         if is_enough {
-            self.full_at = full_at;
+            self.full_at = self.full_without(1, now);
         }
         is_enough
+    }
+
+    /// Whether there are so many to take.
+    pub(crate) fn holds(&self, count: usize, now: Millis) -> bool {
+        self.full_without(count, now) <= now + self.refill
+    }
+
+    /// When it is full again if so many are taken.
+    fn full_without(&self, count: usize, now: Millis) -> Millis {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let all = (self.refill / self.size.max(1)).saturating_mul(count);
+        self.full_at.max(now) + all
     }
 
     /// Puts back one that was taken.
@@ -45,14 +55,12 @@ impl Budget {
 
     /// Takes so many, or all that there are.
     pub(crate) fn charge(&mut self, count: usize, now: Millis) {
-        let count = u32::try_from(count).unwrap_or(u32::MAX).min(self.size);
-        let all = self.refill / self.size.max(1) * count;
-        self.full_at = (self.full_at.max(now) + all).min(now + self.refill);
+        self.full_at = self.full_without(count, now).min(now + self.refill);
     }
 
     /// Whether there is none to take.
     pub(crate) fn is_spent(&self, now: Millis) -> bool {
-        !self.clone().take(now)
+        !self.holds(1, now)
     }
 
     /// Whether nothing is missing.

@@ -249,7 +249,7 @@ impl Mesh {
             roster: &mut self.roster,
             outbox: &mut self.outbox,
             is_first: !self.heard,
-            budget: self.work.of(&source, side, step.now),
+            budget: self.work.of(&source, side, statements.len(), step.now),
             now: step.now,
             time: step.time(),
             lapse_time: step.lapse_time(),

@@ -58,7 +58,7 @@ impl Mesh {
                     let is_equal = request.root == self.roster.ledger().root();
                     is_equal || self.work.may_compare(&peer, step.now)
                 } else {
-                    self.work.of(&peer, side, step.now).take(step.now)
+                    self.work.of(&peer, side, 1, step.now).take(step.now)
                 };
                 if !is_paid_for {
                     return refusal(BUSY);

@@ -69,10 +69,16 @@ impl Default for Work {
 }
 
 impl Work {
-    /// The one that a node's statements are paid from.
-    pub(crate) fn of(&mut self, peer: &NodeId, side: Side, now: Millis) -> &mut Budget {
+    /// The one that so many statements of a node are paid from.
+    pub(crate) fn of(
+        &mut self,
+        peer: &NodeId,
+        side: Side,
+        count: usize,
+        now: Millis,
+    ) -> &mut Budget {
         match side {
-            Side::Stranger(from) => self.of_network(from, now),
+            Side::Stranger(from) => self.of_network(from, count, now),
             Side::ByItself => &mut self.by_themselves,
             Side::Member => {
                 let full = || Budget::new(OF_A_MEMBER, REFILL);
@@ -90,15 +96,21 @@ impl Work {
             .take(now)
     }
 
-    fn of_network(&mut self, from: Option<IpNet>, now: Millis) -> &mut Budget {
+    /// That of a network if it is enough for all of them, so that no message is cut where it ends.
+    fn of_network(&mut self, from: Option<IpNet>, count: usize, now: Millis) -> &mut Budget {
         if !self.networks.contains_key(&from) && self.networks.len() >= MOST_NETWORKS {
             self.networks.retain(|_, budget| !budget.is_full(now));
         }
         let has_room = self.networks.len() < MOST_NETWORKS;
-        match self.networks.entry(from) {
+        let own = match self.networks.entry(from) {
             Entry::Vacant(place) if has_room => place.insert(Budget::new(OF_A_NETWORK, REFILL)),
-            Entry::Occupied(own) if !own.get().is_spent(now) => own.into_mut(),
-            Entry::Vacant(_) | Entry::Occupied(_) => &mut self.strangers,
+            Entry::Vacant(_) => return &mut self.strangers,
+            Entry::Occupied(own) => own.into_mut(),
+        };
+        if own.holds(count, now) {
+            own
+        } else {
+            &mut self.strangers
         }
     }
 
@@ -120,7 +132,7 @@ mod tests {
         let mut work = Work::default();
         let nodes = [1, 2, 3].map(|n| NodeId([n; 32]));
         let tries = nodes.iter().flat_map(|node| vec![node; 10_000]);
-        let taken = tries.filter(|node| work.of(node, side, Millis(0)).take(Millis(0)));
+        let taken = tries.filter(|node| work.of(node, side, 1, Millis(0)).take(Millis(0)));
         taken.map(|_| 1).sum()
     }
 
@@ -140,7 +152,7 @@ mod tests {
         let mut caused = |network: u8, tries: usize| {
             let from = IpNet::new([10, 0, network, 0].into(), 24).unwrap();
             let mut take = || {
-                let budget = work.of(&NodeId([1; 32]), Side::Stranger(Some(from)), Millis(0));
+                let budget = work.of(&NodeId([1; 32]), Side::Stranger(Some(from)), 1, Millis(0));
                 budget.take(Millis(0))
             };
             (0..tries).filter(|_| take()).count()
@@ -152,5 +164,18 @@ mod tests {
         for network in 128..=255 {
             assert_eq!(caused(network, 10_000), 0);
         }
+    }
+
+    #[test]
+    fn a_message_is_not_cut_where_what_its_network_has_ends() {
+        let mut work = Work::default();
+        let from = Side::Stranger(IpNet::new([10, 0, 0, 0].into(), 24).ok());
+        let mut taken = 0;
+        for _ in 0..25 {
+            let budget = work.of(&NodeId([1; 32]), from, 20, Millis(0));
+            taken += (0..20).filter(|_| budget.take(Millis(0))).count();
+        }
+        // One message is paid from its own, and 24 from what strangers share.
+        assert_eq!(taken, 25 * 20);
     }
 }
