@@ -1293,6 +1293,17 @@ fn an_idle_network_says_little() {
     }
 }
 
+/// A founder's clock is in doubt for a day, and all who have just joined are connected to it.
+#[test]
+fn a_founder_asks_few_at_a_time_for_the_time() {
+    let (mut world, _, _) = mesh(15, Faults::NONE, 30, "10.7.0.0/16");
+    world.run(Duration::from_secs(1));
+    let before = world.nodes[0].sent.0;
+    world.run(Duration::from_secs(50));
+    let messages = world.nodes[0].sent.0 - before;
+    assert!(messages < 20, "{messages}");
+}
+
 /// The number of a node's last promise.
 fn sequence(world: &Sim, node: NodeIndex, network: &NetworkId) -> u64 {
     let record = &world.nodes[node].disk[network];

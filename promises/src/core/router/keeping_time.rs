@@ -11,6 +11,9 @@ use crate::limits::CLOCK_SKEW;
 use crate::time::Timestamp;
 use grid_keys::NodeId;
 
+/// How many are asked for the time at once.
+const ASKED: usize = 8;
+
 impl Router {
     /// Another node says what its clock shows.
     pub(super) fn told_time(&mut self, peer: &NodeId, shown: Timestamp, step: &mut Step<'_>) {
@@ -18,14 +21,18 @@ impl Router {
         self.decide_the_time(step);
     }
 
-    /// Asks members while the clock is in doubt; what they say may have changed meanwhile.
+    /// Asks members while the clock is in doubt; what they say may have changed meanwhile. A few at a time, in turn: a
+    /// founder's is in doubt for a day, and many may be connected to it.
     fn ask_the_time(&mut self, step: &mut Step<'_>) {
         let up = self.peers.links().up();
         let counts = |node| self.networks.has_member(node) || self.networks.has_owner(node);
         let members = up.filter(|(node, _)| counts(node));
         let members: Vec<_> = members.map(|(node, remote)| (*node, remote)).collect();
-        for (node, remote) in members {
+        let first = members.partition_point(|(node, _)| Some(*node) <= self.asked_time);
+        let count = members.len().min(ASKED);
+        for (node, remote) in members.into_iter().cycle().skip(first).take(count) {
             self.say_hello(node, remote, step);
+            self.asked_time = Some(node);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Router {
     known: BTreeSet<NodeId>,
     /// Those of where others see this node.
     changes: Changes,
+    /// Who was asked for the time last.
+    asked_time: Option<NodeId>,
     /// Acts of an owner that wait for what members know of this node's acts.
     deferred: BTreeMap<Ticket, Command>,
 }
@@ -52,6 +54,7 @@ impl Router {
             relink: false,
             known: BTreeSet::new(),
             changes: Changes::default(),
+            asked_time: None,
             deferred: BTreeMap::new(),
         }
     }
