@@ -81,6 +81,8 @@ pub(crate) struct Clock {
     /// What was written down last as believed, and when.
     noted: Option<Timestamp>,
     written: Option<Millis>,
+    /// When it was written down last what the clock has shown.
+    marked: Option<Millis>,
     /// Whether what was written down is wrong.
     gave_way: bool,
     /// What others say, where nobody says what is believed.
@@ -99,6 +101,7 @@ impl Default for Clock {
             trust: Trust::Loose { since: Millis(0) },
             noted: None,
             written: None,
+            marked: None,
             gave_way: false,
             said: None,
             mark: Watermark::default(),
@@ -173,6 +176,7 @@ impl Clock {
 
     /// The machine's clock shows another time.
     pub(crate) fn show(&mut self, shown: Timestamp, now: Millis) {
+        self.mark.leap_from(self.shown(now));
         self.shown = offset(shown, now);
     }
 
@@ -267,32 +271,36 @@ impl Clock {
     }
 
     /// Whether the machine's clock went back so far that handshakes of this node's WireGuard keys are refused.
-    pub(crate) fn spoils_keys(&mut self, now: Millis) -> bool {
+    pub(crate) fn spoils_keys(&self, now: Millis) -> bool {
         self.mark.spoils_keys(self.shown(now), now)
     }
 
     /// This node has new WireGuard keys.
     pub(crate) fn renewed_keys(&mut self, now: Millis) {
         self.mark.renew(self.shown(now), now);
+        self.marked = None;
     }
 
     /// What is to be written down, if that is due.
     pub(crate) fn take_due(&mut self, now: Millis) -> Option<WrittenTime> {
-        let is_due = self.written.is_none_or(|at| now - at >= WRITE_EVERY);
-        let is_believed = self.gave_way || self.is_firm() && is_due;
+        let is_due = |at: Option<Millis>| at.is_none_or(|at| now - at >= WRITE_EVERY);
+        let is_believed = self.gave_way || self.is_firm() && is_due(self.written);
         if is_believed {
             self.written = Some(now);
             self.gave_way = false;
             self.noted = Some(self.time(now));
         }
-        (self.mark.take_due(now) || is_believed).then(|| self.to_write())
+        (is_believed || is_due(self.marked)).then(|| {
+            self.marked = Some(now);
+            self.to_write(now)
+        })
     }
 
     /// What is to be written down.
-    pub(crate) const fn to_write(&self) -> WrittenTime {
+    pub(crate) fn to_write(&self, now: Millis) -> WrittenTime {
         WrittenTime {
             believed: self.noted,
-            shown: Some(self.mark.latest()),
+            shown: Some(self.mark.latest(self.shown(now))),
         }
     }
 }
@@ -488,6 +496,20 @@ mod tests {
         assert_eq!(after(&mut clock, &[], Duration::ZERO), (0, true));
         assert_eq!(after(&mut clock, &lines(&[0]), 2 * STOOD), (0, true));
         assert_eq!(after(&mut clock, &[], 2 * STOOD), (HOUR, false));
+    }
+
+    /// Also if nobody has looked at the clock since it was right.
+    #[test]
+    fn a_clock_that_goes_back_spoils_keys_by_what_it_showed_at_that_moment() {
+        let mut clock = started(0, None);
+        let now = BOOT + Duration::from_secs(3600);
+        clock.show(time(HOUR - 31), now);
+        assert!(clock.spoils_keys(now));
+        assert_eq!(clock.to_write(now).shown, Some(time(HOUR)));
+        clock.renewed_keys(now);
+        assert!(!clock.spoils_keys(now));
+        let later = now + Duration::from_secs(10);
+        assert_eq!(clock.to_write(later).shown, Some(time(HOUR - 21)));
     }
 
     #[test]

@@ -12,53 +12,44 @@ use crate::time::{Millis, Timestamp};
 const LEEWAY: Duration = Duration::from_secs(30);
 /// How close new keys may follow each other: two programs that set one clock may do so again and again.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
-/// How often the time is written down.
-const WRITE_EVERY: Duration = Duration::from_secs(10 * 60);
-
 /// What the clock has shown since this node's WireGuard keys were made.
 #[derive(Debug, Default)]
 pub(crate) struct Watermark {
-    latest: Timestamp,
+    /// Before it leapt last.
+    before: Timestamp,
     renewed: Option<Millis>,
-    written: Option<Millis>,
 }
 
 impl Watermark {
     /// What was written down, or else what the clock shows.
-    pub(crate) fn new(latest: Timestamp) -> Self {
+    pub(crate) fn new(before: Timestamp) -> Self {
         Self {
-            latest,
-            ..Self::default()
+            before,
+            renewed: None,
         }
     }
 
-    /// The latest time.
-    pub(crate) const fn latest(&self) -> Timestamp {
-        self.latest
+    /// The clock shows that, and is about to leap.
+    pub(crate) fn leap_from(&mut self, shown: Timestamp) {
+        self.before = self.latest(shown);
     }
 
-    /// The clock shows that. Whether keys that were used before it went back are of no use now.
-    pub(crate) fn spoils_keys(&mut self, shown: Timestamp, now: Millis) -> bool {
-        self.latest = self.latest.max(shown);
-        self.latest.since(shown) > LEEWAY && self.renewed.is_none_or(|at| now - at >= PAUSE)
+    /// The latest time, of a clock that shows that.
+    pub(crate) fn latest(&self, shown: Timestamp) -> Timestamp {
+        self.before.max(shown)
+    }
+
+    /// Whether keys that were used before the clock went back are of no use now.
+    pub(crate) fn spoils_keys(&self, shown: Timestamp, now: Millis) -> bool {
+        self.before.since(shown) > LEEWAY && self.renewed.is_none_or(|at| now - at >= PAUSE)
     }
 
     /// There are new keys, with which no handshake was made.
     pub(crate) fn renew(&mut self, shown: Timestamp, now: Millis) {
         *self = Self {
-            latest: shown,
+            before: shown,
             renewed: Some(now),
-            written: None,
         };
-    }
-
-    /// Whether it is to be written down now.
-    pub(crate) fn take_due(&mut self, now: Millis) -> bool {
-        let is_due = self.written.is_none_or(|at| now - at >= WRITE_EVERY);
-        if is_due {
-            self.written = Some(now);
-        }
-        is_due
     }
 }
 
@@ -76,6 +67,7 @@ mod tests {
         let mut mark = Watermark::new(right);
         assert!(!mark.spoils_keys(right, START));
         assert!(!mark.spoils_keys(later, START));
+        mark.leap_from(later);
         assert!(!mark.spoils_keys(Timestamp(later.0 - 30), START));
         assert!(mark.spoils_keys(Timestamp(later.0 - 31), START));
         assert!(mark.spoils_keys(right, START));
@@ -84,6 +76,7 @@ mod tests {
         // Two set one clock.
         let soon = START + Duration::from_secs(30);
         assert!(!mark.spoils_keys(later, soon));
+        mark.leap_from(later);
         assert!(!mark.spoils_keys(right, soon));
         assert!(mark.spoils_keys(right, START + PAUSE));
     }

@@ -589,7 +589,7 @@ impl<R: Rng> World<R> {
         self.input(index, Input::Tunnel { network, peers });
     }
 
-    /// Both learn where the other is; the one that is greeted notes the date.
+    /// The one that measures learns where the other is; the one that is greeted notes the date.
     fn shake_hands(&mut self, index: NodeIndex, network: &NetworkId, key: &WgPublicKey) {
         let located = self.nodes[index].located.entry(*network).or_default();
         located.insert(*key);

@@ -52,10 +52,10 @@ impl Device {
 
     /// Takes another key. What was derived from the one before goes with it.
     pub(crate) fn renew(&mut self, private_key: WgSecretKey, network: &NetworkId, node: &NodeId) {
-        self.public_key = private_key.public();
-        self.possession = private_key.sign(&possession(network, node));
-        self.private_key = private_key;
-        self.preshared.clear();
+        *self = Self {
+            configured: self.configured.take(),
+            ..Self::new(private_key, self.listen_port, network, node)
+        };
     }
 
     pub(crate) const fn public_key(&self) -> WgPublicKey {

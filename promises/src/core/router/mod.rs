@@ -131,7 +131,8 @@ impl Router {
             }
             Input::Stop => {
                 self.networks.save_all(&self.local, step);
-                step.effects.push(Effect::WriteTime(step.clock.to_write()));
+                let time = step.clock.to_write(step.now);
+                step.effects.push(Effect::WriteTime(time));
             }
             Input::Connected {
                 peer,
