@@ -596,6 +596,13 @@ fn where_no_act_has_room_nothing_is_done() {
     assert!(agree(&world, &network, &all));
 }
 
+fn dismiss(dismissal: Dismissal) -> Command {
+    Command::Dismiss {
+        name: foo(),
+        dismissal,
+    }
+}
+
 fn dismissal(node: String, cut: Cut) -> Dismissal {
     Dismissal {
         node,
@@ -627,11 +634,7 @@ fn who_was_put_out_before_a_dismissal_is_out_still() {
         stays: true,
         ..dismissal(name(&world, 1), Cut::Now)
     };
-    let dismiss = Command::Dismiss {
-        name: foo(),
-        dismissal,
-    };
-    world.run_command(0, dismiss).unwrap();
+    world.run_command(0, dismiss(dismissal)).unwrap();
     for _ in 0..240 {
         world.run(Duration::from_secs(5));
         for node in 2..5 {
@@ -667,10 +670,7 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
         }
         assert!(world.run_until(Duration::from_secs(10), |w| agree(w, &network, &[0, 1])));
         // Nobody ends what is above, or itself.
-        let upwards = Command::Dismiss {
-            name: foo(),
-            dismissal: dismissal(name(&world, 0), Cut::Nothing),
-        };
+        let upwards = dismiss(dismissal(name(&world, 0), Cut::Nothing));
         assert!(matches!(
             world.run_command(1, upwards),
             Err(CommandError::NotSenior { .. })
@@ -689,13 +689,7 @@ fn what_a_dismissed_owner_did_is_undone_or_stands() {
             panic!("no plan");
         };
         assert_eq!(named_by, Some(world.nodes[0].key.id()));
-        let reply = world.run_command(
-            0,
-            Command::Dismiss {
-                name: foo(),
-                dismissal,
-            },
-        );
+        let reply = world.run_command(0, dismiss(dismissal));
         let Ok(Reply::Dismissed {
             void,
             named_by,

@@ -155,6 +155,18 @@ fn counted(acts: &Acts) -> BTreeSet<ActId> {
     held.filter(|id| acts.authority().counts(id)).collect()
 }
 
+/// Each tells all of what it holds, so many times.
+fn all_tell_all(nodes: &mut [Acts], rounds: usize) {
+    for _ in 0..rounds {
+        for from in 0..nodes.len() {
+            let offer: Vec<_> = nodes[from].held().values().cloned().collect();
+            for to in &mut *nodes {
+                to.merge(offer.clone());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_flood_by_a_stolen_key_is_undone_by_one_cut() {
     for seed in 0..200 {
@@ -195,14 +207,7 @@ fn a_flood_by_a_stolen_key_is_undone_by_one_cut() {
             nodes.push(acts);
         }
         nodes[2].merge([cut.clone()]);
-        for _ in 0..6 {
-            for from in 0..5 {
-                let offer: Vec<_> = nodes[from].held().values().cloned().collect();
-                for to in &mut nodes {
-                    to.merge(offer.clone());
-                }
-            }
-        }
+        all_tell_all(&mut nodes, 6);
         for acts in &nodes {
             assert_eq!(counted(acts), truth, "seed {seed}");
         }
@@ -251,14 +256,7 @@ fn a_flood_by_one_owner_takes_nothing_from_another_for_good() {
         acts
     });
     nodes[2].merge([cut.clone()]);
-    for _ in 0..3 {
-        for from in 0..3 {
-            let offer: Vec<_> = nodes[from].held().values().cloned().collect();
-            for to in &mut nodes {
-                to.merge(offer.clone());
-            }
-        }
-    }
+    all_tell_all(&mut nodes, 3);
     for acts in &nodes {
         let honest = honest.iter().flatten().chain([&cut]);
         let honest: BTreeSet<ActId> = honest.map(|act| act.act_id()).collect();

@@ -171,6 +171,16 @@ impl Net {
         claim
     }
 
+    /// Node `n`, which came by an invite at the time when that was made.
+    pub fn guest(&self, n: u16, invite: &Invite) -> Node {
+        let link = Link {
+            grant: invite.grant.clone(),
+            used: self.used(&invite.key, &key(n).id(), invite.grant.issued),
+            seen: None,
+        };
+        self.node(n, invite.issuer.extended(link))
+    }
+
     /// Node `n` with an admission, claiming its first candidate at [`T0`].
     pub fn node(&self, n: u16, admission: Admission) -> Node {
         let key = key(n);
@@ -233,14 +243,18 @@ impl Net {
 
     /// How the holder of invite key `invite` admits a node.
     pub fn grant_use(&self, invite: u16, node: &NodeId, joined: Timestamp) -> Signed<GrantUse> {
-        let key = key(invite);
+        self.used(&key(invite), node, joined)
+    }
+
+    /// The same, by the key itself.
+    fn used(&self, invite: &NodeKey, node: &NodeId, joined: Timestamp) -> Signed<GrantUse> {
         let body = GrantUse {
             network: self.id(),
-            invite: key.id(),
+            invite: invite.id(),
             node: *node,
             joined,
         };
-        Signed::sign(body, &key).unwrap()
+        Signed::sign(body, invite).unwrap()
     }
 
     /// The link by which a grant admits a node.

@@ -5,8 +5,6 @@ use std::time::Duration;
 use grid_promises::core::protocol::by_hand;
 use grid_promises::core::{Command, Input, JoinWith, ReplyTo};
 use grid_promises::network::AdmissionRule;
-use grid_promises::network::admission::{GrantUse, Link};
-use grid_promises::network::statement::Signed;
 use grid_promises::sim::{Faults, NodeIndex};
 use grid_promises::time::Millis;
 
@@ -113,22 +111,7 @@ fn who_passes_on_what_others_sign_without_end_is_heard() {
     let net = Net {
         charter: world.nodes[founder].disk[&network].charter.clone(),
     };
-    let crowd: Vec<Node> = (2000..2200)
-        .map(|n| {
-            let used = GrantUse {
-                network,
-                invite: guests.key.id(),
-                node: key(n).id(),
-                joined: guests.grant.issued,
-            };
-            let link = Link {
-                grant: guests.grant.clone(),
-                used: Signed::sign(used, &guests.key).unwrap(),
-                seen: None,
-            };
-            net.node(n, guests.issuer.extended(link))
-        })
-        .collect();
+    let crowd: Vec<Node> = (2000..2200).map(|n| net.guest(n, &guests)).collect();
     let sources: Vec<NodeIndex> = (2000..2006).map(|n| world.add_played(key(n))).collect();
     let peer = world.nodes[honest].key.id();
     let mut at = 0;

@@ -11,8 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::{
-    Sim, agree, appoint, describe, dismissal, foo, found_under, invite, join, raised, revoke,
-    status, world,
+    Sim, agree, appoint, describe, dismiss, dismissal, foo, found_under, invite, join, raised,
+    revoke, status, world,
 };
 
 fn recovery_key(seed: u64) -> RecoveryKey {
@@ -170,11 +170,8 @@ fn who_comes_back_brings_the_others_back() {
         assert!(world.run_until(minute, out));
         world.run(minute);
         world.partition(|node| u8::from(node == 2));
-        let dismiss = Command::Dismiss {
-            name: foo(),
-            dismissal: dismissal(name(&world, 1), Cut::Nothing),
-        };
-        world.run_command(0, dismiss).unwrap();
+        let command = dismiss(dismissal(name(&world, 1), Cut::Nothing));
+        world.run_command(0, command).unwrap();
         let is_back = |w: &Sim| w.nodes[3].tunnels.contains_key(&network);
         assert!(world.run_until(minute, is_back));
         world.kill(0);
@@ -263,11 +260,7 @@ fn an_owner_below_one_who_was_dismissed_admits() {
         recovery: Some(key),
         ..dismissal(name(&world, founder), Cut::Now)
     };
-    let dismiss = Command::Dismiss {
-        name: foo(),
-        dismissal,
-    };
-    world.run_command(heir, dismiss).unwrap();
+    world.run_command(heir, dismiss(dismissal)).unwrap();
     world.run(Duration::from_secs(60));
     wait_for_an_owner(&mut world, node, owner);
     approve(&mut world, owner, node);
@@ -304,14 +297,10 @@ fn who_is_out_goes_on_from_the_last_act_of_the_recovery_key() {
         restate: true,
         ..dismissal(name(&world, 0), Cut::Nothing)
     };
-    let dismiss = Command::Dismiss {
-        name: foo(),
-        dismissal,
-    };
     // Nobody else who is out hears of it and passes it on.
     world.kill(0);
     world.kill(3);
-    world.run_command(1, dismiss).unwrap();
+    world.run_command(1, dismiss(dismissal)).unwrap();
     let known = acts_of(&world, &key, &network);
     world.run(2 * Duration::from_secs(3600));
     assert_eq!(world.run_command(2, recover(&key)), Ok(Reply::Changed));
@@ -358,11 +347,7 @@ fn those_who_come_back_find_one_another_again() {
             keep: Keep::Guests,
             ..dismissal(name(&world, 0), Cut::Nothing)
         };
-        let dismiss = Command::Dismiss {
-            name: foo(),
-            dismissal,
-        };
-        world.run_command(1, dismiss).unwrap();
+        world.run_command(1, dismiss(dismissal)).unwrap();
         assert!(
             world.run_until(Duration::from_secs(60), |w| agree(w, &network, &[1, 2, 3])),
             "{seed}, {gap} ms: {}",
@@ -419,11 +404,7 @@ fn no_dismissal_undoes_a_branch_unasked() {
             restate,
             ..dismissal(name(&world, 1), Cut::Now)
         };
-        let dismiss = Command::Dismiss {
-            name: foo(),
-            dismissal,
-        };
-        let outcome = world.run_command(0, dismiss);
+        let outcome = world.run_command(0, dismiss(dismissal));
         match restate {
             true => assert!(
                 matches!(outcome, Ok(Reply::Dismissed { .. })),

@@ -6,9 +6,7 @@ use grid_promises::core::protocol::by_hand;
 use grid_promises::core::{Command, CommandError, Expulsion, Input, Keep, OwnStanding, Reply};
 use grid_promises::limits::MAX_THROUGH;
 use grid_promises::network::AdmissionRule;
-use grid_promises::network::admission::{GrantUse, Link};
 use grid_promises::network::invite::Invite;
-use grid_promises::network::statement::Signed;
 use grid_promises::sim::{Faults, NodeIndex};
 use grid_promises::time::Millis;
 
@@ -25,18 +23,7 @@ const PLAYED: NodeIndex = 3;
 fn crowd(net: &Net, invite: &Invite) -> Vec<Vec<u8>> {
     let first = 2000;
     let guest = |n: u16| {
-        let used = GrantUse {
-            network: net.id(),
-            invite: invite.key.id(),
-            node: key(n).id(),
-            joined: invite.grant.issued,
-        };
-        let link = Link {
-            grant: invite.grant.clone(),
-            used: Signed::sign(used, &invite.key).unwrap(),
-            seen: None,
-        };
-        let node = net.node(n, invite.issuer.extended(link));
+        let node = net.guest(n, invite);
         let since = invite.grant.issued;
         let node = node.at(1, since);
         let seen = net.receipt(&key(1), &node, since, since);
