@@ -181,10 +181,10 @@ async fn admit(
         let report = RaisedReport::of(&reply, about, dry_run, &names)?;
         return Ok(Accepted::Raised(Box::new(report)));
     };
-    let asking = node.status().await?.networks.into_iter();
-    let asking: Vec<String> = asking
-        .filter(|network| network.name == net)
-        .flat_map(|network| network.asking)
+    let status = node.status().await?;
+    let network = status.network(&net).into_iter();
+    let asking: Vec<String> = network
+        .flat_map(|network| &network.asking)
         .map(|one| format!("{} with {}", one.name, one.code))
         .collect();
     let admits = if dry_run { "would admit" } else { "admits" };
@@ -234,11 +234,8 @@ async fn promised_by(
     from: &str,
 ) -> Outcome<Option<Vec<IpNet>>> {
     let status = node.status().await?;
-    let networks = status
-        .networks
-        .iter()
-        .filter(|network| network.name == net.as_str());
-    let mut peers = networks
+    let network = status.network(net.as_str()).into_iter();
+    let mut peers = network
         .flat_map(|network| &network.peers)
         .filter(|peer| peer.name == from || peer.node.starts_with(from));
     let peer = peers.next();

@@ -154,8 +154,7 @@ impl Served for Args {
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ClosedReport> {
         let status = node.status().await?;
         if let Some(target) = &self.leads_to {
-            let mut here = status.networks.iter();
-            let here = here.find(|network| network.name == self.net.as_str());
+            let here = status.network(self.net.as_str());
             target.check(&self.net, here.map(|network| network.id.as_str()))?;
         }
         let names = Names::among(status, &self.net);

@@ -140,10 +140,7 @@ impl Served for Request {
                 advice::status_says_why()
             ))
         })?;
-        let network = status
-            .networks
-            .iter()
-            .find(|network| network.name == self.net.as_str());
+        let network = status.network(self.net.as_str());
         let peers = network.map(|network| network.peers.iter());
         let seen = peers.into_iter().flatten().filter_map(|peer| {
             let key = peer.public_key.parse().ok()?;

@@ -103,8 +103,8 @@ impl Served for Request {
             endpoints.extend(place.resolve().await?);
         }
         let status = node.status().await?;
-        let mut networks = status.networks.iter();
-        let owner = networks.any(|network| network.name == self.net.as_str() && network.owner);
+        let network = status.network(self.net.as_str());
+        let owner = network.is_some_and(|network| network.owner);
         let wish = Wish::Invite {
             name: self.net,
             life: self.expires.get(),

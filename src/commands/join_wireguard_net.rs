@@ -201,9 +201,7 @@ async fn show_code(node: &NodeHandle, net: &NetworkName, progress: &Progress) {
         let Ok(status) = node.status().await else {
             return;
         };
-        let mut networks = status.networks.iter();
-        let network = networks.find(|network| network.name == net.as_str());
-        let Some(network) = network else {
+        let Some(network) = status.network(net.as_str()) else {
             // It is still being looked for.
             continue;
         };
@@ -220,8 +218,8 @@ async fn show_code(node: &NodeHandle, net: &NetworkName, progress: &Progress) {
 /// The port of a network of that name in which this node waits for an owner.
 async fn waiting_at(node: &NodeHandle, net: &NetworkName) -> Outcome<Option<u16>> {
     let status = node.status().await?;
-    let mut networks = status.networks.iter();
-    let waiting = networks.find(|network| network.name == net.as_str() && network.code.is_some());
+    let network = status.network(net.as_str());
+    let waiting = network.filter(|network| network.code.is_some());
     Ok(waiting.map(|network| network.listen_port))
 }
 

@@ -72,12 +72,9 @@ impl Served for Args {
 
     async fn handle(self, node: &NodeHandle, _: &Progress) -> Outcome<ChangedReport> {
         let net = self.net;
-        let was_expelled = node
-            .status()
-            .await?
-            .networks
-            .iter()
-            .any(|network| network.name == net.as_str() && network.standing == "expelled");
+        let status = node.status().await?;
+        let network = status.network(net.as_str());
+        let was_expelled = network.is_some_and(|network| network.standing == "expelled");
         let wish = Wish::Leave {
             name: net.clone(),
             anyway: self.force,

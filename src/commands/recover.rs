@@ -64,9 +64,8 @@ impl Served for Request {
         };
         let reply = node.command(wish, None).await?;
         let status = node.status().await?;
-        let networks = status.networks.iter();
-        let mut remain: Vec<Named> = networks
-            .filter(|network| network.name == self.net.as_str())
+        let network = status.network(self.net.as_str()).into_iter();
+        let mut remain: Vec<Named> = network
             .flat_map(|network| &network.owners)
             .filter(|owner| owner.live && owner.depth > 0 && owner.node != status.node)
             .map(|owner| Named {

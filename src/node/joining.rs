@@ -274,10 +274,9 @@ async fn nobody_answered(node: &NodeHandle, net: &NetworkName, members: usize) -
     let status = node.status().await.unwrap_or_default();
     let contradicted = status.clock.and_then(|clock| clock.contradicted());
     let why = contradicted.unwrap_or_else(|| "a firewall may drop WireGuard's UDP packets".into());
-    let tried: Vec<String> = status
-        .networks
-        .iter()
-        .filter(|network| network.name == net.as_str())
+    let network = status.network(net.as_str());
+    let tried: Vec<String> = network
+        .into_iter()
         .flat_map(|network| &network.peers)
         .take(5)
         .map(|peer| match &peer.endpoint {

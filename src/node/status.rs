@@ -68,6 +68,12 @@ impl ClockReport {
 }
 
 impl StatusReport {
+    /// The network of this name, if this node is in it.
+    #[must_use]
+    pub fn network(&self, name: &str) -> Option<&NetworkReport> {
+        self.networks.iter().find(|network| network.name == name)
+    }
+
     /// Leaves out all but one network.
     ///
     /// # Errors

@@ -206,8 +206,7 @@ impl File {
                 broken.error
             ))));
         }
-        let network = status.networks.iter().find(|network| network.name == name);
-        Ok(network.map(|network| {
+        Ok(status.network(name).map(|network| {
             if network.id == invite.charter.network().to_string() {
                 membership(network)
             } else {
