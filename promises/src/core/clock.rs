@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::core::record::WrittenTime;
 use crate::core::status::ClockStatus;
-use crate::core::watermark::Watermark;
+use crate::core::watermark::{LEEWAY, Watermark};
 use crate::limits::CLOCK_SKEW;
 use crate::time::{Millis, Timestamp};
 
 /// How long a clock has to run without a leap, and without a voice against it, until it is believed by itself.
 const STOOD: Duration = Duration::from_secs(24 * 3600);
-/// How often the believed time is written down.
+/// How often the time is written down.
 const WRITE_EVERY: Duration = Duration::from_secs(10 * 60);
 /// No clock is right that shows less: the beginning of 2025, before there was such a program. Not the time of the build,
 /// so that a build can be repeated, and a build machine whose clock is ahead does no harm.
@@ -81,8 +81,8 @@ pub(crate) struct Clock {
     /// What was written down last as believed, and when.
     noted: Option<Timestamp>,
     written: Option<Millis>,
-    /// When it was written down last what the clock has shown.
-    marked: Option<Millis>,
+    /// What was written down last of what the clock has shown.
+    marked: Option<Timestamp>,
     /// Whether what was written down is wrong.
     gave_way: bool,
     /// What others say, where nobody says what is believed.
@@ -153,7 +153,7 @@ impl Clock {
 
     /// The node starts, and wrote that down before.
     pub(crate) fn start(&mut self, shown: Timestamp, written: WrittenTime, now: Millis) {
-        self.noted = written.believed;
+        (self.noted, self.marked) = (written.believed, written.shown);
         self.mark = Watermark::new(written.shown.unwrap_or(shown));
         let written = written.believed.map(|time| offset(time, now));
         self.shown = offset(shown, now);
@@ -283,25 +283,45 @@ impl Clock {
 
     /// What is to be written down, if that is due.
     pub(crate) fn take_due(&mut self, now: Millis) -> Option<WrittenTime> {
-        let is_due = |at: Option<Millis>| at.is_none_or(|at| now - at >= WRITE_EVERY);
-        let is_believed = self.gave_way || self.is_firm() && is_due(self.written);
+        let is_due = self.written.is_none_or(|at| now - at >= WRITE_EVERY);
+        let is_believed = self.gave_way || self.is_firm() && is_due;
         if is_believed {
             self.written = Some(now);
             self.gave_way = false;
             self.noted = Some(self.time(now));
         }
-        (is_believed || is_due(self.marked)).then(|| {
-            self.marked = Some(now);
-            self.to_write(now)
-        })
+        let least = if is_believed {
+            Duration::ZERO
+        } else {
+            WRITE_EVERY
+        };
+        self.take_mark(least, now)
     }
 
-    /// What is to be written down.
-    pub(crate) fn to_write(&self, now: Millis) -> WrittenTime {
-        WrittenTime {
-            believed: self.noted,
-            shown: Some(self.mark.latest(self.shown(now))),
-        }
+    /// What is to be written down at the start.
+    pub(crate) fn take_first(&mut self, now: Millis) -> Option<WrittenTime> {
+        self.take_mark(Duration::MAX, now)
+    }
+
+    /// What is to be written down at the end: not for what needs no other keys, so that a server which was started in
+    /// vain leaves the home as it was.
+    pub(crate) fn take_last(&mut self, now: Millis) -> Option<WrittenTime> {
+        self.take_mark(LEEWAY, now)
+    }
+
+    /// What is to be written down if what the clock has shown is not, or that is at least so far behind.
+    fn take_mark(&mut self, least: Duration, now: Millis) -> Option<WrittenTime> {
+        let latest = self.mark.latest(self.shown(now));
+        let is_due = self
+            .marked
+            .is_none_or(|marked| latest.since(marked) >= least);
+        is_due.then(|| {
+            self.marked = Some(latest);
+            WrittenTime {
+                believed: self.noted,
+                shown: self.marked,
+            }
+        })
     }
 }
 
@@ -505,11 +525,24 @@ mod tests {
         let now = BOOT + Duration::from_secs(3600);
         clock.show(time(HOUR - 31), now);
         assert!(clock.spoils_keys(now));
-        assert_eq!(clock.to_write(now).shown, Some(time(HOUR)));
+        assert_eq!(clock.take_last(now).unwrap().shown, Some(time(HOUR)));
         clock.renewed_keys(now);
         assert!(!clock.spoils_keys(now));
         let later = now + Duration::from_secs(10);
-        assert_eq!(clock.to_write(later).shown, Some(time(HOUR - 21)));
+        assert_eq!(clock.take_last(later).unwrap().shown, Some(time(HOUR - 21)));
+    }
+
+    /// Commands that come to nothing change nothing on disk, whenever they are run.
+    #[test]
+    fn what_the_clock_shows_is_written_at_first_and_then_seldom() {
+        let mut clock = started(0, None);
+        assert_eq!(clock.take_first(BOOT).unwrap().shown, Some(time(0)));
+        let after = |seconds| BOOT + Duration::from_secs(seconds);
+        assert_eq!(clock.take_first(after(1)), None);
+        assert_eq!(clock.take_due(after(599)), None);
+        assert_eq!(clock.take_due(after(600)).unwrap().shown, Some(time(600)));
+        assert_eq!(clock.take_last(after(629)), None);
+        assert_eq!(clock.take_last(after(630)).unwrap().shown, Some(time(630)));
     }
 
     #[test]

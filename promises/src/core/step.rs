@@ -20,6 +20,10 @@ impl Queue {
         self.0.push_back(effect);
     }
 
+    pub(crate) fn extend(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        self.0.extend(effects);
+    }
+
     pub(crate) fn notice(&mut self, notice: Notice) {
         self.push(Effect::Notice(notice));
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::time::{Millis, Timestamp};
 
 /// How far the clock may go back without new keys: WireGuard tries a handshake again for longer than that.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub(crate) const LEEWAY: Duration = Duration::from_secs(30);
 /// How close new keys may follow each other: two programs that set one clock may do so again and again.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
 /// What the clock has shown since this node's WireGuard keys were made.

@@ -101,8 +101,7 @@ impl Router {
             self.networks.renew_keys(&self.local, step);
             step.clock.renewed_keys(step.now);
         }
-        if let Some(time) = step.clock.take_due(step.now) {
-            step.effects.push(Effect::WriteTime(time));
-        }
+        let time = step.clock.take_due(step.now);
+        step.effects.extend(time.map(Effect::WriteTime));
     }
 }

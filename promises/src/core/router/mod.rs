@@ -98,6 +98,8 @@ impl Router {
             }
             Input::Start { shown, written } => {
                 step.clock.start(shown, written, step.now);
+                let time = step.clock.take_first(step.now);
+                step.effects.extend(time.map(Effect::WriteTime));
                 step.timers.set(Timer::Clock, step.now + timers::CLOCK);
                 if step.clock.spoils_keys(step.now) {
                     // Not at once: an interface that is there is known by the key before.
@@ -131,8 +133,8 @@ impl Router {
             }
             Input::Stop => {
                 self.networks.save_all(&self.local, step);
-                let time = step.clock.to_write(step.now);
-                step.effects.push(Effect::WriteTime(time));
+                let time = step.clock.take_last(step.now);
+                step.effects.extend(time.map(Effect::WriteTime));
             }
             Input::Connected {
                 peer,
